@@ -1,0 +1,58 @@
+# Everything here needs Python and make, nothing else: each target makes the environments that it runs in.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The oldest pandas that is supported runs on another Python where there is one, so that both ends are tested.
+OLD := .venv-oldest
+OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
+	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
+PIP := -m pip --disable-pip-version-check --quiet install
+
+.PHONY: help demo test test-newest test-oldest lint types notebooks bench clean
+
+help:
+	@echo "make demo    what is found on this machine, and the main job on real data beside plain pandas"
+	@echo "make test    lint, types, tests on the newest and the oldest pandas, doctests, notebooks"
+	@echo "make bench   the benchmarks, with their tables in benchmarks/results"
+	@echo "make clean   remove the environments"
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) --upgrade pip
+	$(BIN)/python $(PIP) -e '.[test,notebooks,bench]' 'pandas>=3'
+	touch $@
+
+$(OLD)/installed: pyproject.toml
+	$(OLD_PYTHON) -m venv $(OLD)
+	$(OLD)/bin/python $(PIP) --upgrade pip
+	$(OLD)/bin/python $(PIP) -e '.[test]' 'pandas==2.2.*'
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/python -m pdparallel
+
+test: lint types test-newest test-oldest notebooks
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed
+	$(BIN)/mypy
+
+test-newest: $(VENV)/installed
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --doctest-modules pdparallel
+
+test-oldest: $(OLD)/installed
+	$(OLD)/bin/python -m pytest tests
+
+notebooks: $(VENV)/installed
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
+
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) $(OLD)

@@ -1,0 +1,45 @@
+"""pdparallel: pandas' ``apply`` on all cores, with pandas' exact answer.
+
+>>> import pandas as pd
+>>> import pdparallel                                # registers df.par and s.par
+>>> df = pd.DataFrame({"a": [1, 2, 3]})
+>>> df.par.apply_rows(lambda row: row["a"] * 2).tolist()
+[2, 4, 6]
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pdparallel.accessor import FramePar, SeriesPar, map, par
+from pdparallel.engines.registry import shutdown
+from pdparallel.errors import (
+    FunctionNotSerializableError,
+    InvalidOptionError,
+    PdParallelError,
+    RemoteError,
+    ResultNotSerializableError,
+    WorkerDiedError,
+)
+from pdparallel.options import Options, get_options, option_context, set_options
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "FunctionNotSerializableError",
+    "InvalidOptionError",
+    "Options",
+    "PdParallelError",
+    "RemoteError",
+    "ResultNotSerializableError",
+    "WorkerDiedError",
+    "get_options",
+    "map",
+    "option_context",
+    "par",
+    "set_options",
+    "shutdown",
+]
+
+pd.api.extensions.register_dataframe_accessor("par")(FramePar)
+pd.api.extensions.register_series_accessor("par")(SeriesPar)

@@ -1,0 +1,65 @@
+"""Call: what the user asked for, after the accessor has checked it and before anything is cut or sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pdparallel.plan import Chunk
+from pdparallel.typing import Data, Func, Hand
+
+__all__ = ["Call", "Work"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker does with its part of the data: the half of a call that travels."""
+
+    func: Func
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    hand: Hand
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a verb.
+
+    Attributes
+    ----------
+    verb : str
+        As the user wrote it, for messages: ``"apply_rows"``.
+    work : Work
+        The function, its arguments and how it is handed each unit.
+    data : DataFrame, Series, ndarray or list
+        What is cut into chunks.
+    n : int
+        Number of units (rows, columns, values, items).
+    unit : str
+        The unit's name, for messages and the progress bar.
+    label : callable
+        Label of the unit at a position, for messages.
+    plan : tuple of Chunk, optional
+        The cut, where the result depends on it; else the runner chooses one.
+    """
+
+    verb: str
+    work: Work
+    data: Data
+    n: int
+    unit: str
+    label: Callable[[int], Any]
+    plan: tuple[Chunk, ...] | None = field(default=None)
+
+    def where(self, chunk: Chunk, offset: int) -> str:
+        """The place of a failure in words: ``in row 'x17' (position 17)``."""
+        if self.work.hand == "chunk":
+            return f"in the chunk of rows {chunk.start} to {chunk.stop - 1}"
+        position = chunk.start + offset
+        return f"in {self.unit} {_short(self.label(position))} (position {position})"
+
+
+def _short(label: object) -> str:
+    text = repr(label)
+    return text if len(text) <= 80 else text[:79] + "…"

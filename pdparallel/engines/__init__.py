@@ -1,0 +1,1 @@
+"""Engines: who runs the tasks. One module each; they never import one another, and the registry imports them late."""

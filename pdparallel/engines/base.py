@@ -1,0 +1,113 @@
+"""Engine: the seam, two methods wide: ``submit`` takes the bytes of a task, ``close`` gives the engine back."""
+
+from __future__ import annotations
+
+import abc
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from typing import Any, ClassVar
+
+from pdparallel.errors import WorkerDiedError
+from pdparallel.transport.parcel import Reach
+
+__all__ = ["Engine", "chained", "died"]
+
+
+class Engine(abc.ABC):
+    """Runs tasks.
+
+    Attributes
+    ----------
+    name : str
+        As in ``engine=``.
+    reach : Reach
+        How far its workers are, which decides how the data travels.
+    n_workers : int
+        How many tasks run at once.
+    """
+
+    name: ClassVar[str]
+    reach: Reach
+    n_workers: int
+
+    @abc.abstractmethod
+    def submit(self, task: bytes) -> Future[bytes]:
+        """Run :func:`pdparallel.worker.run_task` upon the task in a worker.
+
+        The future's exception is a :class:`WorkerDiedError` where the worker ended; it never stays pending for a
+        worker that is gone.
+        """
+
+    @abc.abstractmethod
+    def close(self, *, kill: bool = False) -> None:
+        """Give the engine back: a warm pool stays for the next call, unless ``kill`` ends its workers at once."""
+
+
+class _Chained(Future[bytes]):
+    """A future that hands on another one's end, with its exception translated, and its own cancellation to it."""
+
+    def __init__(self, inner: Future[bytes], translate: Callable[[BaseException], BaseException]) -> None:
+        super().__init__()
+        self._inner = inner
+        self._translate = translate
+        inner.add_done_callback(self._finish)
+
+    def cancel(self) -> bool:
+        return self._inner.cancel()
+
+    def running(self) -> bool:
+        return self._inner.running()
+
+    def _finish(self, inner: Future[bytes]) -> None:
+        if inner.cancelled():
+            super().cancel()
+            self.set_running_or_notify_cancel()
+            return
+        error = inner.exception()
+        if isinstance(error, CancelledError):
+            super().cancel()
+            self.set_running_or_notify_cancel()
+        elif error is not None:
+            self.set_exception(self._translate(error))
+        else:
+            self.set_result(inner.result())
+
+
+def chained(inner: Future[bytes], translate: Callable[[BaseException], BaseException]) -> Future[bytes]:
+    """A future that ends as ``inner`` does, with its exception passed through ``translate``."""
+    return _Chained(inner, translate)
+
+
+def died(processes: Sequence[Any], cause: BaseException | None = None) -> WorkerDiedError:
+    """The error for a dead worker, from what is known of the pool's processes.
+
+    Parameters
+    ----------
+    processes : sequence of Process
+        Workers of the pool; the rest of them may have been ended since.
+    cause : exception, optional
+        What the pool itself said.
+    """
+    ended = [process for process in processes if process.exitcode not in (None, 0, -signal.SIGTERM)]
+    # A pool that noticed a dead worker ends the others by SIGTERM: that is the cause only where there is no other.
+    ended = ended or [process for process in processes if process.exitcode is not None]
+    remedy = "Running out of memory is the usual cause: try fewer workers (n_workers=) or a smaller chunk_size=."
+    if not ended:
+        error = WorkerDiedError(f"a worker process ended while it had work. {remedy}")
+    else:
+        first = ended[0]
+        error = WorkerDiedError(
+            f"worker process {first.pid} {_how(first.exitcode)} while it had work. {remedy}", first.pid, first.exitcode
+        )
+    error.__cause__ = cause
+    return error
+
+
+def _how(exitcode: int) -> str:
+    if exitcode < 0:
+        try:
+            return f"was killed by {signal.Signals(-exitcode).name}"
+        except ValueError:
+            return f"was killed by signal {-exitcode}"
+    return f"ended with exit code {exitcode}"

@@ -1,0 +1,92 @@
+"""Executor: any executor or pool that the user made and keeps: pdparallel submits to it and never closes it."""
+
+from __future__ import annotations
+
+import multiprocessing.pool
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any, ClassVar
+
+from pdparallel.engines.base import Engine, chained, died
+from pdparallel.engines.watched import Watched
+from pdparallel.errors import InvalidOptionError
+from pdparallel.transport.parcel import Reach
+from pdparallel.worker import run_task
+
+__all__ = ["ExecutorEngine"]
+
+
+class ExecutorEngine(Engine):
+    """A :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` or ``multiprocess`` pool, or a pathos pool.
+
+    Workers of a known kind on this machine get the data by the arena; of an unknown executor nothing is assumed,
+    so each task carries its bytes.
+
+    Parameters
+    ----------
+    given : object
+        The executor or pool.
+    n_workers : int
+        Tasks at once, where the object does not tell.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where the object has none of the known methods, or is closed.
+    """
+
+    name: ClassVar[str] = "executor"
+
+    def __init__(self, given: Any, n_workers: int) -> None:
+        self._submit, self.reach = _adapted(given)
+        told = next(
+            (getattr(given, name) for name in ("_max_workers", "_processes", "nodes") if hasattr(given, name)), None
+        )
+        self.n_workers = told if isinstance(told, int) and told > 0 else n_workers
+
+    def submit(self, task: bytes) -> Future[bytes]:
+        try:
+            return self._submit(task)
+        except BrokenExecutor as error:
+            raise _explained(error) from error
+
+    def close(self, *, kill: bool = False) -> None:
+        # It is the user's: nothing is ended, also not with kill; a task that runs runs out.
+        pass
+
+
+def _adapted(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
+    if hasattr(given, "submit"):
+        if isinstance(given, ThreadPoolExecutor):
+            reach = Reach.PROCESS
+        else:
+            reach = Reach.HOST if isinstance(given, ProcessPoolExecutor) else Reach.ANYWHERE
+        return (lambda task: chained(given.submit(run_task, task), _explained)), reach
+    if hasattr(given, "apipe"):
+        return _adapted_pathos(given)
+    if hasattr(given, "apply_async"):
+        threads = isinstance(given, multiprocessing.pool.ThreadPool) or type(given).__name__ == "ThreadPool"
+        return Watched(given).submit, Reach.PROCESS if threads else Reach.HOST
+    raise InvalidOptionError(
+        "engine", given, "an executor or a pool: something with submit(), apply_async() or apipe()"
+    )
+
+
+def _adapted_pathos(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
+    serve = getattr(given, "_serve", None)
+    inner = serve() if serve is not None else None
+    if hasattr(inner, "apply_async"):
+        threads = type(given).__name__ == "ThreadPool"
+        return Watched(inner).submit, Reach.PROCESS if threads else Reach.HOST
+    raise InvalidOptionError(
+        "engine",
+        given,
+        "a pathos ProcessPool or ThreadPool",
+        "Other pathos pools have no results that can be waited for.",
+    )
+
+
+def _explained(error: BaseException) -> BaseException:
+    if isinstance(error, BrokenExecutor):
+        return died((), error)
+    return error

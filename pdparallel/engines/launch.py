@@ -1,0 +1,163 @@
+"""Launch: a multiprocessing context whose workers never import the main script, so that no script needs a guard.
+
+multiprocessing makes each new process run the main script once more (without its ``__main__`` part), so that
+functions can be found there by name.  Ours travel by value::
+
+    standard  parent -- {"init_main_from_path": "script.py", ...} --> worker: runs script.py, which starts workers ...
+    here      parent -- {                                   ...} --> worker: waits for tasks
+
+What is sent is put together by ``spawn.get_preparation_data``, which ``Popen`` looks up in its module.  The
+classes below run the standard library's own ``Popen`` code with another ``spawn`` in that place; nothing
+is changed for anybody else in the process.  The forkserver is one of our own too, with pandas preloaded, because
+the standard one belongs to the whole process and is the user's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import multiprocessing
+import os
+import threading
+import types
+from collections.abc import Callable
+from multiprocessing import context as mp_context
+from multiprocessing import spawn
+from typing import Any
+
+from pdparallel.typing import StartMethod
+
+__all__ = ["Context", "stop_forkserver"]
+
+_PRELOAD = ["pandas", "pdparallel.worker"]
+
+
+class _Spawn:
+    """The standard module ``spawn``, but its preparation data says nothing of the main script."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(spawn, name)
+
+    @staticmethod
+    def get_preparation_data(name: str) -> dict[str, Any]:
+        data = spawn.get_preparation_data(name)
+        return {key: value for key, value in data.items() if not key.startswith("init_main_from_")}
+
+
+def _with_globals(function: Callable[..., Any], **replaced: Any) -> Any:
+    """The same function, that sees other objects under some of its global names."""
+    assert isinstance(function, types.FunctionType)
+    missing = [name for name in replaced if name not in function.__code__.co_names]
+    if missing:  # a future Python that does it in another way: better a clear end than a script run twice
+        raise RuntimeError(f"multiprocessing of this Python starts processes in a way unknown to pdparallel: {missing}")
+    copy = types.FunctionType(
+        function.__code__, {**function.__globals__, **replaced}, function.__name__, function.__defaults__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def _spawn_popen() -> Any:
+    if os.name == "nt":
+        base: Any = importlib.import_module("multiprocessing.popen_spawn_win32").Popen
+        return type("Popen", (base,), {"__init__": _with_globals(base.__init__, spawn=_Spawn())})
+    from multiprocessing import popen_spawn_posix
+
+    base = popen_spawn_posix.Popen
+    return type("Popen", (base,), {"_launch": _with_globals(base._launch, spawn=_Spawn())})
+
+
+_forkserver: Any = None
+_forkserver_pid = 0
+_forkserver_lock = threading.Lock()
+
+
+def _our_forkserver() -> Any:
+    """The forkserver of this process: a forked child gets one of its own."""
+    global _forkserver, _forkserver_pid
+    with _forkserver_lock:
+        if _forkserver is None or _forkserver_pid != os.getpid():
+            from multiprocessing.forkserver import ForkServer
+
+            _forkserver = ForkServer()
+            _forkserver.set_forkserver_preload(_PRELOAD)
+            _forkserver_pid = os.getpid()
+        return _forkserver
+
+
+@atexit.register
+def stop_forkserver() -> None:
+    """End the forkserver; the next pool starts a new one."""
+    global _forkserver
+    with _forkserver_lock:
+        if _forkserver is not None and _forkserver_pid == os.getpid():
+            with contextlib.suppress(OSError):  # it may have been killed by others
+                _forkserver._stop()
+        _forkserver = None
+
+
+def _forkserver_popen() -> Any:
+    from multiprocessing import forkserver, popen_forkserver
+
+    class _Server:
+        """The standard module ``forkserver``, but new processes come from ours."""
+
+        connect_to_new_process = staticmethod(lambda fds: _our_forkserver().connect_to_new_process(fds))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(forkserver, name)
+
+    base: Any = popen_forkserver.Popen
+    launch = _with_globals(base._launch, spawn=_Spawn(), forkserver=_Server())
+    return type("Popen", (base,), {"_launch": launch})
+
+
+class _SpawnProcess(mp_context.SpawnProcess):
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
+        return _spawn_popen()(process_obj)
+
+
+_PROCESSES: dict[str, Any] = {"spawn": _SpawnProcess}
+
+if "forkserver" in multiprocessing.get_all_start_methods():
+
+    class _ForkServerProcess(mp_context.ForkServerProcess):
+        @staticmethod
+        def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
+            return _forkserver_popen()(process_obj)
+
+    # A forked worker imports nothing, so fork needs no other way than the standard one.
+    _PROCESSES |= {"forkserver": _ForkServerProcess, "fork": mp_context.ForkProcess}
+
+
+class Context(mp_context.BaseContext):
+    """A context for one pool.
+
+    Parameters
+    ----------
+    method : {"forkserver", "spawn", "fork"}
+        Start method.
+    """
+
+    def __init__(self, method: StartMethod) -> None:
+        self._name = method
+        self.reducer = multiprocessing.get_context(method).reducer
+        self._made: list[Any] = []
+
+    @property
+    def started(self) -> list[Any]:
+        """Every process that the context started, in order."""
+        return [process for process in self._made if process.pid is not None]
+
+    def get_start_method(self, allow_none: bool = False) -> str:
+        return self._name
+
+    def get_context(self, method: str | None = None) -> Any:
+        return self
+
+    def Process(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - multiprocessing's name
+        process = _PROCESSES[self._name](*args, **kwargs)
+        self._made.append(process)
+        return process

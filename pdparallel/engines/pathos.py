@@ -1,0 +1,117 @@
+"""Pathos: a warm :class:`pathos.pools.ProcessPool`, opened, closed, joined and cleared here.
+
+pathos keeps its pools in a table of its own by ``id``, where a closed pool stays until it is cleared; and like every
+``multiprocess`` pool it loses the task of a dead worker without a word.  Both are this module's to see to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import ClassVar
+
+from pathos.pools import ProcessPool
+
+from pdparallel.engines.base import Engine
+from pdparallel.engines.launch import Context
+from pdparallel.engines.warm import Warm
+from pdparallel.engines.watched import Watched
+from pdparallel.transport.parcel import Reach
+from pdparallel.typing import StartMethod
+from pdparallel.worker import Setup, start
+
+__all__ = ["PathosEngine"]
+
+#: Seconds that the pool gets to end in order; a worker that was killed while it held the queue's lock blocks that.
+END_SECONDS = 2.0
+
+_numbers = itertools.count(1)
+
+
+class _Pool:
+    """A pathos pool of our own, under an id of our own."""
+
+    def __init__(self, n_workers: int, method: StartMethod, threads: int) -> None:
+        self._context = Context(method)
+        self._pathos = ProcessPool(
+            nodes=n_workers,
+            id=f"pdparallel-{os.getpid()}-{next(_numbers)}",
+            initializer=start,
+            initargs=(Setup(threads, os.getpid()),),
+            context=self._context,
+        )
+        inner = self._pathos._serve()  # the pool behind the wrapper: only it takes error callbacks
+        self.watched = Watched(inner)
+
+    @property
+    def usable(self) -> bool:
+        return self.watched.sound and all(process.is_alive() for process in self._context.started)
+
+    def end(self, *, kill: bool) -> None:
+        in_order = self._in_time(self._pathos.terminate if kill or not self.usable else self._pathos.close)
+        in_order = in_order and self._in_time(self._pathos.join)
+        for process in self._context.started:
+            if not in_order:
+                process.kill()
+            process.join(END_SECONDS)
+        if not in_order:
+            self._release_lock_of_the_dead()
+        self._in_time(self._pathos.clear)
+
+    def _release_lock_of_the_dead(self) -> None:
+        # A worker that was killed while it took a task from the queue holds the queue's lock for ever, and the
+        # threads that end the pool wait for it.  No worker is alive here any more.
+        lock = getattr(getattr(self.watched.pool, "_inqueue", None), "_rlock", None)
+        if lock is not None:
+            with contextlib.suppress(ValueError, AssertionError):  # nobody held it
+                lock.release()
+
+    @staticmethod
+    def _in_time(step: Callable[[], object]) -> bool:
+        def run() -> None:
+            with contextlib.suppress(Exception):  # a pool that is broken already may refuse any of the steps
+                step()
+
+        thread = threading.Thread(target=run, name="pdparallel-pathos-end", daemon=True)
+        thread.start()
+        thread.join(END_SECONDS)
+        return not thread.is_alive()
+
+
+_warm: Warm[_Pool] = Warm()
+
+
+class PathosEngine(Engine):
+    """Worker processes of a pathos pool that stay for the next call.
+
+    Parameters
+    ----------
+    n_workers : int
+        Processes.
+    method : {"forkserver", "spawn", "fork"}
+        Start method.
+    threads : int
+        Threads of numeric libraries in each worker.
+    """
+
+    name: ClassVar[str] = "pathos"
+    reach = Reach.HOST
+
+    def __init__(self, n_workers: int, method: StartMethod, threads: int) -> None:
+        self.n_workers = n_workers
+        self._key = (n_workers, method, threads)
+        self._pool: _Pool | None = None
+
+    def submit(self, task: bytes) -> Future[bytes]:
+        if self._pool is None:  # a pathos pool starts its workers when it is made, so not before there is a task
+            self._pool = _warm.borrow(self._key, lambda: _Pool(*self._key))
+        return self._pool.watched.submit(task)
+
+    def close(self, *, kill: bool = False) -> None:
+        if self._pool is not None:
+            _warm.give_back(self._pool, kill=kill)
+            self._pool = None

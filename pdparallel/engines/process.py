@@ -1,0 +1,94 @@
+"""Process: a warm pool of worker processes on this machine, by :class:`concurrent.futures.ProcessPoolExecutor`."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import ClassVar
+
+from pdparallel.engines.base import Engine, chained, died
+from pdparallel.engines.launch import Context
+from pdparallel.engines.warm import Warm
+from pdparallel.transport.parcel import Reach
+from pdparallel.typing import StartMethod
+from pdparallel.worker import Setup, run_task, start
+
+__all__ = ["ProcessEngine"]
+
+#: Seconds that a worker gets to leave by itself before it is killed.
+LEAVE_SECONDS = 2.0
+
+
+class _Pool:
+    """An executor and the processes that it started."""
+
+    def __init__(self, n_workers: int, method: StartMethod, threads: int) -> None:
+        self.context = Context(method)
+        self.executor = ProcessPoolExecutor(
+            n_workers,
+            mp_context=self.context,
+            initializer=start,
+            initargs=(Setup(threads, os.getpid()),),
+        )
+        self._sound = True
+
+    @property
+    def usable(self) -> bool:
+        return self._sound and all(process.is_alive() for process in self.context.started)
+
+    def broke(self, error: BaseException) -> BaseException:
+        if not isinstance(error, BrokenProcessPool):
+            return error
+        self._sound = False
+        # The executor noticed a closed sentinel; the exit code may come a moment later.
+        wait([process.sentinel for process in self.context.started], timeout=LEAVE_SECONDS)
+        return died(self.context.started, error)
+
+    def end(self, *, kill: bool) -> None:
+        self._sound = False
+        if kill:
+            for process in self.context.started:
+                if process.is_alive():
+                    process.kill()
+        self.executor.shutdown(wait=True, cancel_futures=True)
+        for process in self.context.started:
+            process.join(LEAVE_SECONDS)
+            if process.is_alive():
+                process.kill()
+                process.join(LEAVE_SECONDS)
+
+
+_warm: Warm[_Pool] = Warm()
+
+
+class ProcessEngine(Engine):
+    """Worker processes that stay for the next call.
+
+    Parameters
+    ----------
+    n_workers : int
+        Processes at most; each starts when there is a task for it.
+    method : {"forkserver", "spawn", "fork"}
+        Start method.
+    threads : int
+        Threads of numeric libraries in each worker.
+    """
+
+    name: ClassVar[str] = "process"
+    reach = Reach.HOST
+
+    def __init__(self, n_workers: int, method: StartMethod, threads: int) -> None:
+        self.n_workers = n_workers
+        self._pool = _warm.borrow((n_workers, method, threads), lambda: _Pool(n_workers, method, threads))
+
+    def submit(self, task: bytes) -> Future[bytes]:
+        try:
+            inner = self._pool.executor.submit(run_task, task)
+        except BrokenProcessPool as error:
+            raise self._pool.broke(error) from error
+        return chained(inner, self._pool.broke)
+
+    def close(self, *, kill: bool = False) -> None:
+        _warm.give_back(self._pool, kill=kill)

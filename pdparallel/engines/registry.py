@@ -1,0 +1,61 @@
+"""Registry: from the options of a call to an engine; each engine's module is imported when it is first asked for."""
+
+from __future__ import annotations
+
+from pdparallel.engines.base import Engine
+from pdparallel.options import Options
+from pdparallel.worker import inside_worker
+
+__all__ = ["open_engine", "shutdown"]
+
+
+def open_engine(options: Options) -> Engine:
+    """The engine of a call, to be closed by who asked.
+
+    Parameters
+    ----------
+    options : Options
+        ``engine="auto"`` means the engine that takes over from the parent: processes.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where an object is no engine.
+    """
+    engine = options.engine
+    if not isinstance(engine, str):
+        from pdparallel.engines.executor import ExecutorEngine
+
+        return ExecutorEngine(engine, options.workers)
+    if engine == "serial" or inside_worker():
+        # Inside a worker every core has its process already.
+        from pdparallel.engines.serial import SerialEngine
+
+        return SerialEngine()
+    if engine == "thread":
+        from pdparallel.engines.thread import ThreadEngine
+
+        return ThreadEngine(options.workers)
+    if engine == "pathos":
+        from pdparallel.engines.pathos import PathosEngine
+
+        return PathosEngine(options.workers, options.method, options.threads)
+    from pdparallel.engines.process import ProcessEngine
+
+    return ProcessEngine(options.workers, options.method, options.threads)
+
+
+def shutdown() -> None:
+    """End the warm pools and their workers now; the next call starts new ones.
+
+    Calls do this by themselves after some idle minutes, and at the end of the process.
+
+    Examples
+    --------
+    >>> import pdparallel
+    >>> pdparallel.shutdown()
+    """
+    from pdparallel.engines import launch, warm
+
+    warm.drop_all()
+    launch.stop_forkserver()

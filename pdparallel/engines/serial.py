@@ -1,0 +1,37 @@
+"""Serial: runs each task at once, in this thread.  With a reach beyond the process it takes the whole bytes path."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import ClassVar
+
+from pdparallel.engines.base import Engine
+from pdparallel.transport.parcel import Reach, forget
+from pdparallel.worker import run_task
+
+__all__ = ["SerialEngine"]
+
+
+class SerialEngine(Engine):
+    """The engine without workers; also the fake that tests the seam.
+
+    Parameters
+    ----------
+    reach : Reach, default Reach.PROCESS
+        With ``Reach.HOST`` or ``Reach.ANYWHERE`` everything is serialised as for a process.
+    """
+
+    name: ClassVar[str] = "serial"
+    n_workers = 1
+
+    def __init__(self, reach: Reach = Reach.PROCESS) -> None:
+        self.reach = reach
+
+    def submit(self, task: bytes) -> Future[bytes]:
+        future: Future[bytes] = Future()
+        future.set_running_or_notify_cancel()
+        future.set_result(run_task(task))
+        return future
+
+    def close(self, *, kill: bool = False) -> None:
+        forget()

@@ -1,0 +1,100 @@
+"""Warm: keeps a pool between two calls, lends it, and lets it go after some idle minutes, on a fork, and at exit."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+__all__ = ["Warm", "drop_all"]
+
+#: Seconds without a call until a pool goes away.
+IDLE_SECONDS = 300.0
+
+
+class _Pool(Protocol):
+    @property
+    def usable(self) -> bool: ...
+
+    def end(self, *, kill: bool) -> None: ...
+
+
+P = TypeVar("P", bound=_Pool)
+
+
+class Warm(Generic[P]):
+    """Holds at most one idle pool; a call that wants another kind of pool replaces it.
+
+    Several threads may borrow the same pool at once.
+    """
+
+    _all: ClassVar[list[Warm[Any]]] = []  # of every kind of pool
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._forget()
+        Warm._all.append(self)
+
+    def _forget(self) -> None:
+        self._key: Hashable = None
+        self._pool: P | None = None
+        self._borrowed: dict[int, tuple[P, int]] = {}
+        self._timer: threading.Timer | None = None
+        self._owner = os.getpid()
+
+    def borrow(self, key: Hashable, make: Callable[[], P]) -> P:
+        """The pool of that key: the one that is kept, if it is sound, else a new one."""
+        with self._lock:
+            if self._owner != os.getpid():
+                # A fork copied the parent's pool: its workers and pipes are not ours to use or to end.
+                self._forget()
+            self._stop_timer()
+            if self._pool is not None and (self._key != key or not self._pool.usable):
+                self._retire()
+            if self._pool is None:
+                self._pool, self._key = make(), key
+            pool, times = self._borrowed.get(id(self._pool), (self._pool, 0))
+            self._borrowed[id(pool)] = (pool, times + 1)
+            return pool
+
+    def give_back(self, pool: P, *, kill: bool = False) -> None:
+        """End one borrowing; with ``kill`` the pool ends at once, also for others who have it."""
+        with self._lock:
+            _, times = self._borrowed.get(id(pool), (pool, 1))
+            if times > 1 and not kill:
+                self._borrowed[id(pool)] = (pool, times - 1)
+                return
+            self._borrowed.pop(id(pool), None)
+            if pool is not self._pool or kill:
+                if pool is self._pool:
+                    self._pool = None
+                pool.end(kill=kill)
+            else:
+                self._timer = threading.Timer(IDLE_SECONDS, self.drop)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def drop(self) -> None:
+        """Let the idle pool go."""
+        with self._lock:
+            self._stop_timer()
+            if self._owner == os.getpid() and self._pool is not None:
+                self._retire()
+
+    def _retire(self) -> None:
+        assert self._pool is not None
+        pool, self._pool = self._pool, None
+        if id(pool) not in self._borrowed:  # else whoever has it ends it
+            pool.end(kill=False)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def drop_all() -> None:
+    """Let every idle pool go."""
+    for warm in Warm._all:
+        warm.drop()

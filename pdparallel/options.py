@@ -1,0 +1,272 @@
+"""Options: what can be set, where from (call, context, process, environment, default), and what is allowed.
+
+One frozen dataclass holds them; everything else asks :func:`resolve` once a call and passes the result on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import multiprocessing
+import operator
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from pdparallel.cores import usable_cores
+from pdparallel.errors import InvalidOptionError
+from pdparallel.typing import EngineName, Progress, Serializer, StartMethod
+
+__all__ = ["ENGINE_NAMES", "Options", "get_options", "option_context", "resolve", "set_options"]
+
+ENGINE_NAMES: tuple[str, ...] = ("auto", "process", "pathos", "thread", "serial")
+_START_METHODS = ("forkserver", "spawn", "fork")
+_SERIALIZERS = ("dill", "cloudpickle")
+_ENVIRONMENT_PREFIX = "PDPARALLEL_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """All options of a call, each with a value that was checked.
+
+    Attributes
+    ----------
+    engine : str or object, default "auto"
+        ``"auto"`` works in this process until the pool is worth its price; ``"process"`` and ``"pathos"`` are pools
+        of processes, ``"thread"`` of threads, ``"serial"`` none.  Or an object: any
+        :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a pathos pool.
+    n_workers : int, default None
+        Workers; None means the cores that this process may use.
+    chunk_size : int, default None
+        Rows (columns, items) of a chunk, exactly; None lets pdparallel choose.
+    start_method : str, default None
+        ``"forkserver"``, ``"spawn"`` or ``"fork"``; None means forkserver where there is one, else spawn.
+    progress : bool, str or callable, default False
+        True, ``"text"``, ``"notebook"``, or a callable that is given ``(done, total)``.
+    threads_per_worker : int, default None
+        Threads that BLAS, OpenMP and Arrow may use in each worker process; None means cores // workers.
+    serializer : str, default "dill"
+        ``"dill"`` or ``"cloudpickle"``, for the function and its arguments.
+    """
+
+    engine: EngineName | object = "auto"
+    n_workers: int | None = None
+    chunk_size: int | None = None
+    start_method: StartMethod | None = None
+    progress: Progress = False
+    threads_per_worker: int | None = None
+    serializer: Serializer = "dill"
+
+    @property
+    def workers(self) -> int:
+        """The number of workers, with None resolved to the usable cores."""
+        return self.n_workers if self.n_workers is not None else usable_cores().number
+
+    @property
+    def threads(self) -> int:
+        """The threads of a worker, with None resolved to cores // workers."""
+        if self.threads_per_worker is not None:
+            return self.threads_per_worker
+        return max(1, usable_cores().number // self.workers)
+
+    @property
+    def method(self) -> StartMethod:
+        """The start method, with None resolved to the platform's safest."""
+        if self.start_method is not None:
+            return self.start_method
+        return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def _count(name: str, value: Any) -> Any:
+    allowed = "a whole number of at least 1, or None"
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        raise InvalidOptionError(name, value, allowed)
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidOptionError(name, value, allowed) from None
+    if number < 1:
+        raise InvalidOptionError(name, value, allowed)
+    return number
+
+
+def _one_of(*choices: str) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if isinstance(value, str) and value in choices:
+            return value
+        raise InvalidOptionError(name, value, "one of " + ", ".join(map(repr, choices)))
+
+    return check
+
+
+def _engine(name: str, value: Any) -> Any:
+    # An object is looked at by the registry of engines, which knows the kinds; here only names can be wrong.
+    if isinstance(value, str):
+        allowed = "one of " + ", ".join(map(repr, ENGINE_NAMES)) + ", or an executor or pool object"
+        if value not in ENGINE_NAMES:
+            raise InvalidOptionError(name, value, allowed)
+    elif not any(hasattr(value, method) for method in ("submit", "apply_async", "apipe")):
+        allowed = "one of " + ", ".join(map(repr, ENGINE_NAMES))
+        raise InvalidOptionError(
+            name, value, f"{allowed}, or an object with submit() (executors), apply_async() (pools) or apipe() (pathos)"
+        )
+    return value
+
+
+def _start_method(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    here = [method for method in _START_METHODS if method in multiprocessing.get_all_start_methods()]
+    if value not in here:
+        raise InvalidOptionError(name, value, "one of " + ", ".join(map(repr, here)) + ", or None")
+    return value
+
+
+def _progress(name: str, value: Any) -> Any:
+    if isinstance(value, bool) or value in ("text", "notebook") or (callable(value) and not isinstance(value, type)):
+        return value
+    raise InvalidOptionError(name, value, "True, False, 'text', 'notebook', or a function of (done, total)")
+
+
+def _serializer(name: str, value: Any) -> Any:
+    _one_of(*_SERIALIZERS)(name, value)
+    if value == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
+        raise InvalidOptionError(name, value, "'dill'", "cloudpickle is not installed: pip install cloudpickle.")
+    return value
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "engine": _engine,
+    "n_workers": _count,
+    "chunk_size": _count,
+    "start_method": _start_method,
+    "progress": _progress,
+    "threads_per_worker": _count,
+    "serializer": _serializer,
+}
+
+
+def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check options by name and value; returns them normalised.
+
+    Raises
+    ------
+    InvalidOptionError
+        Names the option, its value, and what is allowed.
+    """
+    for name in given:
+        if name not in _CHECKS:
+            raise InvalidOptionError(
+                name, given[name], "one of the options " + ", ".join(_CHECKS),
+                "Arguments of your function go to the verb: df.par(n_workers=2).apply_rows(func, key=value).",
+            )  # fmt: skip
+    return {name: _CHECKS[name](name, value) for name, value in given.items()}
+
+
+_process_wide: dict[str, Any] = {}
+_process_wide_lock = threading.Lock()
+_context: ContextVar[Mapping[str, Any] | None] = ContextVar("pdparallel_options", default=None)
+
+
+def _environment() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in _CHECKS:
+        variable = _ENVIRONMENT_PREFIX + name.upper()
+        text = os.environ.get(variable, "").strip()
+        if text:
+            found[name] = _CHECKS[name](variable, _from_text(name, text))
+    return found
+
+
+def _from_text(name: str, text: str) -> Any:
+    if _CHECKS[name] is _count:
+        return int(text) if text.isdecimal() else text
+    if name == "progress" and text.lower() in ("1", "true", "yes", "0", "false", "no"):
+        return text.lower() in ("1", "true", "yes")
+    return text
+
+
+def resolve(call: Mapping[str, Any] | None = None) -> Options:
+    """The options in force: those of the call, then of the context, the process, the environment, the defaults.
+
+    Parameters
+    ----------
+    call : mapping, optional
+        What was given to ``df.par(...)``, checked before.
+    """
+    merged = {**_environment(), **_process_wide, **(_context.get() or {}), **(call or {})}
+    return Options(**merged)
+
+
+def get_options() -> dict[str, Any]:
+    """The options in force here, by name.
+
+    Examples
+    --------
+    >>> import pdparallel
+    >>> with pdparallel.option_context(n_workers=3):
+    ...     pdparallel.get_options()["n_workers"]
+    3
+    """
+    options = resolve()
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+
+
+def set_options(**options: Any) -> None:
+    """Set options for the whole process, until they are set again.
+
+    Parameters
+    ----------
+    **options
+        Any of the options of :class:`Options`.
+
+    Raises
+    ------
+    InvalidOptionError
+        Names the option, its value, and what is allowed; nothing is set then.
+
+    Examples
+    --------
+    >>> import pdparallel
+    >>> pdparallel.set_options(n_workers=2)
+    >>> pdparallel.get_options()["n_workers"]
+    2
+    >>> pdparallel.set_options(n_workers=None)
+    """
+    values = checked(options)
+    with _process_wide_lock:
+        _process_wide.update(values)
+
+
+@contextlib.contextmanager
+def option_context(**options: Any) -> Iterator[None]:
+    """Options for the calls inside a ``with`` block, in this thread or task only.
+
+    Parameters
+    ----------
+    **options
+        Any of the options of :class:`Options`.
+
+    Raises
+    ------
+    InvalidOptionError
+        Names the option, its value, and what is allowed.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> with pdparallel.option_context(engine="serial"):
+    ...     pd.Series([1, 2]).par.map(lambda x: x + 1).tolist()
+    [2, 3]
+    """
+    token = _context.set({**(_context.get() or {}), **checked(options)})
+    try:
+        yield
+    finally:
+        _context.reset(token)

@@ -1,0 +1,88 @@
+"""Where to cut: chunks are ranges of positions, and this module is arithmetic only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+__all__ = ["Chunk", "cut", "cut_whole", "pieces_for_chunks", "pieces_for_records"]
+
+#: A chunk function pays pandas' fixed cost per call, so beyond one chunk a worker each chunk is to have
+#: at least this many rows (``benchmarks/when_it_helps.py`` shows what a call on few rows costs).
+ROWS_WORTH_A_CHUNK = 1_000
+
+#: More chunks than workers, so that a slow chunk does not leave the other workers idle to the end.
+CHUNKS_PER_WORKER = 4
+
+
+class Chunk(NamedTuple):
+    """Positions ``start:stop``; ``before`` and ``after`` are neighbours that come along (``overlap=``)."""
+
+    start: int
+    stop: int
+    before: int = 0
+    after: int = 0
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def cut(start: int, stop: int, *, size: int | None = None, pieces: int = 1) -> tuple[Chunk, ...]:
+    """Cut ``start:stop`` into chunks of exactly ``size`` (the last may be shorter), or into ``pieces`` alike ones.
+
+    >>> [(c.start, c.stop) for c in cut(0, 5, size=2)]
+    [(0, 2), (2, 4), (4, 5)]
+    >>> [(c.start, c.stop) for c in cut(0, 10, pieces=3)]
+    [(0, 4), (4, 7), (7, 10)]
+    """
+    n = stop - start
+    if n <= 0:
+        return ()
+    if size is not None:
+        return tuple(Chunk(at, min(at + size, stop)) for at in range(start, stop, size))
+    return tuple(_alike(start, n, max(1, min(pieces, n))))
+
+
+def _alike(start: int, n: int, pieces: int) -> Iterator[Chunk]:
+    # The sizes of numpy.array_split: the first n % pieces chunks get one more.
+    least, more = divmod(n, pieces)
+    for number in range(pieces):
+        stop = start + least + (number < more)
+        yield Chunk(start, stop)
+        start = stop
+
+
+def cut_whole(sizes: list[int], *, size: int | None = None, pieces: int = 1) -> tuple[Chunk, ...]:
+    """Cut between groups of the given sizes, never inside one.
+
+    With ``size`` a chunk takes groups until it has at least that many rows; else the groups are dealt into about
+    ``pieces`` chunks of about the same number of rows.
+
+    >>> [(c.start, c.stop) for c in cut_whole([3, 1, 1, 4], size=2)]
+    [(0, 3), (3, 5), (5, 9)]
+    """
+    total = sum(sizes)
+    aim = size if size is not None else max(1, -(-total // max(1, pieces)))
+    chunks, start, stop = [], 0, 0
+    for length in sizes:
+        stop += length
+        if stop - start >= aim:
+            chunks.append(Chunk(start, stop))
+            start = stop
+    if stop > start:
+        chunks.append(Chunk(start, stop))
+    return tuple(chunks)
+
+
+def pieces_for_records(n_workers: int) -> int:
+    """How many chunks for functions that are called once a row: the result does not depend on it."""
+    return n_workers * CHUNKS_PER_WORKER
+
+
+def pieces_for_chunks(n: int, n_workers: int) -> int:
+    """How many chunks ``apply_chunks`` makes of ``n`` rows: it depends on the rows and the workers alone.
+
+    >>> [pieces_for_chunks(n, 2) for n in (10, 3_000, 1_000_000)]
+    [2, 3, 8]
+    """
+    return min(max(n // ROWS_WORTH_A_CHUNK, n_workers), n_workers * CHUNKS_PER_WORKER)

@@ -1,0 +1,1 @@
+"""Transport: everything that crosses an engine, as bytes: functions, data, tasks and outcomes."""

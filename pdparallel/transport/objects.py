@@ -1,0 +1,151 @@
+"""Objects: how classes and functions that workers cannot import keep their identity across the border.
+
+A class of a notebook exists only in the parent's ``__main__``.  It travels to the workers by value, once, with
+the function; the copy there is *another* class.  When instances of it travel as data, or come back as results
+or as an exception, naming the class by value once more would make a third one, and ``isinstance`` and
+``except MyError`` would fail in the parent.  So both sides keep a :class:`SharedTable`: the same position
+names the original in the parent and its copy in the worker, and pickles of data and of outcomes carry positions::
+
+    parent                                     worker
+    table[0] is MyError   -- function: dill -> table[0] is a copy of MyError
+    frame with MyError()  -- data: "0"      -> instance of the copy
+    except MyError        <- outcome: "0"   -- raise MyError(...)
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from types import FunctionType
+from typing import Any
+
+import dill
+
+__all__ = ["SharedTable", "dump", "load"]
+
+PROTOCOL = 5
+
+
+class SharedTable:
+    """Objects that are named by position on both sides of the process border."""
+
+    def __init__(self, objects: Iterable[Any] = ()) -> None:
+        self.objects: list[Any] = list(objects)
+        self._position = {id(shared): at for at, shared in enumerate(self.objects)}
+
+    def find(self, shared: object) -> int | None:
+        """Position of an object, or None."""
+        return self._position.get(id(shared))
+
+    def add(self, shared: object) -> int:
+        """Position of an object, which is appended if it is new."""
+        at = self._position.get(id(shared))
+        if at is None:
+            at = self._position[id(shared)] = len(self.objects)
+            self.objects.append(shared)
+        return at
+
+
+def travels_by_value(obj: object) -> bool:
+    """Whether a class or function cannot be imported by a process that does not run the same main script."""
+    if not isinstance(obj, (type, FunctionType)):
+        return False
+    module, path = getattr(obj, "__module__", None), obj.__qualname__
+    if module is None or module == "__main__" or "<locals>" in path:
+        return True
+    found: Any = sys.modules.get(module)
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return found is not obj
+
+
+def shared_object(position: int) -> Any:  # pragma: no cover - a name to stand in pickles, see _Unpickler
+    """Stands in pickles for the object at a position of the table."""
+    raise pickle.UnpicklingError("a shared object was met without its table")
+
+
+_Reduced = Any
+
+
+class _TablePickler:
+    """Mixin: what stands in the table is written as a position; ``grow`` adds what travels by value."""
+
+    table: SharedTable
+    grow: bool
+
+    def reducer_override(self, obj: Any) -> _Reduced:
+        if isinstance(obj, (type, FunctionType)):
+            at = self.table.find(obj)
+            if at is None and self.grow and travels_by_value(obj):
+                at = self.table.add(obj)
+            if at is not None:
+                return shared_object, (at,)
+        return NotImplemented
+
+
+class _QuickPickler(_TablePickler, pickle.Pickler):
+    pass
+
+
+class _ThoroughPickler(_TablePickler, dill.Pickler):  # type: ignore[misc]  # dill has no types
+    pass
+
+
+class _Unpickler(dill.Unpickler):  # type: ignore[misc]  # dill has no types
+    table: SharedTable
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "shared_object" and module == __name__:
+            return self.table.objects.__getitem__
+        return super().find_class(module, name)
+
+
+def dump(
+    obj: Any,
+    table: SharedTable,
+    *,
+    grow: bool = False,
+    buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
+) -> bytes:
+    """Pickle data or an outcome; the C pickler first, dill for what only dill can.
+
+    Parameters
+    ----------
+    obj : object
+        What to pickle.
+    table : SharedTable
+        Classes and functions that are named by position.
+    grow : bool, default False
+        Whether classes and functions that travel by value are added to the table.  The table must then travel too.
+    buffer_callback : callable, optional
+        Takes the buffers that stay out of the pickle.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    keep = None if buffer_callback is None else buffers.append
+    try:
+        data = _pickled(_QuickPickler, obj, table, grow, keep)
+    except (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError):
+        buffers.clear()
+        data = _pickled(_ThoroughPickler, obj, table, grow, keep)
+    for buffer in buffers:
+        assert buffer_callback is not None
+        buffer_callback(buffer)
+    return data
+
+
+def _pickled(kind: Any, obj: Any, table: SharedTable, grow: bool, keep: Any) -> bytes:
+    stream = io.BytesIO()
+    # dill's pickler takes its own settings and hands the rest to pickle's.
+    pickler = kind(stream, protocol=PROTOCOL, buffer_callback=keep)
+    pickler.table, pickler.grow = table, grow
+    pickler.dump(obj)
+    return stream.getvalue()
+
+
+def load(data: bytes | memoryview, table: SharedTable, buffers: Sequence[Any] = ()) -> Any:
+    """Rebuild what :func:`dump` wrote, with the table of this side."""
+    unpickler = _Unpickler(io.BytesIO(data), buffers=buffers)
+    unpickler.table = table
+    return unpickler.load()

@@ -1,0 +1,233 @@
+"""Parcel: one call on its way: what the tasks of a call refer to, by how far the engine's workers are.
+
+::
+
+    reach      a task carries                      the function and the data travel
+    process    a key of this process's registry    not at all: references
+    host       the path of an arena                once a call, into the arena; loaded once in a worker
+    anywhere   the bytes                           the function with each chunk, the data by chunk
+
+A task is bytes in each case, and so is the answer.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+import itertools
+import os
+import pickle
+import secrets
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from pdparallel.call import Call, Work
+from pdparallel.outcome import Outcome
+from pdparallel.plan import Chunk
+from pdparallel.transport.arena import Arena, ArenaRef, open_spans
+from pdparallel.transport.frames import decode_data, encode_data, take
+from pdparallel.transport.functions import decode_work, encode_work
+from pdparallel.transport.objects import PROTOCOL, SharedTable
+from pdparallel.transport.outcomes import decode_outcome, encode_outcome
+from pdparallel.typing import Data, Serializer
+
+__all__ = ["Parcel", "Reach", "answer", "forget", "open_task", "pack"]
+
+
+class Reach(enum.Enum):
+    """How far away the workers of an engine are."""
+
+    PROCESS = "process"
+    HOST = "host"
+    ANYWHERE = "anywhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A chunk on its way: what the worker needs beside what it may have loaded for this call already."""
+
+    call_id: str
+    chunk: Chunk
+    reach: Reach
+    arena: ArenaRef | None = None
+    work: bytes = b""
+    piece: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A task in the worker: what to do, upon which piece, and the table for the way back."""
+
+    task: Task
+    work: Work
+    piece: Any
+    table: SharedTable
+
+
+class Parcel(abc.ABC):
+    """Makes the tasks of one call and reads their answers; holds what they refer to until it is closed."""
+
+    @abc.abstractmethod
+    def task(self, chunk: Chunk) -> bytes:
+        """The bytes that go to a worker."""
+
+    @abc.abstractmethod
+    def outcome(self, answer: bytes) -> Outcome:
+        """The outcome that came back."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go what the tasks refer to."""
+
+
+def pack(call: Call, reach: Reach, serializer: Serializer) -> Parcel:
+    """Encode a call, as far as its engine needs it.
+
+    Raises
+    ------
+    FunctionNotSerializableError
+        Where something of the function cannot leave this process.
+    """
+    if reach is Reach.PROCESS:
+        return _References(call)
+    if reach is Reach.HOST:
+        return _InArena(call, serializer)
+    return _ByChunk(call, serializer)
+
+
+# Within the process
+
+_registry: dict[str, Any] = {}
+_call_numbers = itertools.count(1)
+
+
+def _new_call_id() -> str:
+    return f"{os.getpid()}-{next(_call_numbers)}-{secrets.token_hex(4)}"
+
+
+class _References(Parcel):
+    def __init__(self, call: Call) -> None:
+        self._id = _new_call_id()
+        _registry[self._id] = (call.work, call.data)
+
+    def task(self, chunk: Chunk) -> bytes:
+        return _packed(Task(self._id, chunk, Reach.PROCESS))
+
+    def outcome(self, answer: bytes) -> Outcome:
+        found: Outcome = _registry.pop(answer.decode())
+        return found
+
+    def close(self) -> None:
+        for key in [key for key in list(_registry) if key.startswith(self._id)]:
+            _registry.pop(key, None)
+
+
+# On this machine
+
+
+class _InArena(Parcel):
+    def __init__(self, call: Call, serializer: Serializer) -> None:
+        self._id = _new_call_id()
+        self._table = SharedTable()
+        data = encode_data(call.data, self._table)
+        work = encode_work(call.work, self._table, serializer)
+        self._arena = Arena([memoryview(work), *data])
+
+    def task(self, chunk: Chunk) -> bytes:
+        return _packed(Task(self._id, chunk, Reach.HOST, self._arena.ref))
+
+    def outcome(self, answer: bytes) -> Outcome:
+        return decode_outcome(answer, self._table)
+
+    def close(self) -> None:
+        self._arena.close()
+
+
+# Anywhere
+
+
+class _ByChunk(Parcel):
+    def __init__(self, call: Call, serializer: Serializer) -> None:
+        self._id = _new_call_id()
+        self._call = call
+        self._serializer = serializer
+        self._table = SharedTable()
+        self._work = encode_work(call.work, self._table, serializer)
+
+    def task(self, chunk: Chunk) -> bytes:
+        known = len(self._table.objects)
+        piece = encode_data(take(self._call.data, self._call.work.hand, chunk), self._table)
+        if len(self._table.objects) > known:  # the piece brought classes that the function did not know
+            self._work = encode_work(self._call.work, self._table, self._serializer)
+        return _packed(
+            Task(self._id, chunk, Reach.ANYWHERE, work=self._work, piece=tuple(bytearray(part) for part in piece))  # type: ignore[misc]
+        )
+
+    def outcome(self, answer: bytes) -> Outcome:
+        return decode_outcome(answer, self._table)
+
+    def close(self) -> None:
+        self._work = b""
+
+
+# The worker's side
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """What a worker keeps of the call that it works on, so that many chunks load it once."""
+
+    call_id: str
+    work: Work
+    table: SharedTable
+    data: Data
+
+
+_loaded: _Loaded | None = None
+_loaded_lock = threading.Lock()
+
+
+def open_task(data: bytes) -> Opened:
+    """Decode a task; of a call whose arena is mapped already, only the chunk is new."""
+    task: Task = pickle.loads(data)
+    if task.reach is Reach.PROCESS:
+        work, whole = _registry[task.call_id]
+        return Opened(task, work, take(whole, work.hand, task.chunk), SharedTable())
+    if task.reach is Reach.ANYWHERE:
+        work, table = decode_work(task.work)
+        return Opened(task, work, decode_data([memoryview(part) for part in task.piece], table), table)
+    loaded = _load(task)
+    return Opened(task, loaded.work, take(loaded.data, loaded.work.hand, task.chunk), loaded.table)
+
+
+def _load(task: Task) -> _Loaded:
+    global _loaded
+    with _loaded_lock:
+        if _loaded is None or _loaded.call_id != task.call_id:
+            assert task.arena is not None
+            first, *rest = open_spans(task.arena)
+            work, table = decode_work(first)
+            _loaded = _Loaded(task.call_id, work, table, decode_data(rest, table))
+        return _loaded
+
+
+def forget() -> None:
+    """Drop what this worker keeps of the last call, and with it the mapping of its arena."""
+    global _loaded
+    with _loaded_lock:
+        _loaded = None
+
+
+def answer(opened: Opened, outcome: Outcome) -> bytes:
+    """Encode what came of a task."""
+    if opened.task.reach is Reach.PROCESS:
+        key = f"{opened.task.call_id}:{opened.task.chunk.start}"
+        if opened.task.call_id in _registry:  # else the call ended meanwhile, and nobody would take it
+            _registry[key] = outcome
+        return key.encode()
+    return encode_outcome(outcome, opened.table)
+
+
+def _packed(task: Task) -> bytes:
+    return pickle.dumps(task, protocol=PROTOCOL)

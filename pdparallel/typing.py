@@ -1,0 +1,41 @@
+"""Names for the types that appear in more than one signature; nothing here runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+__all__ = [
+    "Combine",
+    "Data",
+    "EngineName",
+    "Func",
+    "Hand",
+    "Progress",
+    "ResultType",
+    "RowKind",
+    "Serializer",
+    "StartMethod",
+]
+
+Func: TypeAlias = Callable[..., Any]
+EngineName: TypeAlias = Literal["auto", "process", "pathos", "thread", "serial"]
+StartMethod: TypeAlias = Literal["forkserver", "spawn", "fork"]
+Serializer: TypeAlias = Literal["dill", "cloudpickle"]
+Progress: TypeAlias = bool | Literal["text", "notebook"] | Callable[[int, int], object]
+ResultType: TypeAlias = Literal["expand", "reduce", "broadcast"] | None
+RowKind: TypeAlias = Literal["series", "namedtuple", "tuple", "dict", "array"]
+Combine: TypeAlias = Literal["auto", "concat", "list"] | Callable[[list[Any]], Any]
+
+#: What a call works on: rows, columns and chunks of a frame, values of a Series, a plain array or a list of items.
+Data: TypeAlias = pd.DataFrame | pd.Series | np.ndarray | list[Any]
+
+#: How ``func`` is handed each unit of the data; see :mod:`pdparallel.rows`.
+Hand: TypeAlias = Literal[
+    "row", "row-broadcast", "row-array", "row-tuple", "row-namedtuple", "row-dict",
+    "column", "column-broadcast", "column-array",
+    "value", "item", "star", "chunk",
+]  # fmt: skip

@@ -1,0 +1,172 @@
+"""Worker: the only code that runs in a worker: take a task, call func for each unit, record, answer.
+
+``record`` never shapes anything: it keeps what each call returned, by position, and the parent shapes once
+over all of them, which is the only way to the answer that pandas gives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import Any
+
+import pandas as pd
+
+from pdparallel.call import Work
+from pdparallel.outcome import Failure, Outcome
+from pdparallel.plan import Chunk
+from pdparallel.rows import feed
+from pdparallel.transport.objects import SharedTable
+from pdparallel.transport.outcomes import encode_outcome
+from pdparallel.transport.parcel import answer, forget, open_task
+
+__all__ = ["Setup", "inside_worker", "record", "run_task", "start"]
+
+#: Seconds after the last task until a worker lets go the data of the call.
+KEEP_SECONDS = 1.0
+
+_inside = False
+_busy = 0
+_last_task = 0.0
+_busy_lock = threading.Lock()
+
+
+def record(work: Work, piece: Any, chunk: Chunk) -> Outcome:
+    """Call the function for each unit of a piece and keep what it returns.
+
+    Parameters
+    ----------
+    work : Work
+        The function, its arguments, and how it is handed a unit.
+    piece : DataFrame, Series, ndarray or list
+        The data of the chunk.
+    chunk : Chunk
+        Its positions, for the outcome.
+
+    Returns
+    -------
+    Outcome
+        With a failure if the function raised, whatever it raised.
+    """
+    func, args, kwargs = work.func, work.args, work.kwargs
+    returns: list[Any] = []
+    keep = returns.append
+
+    if work.hand == "star":
+
+        def visit(unit: Any) -> None:
+            keep(func(*unit, *args, **kwargs))
+
+    elif work.hand.startswith(("row", "column")):
+
+        def visit(unit: Any) -> None:
+            value = func(unit, *args, **kwargs)
+            # pandas hands out one Series object again and again with other data in it; a returned one must stay as
+            # it is now, which is what pandas' own loop sees to as well.
+            keep(value.copy(deep=False) if isinstance(value, pd.Series) else value)
+
+    else:
+
+        def visit(unit: Any) -> None:
+            keep(func(unit, *args, **kwargs))
+
+    try:
+        feed(piece, work.hand, visit)
+    except BaseException as exception:
+        return Outcome(chunk, returns, Failure(len(returns), exception))
+    return Outcome(chunk, returns)
+
+
+def run_task(data: bytes) -> bytes:
+    """Task in, outcome out, both as bytes; never raises for what a user's object does.
+
+    Parameters
+    ----------
+    data : bytes
+        A task.
+    """
+    global _busy, _last_task
+    with _busy_lock:
+        _busy += 1
+    try:
+        try:
+            opened = open_task(data)
+        except Exception as exception:
+            exception.add_note("pdparallel: the function or the data could not be loaded in the worker process")
+            chunk = pickle.loads(data).chunk
+            return encode_outcome(Outcome(chunk, [], Failure(0, exception, _text(exception))), SharedTable())
+        outcome = record(opened.work, opened.piece, opened.task.chunk)
+        return answer(opened, outcome)
+    finally:
+        with _busy_lock:
+            _busy -= 1
+            _last_task = time.monotonic()
+
+
+def _text(exception: BaseException) -> str:
+    with contextlib.suppress(Exception):
+        return "".join(traceback.format_exception(exception))
+    return type(exception).__qualname__
+
+
+# The life of a worker process
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a worker process of ours is told when it starts."""
+
+    threads: int
+    parent: int
+
+
+def inside_worker() -> bool:
+    """Whether this process is a worker, of ours or of some other pool: a call from here runs serially."""
+    return _inside or bool(getattr(multiprocessing.current_process(), "daemon", False))
+
+
+def start(setup: Setup) -> None:
+    """Prepare a worker process: signals, threads of numeric libraries, and an end with the parent."""
+    global _inside
+    _inside = True
+    # Ctrl-C reaches every process of the terminal; the parent decides what it means and ends the workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_threads(setup.threads)
+    threading.Thread(target=_watch, args=(setup.parent,), name="pdparallel-watch", daemon=True).start()
+
+
+def _limit_threads(threads: int) -> None:
+    """Let BLAS, OpenMP and Arrow use so many threads: two workers with all cores each only wait for each other."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        os.environ[variable] = str(threads)  # for libraries that are loaded later
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(limits=threads)
+    with contextlib.suppress(ImportError):
+        import pyarrow
+
+        pyarrow.set_cpu_count(threads)
+
+
+def _watch(parent: int) -> None:
+    """End with the parent, however it ended, and let go the data of a call soon after its last task."""
+    process = multiprocessing.parent_process()
+    sentinel = None if process is None else process.sentinel
+    while True:
+        if sentinel is None:
+            time.sleep(KEEP_SECONDS)
+            gone = os.getppid() != parent
+        else:
+            gone = bool(wait([sentinel], timeout=KEEP_SECONDS))
+        if gone:
+            os._exit(1)
+        if _busy == 0 and time.monotonic() - _last_task > KEEP_SECONDS:
+            forget()
