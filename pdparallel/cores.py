@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Cores", "usable_cores"]
+__all__ = ["Cores", "cgroup_folders", "usable_cores"]
 
 #: ``WaitForMultipleObjects`` takes 63 handles at most, and the executor needs two of them for itself.
 WINDOWS_MOST_WORKERS = 61
@@ -44,66 +45,86 @@ def usable_cores(root: str | os.PathLike[str] = "/") -> Cores:
     >>> usable_cores().number >= 1
     True
     """
-    found = Cores(os.cpu_count() or 1, "all cores of the machine")
-    if hasattr(os, "sched_getaffinity"):
-        affinity = len(os.sched_getaffinity(0))
-        if affinity < found.number:
-            found = Cores(affinity, f"CPU affinity of this process ({found.number} in the machine)")
+    machine = os.cpu_count() or 1
+    found = Cores(machine, "all cores of the machine")
+    affinity = _affinity()
+    if affinity is not None and affinity < found.number:
+        found = Cores(affinity, f"CPU affinity of this process ({machine} in the machine)")
     quota = _cgroup_quota(Path(root))
     if quota is not None and math.ceil(quota) < found.number:
-        found = Cores(max(1, math.ceil(quota)), f"cgroup quota of {quota:g} cores ({found.number} in the machine)")
+        # A quota of 1.5 cores keeps two workers busier than one, so it is rounded up.
+        found = Cores(math.ceil(quota), f"cgroup quota of {quota:g} cores ({machine} in the machine)")
     if sys.platform == "win32" and found.number > WINDOWS_MOST_WORKERS:
         found = Cores(WINDOWS_MOST_WORKERS, f"Windows waits for {WINDOWS_MOST_WORKERS} processes at most")
     return found
 
 
-def _cgroup_quota(root: Path) -> float | None:
-    """The smallest CPU quota on the way from this process's group to the root, in cores."""
+def cgroup_folders(controller: str, root: str | os.PathLike[str] = "/") -> Iterator[tuple[Path, int]]:
+    """The folders that may hold limits of this process: of its control group, and of every group above it.
+
+    Parameters
+    ----------
+    controller : str
+        ``"cpu"`` or ``"memory"``.
+    root : path, default "/"
+        As for :func:`usable_cores`.
+
+    Yields
+    ------
+    (Path, int)
+        A folder, and the version of cgroup (1 or 2), which decides the names of the files in it.
+    """
+    root = Path(root)
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    quotas: list[float] = []
+    except (OSError, ValueError):
+        return
     for line in lines:
         _, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
+        controllers, colon, group = rest.partition(":")
+        if not colon:
+            continue
         if controllers == "":
-            base, read = root / "sys/fs/cgroup", _quota_v2
-        elif "cpu" in controllers.split(","):
-            base, read = root / "sys/fs/cgroup" / controllers, _quota_v1
+            base, version = root / "sys/fs/cgroup", 2
+        elif controller in controllers.split(","):
+            base, version = root / "sys/fs/cgroup" / controllers, 1
             if not base.is_dir():
-                base = root / "sys/fs/cgroup/cpu"
+                base = root / "sys/fs/cgroup" / controller
         else:
             continue
-        folder = base / group.lstrip("/")
-        # In a container the group's path is often that of the host, and only the root is mounted: walk up
-        # whatever exists, each level may have a limit of its own.
-        for level in [folder, *folder.parents]:
-            if level != base and base not in level.parents:
-                break
-            quota = read(level)
-            if quota is not None:
-                quotas.append(quota)
-    return min(quotas, default=None)
+        # A process outside its cgroup namespace sees its group as /../..: such a path leads nowhere from here.
+        parts = [part for part in group.split("/") if part not in ("", ".", "..")]
+        # In a container the path is often that of the host, while only the lower end of the tree is mounted here: so
+        # leave out levels at the front until there is such a folder. Each level may have a limit of its own.
+        mounted = next((n for n in range(len(parts)) if base.joinpath(*parts[n:]).is_dir()), len(parts))
+        for end in range(len(parts), mounted - 1, -1):
+            yield base.joinpath(*parts[mounted:end]), version
 
 
-def _quota_v2(folder: Path) -> float | None:
+def _affinity() -> int | None:
+    if not hasattr(os, "sched_getaffinity"):
+        return None
     try:
-        quota, period = (folder / "cpu.max").read_text().split()[:2]
-        return _ratio(quota, period)
-    except (OSError, ValueError):
+        return len(os.sched_getaffinity(0)) or None
+    except OSError:  # some sandboxes do not allow the call
         return None
 
 
-def _quota_v1(folder: Path) -> float | None:
+def _cgroup_quota(root: Path) -> float | None:
+    """The smallest CPU quota on the way from this process's group to the root, in cores."""
+    quotas = (_quota(folder, version) for folder, version in cgroup_folders("cpu", root))
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _quota(folder: Path, version: int) -> float | None:
     try:
-        return _ratio((folder / "cpu.cfs_quota_us").read_text(), (folder / "cpu.cfs_period_us").read_text())
-    except (OSError, ValueError):
+        if version == 2:
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        # "max" (v2) is no number, and -1 (v1) no quota: no limit on this level
+        used, length = int(quota), int(period)
+        return used / length if used > 0 and length > 0 else None
+    except (OSError, ValueError, OverflowError):
         return None
-
-
-def _ratio(quota: str, period: str) -> float | None:
-    if quota.strip() == "max":
-        return None
-    used, length = int(quota), int(period)
-    return used / length if used > 0 and length > 0 else None
