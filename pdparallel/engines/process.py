@@ -42,8 +42,11 @@ class _Pool:
         if not isinstance(error, BrokenProcessPool):
             return error
         self._sound = False
-        # The executor noticed a closed sentinel; the exit code may come a moment later.
-        wait([process.sentinel for process in self.context.started], timeout=LEAVE_SECONDS)
+        # The executor noticed that a sentinel was closed; the exit code comes a moment later.
+        ended = wait([process.sentinel for process in self.context.started], timeout=LEAVE_SECONDS)
+        for process in self.context.started:
+            if process.sentinel in ended:
+                process.join(LEAVE_SECONDS)
         return died(self.context.started, error)
 
     def end(self, *, kill: bool) -> None:

@@ -95,7 +95,10 @@ class Watched:
                     return
                 self._look()
                 processes = list(self._seen.values())
-            wait([process.sentinel for process in processes], timeout=LOOK_SECONDS)
+            closed = wait([process.sentinel for process in processes], timeout=LOOK_SECONDS)
+            for process in processes:
+                if process.sentinel in closed:
+                    process.join(LOOK_SECONDS)  # its exit code comes a moment later than its end
             ended = [process for process in processes if process.exitcode is not None]
             if getattr(self.pool, "_maxtasksperchild", None) is not None:
                 # Workers of such a pool leave between two tasks, with exit code 0; that loses nothing.
