@@ -1,0 +1,121 @@
+"""Imports go one way: each module may import only from rooms below it, engines never each other, and all exports exist."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pdparallel
+
+ROOT = Path(pdparallel.__file__).parent
+
+#: From the bottom to the top; a module may import from lines above its own, and within its own line only where it
+#: is said so below.
+LAYERS: list[set[str]] = [
+    {"errors", "typing", "cores"},
+    {"options", "plan"},
+    {"call", "outcome", "rows"},
+    {"transport.objects", "transport.arena"},
+    {"transport.functions", "transport.frames", "transport.outcomes"},
+    {"transport.parcel"},
+    {"worker"},
+    {"engines.base", "engines.launch", "engines.warm"},
+    {"engines.watched"},
+    {"engines.serial", "engines.thread", "engines.process", "engines.pathos", "engines.executor"},
+    {"engines.registry"},
+    {"assemble", "progress", "testing"},
+    {"runner"},
+    {"accessor"},
+    {""},
+    {"doctor", "demo"},
+    {"__main__"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def modules() -> list[str]:
+    paths = [path.relative_to(ROOT).with_suffix("") for path in ROOT.rglob("*.py") if path.name != "__init__.py"]
+    return sorted(".".join(path.parts) for path in paths)
+
+
+def imports_of(name: str) -> set[str]:
+    path = ROOT / (name.replace(".", "/") + ".py" if name else "__init__.py")
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pdparallel":
+            base = node.module.removeprefix("pdparallel").lstrip(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".lstrip(".")
+                found.add(inner if inner in RANK else base)
+        elif isinstance(node, ast.Import):
+            found |= {
+                alias.name.removeprefix("pdparallel").lstrip(".")
+                for alias in node.names
+                if alias.name.split(".")[0] == "pdparallel"
+            }
+    return found
+
+
+def test_each_module_has_its_place() -> None:
+    assert set(modules()) | {""} == set(RANK)
+
+
+@pytest.mark.parametrize("name", sorted(RANK))
+def test_imports_go_one_way(name: str) -> None:
+    wrong = {other for other in imports_of(name) if RANK[other] >= RANK[name]}
+    assert not wrong, f"{name or '__init__'} imports {wrong} from its own layer or from above"
+
+
+@pytest.mark.parametrize("name", sorted(RANK))
+def test_each_module_says_why_it_exists(name: str) -> None:
+    path = ROOT / (name.replace(".", "/") + ".py" if name else "__init__.py")
+    first = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
+    assert len(first) > 30
+
+
+def test_only_public_pandas_names() -> None:
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pandas":
+                assert not node.module.startswith(("pandas.core", "pandas._")), f"{path}: {node.module}"
+
+
+@pytest.mark.parametrize("name", ["pdparallel", *(f"pdparallel.{name}" for name in modules() if name != "__main__")])
+def test_exports_exist_and_are_sorted(name: str) -> None:
+    module = importlib.import_module(name)
+    exported = getattr(module, "__all__", None)
+    assert exported is not None, f"{name} has no __all__"
+    assert list(exported) == sorted(exported)
+    for export in exported:
+        assert hasattr(module, export), f"{name}.{export}"
+
+
+def test_the_public_names() -> None:
+    assert set(pdparallel.__all__) == {
+        "FunctionNotSerializableError", "InvalidOptionError", "Options", "PdParallelError", "RemoteError",
+        "ResultNotSerializableError", "WorkerDiedError",
+        "get_options", "map", "option_context", "par", "set_options", "shutdown",
+    }  # fmt: skip
+
+
+def test_import_starts_nothing_and_loads_no_engine() -> None:
+    """Importing is what every notebook does first: it must not cost a process, a thread or a pool's library."""
+    code = (
+        "import sys, threading, pandas\n"
+        "before = set(sys.modules)\n"
+        "import pdparallel\n"
+        "new = {name for name in set(sys.modules) - before}\n"
+        "engines = [n for n in new if n.startswith('pdparallel.engines.') and n.split('.')[-1] not in\n"
+        "           ('base', 'registry')]\n"
+        "assert not engines, engines\n"
+        "heavy = {n.split('.')[0] for n in new} & {'pathos', 'tqdm', 'dask', 'ray', 'distributed', 'cloudpickle'}\n"
+        "assert not heavy, heavy\n"
+        "assert threading.active_count() == 1\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,237 @@
+"""The runner: what auto does itself and what it hands over, each unit called once, first failing position first."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import pdparallel
+from pdparallel import runner
+from pdparallel.engines.serial import SerialEngine
+from pdparallel.engines.thread import ThreadEngine
+from tests.conftest import children
+
+N = 50
+SERIES = pd.Series(range(N), index=[f"r{i}" for i in range(N)])
+
+
+class Recording(SerialEngine):
+    """Notes the tasks that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks = 0
+        self.closed: list[bool] = []
+
+    def submit(self, task: bytes) -> Future[bytes]:
+        self.tasks += 1
+        return super().submit(task)
+
+    def close(self, *, kill: bool = False) -> None:
+        self.closed.append(kill)
+
+
+@pytest.fixture
+def recording(monkeypatch: pytest.MonkeyPatch) -> Recording:
+    engine = Recording()
+    monkeypatch.setattr(runner, "open_engine", lambda options: engine)
+    return engine
+
+
+def test_auto_stays_here_when_the_rest_costs_less_than_a_pool(recording: Recording) -> None:
+    calls: list[int] = []
+    assert SERIES.par(n_workers=2).map(lambda x: calls.append(x) or x).tolist() == list(range(N))
+    assert calls == list(range(N))  # a list of this process: nothing ran elsewhere, each once, in order
+    assert recording.tasks == 0
+
+
+def test_auto_hands_over_what_is_worth_it_and_keeps_what_it_did(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "WORTH_SECONDS", 0.0)
+    calls: list[int] = []
+    assert SERIES.par(n_workers=2).map(lambda x: calls.append(x) or x).tolist() == list(range(N))
+    assert sorted(calls) == list(range(N))  # each once, also those before the handing over
+    assert recording.tasks > 0
+    assert recording.closed == [False]
+
+
+def test_auto_with_one_worker_never_hands_over(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "WORTH_SECONDS", 0.0)
+    assert SERIES.par(n_workers=1).map(str).tolist() == [str(x) for x in range(N)]
+    assert recording.tasks == 0
+
+
+@pytest.mark.parametrize("engine", ["serial", "thread"])
+@pytest.mark.parametrize("chunk_size", [None, 1, 7, N, 10 * N])
+def test_each_unit_is_called_once(engine: str, chunk_size: int | None) -> None:
+    lock, calls = threading.Lock(), []
+
+    def func(x: int) -> int:
+        with lock:
+            calls.append(x)
+        return -x
+
+    assert SERIES.par(engine=engine, n_workers=3, chunk_size=chunk_size).map(func).tolist() == [-x for x in range(N)]
+    assert sorted(calls) == list(range(N))
+
+
+def test_a_named_engine_is_always_used() -> None:
+    here = os.getpid()
+    assert here not in set(pdparallel.map(lambda _: os.getpid(), [1], engine="process"))
+    assert here not in set(pdparallel.map(lambda _: os.getpid(), [1], engine="pathos"))
+
+
+def test_small_calls_see_no_process(alone: None) -> None:
+    pd.DataFrame({"a": range(100)}).par(n_workers=2).apply_rows(lambda row: row["a"] + 1)
+    assert not children()
+
+
+def test_inside_a_worker_everything_is_serial() -> None:
+    def func(x: int) -> tuple[bool, list[int]]:
+        pids = pdparallel.map(lambda _: os.getpid(), range(3), engine="process", n_workers=2)
+        return set(pids) == {os.getpid()}, SERIES.head(3).par.map(lambda y: y + x).tolist()
+
+    assert pdparallel.map(func, [1, 2], engine="process", n_workers=2) == [
+        (True, [1, 2, 3]),
+        (True, [2, 3, 4]),
+    ]
+
+
+class TestFailures:
+    @pytest.mark.parametrize("engine", ["auto", "serial", "thread", "process", "pathos"])
+    def test_the_first_failing_position_wins(self, engine: str) -> None:
+        def func(x: int) -> int:
+            if x == 11:
+                time.sleep(0.2)  # later in time, earlier in position
+                raise KeyError("eleven")
+            if x in (12, 33):
+                raise ValueError(str(x))
+            return x
+
+        with pytest.raises(KeyError, match="eleven") as caught:
+            SERIES.par(engine=engine, n_workers=2, chunk_size=1).map(func)
+        assert caught.value.__notes__ == ["pdparallel: map, in value 'r11' (position 11)"]
+
+    def test_nothing_runs_behind_a_failure_in_serial(self) -> None:
+        calls: list[int] = []
+
+        def func(x: int) -> int:
+            calls.append(x)
+            if x == 5:
+                raise KeyError(x)
+            return x
+
+        with pytest.raises(KeyError):
+            SERIES.par(engine="serial", chunk_size=3).map(func)
+        assert calls == [0, 1, 2, 3, 4, 5]
+
+    def test_the_rest_is_cancelled(self, tmp_path: Path) -> None:
+        def func(x: int) -> int:
+            (tmp_path / str(x)).touch()
+            if x == 0:
+                raise KeyError(x)
+            time.sleep(0.05)
+            return x
+
+        with pytest.raises(KeyError):
+            pdparallel.map(func, range(1_000), engine="process", n_workers=2, chunk_size=1)
+        assert len(list(tmp_path.iterdir())) < 50
+
+    @pytest.mark.parametrize(
+        ("call", "note"),
+        [
+            (lambda f: pd.DataFrame({"a": [1, 0]}, index=["x", "y"]).par.apply_rows(f), "apply_rows, in row 'y' (position 1)"),
+            (lambda f: pd.DataFrame({"a": [1], "b": [0]}).par.apply_cols(f), "apply_cols, in column 'b' (position 1)"),
+            (lambda f: pd.DataFrame({"a": [1, 0]}).par.apply(f, axis=1), "apply, in row 1 (position 1)"),
+            (lambda f: pd.DataFrame({"a": [1, 0]}).par(chunk_size=1).apply_chunks(f), "apply_chunks, in the chunk of rows 1 to 1"),
+            (lambda f: pd.Series([1, 0], index=["x", "y"]).par.map(lambda x: 1 / f([x])), "map, in value 'y' (position 1)"),
+            (lambda f: pd.Series([1, None, 0]).par.map(lambda x: 1 / f([x]), na_action="ignore"), "map, in value 2 (position 1)"),
+            (lambda f: pdparallel.map(lambda x: 1 / f([x]), [1, 0]), "map, in item 0 (position 1)"),
+        ],
+    )  # fmt: skip
+    def test_the_note_names_the_place(self, call, note: str) -> None:
+        def func(unit) -> int:
+            total = int(sum(unit) if not isinstance(unit, pd.DataFrame) else unit["a"].sum())
+            if not isinstance(unit, list) and total == 0:
+                raise ZeroDivisionError
+            return total
+
+        with pytest.raises(ZeroDivisionError) as caught:
+            call(func)
+        assert caught.value.__notes__ == [f"pdparallel: {note}"]
+
+    def test_the_traceback_begins_at_the_users_function(self) -> None:
+        def divide(x: int) -> float:
+            return 1 / x
+
+        for engine in ("serial", "process"):
+            with pytest.raises(ZeroDivisionError) as caught:
+                SERIES.par(engine=engine).map(divide)
+            cause = caught.value.__cause__
+            if engine == "process":
+                assert "return 1 / x" in str(cause)
+                assert "rows.py" not in str(cause)
+            else:
+                frames = [entry.name for entry in caught.traceback]
+                assert frames[-1] == "divide"
+                assert "feed" not in frames
+
+
+def test_what_is_running_at_an_interrupt_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ThreadEngine(2)
+    closed: list[bool] = []
+    monkeypatch.setattr(engine, "close", lambda *, kill=False: closed.append(kill))
+    monkeypatch.setattr(runner, "open_engine", lambda options: engine)
+
+    def interrupt(*_args: object, **_kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pdparallel.map(abs, range(10), engine="thread")
+    assert closed == [True]
+    ThreadEngine.close(engine, kill=True)
+
+
+def test_a_lost_return_is_never_silent(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_chunks", lambda *args: runner.cut(0, N - 1, size=10))
+    with pytest.raises(RuntimeError, match=r"49 returns for 50 values"):
+        SERIES.par(engine="serial").map(str)
+
+
+class TestProgress:
+    def test_a_callable_hears_of_each_step_up_to_the_total(self) -> None:
+        heard: list[tuple[int, int]] = []
+        SERIES.par(
+            engine="thread", n_workers=2, chunk_size=8, progress=lambda done, total: heard.append((done, total))
+        ).map(str)
+        assert [done for done, _ in heard] == sorted({done for done, _ in heard})
+        assert heard[-1] == (N, N)
+        assert len(heard) == 7
+
+    def test_a_callable_that_raises_changes_nothing(self) -> None:
+        def broken(done: int, total: int) -> None:
+            raise OSError("closed")
+
+        with pytest.warns(UserWarning, match="progress display failed and is off: OSError: closed"):
+            got = SERIES.par(engine="serial", chunk_size=8, progress=broken).map(str)
+        assert got.tolist() == [str(x) for x in range(N)]
+
+    def test_text(self, capsys: pytest.CaptureFixture[str]) -> None:
+        SERIES.par(engine="serial", progress="text").map(str)
+        shown = capsys.readouterr().err
+        assert "map" in shown
+        assert f"{N}/{N}" in shown
+
+    def test_nothing_is_shown_unless_asked(self, capsys: pytest.CaptureFixture[str]) -> None:
+        SERIES.par(engine="process").map(str)
+        assert capsys.readouterr() == ("", "")
