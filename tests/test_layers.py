@@ -1,4 +1,4 @@
-"""Imports go one way: each module may import only from rooms below it, engines never each other, and all exports exist."""
+"""Imports go one way: each module imports only from rooms below it, engines never each other; all exports exist."""
 
 from __future__ import annotations
 

@@ -19,6 +19,8 @@ from tests.conftest import children
 
 N = 50
 SERIES = pd.Series(range(N), index=[f"r{i}" for i in range(N)])
+NAMED = pd.DataFrame({"a": [1, 0]}, index=["x", "y"])
+GAPPED = pd.Series([1, None, 0])
 
 
 class Recording(SerialEngine):
@@ -149,15 +151,15 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("call", "note"),
         [
-            (lambda f: pd.DataFrame({"a": [1, 0]}, index=["x", "y"]).par.apply_rows(f), "apply_rows, in row 'y' (position 1)"),
+            (lambda f: NAMED.par.apply_rows(f), "apply_rows, in row 'y' (position 1)"),
             (lambda f: pd.DataFrame({"a": [1], "b": [0]}).par.apply_cols(f), "apply_cols, in column 'b' (position 1)"),
             (lambda f: pd.DataFrame({"a": [1, 0]}).par.apply(f, axis=1), "apply, in row 1 (position 1)"),
-            (lambda f: pd.DataFrame({"a": [1, 0]}).par(chunk_size=1).apply_chunks(f), "apply_chunks, in the chunk of rows 1 to 1"),
-            (lambda f: pd.Series([1, 0], index=["x", "y"]).par.map(lambda x: 1 / f([x])), "map, in value 'y' (position 1)"),
-            (lambda f: pd.Series([1, None, 0]).par.map(lambda x: 1 / f([x]), na_action="ignore"), "map, in value 2 (position 1)"),
+            (lambda f: NAMED.par(chunk_size=1).apply_chunks(f), "apply_chunks, in the chunk of rows 1 to 1"),
+            (lambda f: NAMED["a"].par.map(lambda x: 1 / f([x])), "map, in value 'y' (position 1)"),
+            (lambda f: GAPPED.par.map(lambda x: 1 / f([x]), na_action="ignore"), "map, in value 2 (position 1)"),
             (lambda f: pdparallel.map(lambda x: 1 / f([x]), [1, 0]), "map, in item 0 (position 1)"),
         ],
-    )  # fmt: skip
+    )
     def test_the_note_names_the_place(self, call, note: str) -> None:
         def func(unit) -> int:
             total = int(sum(unit) if not isinstance(unit, pd.DataFrame) else unit["a"].sum())

@@ -1,0 +1,1 @@
+"""Benchmarks: where every figure of the README and every tuned constant of the package comes from."""

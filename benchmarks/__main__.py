@@ -1,0 +1,9 @@
+"""Run every benchmark: ``make bench``."""
+
+from __future__ import annotations
+
+from benchmarks import handover, when_it_helps
+
+if __name__ == "__main__":
+    handover.main()
+    when_it_helps.main()
