@@ -15,13 +15,14 @@
        ledger     by position; the first failing position wins
      assemble     shape once, in pandas
 
-With ``engine="auto"`` the parent does the first units itself, keeps what they returned, and hands over only what
-is worth more than the handing over costs.
+With ``engine="auto"`` the parent does the first units itself and keeps what they returned.  Where the rest is worth it,
+a pool starts in the background while the parent works on; what is left when it is up is handed over.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -29,7 +30,7 @@ from typing import Any
 
 from pdparallel.call import Call
 from pdparallel.engines.base import Engine
-from pdparallel.engines.registry import open_engine
+from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import WorkerDiedError
 from pdparallel.options import Options
 from pdparallel.outcome import Failure, Outcome
@@ -45,9 +46,12 @@ __all__ = ["run"]
 #: Seconds after which the parent looks whether the rest is worth a pool; it costs nothing on smaller calls.
 LOOK_SECONDS = 0.02
 
-#: Seconds of work, in one process, from which a handed-over call ends sooner than one that stays: the price of a
-#: pool that has to start first, found by benchmarks/handover.py.
-WORTH_SECONDS = 1.0
+#: Seconds of work, in one process, from which it is worth starting a pool: about what one takes to start, during which
+#: the parent works on (benchmarks/handover.py).
+COLD_WORTH_SECONDS = 1.0
+
+#: The same for a pool that is up: what a call of it costs before the first row is done (benchmarks/handover.py).
+WARM_WORTH_SECONDS = 0.05
 
 #: Tasks on their way for each worker: one that runs and one that waits, so that no worker waits for the parent.
 IN_FLIGHT = 2
@@ -75,6 +79,8 @@ def run(call: Call, options: Options) -> list[Any]:
             settled = True
             try:
                 with contextlib.closing(pack(call, engine.reach, options.serializer)) as parcel:
+                    if options.engine == "auto":
+                        head = _go_on_here(call, options, engine, head, ledger, advance)
                     settled = False
                     settled = _hand_over(call, engine, parcel, _chunks(call, options, head, engine), ledger, advance)
             finally:
@@ -90,30 +96,57 @@ def _chunks(call: Call, options: Options, head: int, engine: Engine) -> Sequence
     return cut(head, call.n, size=options.chunk_size, pieces=pieces_for_records(engine.n_workers))
 
 
+# engine="auto": the parent's own part
+
+
 def _begin_here(call: Call, options: Options, ledger: _Ledger, advance: Advance) -> int:
     """Work in this process for as long as that is the quicker way; returns the first position that is left."""
     alone = options.workers == 1 or inside_worker()
+    worth = WARM_WORTH_SECONDS if is_warm(options) else COLD_WORTH_SECONDS
     began = time.perf_counter()
     head = 0
-    for chunk in _growing(call, options):
-        outcome = record(call.work, take(call.data, call.work.hand, chunk), chunk)
-        ledger.add(outcome)
-        advance(len(chunk))
+    for chunk in _growing(call, options, 0):
+        _work_here(call, chunk, ledger, advance)
         head = chunk.stop
-        if outcome.failure is not None:
-            ledger.raise_failure()
         spent = time.perf_counter() - began
-        if not alone and spent >= LOOK_SECONDS and spent / head * (call.n - head) > WORTH_SECONDS:
-            return head
+        if not alone and spent >= LOOK_SECONDS and spent / head * (call.n - head) > worth:
+            break
     return head
 
 
-def _growing(call: Call, options: Options) -> Iterator[Chunk]:
+def _go_on_here(call: Call, options: Options, engine: Engine, head: int, ledger: _Ledger, advance: Advance) -> int:
+    """Start the pool in the background and work on until it is up; returns the first position that is left."""
+    up = threading.Event()
+
+    def start() -> None:
+        with contextlib.suppress(Exception):  # what is wrong with the pool shows at the first task
+            for knock in [engine.submit(b"") for _ in range(engine.n_workers)]:
+                knock.result()
+        up.set()
+
+    threading.Thread(target=start, name="pdparallel-start", daemon=True).start()
+    if up.wait(WARM_WORTH_SECONDS / 10):  # a warm pool answers in less
+        return head
+    for chunk in _growing(call, options, head):
+        if up.is_set():
+            break
+        _work_here(call, chunk, ledger, advance)
+        head = chunk.stop
+    return head
+
+
+def _work_here(call: Call, chunk: Chunk, ledger: _Ledger, advance: Advance) -> None:
+    ledger.add(record(call.work, take(call.data, call.work.hand, chunk), chunk))
+    ledger.raise_failure()
+    advance(len(chunk))
+
+
+def _growing(call: Call, options: Options, start: int) -> Iterator[Chunk]:
     """Chunks for the parent: of the plan if there is one, else longer and longer up to a look's worth of time."""
     if call.plan is not None:
-        yield from call.plan
+        yield from (chunk for chunk in call.plan if chunk.start >= start)
         return
-    start, size = 0, 1
+    size = 1
     while start < call.n:
         began = time.perf_counter()
         stop = min(start + (options.chunk_size or size), call.n)
@@ -122,6 +155,9 @@ def _growing(call: Call, options: Options) -> Iterator[Chunk]:
         start = stop
         if spent < LOOK_SECONDS / 4:
             size *= 4
+
+
+# Every other engine
 
 
 def _hand_over(

@@ -15,7 +15,7 @@ import pdparallel
 from pdparallel import runner
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
-from tests.conftest import children
+from tests.conftest import children, wait_until
 
 N = 50
 SERIES = pd.Series(range(N), index=[f"r{i}" for i in range(N)])
@@ -57,7 +57,8 @@ def test_auto_hands_over_what_is_worth_it_and_keeps_what_it_did(
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(runner, "WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "COLD_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "WARM_WORTH_SECONDS", 0.0)
     calls: list[int] = []
     assert SERIES.par(n_workers=2).map(lambda x: calls.append(x) or x).tolist() == list(range(N))
     assert sorted(calls) == list(range(N))  # each once, also those before the handing over
@@ -67,7 +68,8 @@ def test_auto_hands_over_what_is_worth_it_and_keeps_what_it_did(
 
 def test_auto_with_one_worker_never_hands_over(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(runner, "WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "COLD_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "WARM_WORTH_SECONDS", 0.0)
     assert SERIES.par(n_workers=1).map(str).tolist() == [str(x) for x in range(N)]
     assert recording.tasks == 0
 
@@ -237,3 +239,65 @@ class TestProgress:
     def test_nothing_is_shown_unless_asked(self, capsys: pytest.CaptureFixture[str]) -> None:
         SERIES.par(engine="process").map(str)
         assert capsys.readouterr() == ("", "")
+
+
+class TestWhileThePoolStarts:
+    """With a pool that is not up, the parent works on, and hands over what is left then."""
+
+    @pytest.fixture
+    def slow_start(self, recording: Recording, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+        up = threading.Event()
+        submit = recording.submit
+
+        def answer(task: bytes) -> Future[bytes]:
+            if not task:
+                up.wait(60)
+            return submit(task)
+
+        monkeypatch.setattr(recording, "submit", answer)
+        monkeypatch.setattr(runner, "LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(runner, "COLD_WORTH_SECONDS", 0.0)
+        monkeypatch.setattr(runner, "WARM_WORTH_SECONDS", 0.0)
+        return up
+
+    def test_the_parent_hands_over_when_it_is_up(self, recording: Recording, slow_start: threading.Event) -> None:
+        calls: list[int] = []
+
+        def func(x: int) -> int:
+            calls.append(x)
+            if x == 20:
+                slow_start.set()
+                assert wait_until(lambda: recording.tasks > 0)  # the knock was answered
+            return x
+
+        assert SERIES.par(n_workers=2).map(func).tolist() == list(range(N))
+        assert calls == list(range(N))
+        assert recording.tasks > 1
+
+    def test_the_parent_may_come_to_the_end_first(self, recording: Recording, slow_start: threading.Event) -> None:
+        assert SERIES.par(n_workers=2).map(str).tolist() == [str(x) for x in range(N)]
+        assert recording.tasks == 0
+        assert recording.closed == [False]
+        slow_start.set()
+
+    def test_an_exception_in_the_parent_leaves_the_pool(
+        self, recording: Recording, slow_start: threading.Event
+    ) -> None:
+        def func(x: int) -> float:
+            return 1 / (x - 20)
+
+        with pytest.raises(ZeroDivisionError) as caught:
+            SERIES.par(n_workers=2).map(func)
+        assert caught.value.__notes__ == ["pdparallel: map, in value 'r20' (position 20)"]
+        assert recording.closed == [False]
+        slow_start.set()
+
+    def test_for_real(self, alone: None) -> None:
+        def func(x: int) -> int:
+            time.sleep(0.05)
+            return os.getpid()
+
+        pids = SERIES.par(n_workers=2).map(func)
+        assert pids.iloc[0] == os.getpid()
+        assert pids.iloc[-1] != os.getpid()
+        assert SERIES.head(20).par(n_workers=2).map(func).nunique() >= 2

@@ -51,6 +51,10 @@ class _Pool:
     def usable(self) -> bool:
         return self.watched.sound and all(process.is_alive() for process in self._context.started)
 
+    @property
+    def up(self) -> bool:
+        return self.usable
+
     def end(self, *, kill: bool) -> None:
         in_order = self._in_time(self._pathos.terminate if kill or not self.usable else self._pathos.close)
         in_order = in_order and self._in_time(self._pathos.join)

@@ -15,7 +15,7 @@ from pdparallel.transport.parcel import Reach
 from pdparallel.typing import StartMethod
 from pdparallel.worker import Setup, run_task, start
 
-__all__ = ["ProcessEngine"]
+__all__ = ["ProcessEngine", "is_warm"]
 
 #: Seconds that a worker gets to leave by itself before it is killed.
 LEAVE_SECONDS = 2.0
@@ -37,6 +37,10 @@ class _Pool:
     @property
     def usable(self) -> bool:
         return self._sound and all(process.is_alive() for process in self.context.started)
+
+    @property
+    def up(self) -> bool:
+        return self.usable and bool(self.context.started)
 
     def broke(self, error: BaseException) -> BaseException:
         if not isinstance(error, BrokenProcessPool):
@@ -64,6 +68,11 @@ class _Pool:
 
 
 _warm: Warm[_Pool] = Warm()
+
+
+def is_warm(n_workers: int, method: StartMethod, threads: int) -> bool:
+    """Whether such a pool is kept and sound."""
+    return _warm.has((n_workers, method, threads))
 
 
 class ProcessEngine(Engine):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 from pdparallel.engines.base import Engine
 from pdparallel.options import Options
 from pdparallel.worker import inside_worker
 
-__all__ = ["open_engine", "shutdown"]
+__all__ = ["is_warm", "open_engine", "shutdown"]
 
 
 def open_engine(options: Options) -> Engine:
@@ -43,6 +45,12 @@ def open_engine(options: Options) -> Engine:
     from pdparallel.engines.process import ProcessEngine
 
     return ProcessEngine(options.workers, options.method, options.threads)
+
+
+def is_warm(options: Options) -> bool:
+    """Whether the pool that ``engine="auto"`` would hand over to is up."""
+    process = sys.modules.get("pdparallel.engines.process")
+    return process is not None and bool(process.is_warm(options.workers, options.method, options.threads))
 
 
 def shutdown() -> None:

@@ -17,6 +17,9 @@ class _Pool(Protocol):
     @property
     def usable(self) -> bool: ...
 
+    @property
+    def up(self) -> bool: ...
+
     def end(self, *, kill: bool) -> None: ...
 
 
@@ -57,6 +60,11 @@ class Warm(Generic[P]):
             pool, times = self._borrowed.get(id(self._pool), (self._pool, 0))
             self._borrowed[id(pool)] = (pool, times + 1)
             return pool
+
+    def has(self, key: Hashable) -> bool:
+        """Whether a pool of that key is kept whose workers run."""
+        with self._lock:
+            return self._owner == os.getpid() and self._pool is not None and self._key == key and self._pool.up
 
     def give_back(self, pool: P, *, kill: bool = False) -> None:
         """End one borrowing; with ``kill`` the pool ends at once, also for others who have it."""
