@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks import handover, when_it_helps
+from benchmarks import death, handover, when_it_helps
 
 if __name__ == "__main__":
     handover.main()
     when_it_helps.main()
+    death.main()
