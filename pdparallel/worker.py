@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -132,7 +133,8 @@ class Setup:
 
 def inside_worker() -> bool:
     """Whether this process is a worker, of ours or of some other pool: a call from here runs serially."""
-    return _inside or bool(getattr(multiprocessing.current_process(), "daemon", False))
+    modules = [multiprocessing, sys.modules.get("multiprocess")]  # pathos' pools are of the latter
+    return _inside or any(module.current_process().daemon for module in modules if module is not None)
 
 
 def start(setup: Setup) -> None:

@@ -14,11 +14,11 @@ the standard one belongs to the whole process and is the user's.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import importlib
 import multiprocessing
 import os
+import signal
 import threading
 import types
 from collections.abc import Callable
@@ -69,32 +69,43 @@ def _spawn_popen() -> Any:
 
 
 _forkserver: Any = None
-_forkserver_pid = 0
 _forkserver_lock = threading.Lock()
 
 
+def _begin_after_fork() -> None:
+    """A forked child gets a forkserver of its own."""
+    global _forkserver, _forkserver_lock
+    _forkserver, _forkserver_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_after_fork)
+
+
 def _our_forkserver() -> Any:
-    """The forkserver of this process: a forked child gets one of its own."""
-    global _forkserver, _forkserver_pid
+    """The forkserver of this process."""
+    global _forkserver
     with _forkserver_lock:
-        if _forkserver is None or _forkserver_pid != os.getpid():
+        if _forkserver is None:
             from multiprocessing.forkserver import ForkServer
 
             _forkserver = ForkServer()
             _forkserver.set_forkserver_preload(_PRELOAD)
-            _forkserver_pid = os.getpid()
         return _forkserver
 
 
-@atexit.register
 def stop_forkserver() -> None:
     """End the forkserver; the next pool starts a new one."""
     global _forkserver
     with _forkserver_lock:
-        if _forkserver is not None and _forkserver_pid == os.getpid():
-            with contextlib.suppress(OSError):  # it may have been killed by others
-                _forkserver._stop()
-        _forkserver = None
+        server, _forkserver = _forkserver, None
+    pid = getattr(server, "_forkserver_pid", None)
+    if pid is not None:
+        # By itself it ends when its last worker has; at the end of a process nobody wants to wait for that.
+        with contextlib.suppress(OSError):  # it may have been ended by others
+            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            server._stop()
 
 
 def _forkserver_popen() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 
 from pdparallel.engines.base import Engine
@@ -63,7 +64,15 @@ def shutdown() -> None:
     >>> import pdparallel
     >>> pdparallel.shutdown()
     """
-    from pdparallel.engines import launch, warm
+    from pdparallel.engines import warm
 
     warm.drop_all()
-    launch.stop_forkserver()
+    _stop_forkserver()
+
+
+# Registered before any pool library is imported, so that it runs after they have ended their pools.
+@atexit.register
+def _stop_forkserver() -> None:
+    launch = sys.modules.get("pdparallel.engines.launch")
+    if launch is not None:
+        launch.stop_forkserver()

@@ -35,23 +35,23 @@ class Warm(Generic[P]):
     _all: ClassVar[list[Warm[Any]]] = []  # of every kind of pool
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._forget()
+        self._begin()
         Warm._all.append(self)
+        if hasattr(os, "register_at_fork"):
+            # A fork copies the parent's pool, whose workers and pipes are not the child's to use or to end, and
+            # perhaps a lock that another thread held.
+            os.register_at_fork(after_in_child=self._begin)
 
-    def _forget(self) -> None:
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
         self._key: Hashable = None
         self._pool: P | None = None
         self._borrowed: dict[int, tuple[P, int]] = {}
         self._timer: threading.Timer | None = None
-        self._owner = os.getpid()
 
     def borrow(self, key: Hashable, make: Callable[[], P]) -> P:
         """The pool of that key: the one that is kept, if it is sound, else a new one."""
         with self._lock:
-            if self._owner != os.getpid():
-                # A fork copied the parent's pool: its workers and pipes are not ours to use or to end.
-                self._forget()
             self._stop_timer()
             if self._pool is not None and (self._key != key or not self._pool.usable):
                 self._retire()
@@ -64,13 +64,13 @@ class Warm(Generic[P]):
     def has(self, key: Hashable) -> bool:
         """Whether a pool of that key is kept whose workers run."""
         with self._lock:
-            return self._owner == os.getpid() and self._pool is not None and self._key == key and self._pool.up
+            return self._pool is not None and self._key == key and self._pool.up
 
     def give_back(self, pool: P, *, kill: bool = False) -> None:
-        """End one borrowing; with ``kill`` the pool ends at once, also for others who have it."""
+        """End one borrowing; with ``kill`` the pool ends at once, unless another thread has it too."""
         with self._lock:
             _, times = self._borrowed.get(id(pool), (pool, 1))
-            if times > 1 and not kill:
+            if times > 1:  # a task of this call that still runs then runs out
                 self._borrowed[id(pool)] = (pool, times - 1)
                 return
             self._borrowed.pop(id(pool), None)
@@ -87,7 +87,7 @@ class Warm(Generic[P]):
         """Let the idle pool go."""
         with self._lock:
             self._stop_timer()
-            if self._owner == os.getpid() and self._pool is not None:
+            if self._pool is not None:
                 self._retire()
 
     def _retire(self) -> None:

@@ -52,7 +52,7 @@ class Task:
     reach: Reach
     arena: ArenaRef | None = None
     work: bytes = b""
-    piece: tuple[bytes, ...] = ()
+    piece: tuple[bytes | bytearray, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class _ByChunk(Parcel):
         if len(self._table.objects) > known:  # the piece brought classes that the function did not know
             self._work = encode_work(self._call.work, self._table, self._serializer)
         return _packed(
-            Task(self._id, chunk, Reach.ANYWHERE, work=self._work, piece=tuple(bytearray(part) for part in piece))  # type: ignore[misc]
+            Task(self._id, chunk, Reach.ANYWHERE, work=self._work, piece=tuple(_copied(part) for part in piece))
         )
 
     def outcome(self, answer: bytes) -> Outcome:
@@ -227,6 +227,11 @@ def answer(opened: Opened, outcome: Outcome) -> bytes:
             _registry[key] = outcome
         return key.encode()
     return encode_outcome(outcome, opened.table)
+
+
+def _copied(part: memoryview) -> bytes | bytearray:
+    # Arrays over bytes are read-only, arrays over a bytearray are not: as they were here.
+    return bytes(part) if part.readonly else bytearray(part)
 
 
 def _packed(task: Task) -> bytes:
