@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.testing import assert_frame_equal, assert_index_equal, assert_series_equal
+from pandas.testing import assert_index_equal, assert_series_equal
 
 __all__ = ["assert_same", "assert_same_as_pandas"]
 
@@ -36,59 +37,112 @@ def assert_same(got: Any, expected: Any) -> None:
     ...
     AssertionError: types differ: int and float
     """
-    assert type(got) is type(expected), f"types differ: {type(got).__name__} and {type(expected).__name__}"
-    if isinstance(expected, pd.DataFrame):
-        assert_frame_equal(got, expected, check_exact=True, check_freq=True, check_flags=True)
-        _assert_same_labels(got.columns, expected.columns)
-        for position in range(expected.shape[1]):
-            _assert_same_objects(got.iloc[:, position], expected.iloc[:, position])
-    elif isinstance(expected, pd.Series):
-        assert_series_equal(got, expected, check_exact=True, check_freq=True, check_flags=True)
-        _assert_same_objects(got, expected)
+    _hold(type(got) is type(expected), "types differ: {} and {}", type(got).__name__, type(expected).__name__)
+    if isinstance(expected, (pd.DataFrame, pd.Series)):
+        _assert_same_pandas(got, expected)
     elif isinstance(expected, pd.Index):
         _assert_same_labels(got, expected)
+    elif isinstance(expected, pd.api.extensions.ExtensionArray):
+        _assert_same_values(pd.Series(got, copy=False), pd.Series(expected, copy=False))
     elif isinstance(expected, np.ndarray):
-        assert got.dtype == expected.dtype, f"dtypes differ: {got.dtype} and {expected.dtype}"
-        assert got.shape == expected.shape, f"shapes differ: {got.shape} and {expected.shape}"
-        for one, other in zip(got.ravel().tolist(), expected.ravel().tolist(), strict=True):
-            assert_same(one, other)
+        _hold(got.dtype == expected.dtype, "dtypes differ: {} and {}", got.dtype, expected.dtype)
+        _hold(got.shape == expected.shape, "shapes differ: {} and {}", got.shape, expected.shape)
+        _assert_same_items(got.ravel().tolist(), expected.ravel().tolist())
     elif isinstance(expected, dict):
-        assert_same(list(got), list(expected))
-        for key in expected:
-            assert_same(got[key], expected[key])
+        _assert_same_items(list(got), list(expected))
+        _assert_same_items(list(got.values()), list(expected.values()))
     elif isinstance(expected, (list, tuple)):
-        assert len(got) == len(expected), f"lengths differ: {len(got)} and {len(expected)}"
-        for one, other in zip(got, expected, strict=True):
-            assert_same(one, other)
+        _assert_same_items(got, expected)
+    elif isinstance(expected, (set, frozenset)):
+        # 1 and 1.0 are one element of a set, so that types are compared in some order that both sides share
+        _hold(got == expected, "{!r} is not {!r}", got, expected)
+        _hold(sorted(map(_described, got)) == sorted(map(_described, expected)), "{!r} is not {!r}", got, expected)
     elif expected is pd.NA or expected is pd.NaT or expected is None:
-        assert got is expected, f"{got!r} is not {expected!r}"
-    elif isinstance(expected, (float, complex, np.inexact)) and expected != expected:
-        assert got != got, f"{got!r} is not {expected!r}"
+        _hold(got is expected, "{!r} is not {!r}", got, expected)
+    elif isinstance(expected, (float, complex, np.inexact, np.datetime64, np.timedelta64)) and expected != expected:
+        _hold(got != got, "{!r} is not {!r}", got, expected)
+    elif isinstance(expected, (float, np.floating)):
+        same_zero = math.copysign(1, got) == math.copysign(1, expected)
+        _hold(got == expected and same_zero, "{!r} is not {!r}", got, expected)
     else:
-        same = got == expected
-        # objects without an __eq__ of their own come back as copies: then their state decides
-        no_eq = getattr(type(expected), "__eq__", None) is getattr(object, "__eq__", None)
-        if not same and no_eq and hasattr(expected, "__dict__"):
-            assert_same(vars(got), vars(expected))
-            return
-        assert bool(same), f"{got!r} is not {expected!r}"
-    if isinstance(expected, (pd.DataFrame, pd.Series)):
-        assert_same(got.attrs, expected.attrs)
-        assert_index_equal(got.index, expected.index, exact=True, check_names=True)
-        for name in getattr(type(expected), "_metadata", ()):
-            if name != "_name":
-                assert_same(getattr(got, name, None), getattr(expected, name, None))
+        _assert_same_object(got, expected)
+
+
+def _hold(condition: object, otherwise: str, *parts: Any) -> None:
+    # Not the statement: it is left out by python -O, and pytest writes more into its message.
+    if not condition:
+        raise AssertionError(otherwise.format(*parts))
+
+
+def _assert_same_object(got: Any, expected: Any) -> None:
+    same = got == expected
+    # objects without an __eq__ of their own come back as copies: then their state decides
+    no_eq = getattr(type(expected), "__eq__", None) is getattr(object, "__eq__", None)
+    if not same and no_eq and hasattr(expected, "__dict__"):
+        assert_same(vars(got), vars(expected))
+        return
+    _hold(bool(same), "{!r} is not {!r}", got, expected)
+    # equal times may be of two zones, and of two units
+    for part in ("tzinfo", "unit"):
+        mine, theirs = getattr(got, part, None), getattr(expected, part, None)
+        _hold(str(mine) == str(theirs), "{!r} is not {!r}: {} {} and {}", got, expected, part, mine, theirs)
+
+
+def _described(item: Any) -> str:
+    return f"{type(item).__qualname__} {item!r}"
+
+
+def _assert_same_pandas(got: Any, expected: Any) -> None:
+    _hold(got.shape == expected.shape, "shapes differ: {} and {}", got.shape, expected.shape)
+    _assert_same_labels(got.index, expected.index)
+    if isinstance(expected, pd.DataFrame):
+        _assert_same_labels(got.columns, expected.columns)
+        for position in range(expected.shape[1]):
+            try:
+                _assert_same_values(got.iloc[:, position], expected.iloc[:, position])
+            except AssertionError as error:
+                error.add_note(f"in column {expected.columns[position]!r} (position {position})")
+                raise
+    else:
+        assert_same(got.name, expected.name)
+        _assert_same_values(got, expected)
+    assert_same(got.attrs, expected.attrs)
+    mine, theirs = got.flags.allows_duplicate_labels, expected.flags.allows_duplicate_labels
+    _hold(mine == theirs, "flags differ: allows_duplicate_labels {} and {}", mine, theirs)
+    for name in getattr(type(expected), "_metadata", ()):
+        if name not in ("name", "_name"):
+            assert_same(getattr(got, name, None), getattr(expected, name, None))
 
 
 def _assert_same_labels(got: pd.Index, expected: pd.Index) -> None:
+    mine, theirs = getattr(got, "freq", None), getattr(expected, "freq", None)
+    _hold(mine == theirs, "freq differs: {} and {}", mine, theirs)
     assert_index_equal(got, expected, exact=True, check_names=True)
+    _assert_same_items(list(got.names), list(expected.names))
+    if isinstance(expected, pd.MultiIndex):
+        for level in range(expected.nlevels):
+            _assert_same_labels(got.get_level_values(level), expected.get_level_values(level))
+    elif expected.dtype == object:
+        _assert_same_items(got.tolist(), expected.tolist())
 
 
-def _assert_same_objects(got: pd.Series, expected: pd.Series) -> None:
-    """Types of the values of an object column, which pandas' own comparison takes no notice of."""
+def _assert_same_values(got: pd.Series, expected: pd.Series) -> None:
+    """Values and dtype only; in object columns also the types, which pandas' own comparison takes no notice of."""
+    _hold(got.dtype == expected.dtype, "dtypes differ: {} and {}", got.dtype, expected.dtype)
     if expected.dtype == object:
-        for one, other in zip(got.tolist(), expected.tolist(), strict=True):
-            assert_same(one, other)
+        _assert_same_items(got.tolist(), expected.tolist())
+        return
+    mine, theirs = (pd.Series(one.array, copy=False) for one in (got, expected))
+    assert_series_equal(mine, theirs, check_exact=True)
+    if isinstance(expected.dtype, np.dtype) and expected.dtype.kind == "f":
+        mine, theirs = (np.signbit(one.fillna(0.0).to_numpy()) for one in (got, expected))
+        _hold(bool(np.array_equal(mine, theirs)), "0.0 and -0.0 differ")
+
+
+def _assert_same_items(got: Any, expected: Any) -> None:
+    _hold(len(got) == len(expected), "lengths differ: {} and {}", len(got), len(expected))
+    for one, other in zip(got, expected, strict=True):
+        assert_same(one, other)
 
 
 def assert_same_as_pandas(ours: Callable[[], Any], pandas: Callable[[], Any]) -> None:
@@ -114,12 +168,13 @@ def assert_same_as_pandas(ours: Callable[[], Any], pandas: Callable[[], Any]) ->
     expected, expected_error = _attempt(pandas)
     got, error = _attempt(ours)
     if expected_error is not None:
-        assert error is not None, f"pandas raises {expected_error!r}, but a result came: {got!r}"
-        assert type(error) is type(expected_error), f"pandas raises {expected_error!r}, ours {error!r}"
+        if error is None:
+            raise AssertionError(f"pandas raises {expected_error!r}, but a result came: {got!r}")
+        _hold(type(error) is type(expected_error), "pandas raises {!r}, ours {!r}", expected_error, error)
         with contextlib.suppress(AssertionError):
             assert_same(error.args, expected_error.args)
             return
-        assert str(error) == str(expected_error), f"pandas raises {expected_error!r}, ours {error!r}"
+        _hold(str(error) == str(expected_error), "pandas raises {!r}, ours {!r}", expected_error, error)
         return
     if error is not None:
         raise AssertionError(f"pandas gives a {type(expected).__name__}, ours raises {error!r}") from error

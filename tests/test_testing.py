@@ -1,0 +1,201 @@
+"""The comparison that everything else is tested by must have teeth: each kind of difference is seen, and only these."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pdparallel  # noqa: F401 - registers the accessor
+from pdparallel.testing import assert_same, assert_same_as_pandas
+
+
+class _Thing:
+    def __init__(self, value):
+        self.value = value
+
+
+class _Frame(pd.DataFrame):
+    _metadata = ["unit"]
+
+    @property
+    def _constructor(self):
+        return _Frame
+
+
+def _frame(**changes):
+    df = pd.DataFrame({"a": [1, 2], "b": [0.5, np.nan]}, index=pd.date_range("2024-01-01", periods=2, name="day"))
+    return df.assign(**changes)
+
+
+def _with(obj, **attributes):
+    for name, value in attributes.items():
+        setattr(obj, name, value)
+    return obj
+
+
+def _objects(*values):
+    series = pd.Series([None] * len(values), dtype=object)
+    for position, value in enumerate(values):
+        series.iloc[position] = value
+    return series
+
+
+_NOON = pd.Timestamp("2024-01-01 12:00", tz="UTC")
+
+ALIKE = [
+    1, 1.5, np.nan, np.float64("nan"), None, pd.NA, pd.NaT, "a", b"a", (1, np.nan), [1, [2, None]], {"a": np.nan},
+    {1, 2}, pd.Timestamp("2024-01-01", tz="UTC"), np.datetime64("NaT", "s"),
+    np.array([1.0, np.nan]), np.array([], dtype="U3"),
+    np.array([1, None, "a"], dtype=object), pd.Index(["a", "b"], name="i"),
+    pd.MultiIndex.from_tuples([("a", 1), ("b", 2)]),
+    pd.Categorical(["a", None]), pd.array([1, None], dtype="Int64"), _frame(), _frame()["b"],
+    _objects(1, [2.0], pd.Series([1, 2]), pd.DataFrame({"a": [1]}), np.nan), _Thing([1, np.nan]),
+]  # fmt: skip
+
+DIFFERENT = {
+    "int and float": (1, 1.0),
+    "int and bool": (1, True),
+    "int and numpy int": (1, np.int64(1)),
+    "float and numpy float": (1.0, np.float64(1.0)),
+    "values": (1, 2),
+    "sign of zero": (0.0, -0.0),
+    "nan and None": (np.nan, None),
+    "nan and NaT": (np.nan, pd.NaT),
+    "NA and None": (pd.NA, None),
+    "nan and a number": (1.0, np.nan),
+    "a number and nan": (np.nan, 1.0),
+    "NaT of datetime and of timedelta": (np.datetime64("NaT", "s"), np.timedelta64("NaT", "s")),
+    "Timestamp and datetime": (pd.Timestamp("2024-01-01"), datetime.datetime(2024, 1, 1)),
+    "times of two zones": (_NOON, _NOON.tz_convert("Japan")),
+    "times of two units": (pd.Timestamp("2024-01-01").as_unit("s"), pd.Timestamp("2024-01-01").as_unit("ns")),
+    "list and tuple": ([1], (1,)),
+    "lengths": ([1], [1, 1]),
+    "order of keys": ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+    "types of keys": ({1: "a"}, {1.0: "a"}),
+    "types in sets": ({1}, {1.0}),
+    "state of objects": (_Thing(1), _Thing(2)),
+    "deep inside": ([{"a": (1, [2])}], [{"a": (1, [2.0])}]),
+    "dtype of arrays": (np.array([1], dtype="int64"), np.array([1], dtype="int32")),
+    "shape of arrays": (np.zeros((1, 2)), np.zeros((2, 1))),
+    "types in object arrays": (np.array([1], dtype=object), np.array([1.0], dtype=object)),
+    "dtype of extension arrays": (pd.array([1], dtype="Int64"), pd.array([1], dtype="Int32")),
+    "frame and Series": (_frame(), _frame()["a"]),
+    "dtype of a column": (_frame(), _frame(a=np.array([1, 2], dtype="int32"))),
+    "nullable and plain": (pd.Series([1, 2]), pd.Series([1, 2], dtype="Int64")),
+    "str and object": (pd.Series(["a"], dtype="string"), pd.Series(["a"], dtype=object)),
+    "values of a column": (_frame(), _frame(b=[0.5, 1.0])),
+    "sign of zero in a column": (pd.Series([0.0, np.nan]), pd.Series([-0.0, np.nan])),
+    "nearly the same": (pd.Series([1.0]), pd.Series([1.0 + 1e-12])),
+    "order of columns": (_frame(), _frame()[["b", "a"]]),
+    "labels": (pd.Series([1], index=["x"]), pd.Series([1], index=["y"])),
+    "dtype of labels": (pd.Series([1], index=[0]), pd.Series([1], index=[0.0])),
+    "types of object labels": (
+        pd.Series([1, 2], index=pd.Index([1, "a"], dtype=object)),
+        pd.Series([1, 2], index=pd.Index([True, "a"], dtype=object)),
+    ),
+    "range and other ints": (pd.Series([1, 2]), pd.Series([1, 2], index=pd.Index([0, 1]))),
+    "levels of labels": (
+        pd.Index([("a", 1)], tupleize_cols=False), pd.MultiIndex.from_tuples([("a", 1)])
+    ),
+    "dtype of a level": (pd.MultiIndex.from_tuples([("a", 1)]), pd.MultiIndex.from_tuples([("a", 1.0)])),
+    "name of a Series": (pd.Series([1], name="a"), pd.Series([1])),
+    "type of a name": (pd.Series([1], name=1), pd.Series([1], name=True)),
+    "name of an index": (_frame(), _frame().rename_axis(index="other")),
+    "name of the columns": (_frame(), _frame().rename_axis(columns="other")),
+    "name of a level": (
+        pd.MultiIndex.from_tuples([("a", 1)], names=["l", None]), pd.MultiIndex.from_tuples([("a", 1)])
+    ),
+    "freq of the index": (_frame(), _with(_frame(), index=pd.DatetimeIndex(_frame().index, freq=None))),
+    "freq of the columns": (_frame().T, _with(_frame().T, columns=pd.DatetimeIndex(_frame().index, freq=None))),
+    "categories": (pd.Series(pd.Categorical(["a"], ["a", "b"])), pd.Series(pd.Categorical(["a"], ["b", "a"]))),
+    "ordered categories": (
+        pd.Series(pd.Categorical(["a"], ["a"])), pd.Series(pd.Categorical(["a"], ["a"], ordered=True))
+    ),
+    "fill value of sparse data": (
+        pd.Series(pd.arrays.SparseArray([1, 0], fill_value=0)), pd.Series(pd.arrays.SparseArray([1, 0], fill_value=1))
+    ),
+    "time zone": (
+        pd.Series(pd.DatetimeIndex(["2024-01-01"], tz="UTC")), pd.Series(pd.DatetimeIndex(["2024-01-01"], tz="Japan"))
+    ),
+    "attrs": (_frame(), _with(_frame(), attrs={"a": 1})),
+    "attrs of a Series": (_frame()["a"], _with(_frame()["a"], attrs={"a": 1})),
+    "types in attrs": (_with(_frame(), attrs={"a": 1}), _with(_frame(), attrs={"a": True})),
+    "flags": (_frame(), _frame().set_flags(allows_duplicate_labels=False)),
+    "subclass": (_frame(), _Frame(_frame())),
+    "metadata of a subclass": (_with(_Frame(_frame()), unit="m"), _with(_Frame(_frame()), unit="km")),
+    "int and float in an object column": (_objects(1, "a"), _objects(1.0, "a")),
+    "int and bool in an object column": (_objects(1, "a"), _objects(True, "a")),
+    "int and numpy int in an object column": (_objects(1, "a"), _objects(np.int64(1), "a")),
+    "nan and None in an object column": (_objects(np.nan, "a"), _objects(None, "a")),
+    "nan and NaT in an object column": (_objects(np.nan, "a"), _objects(pd.NaT, "a")),
+    "a Series in an object column": (_objects(pd.Series([1])), _objects(pd.Series([1.0]))),
+    "a list in an object column of a frame": (
+        pd.DataFrame({"a": _objects([1])}), pd.DataFrame({"a": _objects([True])})
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ALIKE, ids=lambda value: f"{type(value).__name__} {str(value)[:20]!r}")
+def test_holds_for_what_is_alike(value):
+    assert_same(value, value)
+    if isinstance(value, (pd.DataFrame, pd.Series, pd.Index, np.ndarray)):
+        assert_same(value.copy(), value)
+
+
+@pytest.mark.parametrize("kind", DIFFERENT)
+def test_fails_for_a_difference_of(kind):
+    one, other = DIFFERENT[kind]
+    with pytest.raises(AssertionError):
+        assert_same(one, other)
+    with pytest.raises(AssertionError):
+        assert_same(other, one)
+    assert_same([one], [one])
+    assert_same([other], [other])
+
+
+def test_names_the_column():
+    with pytest.raises(AssertionError) as caught:
+        assert_same(_frame(), _frame(b=[0.5, 1.0]))
+    assert caught.value.__notes__ == ["in column 'b' (position 1)"]
+
+
+def _raise(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("ours", "pandas", "message"),
+    [
+        (lambda: 1, lambda: _raise(ValueError("x")), r"pandas raises ValueError\('x'\), but a result came: 1"),
+        (lambda: _raise(ValueError("x")), lambda: 1, r"pandas gives a int, ours raises ValueError\('x'\)"),
+        (lambda: _raise(KeyError("x")), lambda: _raise(ValueError("x")), "pandas raises ValueError.*ours KeyError"),
+        (
+            lambda: _raise(ValueError("y")),
+            lambda: _raise(ValueError("x")),
+            r"ValueError\('x'\), ours ValueError\('y'\)",
+        ),
+        (lambda: 1, lambda: 1.0, "types differ: int and float"),
+    ],
+)
+def test_calls_that_end_otherwise(ours, pandas, message):
+    with pytest.raises(AssertionError, match=message):
+        assert_same_as_pandas(ours, pandas)
+
+
+def test_calls_that_end_alike():
+    df = pd.DataFrame({"a": [1, 2]})
+    func = lambda row: row["a"] / 2
+    assert_same_as_pandas(lambda: df.par(engine="serial").apply_rows(func), lambda: df.apply(func, axis=1))
+    assert_same_as_pandas(lambda: _raise(KeyError("a", 1)), lambda: _raise(KeyError("a", 1)))
+
+
+def test_a_wrong_result_is_told_from_the_right_one():
+    df = pd.DataFrame({"a": [1, 2]})
+    with pytest.raises(AssertionError):
+        assert_same_as_pandas(
+            lambda: pd.concat([df[:1].apply(lambda row: 1, axis=1), df[1:].apply(lambda row: None, axis=1)]),
+            lambda: df.apply(lambda row: 1 if row["a"] < 2 else None, axis=1),
+        )
