@@ -178,7 +178,7 @@ WORKS: tuple[Work, ...] = (
 # The demo
 
 
-def run(rows: int | None = None, out: TextIO | None = None, works: Sequence[Work] = WORKS) -> bool:
+def run(rows: int | None = None, out: TextIO | None = None, works: Sequence[Work] | None = None) -> bool:
     """Run the works, each in both ways, and print a table.
 
     Parameters
@@ -187,8 +187,8 @@ def run(rows: int | None = None, out: TextIO | None = None, works: Sequence[Work
         The first so many flights only.
     out : text stream, optional
         Where to print; standard output by default.
-    works : sequence of Work
-        What to run.
+    works : sequence of Work, optional
+        What to run; all of ``WORKS`` by default.
 
     Returns
     -------
@@ -196,6 +196,7 @@ def run(rows: int | None = None, out: TextIO | None = None, works: Sequence[Work
         Whether every result is the same as that of pandas.
     """
     out = sys.stdout if out is None else out
+    works = WORKS if works is None else works
 
     def say(text: str = "", end: str = "\n") -> None:
         print(text, end=end, file=out, flush=True)
@@ -346,6 +347,7 @@ def _generated(rows: int | None) -> pd.DataFrame:
     departed = scheduled + pd.to_timedelta(dep_delay, unit="min")
     landed = departed + pd.to_timedelta(air_time + 20, unit="min")
     sched_landing = scheduled + pd.to_timedelta(planned, unit="min")
+    in_utc = (pd.Timestamp(2013, 1, 1) + pd.to_timedelta(hours + 5, unit="h")).to_numpy()
     cancelled, diverted = rng.random(n) < 0.025, rng.random(n) < 0.003
     letters = np.array(list("ABCDEFGHJKLMNPQRSTUVWXYZ"))
     tails = np.array([f"N{number}{letter}" for number in range(100, 300) for letter in letters[:20]])
@@ -369,7 +371,7 @@ def _generated(rows: int | None) -> pd.DataFrame:
             "distance": distance,
             "hour": scheduled.dt.hour.astype("int64"),
             "minute": scheduled.dt.minute.astype("int64"),
-            "time_hour": (scheduled.dt.floor("h") + pd.Timedelta(hours=5)).dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "time_hour": [f"{text}Z" for text in np.datetime_as_string(in_utc, unit="s")],
         }
     )
     airports = pd.DataFrame([(faa, *place) for faa, place in _PLACES.items()], columns=["faa", "lat", "lon"])
