@@ -1,37 +1,29 @@
-"""Functions: how func and what it carries along travel, by dill, and what is said when they cannot.
-
-dill takes functions of ``__main__``, lambdas and closures by value.  Left to itself it gives each of them a copy of the
-globals of its own, and does not end for two functions that call each other; :class:`_FunctionPickler` gives all
-functions of one module *one* namespace that holds just the globals they name.
-"""
+"""Functions: how func and what it carries along travel, and what is said when they cannot."""
 
 from __future__ import annotations
 
-import dis
-import enum
 import functools
 import io
+import pickle
+import sys
 import types
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import dill
-from dill import _dill  # the two private helpers below are what dill's own save_function is made of
-
 from pdparallel.call import Work
 from pdparallel.errors import FunctionNotSerializableError
-from pdparallel.transport.objects import PROTOCOL, SharedTable, travels_by_value
+from pdparallel.transport.byvalue import ByValuePickler, global_names, travels_by_value
+from pdparallel.transport.objects import PROTOCOL, SharedTable
 from pdparallel.typing import Serializer
 
 __all__ = ["decode_work", "encode_work"]
 
+#: So many steps the search for what cannot travel goes into what holds it: "item 0 of attribute 'x' of ...".
+DEEPEST = 12
+
 #: Above this many bytes the user is told what makes the function so large.
 LARGE = 100_000_000
-
-_GLOBAL_NAMES = frozenset(
-    name for name in dis.opmap if name.endswith("_GLOBAL") or name in ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
-)
 
 
 def encode_work(work: Work, table: SharedTable, serializer: Serializer) -> bytes:
@@ -52,38 +44,35 @@ def encode_work(work: Work, table: SharedTable, serializer: Serializer) -> bytes
         Names the variable or attribute that cannot travel.
     """
     try:
-        data = _dumps_with_table(work, table, serializer)
+        data = _dumps(work, table, serializer)
     except Exception as error:
         raise _explained(work, serializer, error) from error
     if len(data) > LARGE:
-        warnings.warn(_large(work, serializer, len(data)), UserWarning, stacklevel=2)
+        warnings.warn(_large(work, serializer, len(data)), UserWarning, stacklevel=_level_of_the_user())
     return data
 
 
 def decode_work(data: bytes | memoryview) -> tuple[Work, SharedTable]:
     """The worker's side of :func:`encode_work`."""
-    work, objects = dill.Unpickler(io.BytesIO(data)).load()
+    work, objects = pickle.loads(data)
     return work, SharedTable(objects)
 
 
-def _dumps_with_table(work: Work, table: SharedTable, serializer: Serializer) -> bytes:
-    # Pickling may find further classes, which then must stand in the list too; it settles at the second or third round.
-    while True:
-        known = len(table.objects)
-        data = _dumps((work, list(table.objects)), table, serializer)
-        if len(table.objects) == known:
-            return data
-
-
 def _dumps(obj: Any, table: SharedTable, serializer: Serializer) -> bytes:
+    """Bytes of ``(obj, objects of the table)``; the table gets what travels by value."""
     if serializer == "cloudpickle":
-        return _dump(_cloud_pickler(), obj, table)
+        # Pickling may find further classes, which then must stand in the list too; it settles after two or three times.
+        while True:
+            known = len(table.objects)
+            data = _dump(_cloud_pickler(), (obj, list(table.objects)), table)
+            if len(table.objects) == known:
+                return data
     try:
-        return _dump(_FunctionPickler, obj, table)
+        return _dump(_WorkPickler, _WithTable(obj, table), table)
     except Exception as first:
         # A global of an importable module that cannot travel by value: let the worker import the module instead.
         try:
-            return _dump(_ModulePickler, obj, table)
+            return _dump(_ModulePickler, _WithTable(obj, table), table)
         except Exception:
             raise first from None
 
@@ -92,110 +81,49 @@ def _dump(kind: Any, obj: Any, table: SharedTable) -> bytes:
     stream = io.BytesIO()
     pickler = kind(stream, protocol=PROTOCOL)
     pickler.table = table
-    with warnings.catch_warnings():
-        # dill warns, and goes on with something that will not load, where it gives up on a recursive object.
-        warnings.simplefilter("error", _dill.PicklingWarning)
-        pickler.dump(obj)
+    pickler.dump(obj)
     return stream.getvalue()
 
 
-class _Collecting:
-    """Mixin: notes each class and function that travels by value, and leaves the pickling to the class."""
+class _WithTable:
+    """Stands for ``(value, objects of the table)``, where the value adds objects to the table as it is written."""
 
+    def __init__(self, value: Any, table: SharedTable) -> None:
+        self.value = value
+        self.table = table
+
+
+class _WorkPickler(ByValuePickler):
+    """Notes in the table what travels by value."""
+
+    dispatch = type(ByValuePickler.dispatch)(ByValuePickler.dispatch)
     table: SharedTable
 
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, (type, types.FunctionType)) and travels_by_value(obj):
-            self.table.add(obj)
-        override = getattr(super(), "reducer_override", None)
-        return NotImplemented if override is None else override(obj)
+    def met(self, obj: Any) -> None:
+        self.table.add(obj)
 
 
-class _FunctionPickler(_Collecting, dill.Pickler):  # type: ignore[misc]  # dill has no types
-    dispatch = dill.Pickler.dispatch.copy()
-    modules_by_reference = False
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, recurse=True, **kwargs)
-        self._namespaces: dict[int, dict[str, Any]] = {}
-        self._done: set[tuple[int, str]] = set()
-        self._kept: list[Any] = []  # the memo of a pickler knows objects by id, so what it met must stay alive
-
-    def namespace(self, func: types.FunctionType) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The globals that ``func`` gets in the worker, and what is to be put into them for it."""
-        real = func.__globals__
-        if self.modules_by_reference and func.__module__ != "__main__":
-            module = _dill._import_module(func.__module__, True) if func.__module__ else None
-            if getattr(module, "__dict__", None) is real:
-                return real, {}
-        shared = self._namespaces.get(id(real))
-        if shared is None:
-            # Only the names that the worker must have before anything runs; the rest follows once func is memoised.
-            shared = self._namespaces[id(real)] = {"__name__": real.get("__name__", func.__module__)}
-        fresh = {}
-        for name in _global_names(func.__code__):
-            if name in real and (id(real), name) not in self._done:
-                self._done.add((id(real), name))
-                fresh[name] = real[name]
-        return shared, fresh
+def _save_with_table(pickler: _WorkPickler, whole: _WithTable) -> None:
+    pickler.save(whole.value)
+    pickler.settle()
+    written = 0
+    while written < len(whole.table.objects):  # which grows meanwhile
+        entry = whole.table.objects[written]
+        if isinstance(entry, dict):
+            pickler.open_namespace(entry)
+        else:
+            pickler.save(entry)
+            pickler.write(pickle.POP)
+            pickler.settle()
+        written += 1
+    pickler.save(tuple(whole.table.objects))
+    pickler.write(pickle.TUPLE2)
 
 
-def _save_function(pickler: Any, func: types.FunctionType) -> None:
-    if not travels_by_value(func):
-        pickler.save_global(func, name=func.__qualname__)
-        return
-    namespace, fresh = pickler.namespace(func)
-    after: list[Any] = []
-    if fresh:
-        pickler._kept.append(fresh)
-        # Globals may lead back to a class that is being written just now: then they wait for the outermost of these.
-        under_way = next(iter(pickler._postproc.values()), None)
-        (after if under_way is None else under_way).append((_dill._setitems, (namespace, fresh)))
-    named = {
-        name: value
-        for name in ("__doc__", "__kwdefaults__", "__annotations__", "__qualname__", "__module__", "__type_params__")
-        if (value := getattr(func, name, None))
-    }
-    arguments = (func.__code__, namespace, func.__name__, func.__defaults__, func.__closure__)
-    state = (func.__dict__ or None, named)
-    _dill._save_with_postproc(
-        pickler, (_dill._create_function, arguments, state), obj=func, postproc_list=after
-    )  # fmt: skip
+_WorkPickler.dispatch[_WithTable] = _save_with_table
 
 
-_FunctionPickler.dispatch[types.FunctionType] = _save_function
-
-
-def _save_enum(pickler: Any, cls: Any) -> None:
-    if travels_by_value(cls):
-        # dill names an enumeration of __main__, where the worker would look for it in vain.
-        members = {name: member.value for name, member in cls.__members__.items()}
-        own = {name: value for name, value in vars(cls).items() if _written_in(cls, value) and name not in members}
-        arguments = (type(cls), cls.__bases__, cls.__name__, cls.__qualname__, cls.__module__, members, own)
-        _dill._save_with_postproc(pickler, (_make_enum, arguments), obj=cls)
-    else:
-        _dill.save_type(pickler, cls)
-
-
-def _written_in(cls: type, value: Any) -> bool:
-    """Whether an attribute is a method that the user wrote, not one that the metaclass made."""
-    func = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
-    return isinstance(func, types.FunctionType) and func.__qualname__.startswith(f"{cls.__qualname__}.")
-
-
-def _make_enum(
-    meta: Any, bases: Any, name: str, qualname: str, module: str, members: dict[str, Any], own: dict[str, Any]
-) -> Any:
-    body = meta.__prepare__(name, bases)
-    for key, value in {**own, **members, "__qualname__": qualname, "__module__": module}.items():
-        body[key] = value
-    return meta(name, bases, body)
-
-
-_FunctionPickler.dispatch[enum.EnumMeta] = _save_enum
-
-
-class _ModulePickler(_FunctionPickler):
+class _ModulePickler(_WorkPickler):
     """As above, but globals of importable modules are those of the module that the worker imports."""
 
     modules_by_reference = True
@@ -205,20 +133,15 @@ class _ModulePickler(_FunctionPickler):
 def _cloud_pickler() -> Any:
     import cloudpickle
 
-    class CloudPickler(_Collecting, cloudpickle.CloudPickler):  # type: ignore[misc]  # an optional package
-        pass
+    class CloudPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # an optional package
+        table: SharedTable
+
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, (type, types.FunctionType)) and travels_by_value(obj):
+                self.table.add(obj)
+            return super().reducer_override(obj)
 
     return CloudPickler
-
-
-@functools.lru_cache(maxsize=1024)
-def _global_names(code: types.CodeType) -> tuple[str, ...]:
-    """Names of globals that a code object reads or writes, also in the functions and classes defined inside it."""
-    names = {step.argval: None for step in dis.get_instructions(code) if step.opname in _GLOBAL_NAMES}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names.update(dict.fromkeys(_global_names(constant)))
-    return tuple(names)
 
 
 # What is said when it fails
@@ -226,8 +149,8 @@ def _global_names(code: types.CodeType) -> tuple[str, ...]:
 
 def _explained(work: Work, serializer: Serializer, error: Exception) -> FunctionNotSerializableError:
     nested = isinstance(error, RecursionError)
-    reason = "it is nested too deeply" if nested else f"{type(error).__name__}: {error}"
-    culprit = _culprit(work, serializer)
+    reason = "it is nested too deeply" if nested else _text(error)
+    culprit = _culprit(work, serializer, 1 if nested else DEEPEST)
     name = _name(work.func)
     if culprit is None:
         message = f"{name} cannot be sent to another process ({reason})."
@@ -250,6 +173,14 @@ def _large(work: Work, serializer: Serializer, size: int) -> str:
     )
 
 
+def _level_of_the_user() -> int:
+    """The ``stacklevel`` at which a warning of :func:`encode_work` points to the line that made the call."""
+    level, frame = 0, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
 def _size(value: Any, serializer: Serializer) -> int:
     try:
         return len(_dumps(value, SharedTable(), serializer))
@@ -257,11 +188,11 @@ def _size(value: Any, serializer: Serializer) -> int:
         return 0
 
 
-def _culprit(work: Work, serializer: Serializer) -> tuple[str, Any] | None:
+def _culprit(work: Work, serializer: Serializer, deepest: int) -> tuple[str, Any] | None:
     """The innermost named part of the function or its arguments that does not serialise by itself."""
     found: tuple[str, Any] | None = None
     parts, seen = list(_parts_of_work(work)), set()
-    while True:
+    for _ in range(deepest):
         for path, value in parts:
             if id(value) not in seen and not _serializes(value, serializer):
                 seen.add(id(value))
@@ -269,7 +200,8 @@ def _culprit(work: Work, serializer: Serializer) -> tuple[str, Any] | None:
                 parts = [(f"{inner} of {path}", deeper) for inner, deeper in _parts(value)]
                 break
         else:
-            return found
+            break
+    return found
 
 
 def _serializes(value: Any, serializer: Serializer) -> bool:
@@ -305,7 +237,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
                 yield f"closure variable {name!r}", cell.cell_contents
             except ValueError:  # an empty cell
                 continue
-        for name in _global_names(value.__code__):
+        for name in global_names(value.__code__):
             if name in value.__globals__:
                 yield f"global variable {name!r}", value.__globals__[name]
         for at, default in enumerate(value.__defaults__ or ()):
@@ -314,19 +246,58 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
             yield f"default value {key!r}", default
         for key, attribute in vars(value).items():
             yield f"attribute {key!r}", attribute
+    elif isinstance(value, (staticmethod, classmethod)):
+        yield from _parts(value.__func__)
+    elif isinstance(value, property):
+        for accessor in (value.fget, value.fset, value.fdel):
+            yield from _parts(accessor)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield f"item {key!r}", item
+            yield f"key {_shown(key)}", key
+            yield f"item {_shown(key)}", item
     elif isinstance(value, (list, tuple, set, frozenset)):
         for at, item in enumerate(value):
             yield f"item {at}", item
     elif isinstance(value, type):
+        for base in value.__bases__:
+            yield f"base class {base.__name__!r}", base
         for key, attribute in vars(value).items():
-            if not key.startswith("__"):
+            if isinstance(attribute, (types.FunctionType, staticmethod, classmethod, property)):
+                yield f"method {key!r}", attribute
+            elif not key.startswith("__"):
                 yield f"attribute {key!r}", attribute
-    elif hasattr(value, "__dict__") and not isinstance(value, types.ModuleType):
-        for key, attribute in vars(value).items():
+    elif isinstance(value, types.BuiltinMethodType) and not isinstance(value.__self__, types.ModuleType):
+        yield "the object of the method", value.__self__
+    elif not isinstance(value, types.ModuleType):
+        if travels_by_value(type(value)):
+            yield f"class {type(value).__name__!r}", type(value)
+        for key, attribute in _attributes(value):
             yield f"attribute {key!r}", attribute
+
+
+def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
+    yield from getattr(value, "__dict__", {}).items()
+    for kind in type(value).__mro__:
+        for name, slot in vars(kind).items():
+            if isinstance(slot, types.MemberDescriptorType):
+                try:
+                    yield name, slot.__get__(value)
+                except AttributeError:  # a slot that was never set
+                    continue
+
+
+def _shown(key: Any) -> str:
+    try:
+        return repr(key)[:80]
+    except Exception:
+        return f"of type {_type_name(key)}"
+
+
+def _text(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # an exception whose own __str__ raises
+        return type(error).__name__
 
 
 def _name(func: Any) -> str:

@@ -10,18 +10,20 @@ names the original in the parent and its copy in the worker, and pickles of data
     table[0] is MyError   -- function: dill -> table[0] is a copy of MyError
     frame with MyError()  -- data: "0"      -> instance of the copy
     except MyError        <- outcome: "0"   -- raise MyError(...)
+
+The namespaces that functions read their globals from stand in it too, so that a function which the worker made and
+returns reads the globals of the parent.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
 from typing import Any
 
-import dill
+from pdparallel.transport.byvalue import ByValuePickler, travels_by_value
 
 __all__ = ["SharedTable", "dump", "load"]
 
@@ -48,52 +50,36 @@ class SharedTable:
         return at
 
 
-def travels_by_value(obj: object) -> bool:
-    """Whether a class or function cannot be imported by a process that does not run the same main script."""
-    if not isinstance(obj, (type, FunctionType)):
-        return False
-    module, path = getattr(obj, "__module__", None), obj.__qualname__
-    if module is None or module == "__main__" or "<locals>" in path:
-        return True
-    found: Any = sys.modules.get(module)
-    for name in path.split("."):
-        found = getattr(found, name, None)
-    return found is not obj
-
-
 def shared_object(position: int) -> Any:  # pragma: no cover - a name to stand in pickles, see _Unpickler
     """Stands in pickles for the object at a position of the table."""
     raise pickle.UnpicklingError("a shared object was met without its table")
 
 
-_Reduced = Any
+def _reference(pickler: Any, obj: Any) -> Any:
+    """What stands in the table is written as a position; ``grow`` adds what travels by value."""
+    at = pickler.table.find(obj)
+    if at is None and pickler.grow and travels_by_value(obj):
+        at = pickler.table.add(obj)
+    return NotImplemented if at is None else (shared_object, (at,))
 
 
-class _TablePickler:
-    """Mixin: what stands in the table is written as a position; ``grow`` adds what travels by value."""
-
+class _QuickPickler(pickle.Pickler):
     table: SharedTable
     grow: bool
 
-    def reducer_override(self, obj: Any) -> _Reduced:
-        if isinstance(obj, (type, FunctionType)):
-            at = self.table.find(obj)
-            if at is None and self.grow and travels_by_value(obj):
-                at = self.table.add(obj)
-            if at is not None:
-                return shared_object, (at,)
-        return NotImplemented
+    def reducer_override(self, obj: Any) -> Any:
+        return _reference(self, obj) if isinstance(obj, (type, FunctionType)) else NotImplemented
 
 
-class _QuickPickler(_TablePickler, pickle.Pickler):
-    pass
+class _ThoroughPickler(ByValuePickler):
+    table: SharedTable
+    grow: bool
+
+    def reference(self, obj: Any) -> Any:
+        return _reference(self, obj)
 
 
-class _ThoroughPickler(_TablePickler, dill.Pickler):  # type: ignore[misc]  # dill has no types
-    pass
-
-
-class _Unpickler(dill.Unpickler):  # type: ignore[misc]  # dill has no types
+class _Unpickler(pickle.Unpickler):
     table: SharedTable
 
     def find_class(self, module: str, name: str) -> Any:
@@ -137,7 +123,6 @@ def dump(
 
 def _pickled(kind: Any, obj: Any, table: SharedTable, grow: bool, keep: Any) -> bytes:
     stream = io.BytesIO()
-    # dill's pickler takes its own settings and hands the rest to pickle's.
     pickler = kind(stream, protocol=PROTOCOL, buffer_callback=keep)
     pickler.table, pickler.grow = table, grow
     pickler.dump(obj)
