@@ -5,6 +5,7 @@ An accessor holds a frame and the options given to it, and nothing else: pandas 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
@@ -500,16 +501,15 @@ class SeriesPar(_Par[pd.Series]):
     ) -> Any:
         s, options = self._obj, self._options()
         how = {"na_action": na_action} if verb == "map" else {}
-        if len(s) == 0:
-            return assemble.replay_map(s, [], verb, **how)
         hand: Hand = "value"
         data: Any = s
-        positions: np.ndarray | None = None
         if not _converts_value_by_value(s):
             hand, data = "item", _values_that_pandas_passes(s, verb, how)
         elif na_action == "ignore":
-            positions = np.flatnonzero(s.notna().to_numpy())
-            data = s.iloc[positions]
+            data = s[s.notna().to_numpy()]
+        if len(s) == 0 or data is None:
+            # Categories and fill values are mapped even where there is no value.
+            return getattr(s, verb)(functools.partial(_call, func, args, kwargs), **how)
         call = Call(
             verb=verb,
             work=Work(func, tuple(args), kwargs, hand),
@@ -530,16 +530,26 @@ def _converts_value_by_value(s: pd.Series) -> bool:
     return type(s) is pd.Series and isinstance(s.dtype, (np.dtype, pd.DatetimeTZDtype, pd.StringDtype))
 
 
-def _values_that_pandas_passes(s: pd.Series, verb: str, how: dict[str, Any]) -> list[Any]:
-    """What pandas calls a function with, in order, found by letting it call one that changes nothing."""
+def _values_that_pandas_passes(s: pd.Series, verb: str, how: dict[str, Any]) -> list[Any] | None:
+    """What pandas calls a function with, in order, found by letting it call one that changes nothing.
+
+    None where pandas refuses what that returns, so that it cannot be known: a sparse Series that stores fill values.
+    """
     seen: list[Any] = []
 
     def look(value: Any) -> Any:
         seen.append(value)
         return value
 
-    getattr(s, verb)(look, **how)
+    try:
+        getattr(s, verb)(look, **how)
+    except ValueError:
+        return None
     return seen
+
+
+def _call(func: Func, args: Sequence[Any], kwargs: dict[str, Any], value: Any) -> Any:
+    return func(value, *args, **kwargs)
 
 
 def _callable(name: str, func: Any) -> None:

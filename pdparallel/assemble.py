@@ -69,6 +69,10 @@ def replay_map(s: pd.Series, returns: Sequence[Any], verb: str, **how: Any) -> A
     **how
         Passed on: ``na_action=`` of map.
     """
+    if isinstance(s.dtype, pd.CategoricalDtype):
+        # Whether the result is categorical depends upon what became of np.nan *being* np.nan; a nan that travelled
+        # is another object.
+        returns = [np.nan if type(value) is float and value != value else value for value in returns]
     return getattr(s, verb)(_hand_out(returns), **how)
 
 

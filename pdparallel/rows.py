@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from pdparallel.typing import Hand
 
 __all__ = ["feed"]
@@ -83,7 +85,8 @@ def _values(piece: Any, visit: Visit) -> None:
 
 def _items(piece: Any, visit: Visit) -> None:
     for item in piece:
-        visit(item)
+        # A function may ask whether a value *is* np.nan, as pandas does too; a nan that travelled is another object.
+        visit(np.nan if type(item) is float and item != item else item)
 
 
 _FEEDS: dict[Hand, Callable[[Any, Visit], None]] = {

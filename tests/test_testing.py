@@ -73,6 +73,8 @@ DIFFERENT = {
     "times of two units": (pd.Timestamp("2024-01-01").as_unit("s"), pd.Timestamp("2024-01-01").as_unit("ns")),
     "list and tuple": ([1], (1,)),
     "lengths": ([1], [1, 1]),
+    "namedtuple and tuple": (next(_frame().itertuples()), tuple(next(_frame().itertuples()))),
+    "fields of namedtuples": (next(_frame().itertuples()), next(_frame().rename(columns={"a": "z"}).itertuples())),
     "order of keys": ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
     "types of keys": ({1: "a"}, {1.0: "a"}),
     "types in sets": ({1}, {1.0}),
@@ -154,6 +156,12 @@ def test_fails_for_a_difference_of(kind):
         assert_same(other, one)
     assert_same([one], [one])
     assert_same([other], [other])
+
+
+def test_rows_of_two_calls_of_itertuples_are_alike():
+    row, again = (next(_frame()[["a"]].itertuples()) for _ in range(2))
+    assert type(row) is not type(again)
+    assert_same(row, again)
 
 
 def test_names_the_column():
