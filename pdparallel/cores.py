@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Cores", "cgroup_folders", "usable_cores"]
+__all__ = ["Cores", "cgroup_folders", "load", "usable_cores"]
 
 #: ``WaitForMultipleObjects`` takes 63 handles at most, and the executor needs two of them for itself.
 WINDOWS_MOST_WORKERS = 61
@@ -57,6 +57,20 @@ def usable_cores(root: str | os.PathLike[str] = "/") -> Cores:
     if sys.platform == "win32" and found.number > WINDOWS_MOST_WORKERS:
         found = Cores(WINDOWS_MOST_WORKERS, f"Windows waits for {WINDOWS_MOST_WORKERS} processes at most")
     return found
+
+
+def load() -> float | None:
+    """How many tasks of the whole machine wanted a core, on average over the last minute; None where it is not told.
+
+    Examples
+    --------
+    >>> load() is None or load() >= 0
+    True
+    """
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has none
+        return None
 
 
 def cgroup_folders(controller: str, root: str | os.PathLike[str] = "/") -> Iterator[tuple[Path, int]]:

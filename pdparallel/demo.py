@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 import sys
 import time
 import zipfile
@@ -26,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from pdparallel.accessor import par
+from pdparallel.cores import load
 from pdparallel.options import resolve
 from pdparallel.testing import assert_same
 
@@ -201,6 +203,7 @@ def run(rows: int | None = None, out: TextIO | None = None, works: Sequence[Work
     def say(text: str = "", end: str = "\n") -> None:
         print(text, end=end, file=out, flush=True)
 
+    tasks = load()  # before any work of this demo
     options = resolve()
     engine = options.engine if isinstance(options.engine, str) else type(options.engine).__name__
     by = "the default" if engine == "auto" else "set by PDPARALLEL_ENGINE or set_options"
@@ -229,6 +232,8 @@ def run(rows: int | None = None, out: TextIO | None = None, works: Sequence[Work
             differences.append(f"{work.ours_text} differs from {work.pandas_text}:\n{difference}")
     say()
     say("  The first call that needs workers starts them, which is part of its time.")
+    if tasks is not None and tasks > (os.cpu_count() or 1) / 2:
+        say(f"  Before the demo {tasks:.1f} tasks of other programs wanted a core: on an idle machine it is quicker.")
     say()
     width = max(len(work.pandas_text) for work in works)
     say(f"  {'instead of':{width}}  write")

@@ -23,7 +23,7 @@ from typing import NamedTuple, TextIO
 import pandas as pd
 
 from pdparallel.accessor import par
-from pdparallel.cores import cgroup_folders, usable_cores
+from pdparallel.cores import cgroup_folders, load, usable_cores
 from pdparallel.engines.registry import shutdown
 from pdparallel.options import Options, get_options, resolve
 from pdparallel.testing import assert_same
@@ -78,7 +78,9 @@ def run(out: TextIO | None = None) -> bool:
 def examine() -> Report:
     """What decides how calls run: workers, start method, the way of the data, memory, options."""
     options = resolve()
-    return Report("What pdparallel found", [*_workers(options), _start_method(options), _way(), memory(), *_set()])
+    return Report(
+        "What pdparallel found", [*_workers(options), *_load(), _start_method(options), _way(), memory(), *_set()]
+    )
 
 
 def versions() -> Report:
@@ -137,6 +139,16 @@ def _workers(options: Options) -> list[Fact]:
     if options.n_workers is None:
         return [*found, Fact("workers", str(options.workers), "one for each core")]
     return [*found, Fact("workers", str(options.workers), "n_workers was set")]
+
+
+def _load() -> list[Fact]:
+    tasks = load()
+    if tasks is None:
+        return []
+    why = "tasks that wanted a core in the last minute"
+    if tasks > (os.cpu_count() or 1) / 2:
+        why += ": others use the cores too, so times will vary"
+    return [Fact("load", f"{tasks:.1f}", why)]
 
 
 def _start_method(options: Options) -> Fact:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from pdparallel import cores
-from pdparallel.cores import cgroup_folders, usable_cores
+from pdparallel.cores import cgroup_folders, load, usable_cores
 
 
 @pytest.fixture
@@ -156,6 +156,21 @@ def test_folders_of_another_controller(tmp_path):
     write(tmp_path, {"proc/self/cgroup": "9:memory:/a\n4:cpu:/b\n", "sys/fs/cgroup/memory/a/tasks": "1\n"})
     base = tmp_path / "sys/fs/cgroup/memory"
     assert list(cgroup_folders("memory", tmp_path)) == [(base / "a", 1), (base, 1)]
+
+
+def test_load(monkeypatch):
+    monkeypatch.setattr(cores.os, "getloadavg", lambda: (1.5, 2.0, 3.0), raising=False)
+    assert load() == 1.5
+
+
+def test_a_platform_without_load(monkeypatch):
+    def refuse() -> None:
+        raise OSError
+
+    monkeypatch.setattr(cores.os, "getloadavg", refuse, raising=False)
+    assert load() is None
+    monkeypatch.delattr(cores.os, "getloadavg")
+    assert load() is None
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this platform")

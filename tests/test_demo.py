@@ -238,6 +238,15 @@ def test_the_engine_is_named(no_package):
     assert 'engine   "serial" (set by PDPARALLEL_ENGINE or set_options), 1 worker\n' in out.getvalue()
 
 
+@pytest.mark.parametrize(("tasks", "told"), [(None, False), (1.0, False), (3.25, True)])
+def test_a_busy_machine_is_told(no_package, monkeypatch, tasks, told):
+    monkeypatch.setattr(demo, "load", lambda: tasks)
+    monkeypatch.setattr(demo.os, "cpu_count", lambda: 2)
+    out = io.StringIO()
+    demo.run(10, out, works=WORKS[:1])
+    assert ("Before the demo 3.2 tasks of other programs wanted a core" in out.getvalue()) == told
+
+
 def wrong(title: str, result: object) -> Work:
     return Work(title, lambda flights: 1, "flights.ours()", lambda flights: result, "flights.par.ours()")
 

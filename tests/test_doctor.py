@@ -48,6 +48,17 @@ def test_workers():
         assert fact(doctor.examine(), "workers").why == "one for each core"
 
 
+def test_load(monkeypatch):
+    monkeypatch.setattr(doctor.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(doctor, "load", lambda: 2.0)
+    assert fact(doctor.examine(), "load")[1:] == ("2.0", "tasks that wanted a core in the last minute")
+    monkeypatch.setattr(doctor, "load", lambda: 2.26)
+    assert fact(doctor.examine(), "load").found == "2.3"
+    assert fact(doctor.examine(), "load").why.endswith("times will vary")
+    monkeypatch.setattr(doctor, "load", lambda: None)
+    assert "load" not in [fact.name for fact in doctor.examine().facts]
+
+
 @pytest.mark.parametrize("methods", [["fork", "spawn", "forkserver"], ["spawn"]])
 def test_start_method(monkeypatch, methods):
     monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: methods)
