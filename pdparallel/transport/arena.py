@@ -63,6 +63,7 @@ class Arena:
         path = self._open(end)
         self.ref = ArenaRef(path, end, tuple(spans))
         try:
+            os.ftruncate(self._fd, end)  # which no write does where the last buffer is empty
             for span, buffer in zip(spans, buffers, strict=True):
                 self._write(span.offset, buffer)
         except BaseException:

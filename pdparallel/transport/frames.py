@@ -34,8 +34,33 @@ def encode_data(data: Data, table: SharedTable) -> list[memoryview]:
     get the same error in a worker as it gets from pandas.
     """
     buffers: list[memoryview] = []
-    pickled = dump(data, table, grow=True, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
+    try:
+        pickled = dump(data, table, grow=True, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
+    except Exception as error:
+        error.add_note(f"pdparallel: {_culprit(data, table)} cannot travel to another process; use engine='thread'")
+        raise
     return [memoryview(pickled), *buffers]
+
+
+def _culprit(data: Data, table: SharedTable) -> str:
+    """The part of the data that does not pickle, in words."""
+    if isinstance(data, pd.DataFrame):
+        for position, label in enumerate(data.columns):
+            if not _travels(data.iloc[:, position].array, table):
+                return f"column {label!r}"
+    if isinstance(data, list):
+        for position, item in enumerate(data):
+            if not _travels(item, table):
+                return f"the item at position {position}"
+    return "the data"
+
+
+def _travels(part: Any, table: SharedTable) -> bool:
+    try:
+        dump(part, table, grow=True)
+    except Exception:
+        return False
+    return True
 
 
 def decode_data(buffers: list[memoryview], table: SharedTable) -> Data:

@@ -45,7 +45,8 @@ def decode_outcome(data: bytes, table: SharedTable) -> Outcome:
         values = load(returns, table)
     except Exception as error:
         loading = ResultNotSerializableError(
-            f"a return of the function could not be rebuilt in this process: {type(error).__name__}: {error}"
+            f"one of the returns at positions {chunk[0]} to {chunk[1] - 1} could not be rebuilt in this process: "
+            f"{_described(error)}"
         )
         loading.__cause__ = error
         return Outcome(Chunk(*chunk), [], Failure(0, loading))
@@ -60,10 +61,10 @@ def _up_to_the_first_bad_one(returns: list[Any], table: SharedTable, error: Exce
             kind = type(value)
             bad = ResultNotSerializableError(
                 f"the function returned a {kind.__module__}.{kind.__qualname__}, which cannot travel to another "
-                f"process ({type(reason).__name__}: {reason}). Return plain data, or use engine='thread'."
+                f"process ({_described(reason)}). Return plain data, or use engine='thread'."
             )
             return dump(returns[:offset], table), Failure(offset, bad)
-    return dump([], table), Failure(0, ResultNotSerializableError(f"the returns cannot travel: {error}"))
+    return dump([], table), Failure(0, ResultNotSerializableError(f"the returns cannot travel: {_described(error)}"))
 
 
 def _encode_failure(failure: Failure, table: SharedTable) -> tuple[int, bytes, str, str, str]:
@@ -75,52 +76,41 @@ def _encode_failure(failure: Failure, table: SharedTable) -> tuple[int, bytes, s
         )
     except Exception:  # an exception whose own __str__ raises
         text = f"{kind.__qualname__} (its text could not be made)"
-    try:
-        message = str(exception)
-    except Exception as error:
-        message = f"<its text raised {type(error).__name__}>"
     return (
         failure.offset,
         _encode_exception(exception, table),
         f"{kind.__module__}.{kind.__qualname__}",
-        message,
+        _message(exception),
         text,
     )
 
 
+def _message(exception: BaseException) -> str:
+    try:
+        return str(exception)
+    except Exception as error:
+        return f"<its text raised {type(error).__name__}>"
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_message(error)}"
+
+
 def _encode_exception(exception: BaseException, table: SharedTable) -> bytes:
     """Bytes that rebuild the exception, tried out here; empty if there are none."""
-    forms: list[Any] = [exception]
-    kind = type(exception)
-    if kind.__reduce__ is BaseException.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__:
-        # Its __init__ takes other arguments than it passed on: rebuild it without calling __init__.
-        forms.append((kind, exception.args, dict(exception.__dict__)))
-    for form in forms:
-        try:
-            data = dump(form, table)
-            rebuilt = _rebuild(load(data, table))
-        except Exception:  # whatever a class's own __reduce__ or __init__ may raise: the next form, or a RemoteError
-            continue
-        if type(rebuilt) is kind or type(rebuilt).__qualname__ == kind.__qualname__:
-            return data
-    return b""
-
-
-def _rebuild(form: Any) -> Any:
-    if isinstance(form, BaseException):
-        return form
-    kind, args, state = form
-    exception = kind.__new__(kind, *args)
-    exception.args = args
-    exception.__dict__.update(state)
-    return exception
+    try:
+        data = dump(exception, table)
+        rebuilt = load(data, table)
+    except Exception:  # whatever a class's own __reduce__ or __init__ may raise
+        return b""
+    return data if type(rebuilt).__qualname__ == type(exception).__qualname__ else b""
 
 
 def _decode_failure(parts: tuple[int, bytes, str, str, str], table: SharedTable) -> Failure:
     offset, data, type_name, message, text = parts
     if data:
         try:
-            return Failure(offset, _rebuild(load(data, table)), text)
+            return Failure(offset, load(data, table), text)
         except Exception as error:
-            message = f"{message} (it could not be rebuilt here: {type(error).__name__}: {error})"
+            message = f"{message} (it could not be rebuilt here: {_described(error)})"
     return Failure(offset, RemoteError(f"{type_name}: {message}", type_name, text), text)

@@ -1,0 +1,261 @@
+"""Arena: the data lie once in memory, each worker sees them as its own, and nothing of them stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pdparallel.errors import PdParallelError
+from pdparallel.testing import assert_same_as_pandas
+from pdparallel.transport import arena
+from pdparallel.transport.arena import ALIGNMENT, Arena, open_spans
+
+HAS_MEMFD = arena._memfd_can_be_shared()
+
+
+@pytest.fixture(params=["memfd", "file"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "memfd" and not HAS_MEMFD:
+        pytest.skip("this system has no memfd that another process can open")
+    if request.param == "file":
+        monkeypatch.setattr(arena, "_memfd_can_be_shared", lambda: False)
+    return str(request.param)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    yield tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
+
+
+def test_the_way_is_the_one_that_was_asked_for(way: str, folder: Path) -> None:
+    made = Arena([memoryview(b"abc")])
+    try:
+        if way == "memfd":
+            assert made.ref.path.startswith(f"/proc/{os.getpid()}/fd/")
+            assert list(folder.iterdir()) == []
+        else:
+            assert Path(made.ref.path).parent == folder
+            assert stat.S_IMODE(os.stat(made.ref.path).st_mode) == 0o600
+    finally:
+        made.close()
+
+
+def test_buffers_come_back_aligned_and_as_writable_as_they_were(way: str, folder: Path) -> None:
+    writable = bytearray(b"y" * 65)
+    buffers = [
+        memoryview(b"x" * 3),
+        memoryview(writable),
+        memoryview(b""),
+        memoryview(b"z" * 129),
+        memoryview(bytearray()),
+    ]
+    made = Arena(buffers)
+    try:
+        views = open_spans(made.ref)
+    finally:
+        made.close()
+    assert [bytes(view) for view in views] == [bytes(buffer) for buffer in buffers]
+    assert [view.readonly for view in views] == [True, False, True, False or True, False]
+    assert all(span.offset % ALIGNMENT == 0 for span in made.ref.spans)
+    addresses = [np.frombuffer(view, dtype=np.uint8).ctypes.data for view in views if len(view)]
+    assert all(address % ALIGNMENT == 0 for address in addresses)
+
+
+def test_what_one_reader_writes_nobody_else_sees(way: str, folder: Path) -> None:
+    source = bytearray(b"abc")
+    made = Arena([memoryview(source)])
+    try:
+        one, other = open_spans(made.ref)[0], open_spans(made.ref)[0]
+        one[0] = ord("X")
+        assert (bytes(one), bytes(other), bytes(source)) == (b"Xbc", b"abc", b"abc")
+        assert bytes(open_spans(made.ref)[0]) == b"abc"
+    finally:
+        made.close()
+
+
+def test_a_mapping_outlives_the_arena(way: str, folder: Path) -> None:
+    made = Arena([memoryview(b"abc" * 10_000)])
+    (view,) = open_spans(made.ref)
+    made.close()
+    assert bytes(view) == b"abc" * 10_000
+    assert not os.path.exists(made.ref.path)
+
+
+def test_only_empty_buffers(way: str, folder: Path) -> None:
+    made = Arena([memoryview(b""), memoryview(bytearray())])
+    views = open_spans(made.ref)
+    made.close()
+    assert [(len(view), view.readonly) for view in views] == [(0, True), (0, False)]
+
+
+def test_no_buffers(way: str, folder: Path) -> None:
+    made = Arena([])
+    assert open_spans(made.ref) == []
+    made.close()
+
+
+@needs_proc
+def test_no_descriptor_is_left(way: str, folder: Path) -> None:
+    before = descriptors()
+    made = Arena([memoryview(b"abc")])
+    views = open_spans(made.ref)
+    made.close()
+    made.close()  # a second time does nothing
+    del views
+    assert descriptors() == before
+
+
+def test_large_buffers_are_written_in_parts(way: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arena, "MOST_BYTES_PER_WRITE", 1000)
+    source = os.urandom(4321)
+    made = Arena([memoryview(b"x"), memoryview(source)])
+    views = open_spans(made.ref)
+    made.close()
+    assert bytes(views[1]) == source
+
+
+def test_writes_that_are_cut_short_go_on(way: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = arena._pwrite
+    monkeypatch.setattr(arena, "_pwrite", lambda fd, part, offset: real(fd, part[:7], offset))
+    made = Arena([memoryview(b"0123456789" * 3)])
+    (view,) = open_spans(made.ref)
+    made.close()
+    assert bytes(view) == b"0123456789" * 3
+
+
+@needs_proc
+def test_a_write_that_fails_leaves_nothing(way: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, part: memoryview, offset: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(arena, "_pwrite", full)
+    before = descriptors()
+    with pytest.raises(OSError, match="No space left"):
+        Arena([memoryview(b"abc")])
+    assert descriptors() == before
+
+
+def test_buffers_of_several_dimensions(way: str, folder: Path) -> None:
+    array = np.arange(12, dtype=np.int64).reshape(3, 4)
+    made = Arena([memoryview(array)])
+    (view,) = open_spans(made.ref)
+    made.close()
+    assert np.frombuffer(view, dtype=np.int64).tolist() == list(range(12))
+
+
+class _Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_too_little_space_is_said_before_anything_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arena, "_memfd_can_be_shared", lambda: False)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(100, 50, 50))
+    with pytest.raises(PdParallelError, match=rf"takes 1,000 bytes and {folder} has 50 left: set TMPDIR"):
+        Arena([memoryview(b"x" * 1000)])
+    frame = pd.DataFrame({"a": np.arange(1000.0)})
+    with pytest.raises(PdParallelError, match="set TMPDIR"):
+        frame.par(engine="process", n_workers=2).apply_rows(lambda row: row["a"])
+
+
+def test_another_users_proc_is_not_relied_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: -1, raising=False)
+    assert not arena._memfd_can_be_shared()
+
+
+def test_without_proc_or_memfd_it_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(path: Any) -> Any:
+        raise FileNotFoundError(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", missing)
+        assert not arena._memfd_can_be_shared()
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    assert not arena._memfd_can_be_shared()
+
+
+# Seen from a call
+
+
+@pytest.mark.parametrize("engine", ["process", "pathos"])
+def test_a_call_by_each_way(way: str, engine: str, folder: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(100.0), "b": [str(i) for i in range(100)]})
+    par = frame.par(engine=engine, n_workers=2, chunk_size=10)
+    assert_same_as_pandas(
+        lambda: par.apply_rows(lambda row: f"{row['a']}{row['b']}"),
+        lambda: frame.apply(lambda row: f"{row['a']}{row['b']}", axis=1),
+    )
+    assert [path for path in folder.iterdir() if path.name.startswith("pdparallel-")] == []
+
+
+def test_a_function_that_writes_into_its_piece_changes_nothing_here(way: str, folder: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(10.0), "b": np.arange(10.0)})
+    before = frame.copy()
+
+    def overwrite(chunk: pd.DataFrame) -> float:
+        chunk.loc[:, "a"] = -1.0
+        chunk.iloc[0, 1] = -1.0
+        return float(chunk["a"].sum())
+
+    result = frame.par(engine="process", n_workers=2, chunk_size=5).apply_chunks(overwrite)
+    assert result == [-5.0, -5.0]
+    pd.testing.assert_frame_equal(frame, before)
+
+
+@pytest.mark.parametrize("engine", ["process", "thread"])
+def test_an_array_that_pandas_keeps_read_only_is_read_only_there(engine: str) -> None:
+    frame = pd.DataFrame({"a": np.arange(4.0), "b": np.arange(4.0)})
+
+    def write(column: pd.Series) -> float:
+        values = column.to_numpy()
+        values[0] = 5.0
+        return float(values.sum())
+
+    copy = frame.copy()
+    assert_same_as_pandas(
+        lambda: frame.par(engine=engine, n_workers=2, chunk_size=1).apply_cols(write), lambda: copy.apply(write)
+    )
+
+
+def test_a_read_only_block_stays_read_only() -> None:
+    values = np.arange(8.0).reshape(4, 2)
+    values.flags.writeable = False
+    frame = pd.DataFrame(values, columns=["a", "b"], copy=False)
+
+    def write(row: np.ndarray) -> float:
+        row[0] = 5.0
+        return float(row.sum())
+
+    assert_same_as_pandas(
+        lambda: frame.par(engine="process", n_workers=2, chunk_size=2).apply_rows(write, raw=True),
+        lambda: frame.apply(write, axis=1, raw=True),
+    )
+
+
+@needs_proc
+def test_after_many_calls_no_descriptor_more_is_open(way: str) -> None:
+    frame = pd.DataFrame({"a": np.arange(100.0)})
+    par = frame.par(engine="process", n_workers=2)
+    par.apply_rows(lambda row: row["a"])
+    before = descriptors()
+    for _ in range(5):
+        par.apply_rows(lambda row: row["a"])
+    assert descriptors() <= before
