@@ -34,7 +34,12 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     yield tmp_path
-    assert list(tmp_path.iterdir()) == []
+    assert left(tmp_path) == []
+
+
+def left(folder: Path) -> list[str]:
+    """Files of ours; a forkserver that starts meanwhile has its socket there."""
+    return [path.name for path in folder.iterdir() if path.name.startswith("pdparallel")]
 
 
 def descriptors() -> int:
@@ -49,7 +54,7 @@ def test_the_way_is_the_one_that_was_asked_for(way: str, folder: Path) -> None:
     try:
         if way == "memfd":
             assert made.ref.path.startswith(f"/proc/{os.getpid()}/fd/")
-            assert list(folder.iterdir()) == []
+            assert left(folder) == []
         else:
             assert Path(made.ref.path).parent == folder
             assert stat.S_IMODE(os.stat(made.ref.path).st_mode) == 0o600
@@ -72,7 +77,7 @@ def test_buffers_come_back_aligned_and_as_writable_as_they_were(way: str, folder
     finally:
         made.close()
     assert [bytes(view) for view in views] == [bytes(buffer) for buffer in buffers]
-    assert [view.readonly for view in views] == [True, False, True, False or True, False]
+    assert [view.readonly for view in views] == [True, False, True, True, False]
     assert all(span.offset % ALIGNMENT == 0 for span in made.ref.spans)
     addresses = [np.frombuffer(view, dtype=np.uint8).ctypes.data for view in views if len(view)]
     assert all(address % ALIGNMENT == 0 for address in addresses)
@@ -203,7 +208,7 @@ def test_a_call_by_each_way(way: str, engine: str, folder: Path) -> None:
         lambda: par.apply_rows(lambda row: f"{row['a']}{row['b']}"),
         lambda: frame.apply(lambda row: f"{row['a']}{row['b']}", axis=1),
     )
-    assert [path for path in folder.iterdir() if path.name.startswith("pdparallel-")] == []
+    assert left(folder) == []
 
 
 def test_a_function_that_writes_into_its_piece_changes_nothing_here(way: str, folder: Path) -> None:

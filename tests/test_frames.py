@@ -1,4 +1,4 @@
-"""Frames: a piece is what pandas would cut, and the data arrive as they left, with the large parts out of the pickle."""
+"""Frames: a piece is what pandas would cut; the data arrive as they left, with the large parts out of the pickle."""
 
 from __future__ import annotations
 
