@@ -19,7 +19,7 @@ def test_sessions_run_as_printed() -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
     assert len(blocks) >= 2
     session = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "README", "README.md", 0)
-    assert len(session.examples) >= 7
+    assert len(session.examples) >= 6
     runner = doctest.DocTestRunner(verbose=False)
     report: list[str] = []
     runner.run(session, out=report.append)
