@@ -383,6 +383,90 @@ CASES = {
             last = Plugin.order.pop()
             return Plugin.registry[1], list(Plugin.order), last
     """,
+    "subclasses of data types": """
+        from collections import namedtuple
+        from typing import TypedDict
+        class Upper(str):
+            def __new__(cls, text):
+                return super().__new__(cls, text.upper())
+        class Weighted(int):
+            def __new__(cls, value, weight=0):
+                self = super().__new__(cls, value)
+                self.weight = weight
+                return self
+        class Doubling(dict):
+            def __missing__(self, key):
+                return key * 2
+        class Pair(namedtuple("Base", "x y")):
+            __slots__ = ()
+            def __new__(cls, x, y=3):
+                return super().__new__(cls, x, y)
+        class Settings(TypedDict, total=False):
+            size: int
+        text, number, table, pair = Upper("abc"), Weighted(5, weight=2), Doubling(a=1), Pair(1)
+        table.extra = 5
+        def func(row):
+            settings = Settings(size=1), Settings.__total__
+            return text, type(number), number.weight, table[row["a"]], table.extra, pair.y, settings
+    """,
+    "decorated methods": """
+        import functools, contextlib
+        def times(n):
+            def decorate(f):
+                @functools.wraps(f)
+                def wrapper(*args, **kwargs):
+                    return f(*args, **kwargs) * n
+                return wrapper
+            return decorate
+        @functools.total_ordering
+        class Version:
+            def __init__(self, x):
+                self.x = x
+            def __eq__(self, other):
+                return self.x == other.x
+            def __lt__(self, other):
+                return self.x < other.x
+            @times(3)
+            def number(self):
+                return self.x
+            @functools.lru_cache
+            def cached(self):
+                return self.x
+            __hash__ = object.__hash__
+            @functools.singledispatchmethod
+            def kind(self, x):
+                return "other"
+            @kind.register
+            def _(self, x: int):
+                return "int"
+        @contextlib.contextmanager
+        def opened(x):
+            yield Version(x)
+        def func(row):
+            with opened(row["a"]) as version:
+                return version >= Version(2), version.number(), version.cached(), version.kind(1), version.kind("")
+    """,
+    "an object graph with a way back": """
+        class Node:
+            def __init__(self, parent=None):
+                self.parent = parent
+                self.children = []
+                if parent is not None:
+                    parent.children.append(self)
+        root = Node()
+        child = Node(root)
+        handlers = {}
+        def handles(name):
+            def decorate(f):
+                handlers[name] = f
+                return f
+            return decorate
+        @handles("a")
+        def handle(x):
+            return handlers["a"] is handle, x
+        def func(row):
+            return child.parent is root, root.children[0] is child, handlers["a"](row["a"])
+    """,
     "a singleton": """
         class Config:
             _instance = None
@@ -805,6 +889,8 @@ ONLY_BY_DILL = {
     "singledispatch",
     "cached_property",
     "a class that holds an instance of itself",
+    "subclasses of data types",
+    "decorated methods",
     "Enum",
     "Enum with its own __new__ and __init__",
     "IntEnum, StrEnum, mixins",
@@ -1158,6 +1244,21 @@ def test_an_object_that_cannot_be_loaded_in_the_worker_says_so() -> None:
     with pytest.raises(ValueError, match="not here") as caught:
         frame().par(engine="process", n_workers=2).apply_rows(main["func"])
     assert any("could not be loaded in the worker" in note for note in caught.value.__notes__)
+
+
+def test_what_the_main_script_knows_only_by_name_is_said_here_not_in_the_worker() -> None:
+    main = main_script(
+        """
+        class Sentinel:
+            def __reduce__(self):
+                return "MISSING"
+        MISSING = Sentinel()
+        def func(row):
+            return MISSING
+        """
+    )
+    with pytest.raises(FunctionNotSerializableError, match=r"global variable 'MISSING' is a __main__\.Sentinel"):
+        frame().par(engine="process", n_workers=2).apply_rows(main["func"])
 
 
 def test_nesting_that_is_too_deep_is_said() -> None:

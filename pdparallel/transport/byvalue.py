@@ -426,6 +426,8 @@ _MADE_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
 def _importable_metaclass(cls: type) -> type:
     """The nearest metaclass that the worker can import: its ``__new__`` makes the class, a user's ran already."""
+    if typing.is_typeddict(cls):
+        return type  # its metaclass wants to see the bases as they were written
     lineage: tuple[Any, ...] = type.__dict__["__mro__"].__get__(type(cls))
     maker: type = next(meta for meta in lineage if not travels_by_value(meta))
     return maker
