@@ -156,17 +156,16 @@ class _Par(Generic[T]):
             verb="apply_chunks",
             work=Work(func, tuple(args), kwargs, "chunk"),
             data=data,
-            n=max(1, len(data)),
+            n=len(data),
             unit="row",
             label=data.index.__getitem__,
             plan=plan,
         )
-        pieces = run(call, options)
+        # The one chunk of an empty frame has no positions for a runner to count by.
+        pieces = run(call, options) if len(data) else [func(data, *args, **kwargs)]
         if overlap is not None:
             pieces = [assemble.without_overlap(piece, chunk) for piece, chunk in zip(pieces, plan, strict=True)]
-        if order is not None and combine in ("auto", "concat"):
-            pieces = assemble.in_row_order(pieces, data.index, order, plan) or pieces
-        return assemble.combined(pieces, combine)
+        return assemble.combined(pieces, combine, self._obj.index, plan, order)
 
     def _plan(self, options: Options, before: int, after: int) -> tuple[Chunk, ...]:
         n = len(self._obj)

@@ -1,0 +1,126 @@
+"""Ways: how the tables run each case, so that one case sees every cut, every transport and no cost of processes.
+
+Most cases run on the serial engine with a reach beyond the process: everything is serialised, cut, loaded, recorded
+and sent back as for real workers, in this process.  The real engines have a table of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import unittest.mock
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pdparallel.runner
+from pdparallel.engines.serial import SerialEngine
+from pdparallel.testing import assert_same_as_pandas
+from pdparallel.transport.parcel import Reach
+
+__all__ = ["SOME_WAYS", "WAYS", "Way", "assert_same_on_all", "running", "ways_for"]
+
+
+class Way(NamedTuple):
+    """One way to run a case.
+
+    ``reach`` is how the data travels; with ``takes_over`` the parent does the first chunk itself, as ``auto`` does.
+    ``chunk_size`` None stands for one chunk over all.
+    """
+
+    chunk_size: int | None
+    reach: Reach
+    takes_over: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {
+            "engine": "auto" if self.takes_over else "process",  # "process" is patched to be the serial engine
+            "chunk_size": self.chunk_size or 1_000_000,
+            "n_workers": 2,
+        }
+
+
+#: Chunks of 1, 2, 7 and all units, each transport, and a parent that does the first chunk itself.
+WAYS = (
+    Way(1, Reach.HOST),
+    Way(2, Reach.ANYWHERE),
+    Way(2, Reach.HOST, takes_over=True),
+    Way(7, Reach.ANYWHERE),
+    Way(None, Reach.HOST),
+)
+
+#: A chunk for each unit, and a parent that hands over.
+SOME_WAYS = (WAYS[0], WAYS[2])
+
+
+def ways_for(*case: object) -> tuple[Way, ...]:
+    """Two of the ways, other ones for other cases, so that a broad table sees all; all with ORACLE_WAYS=all."""
+    if os.environ.get("ORACLE_WAYS") == "all":
+        return WAYS
+    first = zlib.crc32(repr(case).encode()) % len(WAYS)
+    return WAYS[first], WAYS[(first + 2) % len(WAYS)]
+
+
+@contextlib.contextmanager
+def running(way: Way) -> Iterator[None]:
+    """Let calls inside the block run in this way."""
+    patch = unittest.mock.patch.object
+    with contextlib.ExitStack() as patches:
+        patches.enter_context(patch(pdparallel.runner, "open_engine", lambda options: SerialEngine(way.reach)))
+        # After its first chunk the parent finds any rest worth a pool, and waits for the pool, which is up at once.
+        patches.enter_context(patch(pdparallel.runner, "LOOK_SECONDS", -1.0))
+        patches.enter_context(patch(pdparallel.runner, "COLD_WORTH_SECONDS", -1.0))
+        patches.enter_context(patch(pdparallel.runner, "WARM_WORTH_SECONDS", 10.0))
+        patches.enter_context(patch(pdparallel.runner, "is_warm", lambda options: False))
+        yield
+
+
+def assert_same_on_all(
+    make: Callable[[], Any],
+    pandas: Callable[[Any], Any],
+    ours: Callable[[Any], Any],
+    ways: tuple[Way, ...] = WAYS,
+) -> None:
+    """Assert that ours gives on each way what pandas gives.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the frame or Series anew for each call, for functions may write into what they are given.
+    pandas : callable
+        Takes the frame; the call of pandas.
+    ours : callable
+        Takes the accessor with the options of the way; the call of pdparallel.
+    ways : tuple of Way
+    """
+    answer = _once(lambda: pandas(make()))
+    for way in ways:
+        with running(way):
+            obj = make()
+            try:
+                assert_same_as_pandas(lambda obj=obj, way=way: ours(obj.par(**way.options)), answer)
+            except AssertionError as error:
+                error.add_note(f"on {way}")
+                raise
+
+
+def _once(call: Callable[[], Any]) -> Callable[[], Any]:
+    """The same result, or the same error, at each call, from one call."""
+    kept: list[Callable[[], Any]] = []
+
+    def give() -> Any:
+        if not kept:
+            try:
+                value = call()
+                kept.append(lambda: value)
+            except Exception as raised:
+                error = raised
+                kept.append(lambda: _raise(error))
+        return kept[0]()
+
+    return give
+
+
+def _raise(error: Exception) -> Any:
+    raise error
