@@ -109,13 +109,24 @@ class PathosEngine(Engine):
         self.n_workers = n_workers
         self._key = (n_workers, method, threads)
         self._pool: _Pool | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def _borrowed(self) -> _Pool:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the engine is closed")
+            if self._pool is None:
+                self._pool = _warm.borrow(self._key, lambda: _Pool(*self._key))
+            return self._pool
 
     def submit(self, task: bytes) -> Future[bytes]:
-        if self._pool is None:  # a pathos pool starts its workers when it is made, so not before there is a task
-            self._pool = _warm.borrow(self._key, lambda: _Pool(*self._key))
-        return self._pool.watched.submit(task)
+        # A pathos pool starts its workers when it is made, so none is made before there is a task.
+        return self._borrowed().watched.submit(task)
 
     def close(self, *, kill: bool = False) -> None:
-        if self._pool is not None:
-            _warm.give_back(self._pool, kill=kill)
-            self._pool = None
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            _warm.give_back(pool, kill=kill)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
@@ -93,14 +94,30 @@ class ProcessEngine(Engine):
 
     def __init__(self, n_workers: int, method: StartMethod, threads: int) -> None:
         self.n_workers = n_workers
-        self._pool = _warm.borrow((n_workers, method, threads), lambda: _Pool(n_workers, method, threads))
+        self._key = (n_workers, method, threads)
+        self._pool: _Pool | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def _borrowed(self) -> _Pool:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the engine is closed")
+            if self._pool is None:
+                self._pool = _warm.borrow(self._key, lambda: _Pool(*self._key))
+            return self._pool
 
     def submit(self, task: bytes) -> Future[bytes]:
+        pool = self._borrowed()  # an executor starts multiprocessing's tracker, so none is made before there is a task
         try:
-            inner = self._pool.executor.submit(run_task, task)
+            inner = pool.executor.submit(run_task, task)
         except BrokenProcessPool as error:
-            raise self._pool.broke(error) from error
-        return chained(inner, self._pool.broke)
+            raise pool.broke(error) from error
+        return chained(inner, pool.broke)
 
     def close(self, *, kill: bool = False) -> None:
-        _warm.give_back(self._pool, kill=kill)
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            _warm.give_back(pool, kill=kill)

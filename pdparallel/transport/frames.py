@@ -14,8 +14,19 @@ from pdparallel.typing import Data, Hand
 __all__ = ["decode_data", "encode_data", "take"]
 
 
+#: Before pandas 3 a function that writes into its row or chunk writes into the frame that this was cut from.
+_WRITES_GO_THROUGH = int(pd.__version__.partition(".")[0]) < 3
+
+
 def take(data: Data, hand: Hand, chunk: Chunk) -> Any:
-    """The piece of the data that a chunk covers, as a view where pandas gives one."""
+    """The piece of the data that a chunk covers; what a function writes into it stays there."""
+    piece = _cut(data, hand, chunk)
+    if not _WRITES_GO_THROUGH or isinstance(piece, list):
+        return piece
+    return piece.copy(order="K") if isinstance(piece, np.ndarray) else piece.copy()
+
+
+def _cut(data: Data, hand: Hand, chunk: Chunk) -> Any:
     start, stop = chunk.start - chunk.before, chunk.stop + chunk.after
     if hand.startswith("column"):
         if isinstance(data, pd.DataFrame):
