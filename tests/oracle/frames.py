@@ -100,8 +100,9 @@ def _arrow(name: str) -> pd.ArrowDtype:
 def _three(kind: str) -> Callable[[], pd.DataFrame]:
     def make() -> pd.DataFrame:
         values = VALUES[kind]()
-        turned = pd.Series(values.array[::-1])
-        return pd.DataFrame({"a": values, "b": turned, "c": values})
+        turned = pd.Series(values.array[::-1].copy())
+        # A copy, for pandas 2 lets a function that writes into one column write into every column that shares its data.
+        return pd.DataFrame({"a": values, "b": turned, "c": values.copy()})
 
     return make
 

@@ -11,28 +11,31 @@ import pytest
 
 from tests.oracle.frames import LABELS, VALUES, Measured, MeasuredColumn
 from tests.oracle.functions import RETURNS, VALUE_FUNCTIONS, OfNumber, OfValue
-from tests.oracle.ways import SOME_WAYS, assert_same_on_all, ways_for
+from tests.oracle.ways import SOME_WAYS, assert_same_on_all, drawn, ways_for
+
+CALLS = {
+    "map": ("map", {}),
+    "map, missing ignored": ("map", {"na_action": "ignore"}),
+    "apply": ("apply", {}),
+}
 
 
-@pytest.mark.parametrize("na_action", [None, "ignore"])
-@pytest.mark.parametrize("dtype", VALUES)
-@pytest.mark.parametrize("function", VALUE_FUNCTIONS)
-def test_map(function, dtype, na_action):
-    func = OfValue(function)
+def _cases():
+    for function in VALUE_FUNCTIONS:
+        for dtype in VALUES:
+            for call in CALLS:
+                if function == "looks at everything" or drawn(2, function, dtype, call):
+                    yield pytest.param(function, dtype, call, id=f"{function}-{dtype}-{call}")
+
+
+@pytest.mark.parametrize(("function", "dtype", "call"), list(_cases()))
+def test_dtypes(function, dtype, call):
+    func, (verb, how) = OfValue(function), CALLS[call]
     assert_same_on_all(
         VALUES[dtype],
-        lambda s: s.map(func, na_action=na_action),
-        lambda par: par.map(func, na_action=na_action),
-        ways_for(function, dtype, na_action),
-    )
-
-
-@pytest.mark.parametrize("dtype", VALUES)
-@pytest.mark.parametrize("function", VALUE_FUNCTIONS)
-def test_apply(function, dtype):
-    func = OfValue(function)
-    assert_same_on_all(
-        VALUES[dtype], lambda s: s.apply(func), lambda par: par.apply(func), ways_for(function, dtype, "apply")
+        lambda s: getattr(s, verb)(func, **how),
+        lambda par: getattr(par, verb)(func, **how),
+        ways_for(function, dtype, call),
     )
 
 
@@ -86,9 +89,8 @@ def _with_other_fill_value():
 @pytest.mark.parametrize("series", SHAPES)
 def test_shapes(series, function, verb):
     func = OfValue(function)
-    assert_same_on_all(
-        SHAPES[series], lambda s: getattr(s, verb)(func), lambda par: getattr(par, verb)(func), SOME_WAYS
-    )
+    ways = ways_for(series, function, verb)[:1]
+    assert_same_on_all(SHAPES[series], lambda s: getattr(s, verb)(func), lambda par: getattr(par, verb)(func), ways)
 
 
 MAPPERS = {

@@ -18,7 +18,7 @@ from pdparallel.engines.serial import SerialEngine
 from pdparallel.testing import assert_same_as_pandas
 from pdparallel.transport.parcel import Reach
 
-__all__ = ["SOME_WAYS", "WAYS", "Way", "assert_same_on_all", "running", "ways_for"]
+__all__ = ["SOME_WAYS", "WAYS", "Way", "assert_same_on_all", "drawn", "running", "ways_for"]
 
 
 class Way(NamedTuple):
@@ -54,9 +54,14 @@ WAYS = (
 SOME_WAYS = (WAYS[0], WAYS[2])
 
 
+def drawn(one_of: int, *case: object) -> bool:
+    """Whether a case is in the fixed part of a broad table that runs by default; with ORACLE=all each is."""
+    return os.environ.get("ORACLE") == "all" or zlib.crc32(repr(case).encode()) % one_of == 0
+
+
 def ways_for(*case: object) -> tuple[Way, ...]:
-    """Two of the ways, other ones for other cases, so that a broad table sees all; all with ORACLE_WAYS=all."""
-    if os.environ.get("ORACLE_WAYS") == "all":
+    """Two of the ways, other ones for other cases, so that a broad table sees all; all with ORACLE=all."""
+    if os.environ.get("ORACLE") == "all":
         return WAYS
     first = zlib.crc32(repr(case).encode()) % len(WAYS)
     return WAYS[first], WAYS[(first + 2) % len(WAYS)]
