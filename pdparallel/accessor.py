@@ -509,6 +509,8 @@ class SeriesPar(_Par[pd.Series]):
         if len(s) == 0 or data is None:
             # Categories and fill values are mapped even where there is no value.
             return getattr(s, verb)(functools.partial(_call, func, args, kwargs), **how)
+        if isinstance(s.dtype, pd.CategoricalDtype):
+            func = assemble.TellingNan(func)
         call = Call(
             verb=verb,
             work=Work(func, tuple(args), kwargs, hand),

@@ -7,8 +7,10 @@ the real frame or a stand-in of the same shape, with a function that only hands 
 
 from __future__ import annotations
 
+import enum
 import pickle
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,9 @@ from pandas.api.types import is_object_dtype
 
 from pdparallel.errors import InvalidOptionError
 from pdparallel.plan import Chunk
-from pdparallel.typing import Combine, ResultType
+from pdparallel.typing import Combine, Func, ResultType
 
-__all__ = ["combined", "replay_apply", "replay_map", "without_overlap"]
+__all__ = ["TellingNan", "combined", "replay_apply", "replay_map", "without_overlap"]
 
 _PANDAS_2 = pd.__version__.startswith("2.")
 
@@ -74,10 +76,28 @@ def replay_map(s: pd.Series, returns: Sequence[Any], verb: str, **how: Any) -> A
         Passed on: ``na_action=`` of map.
     """
     if isinstance(s.dtype, pd.CategoricalDtype):
-        # Whether the result is categorical depends upon what became of np.nan *being* np.nan; a nan that travelled
-        # is another object.
-        returns = [np.nan if type(value) is float and value != value else value for value in returns]
+        returns = [np.nan if value is _Nan.NAN else value for value in returns]
     return getattr(s, verb)(_hand_out(returns), **how)
+
+
+class _Nan(enum.Enum):
+    """Stands for the one object ``np.nan`` on its way; a nan that travelled is another object."""
+
+    NAN = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class TellingNan:
+    """A function whose return ``np.nan`` is told from other nans.
+
+    Whether ``map`` of categories gives a categorical depends upon what becomes of a missing value *being* ``np.nan``.
+    """
+
+    func: Func
+
+    def __call__(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        returned = self.func(value, *args, **kwargs)
+        return _Nan.NAN if returned is np.nan else returned
 
 
 def combined(
