@@ -1,0 +1,200 @@
+"""Shaping: recorded returns become what pandas makes of them, and pieces become one with all that the whole had."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pdparallel.assemble import TellingNan, combined, replay_apply, replay_map, without_overlap
+from pdparallel.errors import InvalidOptionError
+from pdparallel.plan import Chunk, cut
+from pdparallel.testing import assert_same, assert_same_as_pandas
+from tests.oracle.frames import Measured
+
+
+def _frame():
+    return pd.DataFrame({"a": [1, 2, 3], "b": [0.5, 1.5, 2.5]}, index=list("xyz"))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize(
+    "value", [lambda n: n, lambda n: None if n else 1, lambda n: [n, n], lambda n: pd.Series({"p": n, "q": "t"})]
+)
+def test_replay_of_returns(value, axis, raw):
+    df = _frame()
+    df.attrs = {"source": "s"}
+    returns = [value(n) for n in range(df.shape[1 - axis])]
+    following = iter(returns)
+    assert_same_as_pandas(
+        lambda: replay_apply(df, returns, axis, raw, None),
+        lambda: df.apply(lambda unit: next(following), axis=axis, raw=raw),
+    )
+
+
+def test_replay_of_a_subclass_keeps_it_and_its_metadata():
+    df = Measured(_frame())
+    df.unit = "metre"
+    result = replay_apply(df, [pd.Series({"p": 1})] * 3, 1, False, None)
+    assert_same(result, df.apply(lambda row: pd.Series({"p": 1}), axis=1))
+    assert type(result) is Measured
+
+
+def test_replay_of_a_map():
+    s = pd.Series(["a", None, "b"], name="s")
+    assert_same(replay_map(s, ["A", "B"], "map", na_action="ignore"), s.map(str.upper, na_action="ignore"))
+    assert_same(replay_map(s, [1, 2.5, None], "apply"), pd.Series([1, 2.5, np.nan], name="s"))
+
+
+def test_the_nan_of_categories_is_told_from_other_nans():
+    s = pd.Series(["a", None], dtype="category")
+    same, other = TellingNan(lambda value: value), TellingNan(lambda value: float("nan"))
+    assert replay_map(s, [same("a"), same(np.nan)], "map", na_action=None).dtype == s.dtype
+    assert replay_map(s, ["a", other(np.nan)], "map", na_action=None).dtype != s.dtype
+    assert same(3) == 3
+
+
+def _cut(df, size=1):
+    plan = cut(0, len(df), size=size)
+    return [df.iloc[chunk.start : chunk.stop] for chunk in plan], plan
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.RangeIndex(3, name="r"),
+        pd.RangeIndex(9, 3, -2),
+        pd.date_range("2024-03-30", periods=3, tz="Europe/Berlin"),
+        pd.period_range("2024-01", periods=3, freq="M"),
+        pd.Index([1, "a", 2], dtype=object),
+        pd.CategoricalIndex(["a", "b", "a"], categories=["b", "a"]),
+        pd.MultiIndex.from_tuples([("a", 1), ("a", 1), ("b", 2)], names=["l", None]),
+    ],
+    ids=lambda index: type(index).__name__,
+)
+def test_pieces_with_their_rows_get_the_frames_own_labels(index, size):
+    df = _frame().set_axis(index, axis=0)
+    pieces, plan = _cut(df, size)
+    assert_same(combined(pieces, "auto", df.index, plan), df)
+    assert_same(combined([piece["b"] for piece in pieces], "concat", df.index, plan), df["b"])
+
+
+def test_pieces_in_order_of_groups_are_put_back():
+    df = _frame().set_axis(pd.RangeIndex(3), axis=0)
+    order = np.array([1, 2, 0])
+    plan = cut(0, 3, size=2)
+    pieces = [df.iloc[order[:2]], df.iloc[order[2:]]]
+    assert_same(combined(pieces, "auto", df.index, plan, order), df)
+    assert_same(combined(pieces, "list", df.index, plan, order), pieces)
+
+
+def test_pieces_with_other_rows_stay_in_order_of_the_chunks():
+    df = _frame()
+    pieces, plan = _cut(df)
+    others = [piece.iloc[:0] if piece.index[0] == "y" else piece for piece in pieces]
+    assert combined(others, "auto", df.index, plan).index.tolist() == ["x", "z"]
+    renamed = [piece.rename(index=str.upper) for piece in pieces]
+    assert combined(renamed, "auto", df.index, plan).index.tolist() == ["X", "Y", "Z"]
+
+
+def test_objects_that_all_are_numbers_stay_objects_in_labels():
+    df = _frame().set_axis(pd.Index([1, "a", 2], dtype=object), axis=0)
+    pieces, plan = _cut(df)
+    kept = [piece[[not isinstance(label, str) for label in piece.index]] for piece in pieces]
+    assert_same(combined(kept, "auto", df.index, plan), df.iloc[[0, 2]])
+
+
+@pytest.mark.parametrize("attrs", [{"a": 1}, {"a": np.array([1, 2]), "b": pd.DataFrame({"c": [1]})}])
+def test_attrs_that_all_pieces_share_stay(attrs):
+    df = _frame()
+    df.attrs = attrs
+    pieces, plan = _cut(df)
+    result = combined(pieces, "auto", df.index, plan)
+    assert_same(result.attrs, attrs)
+    pieces[1] = pieces[1].copy()
+    pieces[1].attrs = {"a": np.array([1, 3])}
+    assert combined(pieces, "auto", df.index, plan).attrs == {}
+
+
+def test_metadata_that_all_pieces_share_stays():
+    df = Measured(_frame())
+    df.unit = "metre"
+    pieces, plan = _cut(df)
+    assert combined(pieces, "auto", df.index, plan).unit == "metre"
+    pieces[0].unit = "mile"
+    assert getattr(combined(pieces, "auto", df.index, plan), "unit", None) is None
+
+
+def test_kinds_of_missing_objects_stay():
+    df = pd.DataFrame(
+        {"a": pd.Series([None, "s", None], dtype=object), "b": pd.Series([pd.NaT, 1, None], dtype=object)}
+    )
+    pieces, plan = _cut(df)
+    assert_same(combined(pieces, "auto", df.index, plan), df)
+
+
+PLAN = cut(0, 2, size=1)
+INDEX = pd.RangeIndex(2)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "auto"),
+    [
+        ([1, 2], [1, 2]),
+        ([None, None], [None, None]),
+        ([[1], [2]], [[1], [2]]),
+        ([np.array([1]), np.array([2])], np.array([1, 2])),
+        ([np.ones((1, 2)), np.zeros((2, 2))], np.array([[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]])),
+        ([np.array(1), np.array(2)], [np.array(1), np.array(2)]),
+        ([pd.Series([1]), None], [pd.Series([1]), None]),
+        ([pd.Series([1]), np.array([1])], [pd.Series([1]), np.array([1])]),
+        ([pd.Series([1]), pd.DataFrame({"a": [1]})], [pd.Series([1]), pd.DataFrame({"a": [1]})]),
+        ([pd.Series([1]), pd.Series([2], index=[1])], pd.Series([1, 2])),
+    ],
+)
+def test_auto(pieces, auto):
+    assert_same(combined(pieces, "auto", INDEX, PLAN), auto)
+    assert combined(pieces, "list", INDEX, PLAN) is pieces
+    assert combined(pieces, lambda given: given is pieces, INDEX, PLAN) is True
+
+
+def test_one_piece_is_the_result():
+    for piece in (pd.Series([1]), pd.DataFrame({"a": [1]}), np.array([1])):
+        assert combined([piece], "auto", INDEX, PLAN[:1]) is piece
+    assert combined([5], "auto", INDEX, PLAN[:1]) == [5]
+
+
+@pytest.mark.parametrize(
+    "pieces", [[1, 2], [None], [np.array(1)], [pd.Series([1]), 5], [pd.Series([1]), np.array([1])]]
+)
+def test_concat_of_what_cannot_be_joined(pieces):
+    with pytest.raises(InvalidOptionError, match="combine") as caught:
+        combined(pieces, "concat", INDEX, PLAN[: len(pieces)])
+    assert caught.value.pieces is pieces
+
+
+def test_an_error_of_combine_keeps_the_results():
+    pieces = [1, 2]
+    with pytest.raises(ZeroDivisionError) as caught:
+        combined(pieces, lambda given: 1 // 0, INDEX, PLAN)
+    assert caught.value.pieces is pieces
+    assert "results of all 2 chunks are kept" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("make", [lambda: _frame(), lambda: _frame()["a"], lambda: _frame().to_numpy()])
+def test_without_overlap(make):
+    piece = make()
+    assert_same(without_overlap(piece, Chunk(5, 6, before=1, after=1)), piece[1:2])
+    assert_same(without_overlap(piece, Chunk(0, 3)), piece)
+    assert_same(without_overlap(piece, Chunk(1, 3, before=1)), piece[1:])
+    assert_same(without_overlap(piece, Chunk(0, 1, after=2)), piece[:1])
+
+
+@pytest.mark.parametrize(
+    ("piece", "got"), [(_frame()[:1], "1 rows"), (np.zeros(2), "2 rows"), (7, "a int"), ([1, 2, 3], "a list")]
+)
+def test_overlap_needs_a_row_for_each_row(piece, got):
+    with pytest.raises(ValueError, match=f"it was given 3 rows and returned {got}"):
+        without_overlap(piece, Chunk(1, 2, before=1, after=1))

@@ -1,0 +1,70 @@
+"""Where to cut: every position in exactly one chunk, in order, whatever the sizes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pdparallel.plan import Chunk, cut, cut_whole, pieces_for_chunks, pieces_for_records
+
+starts = st.integers(0, 50)
+lengths = st.integers(0, 200)
+sizes = st.integers(1, 250)
+
+
+def _positions(chunks):
+    return [position for chunk in chunks for position in range(chunk.start, chunk.stop)]
+
+
+@given(starts, lengths, sizes)
+def test_chunks_of_a_size_have_that_size_but_for_the_last(start, n, size):
+    chunks = cut(start, start + n, size=size)
+    assert _positions(chunks) == list(range(start, start + n))
+    assert all(len(chunk) == size for chunk in chunks[:-1])
+    assert all(1 <= len(chunk) <= size for chunk in chunks)
+
+
+@given(starts, lengths, sizes)
+def test_alike_chunks_differ_by_one_at_most(start, n, pieces):
+    chunks = cut(start, start + n, pieces=pieces)
+    assert _positions(chunks) == list(range(start, start + n))
+    assert len(chunks) == min(pieces, n)
+    assert {len(chunk) for chunk in chunks} <= {n // max(1, len(chunks)), n // max(1, len(chunks)) + 1}
+
+
+@given(st.lists(st.integers(1, 9), max_size=30), sizes)
+def test_groups_are_never_cut(groups, size):
+    chunks = cut_whole(groups, size=size)
+    assert _positions(chunks) == list(range(sum(groups)))
+    ends = {sum(groups[:number]) for number in range(len(groups) + 1)}
+    assert {chunk.stop for chunk in chunks} <= ends
+    # As many groups as it takes to reach the size, and none more.
+    assert all(len(chunk) >= size for chunk in chunks[:-1])
+    for chunk in chunks:
+        last_group = max(end for end in ends if end < chunk.stop)
+        assert last_group - chunk.start < size
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 40))
+def test_groups_are_dealt_into_no_more_than_the_pieces(groups, pieces):
+    chunks = cut_whole(groups, pieces=pieces)
+    assert _positions(chunks) == list(range(sum(groups)))
+    assert 1 <= len(chunks) <= pieces
+
+
+def test_nothing_to_cut():
+    assert cut(3, 3, size=2) == cut(3, 3, pieces=2) == cut_whole([]) == cut_whole([], size=3) == ()
+
+
+@pytest.mark.parametrize(("rows", "workers", "pieces"), [(0, 4, 4), (10, 4, 4), (5_999, 4, 5), (100_000, 4, 16)])
+def test_chunks_for_chunk_functions(rows, workers, pieces):
+    assert pieces_for_chunks(rows, workers) == pieces
+
+
+def test_chunks_for_records_are_more_than_workers_and_grow_with_them():
+    assert [pieces_for_records(workers) for workers in (1, 2, 5)] == [4, 8, 20]
+
+
+def test_a_chunk_counts_its_own_rows_and_not_its_neighbours():
+    assert len(Chunk(3, 7)) == len(Chunk(3, 7, before=2, after=1)) == 4
