@@ -22,6 +22,7 @@ a pool starts in the background while the parent works on; what is left when it 
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ from pdparallel.outcome import Failure, Outcome
 from pdparallel.plan import Chunk, cut, pieces_for_records
 from pdparallel.progress import Advance, bar
 from pdparallel.transport.frames import take
+from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.transport.outcomes import users_part
 from pdparallel.transport.parcel import Parcel, pack
 from pdparallel.worker import inside_worker, record
@@ -52,6 +54,9 @@ COLD_WORTH_SECONDS = 1.0
 
 #: The same for a pool that is up: what a call of it costs before the first row is done (benchmarks/handover.py).
 WARM_WORTH_SECONDS = 0.05
+
+#: Returns that are written and read to know what their travelling costs; a few hundred take some microseconds.
+SAMPLE = 200
 
 #: Tasks on their way for each worker: one that runs and one that waits, so that no worker waits for the parent.
 IN_FLIGHT = 2
@@ -102,16 +107,54 @@ def _chunks(call: Call, options: Options, head: int, engine: Engine) -> Sequence
 def _begin_here(call: Call, options: Options, ledger: _Ledger, advance: Advance) -> int:
     """Work in this process for as long as that is the quicker way; returns the first position that is left."""
     alone = options.workers == 1 or inside_worker()
-    worth = WARM_WORTH_SECONDS if is_warm(options) else COLD_WORTH_SECONDS
+    least = WARM_WORTH_SECONDS if is_warm(options) else COLD_WORTH_SECONDS
     began = time.perf_counter()
     head = 0
     for chunk in _growing(call, options, 0):
-        _work_here(call, chunk, ledger, advance)
-        head = chunk.stop
+        outcome = _work_here(call, chunk, ledger, advance)
+        head, left = chunk.stop, call.n - chunk.stop
         spent = time.perf_counter() - began
-        if not alone and spent >= LOOK_SECONDS and spent / head * (call.n - head) > worth:
+        if (
+            not alone
+            and spent >= LOOK_SECONDS
+            and spent / head * left > least
+            and _saved_by_workers(spent / head, outcome, options.workers) * left > WARM_WORTH_SECONDS
+        ):
             break
     return head
+
+
+def _saved_by_workers(cost: float, outcome: Outcome, workers: int) -> float:
+    """Seconds that a unit takes less when workers do it: they share its work, but what it returns travels.
+
+    Parameters
+    ----------
+    cost : float
+        Seconds of a unit in this process.
+    outcome : Outcome
+        The latest one: some of its returns are written and read as if they travelled.
+    workers : int
+        How many share the work and the writing; the parent alone reads.
+    """
+    sample = outcome.returns[:1]
+    write, read = _seconds_of_travel(sample)
+    if write + read < LOOK_SECONDS / 100:  # small ones: more of them tell better
+        sample = outcome.returns[:SAMPLE]
+        write, read = _seconds_of_travel(sample)
+    units = len(outcome.chunk) * len(sample) / max(1, len(outcome.returns))
+    return cost - (cost + write / units) / workers - read / units
+
+
+def _seconds_of_travel(returns: list[Any]) -> tuple[float, float]:
+    table = SharedTable()
+    began = time.perf_counter()
+    try:
+        data = dump(returns, table, grow=True)
+        written = time.perf_counter()
+        load(data, table)
+    except Exception:  # what cannot travel stays here: pandas' answer needs no travelling
+        return math.inf, math.inf
+    return written - began, time.perf_counter() - written
 
 
 def _go_on_here(call: Call, options: Options, engine: Engine, head: int, ledger: _Ledger, advance: Advance) -> int:
@@ -135,10 +178,12 @@ def _go_on_here(call: Call, options: Options, engine: Engine, head: int, ledger:
     return head
 
 
-def _work_here(call: Call, chunk: Chunk, ledger: _Ledger, advance: Advance) -> None:
-    ledger.add(record(call.work, take(call.data, call.work.hand, chunk), chunk))
+def _work_here(call: Call, chunk: Chunk, ledger: _Ledger, advance: Advance) -> Outcome:
+    outcome = record(call.work, take(call.data, call.work.hand, chunk), chunk)
+    ledger.add(outcome)
     ledger.raise_failure()
     advance(len(chunk))
+    return outcome
 
 
 def _growing(call: Call, options: Options, start: int) -> Iterator[Chunk]:

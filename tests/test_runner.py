@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -15,6 +16,8 @@ import pdparallel
 from pdparallel import runner
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
+from pdparallel.outcome import Outcome
+from pdparallel.plan import Chunk
 from tests.conftest import children, wait_until
 
 N = 50
@@ -64,6 +67,26 @@ def test_auto_hands_over_what_is_worth_it_and_keeps_what_it_did(
     assert sorted(calls) == list(range(N))  # each once, also those before the handing over
     assert recording.tasks > 0
     assert recording.closed == [False]
+
+
+def test_auto_keeps_what_costs_more_to_send_than_to_compute(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "COLD_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "WARM_WORTH_SECONDS", 0.0)
+    # A return that cannot travel: pandas' answer does not need it to.
+    generators = SERIES.par(n_workers=2).map(lambda x: (y for y in [x]))
+    assert [next(generator) for generator in generators] == list(range(N))
+    assert recording.tasks == 0
+
+
+def test_what_travelling_costs_is_seen_in_the_returns() -> None:
+    light = Outcome(Chunk(0, 1000), [1.0] * 1000)
+    heavy = Outcome(Chunk(0, 10), [SERIES] * 10)
+    assert runner._saved_by_workers(1e-3, light, 2) > 0.4e-3
+    assert runner._saved_by_workers(1e-9, heavy, 2) < 0
+    assert runner._saved_by_workers(1.0, Outcome(Chunk(0, 1), [(y for y in [])]), 2) == -math.inf
 
 
 def test_auto_with_one_worker_never_hands_over(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
