@@ -115,7 +115,12 @@ def indexes(n: int) -> st.SearchStrategy[pd.Index]:
         ),
         each(_TIMES).map(lambda labels: pd.DatetimeIndex(labels).tz_localize("UTC")),
         st.tuples(_TIMES, st.sampled_from(_ZONES), st.sampled_from(["D", "h", "ME"])).map(
-            lambda three: pd.date_range(three[0], periods=n, freq=three[2], tz=three[1])
+            # begun in UTC: not each time of day exists in each zone
+            lambda three: pd.date_range(
+                three[0].tz_localize("UTC").tz_convert(three[1]).floor("D", nonexistent="shift_forward"),
+                periods=n,
+                freq=three[2],
+            )
         ),
         each(st.sampled_from("ab")).map(lambda labels: pd.CategoricalIndex(labels, categories=["b", "a", "z"])),
         pdst.indexes(dtype=np.dtype("int16"), min_size=n, max_size=n),
@@ -260,7 +265,5 @@ def test_rows(df, kind, way):
 @QUICK
 @given(df=frames(), way=ways, overlap=st.one_of(st.none(), st.integers(0, 3)))
 def test_chunks(df, way, overlap):
-    if df.shape[1] == 0 and len(df):
-        return  # an arena that ends with an empty buffer cannot be mapped
     for func in (lambda chunk: chunk, lambda chunk: chunk.isna()):
         assert_same_on_all(lambda: df.copy(), func, lambda par: par.apply_chunks(func, overlap=overlap), (way,))

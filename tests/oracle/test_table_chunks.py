@@ -35,8 +35,9 @@ def _cases():
 
 @pytest.mark.parametrize(("function", "frame"), list(_cases()))
 def test_row_by_row(function, frame):
-    if frame.startswith("0 columns"):
-        pytest.skip("an arena that ends with an empty buffer cannot be mapped")
+    if function == "every third of nine" and pd.__version__.startswith("2."):
+        if isinstance(FRAMES[frame]().index, pd.RangeIndex):
+            pytest.skip("in pandas 2 a mask that is all True keeps a range and any other does not: by chunk it differs")
     if (function, frame) == ("without labels", "no repeats allowed"):
         pytest.skip("the function makes labels repeat, which set_axis does not see and pd.concat refuses")
     func = ROW_BY_ROW[function]
