@@ -42,11 +42,11 @@ types: $(VENV)/installed
 	$(BIN)/mypy
 
 test-newest: $(VENV)/installed
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest -n 2 tests
 	$(BIN)/python -m pytest --doctest-modules pdparallel
 
 test-oldest: $(OLD)/installed
-	$(OLD)/bin/python -m pytest tests
+	$(OLD)/bin/python -m pytest -n 2 tests
 
 notebooks: $(VENV)/installed
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
