@@ -78,7 +78,7 @@ def texts(n: int) -> pd.DataFrame:
 def main() -> list[Compared]:
     pdparallel.map(abs, range(4), engine="process")  # the pool is warm, as from the second call on
     found: list[Compared] = []
-    for n in (100, 1_000, 10_000, 100_000, 400_000):
+    for n in (100, 1_000, 10_000, 200_000):
         df = points(n)
         found.append(
             compare(
@@ -89,7 +89,7 @@ def main() -> list[Compared]:
                 pairs=5 if n <= 10_000 else 3,
             )
         )
-    df = points(400_000)
+    df = points(200_000)
     found.append(
         compare(
             "the same, rows='tuple'",
@@ -100,15 +100,15 @@ def main() -> list[Compared]:
             ),
         )
     )
-    few = points(2_000)
+    few = points(1_000)
     found.append(
-        compare("heavy rows, 2 ms each", 2_000, lambda: few.apply(busy, axis=1), lambda: few.par.apply_rows(busy))
+        compare("heavy rows, 2 ms each", 1_000, lambda: few.apply(busy, axis=1), lambda: few.par.apply_rows(busy))
     )
-    some = points(20_000)
+    some = points(5_000)
     found.append(
         compare(
             "rows that return a Series",
-            20_000,
+            5_000,
             lambda: some.apply(two_values, axis=1),
             lambda: some.par.apply_rows(two_values),
         )
