@@ -1214,7 +1214,7 @@ def test_it_is_said_before_any_process_starts(
 
         def func(x: Any) -> Any:
             time.sleep(0.03)  # so much work that "auto" wants to hand over after the first row
-            return bad
+            return bad is None
 
         with pytest.raises(FunctionNotSerializableError, match="closure variable 'bad'"):
             pd.DataFrame({"a": range(200)}).par(n_workers=2, **options).apply_rows(func)
