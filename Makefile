@@ -42,11 +42,13 @@ types: $(VENV)/installed
 	$(BIN)/mypy
 
 test-newest: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m pytest -n 2 tests/oracle
+	$(BIN)/python -m pytest tests --ignore tests/oracle
 	$(BIN)/python -m pytest --doctest-modules pdparallel
 
 test-oldest: $(OLD)/installed
-	$(OLD)/bin/python -m pytest -n 2 tests
+	$(OLD)/bin/python -m pytest -n 2 tests/oracle
+	$(OLD)/bin/python -m pytest tests --ignore tests/oracle
 
 notebooks: $(VENV)/installed
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
