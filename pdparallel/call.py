@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from pdparallel.plan import Chunk
 from pdparallel.typing import Data, Func, Hand
 
@@ -61,5 +63,5 @@ class Call:
 
 
 def _short(label: object) -> str:
-    text = repr(label)
+    text = repr(label.item() if isinstance(label, np.generic) else label)  # 2, not np.int64(2)
     return text if len(text) <= 80 else text[:79] + "…"

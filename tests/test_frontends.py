@@ -383,3 +383,20 @@ def test_a_script_in_another_folder_imports_what_lies_beside_it(place: Place) ->
     done = place.run("other/script.py")
     assert (done.stdout, done.stderr, done.returncode) == ("[-1, -2] [-2, -4]\n" * 3, "", 0)
     place.nothing_is_left()
+
+
+def test_a_temporary_folder_with_a_path_too_long_for_a_socket(place: Place) -> None:
+    deep = place.temporary / ("deep" * 20) / ("deeper" * 10)
+    deep.mkdir(parents=True)
+    code = """
+import pandas as pd, pdparallel
+df = pd.DataFrame({"a": [1, 2]})
+for engine in ("process", "pathos"):
+    print(df.par(engine=engine, n_workers=2).apply_rows(lambda row: row["a"] * 3).tolist())
+"""
+    before = set(Path("/tmp").glob("pymp-*"))
+    done = place.run("-", text=code, TMPDIR=str(deep))
+    assert (done.stdout.split("\n"), done.stderr) == (["[3, 6]", "[3, 6]", ""], "")
+    assert wait_until(lambda: not living(place.mark)), living(place.mark)
+    assert list(deep.iterdir()) == []
+    assert set(Path("/tmp").glob("pymp-*")) <= before

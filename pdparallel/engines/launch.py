@@ -18,12 +18,14 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import types
 from collections.abc import Callable
+from multiprocessing import connection, spawn, util
 from multiprocessing import context as mp_context
-from multiprocessing import spawn
 from typing import Any
 
 from pdparallel.typing import StartMethod
@@ -31,6 +33,9 @@ from pdparallel.typing import StartMethod
 __all__ = ["Context", "stop_forkserver"]
 
 _PRELOAD = ["pandas", "pdparallel.worker"]
+
+#: Bytes of the path of a Unix socket: 104 on macOS, 108 on Linux, the end mark included.
+LONGEST_SOCKET_PATH = 103
 
 
 class _Spawn:
@@ -68,6 +73,24 @@ def _spawn_popen() -> Any:
     return type("Popen", (base,), {"_launch": _with_globals(base._launch, spawn=_Spawn())})
 
 
+class _Connection:
+    """The standard module ``connection``, but the forkserver's socket has a short path where TMPDIR is a long one."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(connection, name)
+
+    @staticmethod
+    def arbitrary_address(family: str) -> str:
+        address: str = connection.arbitrary_address(family)
+        short = "/tmp"
+        if len(os.fsencode(address)) <= LONGEST_SOCKET_PATH or not os.access(short, os.W_OK):
+            return address
+        folder = tempfile.mkdtemp(prefix="pymp-", dir=short)
+        # As multiprocessing removes its own folder: after every finalizer that may still want a file of it.
+        util.Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-100)
+        return os.path.join(folder, "listener")
+
+
 _forkserver: Any = None
 _forkserver_lock = threading.Lock()
 
@@ -89,7 +112,8 @@ def _our_forkserver() -> Any:
         if _forkserver is None:
             from multiprocessing.forkserver import ForkServer
 
-            _forkserver = ForkServer()
+            ensure_running = _with_globals(ForkServer.ensure_running, connection=_Connection())
+            _forkserver = type("ForkServer", (ForkServer,), {"ensure_running": ensure_running})()
             _forkserver.set_forkserver_preload(_PRELOAD)
         return _forkserver
 

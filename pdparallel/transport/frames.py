@@ -23,7 +23,9 @@ def take(data: Data, hand: Hand, chunk: Chunk) -> Any:
     piece = _cut(data, hand, chunk)
     if not _WRITES_GO_THROUGH or isinstance(piece, list):
         return piece
-    return piece.copy(order="K") if isinstance(piece, np.ndarray) else piece.copy()
+    if isinstance(piece, np.ndarray):
+        return piece.copy(order="K") if piece.flags.writeable else piece
+    return piece.copy()
 
 
 def _cut(data: Data, hand: Hand, chunk: Chunk) -> Any:
