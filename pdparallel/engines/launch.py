@@ -24,8 +24,9 @@ import tempfile
 import threading
 import types
 from collections.abc import Callable
-from multiprocessing import connection, spawn, util
+from multiprocessing import connection as mp_connection
 from multiprocessing import context as mp_context
+from multiprocessing import spawn, util
 from typing import Any
 
 from pdparallel.typing import StartMethod
@@ -77,11 +78,11 @@ class _Connection:
     """The standard module ``connection``, but the forkserver's socket has a short path where TMPDIR is a long one."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(connection, name)
+        return getattr(mp_connection, name)
 
     @staticmethod
     def arbitrary_address(family: str) -> str:
-        address: str = connection.arbitrary_address(family)
+        address: str = mp_connection.arbitrary_address(family)  # type: ignore[attr-defined]
         short = "/tmp"
         if len(os.fsencode(address)) <= LONGEST_SOCKET_PATH or not os.access(short, os.W_OK):
             return address
