@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_list_like
 
-from pdparallel import assemble
+from pdparallel import assemble, joining
 from pdparallel.call import Call, Work
 from pdparallel.errors import InvalidOptionError
 from pdparallel.options import Options, checked, resolve
@@ -162,10 +162,10 @@ class _Par(Generic[T]):
             plan=plan,
         )
         # The one chunk of an empty frame has no positions for a runner to count by.
-        pieces = run(call, options) if len(data) else [func(data, *args, **kwargs)]
+        pieces = run(call, options).values() if len(data) else [func(data, *args, **kwargs)]
         if overlap is not None:
-            pieces = [assemble.without_overlap(piece, chunk) for piece, chunk in zip(pieces, plan, strict=True)]
-        return assemble.combined(pieces, combine, self._obj.index, plan, order)
+            pieces = [joining.without_overlap(piece, chunk) for piece, chunk in zip(pieces, plan, strict=True)]
+        return joining.combined(pieces, combine, self._obj.index, plan, order)
 
     def _plan(self, options: Options, before: int, after: int) -> tuple[Chunk, ...]:
         n = len(self._obj)
@@ -406,7 +406,7 @@ class FramePar(_Par[pd.DataFrame]):
             label=labels.__getitem__,
         )
         returns = run(call, options)
-        return assemble.replay_apply(df, returns, axis, raw and result_type != "broadcast", result_type)
+        return assemble.shaped_apply(df, returns, axis, raw and result_type != "broadcast", result_type)
 
 
 class SeriesPar(_Par[pd.Series]):
@@ -519,7 +519,7 @@ class SeriesPar(_Par[pd.Series]):
             unit="value",
             label=(lambda position: data[position]) if hand == "item" else data.index.__getitem__,
         )
-        return assemble.replay_map(s, run(call, options), verb, **how)
+        return assemble.shaped_map(s, run(call, options), verb, **how)
 
 
 def _converts_value_by_value(s: pd.Series) -> bool:
@@ -618,7 +618,7 @@ def map(func: Func, *iterables: Iterable[Any], **options: Any) -> list[Any]:
     call = Call(
         verb="map", work=Work(func, (), {}, hand), data=items, n=len(items), unit="item", label=items.__getitem__
     )
-    return run(call, resolved) if items else []
+    return run(call, resolved).values() if items else []
 
 
 @overload

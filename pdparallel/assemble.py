@@ -1,50 +1,120 @@
-"""Assemble: one pandas object from the recorded returns, shaped once, by pandas itself.
+"""Assemble: one pandas object from the recorded returns, shaped once over all of them, as pandas does.
 
 Joining the results of ``apply`` on chunks is wrong: whether pandas makes floats of an int and a None, or a frame of
-lists, depends on *all* returns together.  So pandas' own ``apply`` or ``map`` runs once more in the parent, over
-the real frame or a stand-in of the same shape, with a function that only hands out what was recorded.
+lists, depends on *all* returns together.  So there are two ways, and both look at all returns:
+
+- *replay*: pandas' own ``apply`` or ``map`` runs once more in the parent, over the real frame or a stand-in of the
+  same shape, with a function that only hands out what was recorded.  It is right for whatever was returned.
+- *short*: returns of one kind, of which it is known what pandas makes of them, are a column or a block already.
 """
 
 from __future__ import annotations
 
+import copy
 import enum
-import pickle
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_object_dtype
 
-from pdparallel.errors import InvalidOptionError
-from pdparallel.plan import Chunk
-from pdparallel.typing import Combine, Func, ResultType
+from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Tuples
+from pdparallel.typing import Func, ResultType
 
-__all__ = ["TellingNan", "combined", "replay_apply", "replay_map", "without_overlap"]
+__all__ = ["TellingNan", "shaped_apply", "shaped_map"]
 
-_PANDAS_2 = pd.__version__.startswith("2.")
-
-
-def _hand_out(returns: Sequence[Any]) -> Any:
-    following = iter(returns).__next__
-    return lambda *_args, **_kwargs: following()
+#: Types of numbers of which ``pd.Series`` makes the dtype that an array of them has.
+_PLAIN_NUMBERS = (float, int, bool, np.float64, np.int64, np.bool_)
 
 
-def replay_apply(df: pd.DataFrame, returns: Sequence[Any], axis: int, raw: bool, result_type: ResultType) -> Any:
+def shaped_apply(df: pd.DataFrame, returns: Returns, axis: int, raw: bool, result_type: ResultType) -> Any:
     """What ``df.apply`` would have made of these returns.
 
     Parameters
     ----------
     df : DataFrame
         The frame of the call.
-    returns : sequence
+    returns : Returns
         One for each row (axis 1) or column (axis 0), in order.
     axis, raw, result_type
         As in :meth:`pandas.DataFrame.apply`.
     """
-    target: Any = df if result_type == "broadcast" or type(df) is not pd.DataFrame else _stand_in(df, axis, raw)
+    plain = type(df) is pd.DataFrame and df.flags.allows_duplicate_labels
+    if plain and axis == 1 and result_type != "broadcast":
+        short = _raw_rows(df, returns) if raw else _rows(df, returns, result_type)
+        if short is not None:
+            return _finished(short, df)
+    target: Any = _stand_in(df, axis, raw) if plain and result_type != "broadcast" else df
     return target.apply(_hand_out(returns), axis=axis, raw=raw, result_type=result_type)
+
+
+def _hand_out(returns: Returns) -> Callable[[Any], Any]:
+    """A function of one argument that returns one return after the other."""
+    # ``next`` takes the row or value as what to return at the end, which is never reached; a C function called by
+    # another costs a fraction of a Python function.
+    return functools.partial(next, iter(returns.values()))
+
+
+def _finished(result: Any, source: Any) -> Any:
+    if source.attrs:
+        result.attrs = copy.deepcopy(source.attrs)
+    return result
+
+
+# Rows
+
+
+def _rows(df: pd.DataFrame, returns: Returns, result_type: ResultType) -> Any:
+    packed = returns.packed()
+    if isinstance(packed, SeriesRows):
+        return None if result_type == "reduce" else _frame_of_series(df, packed)
+    if result_type == "expand" and isinstance(packed, Tuples):
+        return _expanded(df, packed)
+    first = returns[0] if packed is None else None
+    if isinstance(first, pd.Series) or (result_type == "expand" and not isinstance(packed, (Numbers, Texts))):
+        return None
+    return pd.Series(_values(packed, returns), index=df.index)
+
+
+def _values(packed: Packed | None, returns: Returns) -> Any:
+    """The returns as what ``pd.Series`` reads quickest."""
+    if isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS:
+        return packed.array
+    return returns.values()
+
+
+def _frame_of_series(df: pd.DataFrame, rows: SeriesRows) -> pd.DataFrame:
+    if rows.values.dtype != object:
+        return pd.DataFrame(rows.values, index=df.index, columns=rows.index)
+    return pd.DataFrame(rows.values, index=df.index, columns=rows.index, dtype=object).infer_objects()
+
+
+def _expanded(df: pd.DataFrame, rows: Tuples) -> pd.DataFrame | None:
+    """A frame of tuples or lists.
+
+    pandas makes a column of each *row* and transposes, so that a row of ints and floats is one of floats, and a row of
+    anything else mixed is one of objects, whose columns get their dtypes at the end.
+    """
+    kinds = {column.array.dtype.kind if isinstance(column, Numbers) else "O" for column in rows.columns}
+    columns: list[Any] = []
+    for column in rows.columns:
+        if not isinstance(column, Numbers):
+            columns.append(pd.Series(column.unpacked(), dtype=object).infer_objects().array)
+        else:
+            columns.append(column.array.astype(np.float64) if kinds == {"f", "i"} else column.array)
+    expanded = pd.DataFrame(dict(enumerate(columns)), index=df.index)
+    expanded.columns = pd.RangeIndex(len(columns))
+    return expanded
+
+
+def _raw_rows(df: pd.DataFrame, returns: Returns) -> Any:
+    packed = returns.packed()
+    # numpy.apply_along_axis makes an array of the dtype that the first return has.
+    if isinstance(packed, Numbers) and np.asanyarray(returns[0]).dtype == packed.array.dtype:
+        return pd.Series(packed.array, index=df.index)
+    return None
 
 
 def _stand_in(df: pd.DataFrame, axis: int, raw: bool) -> pd.DataFrame:
@@ -56,19 +126,21 @@ def _stand_in(df: pd.DataFrame, axis: int, raw: bool) -> pd.DataFrame:
         stand_in = pd.DataFrame(np.zeros((len(df), 1), np.int8), index=df.index)
     else:
         return df
-    stand_in = stand_in.set_flags(allows_duplicate_labels=df.flags.allows_duplicate_labels)
     stand_in.attrs = df.attrs
     return stand_in
 
 
-def replay_map(s: pd.Series, returns: Sequence[Any], verb: str, **how: Any) -> Any:
+# Values
+
+
+def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
     """What ``s.map`` or ``s.apply`` would have made of these returns.
 
     Parameters
     ----------
     s : Series
         The Series of the call.
-    returns : sequence
+    returns : Returns
         One for each call that pandas makes, in order.
     verb : {"map", "apply"}
         Which of the two.
@@ -76,8 +148,22 @@ def replay_map(s: pd.Series, returns: Sequence[Any], verb: str, **how: Any) -> A
         Passed on: ``na_action=`` of map.
     """
     if isinstance(s.dtype, pd.CategoricalDtype):
-        returns = [np.nan if value is _Nan.NAN else value for value in returns]
+        returns = Returns([[np.nan if value is _Nan.NAN else value for value in returns]])
+    elif len(returns) == len(s) and _maps_value_by_value(s):
+        packed = returns.packed()
+        if isinstance(packed, Texts) or (isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS):
+            values: Any = np.array(packed.values, dtype=object) if isinstance(packed, Texts) else packed.array
+            return _finished(pd.Series(values, index=s.index, name=s.name), s)
     return getattr(s, verb)(_hand_out(returns), **how)
+
+
+def _maps_value_by_value(s: pd.Series) -> bool:
+    """Whether pandas maps the values as objects and makes a new Series of what comes."""
+    if isinstance(s.dtype, pd.StringDtype):
+        as_objects = s.dtype.na_value is np.nan  # the ones with pd.NA have a map of their own
+    else:
+        as_objects = isinstance(s.dtype, np.dtype) and s.dtype.kind in "biufO"
+    return as_objects and type(s) is pd.Series and s.flags.allows_duplicate_labels
 
 
 class _Nan(enum.Enum):
@@ -98,170 +184,3 @@ class TellingNan:
     def __call__(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         returned = self.func(value, *args, **kwargs)
         return _Nan.NAN if returned is np.nan else returned
-
-
-def combined(
-    pieces: list[Any],
-    combine: Combine,
-    index: pd.Index,
-    plan: Sequence[Chunk],
-    order: np.ndarray | None = None,
-) -> Any:
-    """The results of ``apply_chunks`` as one, or as a list.
-
-    Parameters
-    ----------
-    pieces : list
-        What the function returned, in order of the chunks.
-    combine : {"auto", "concat", "list"} or callable
-        ``"auto"``: frames and Series are concatenated, arrays stacked along axis 0, anything else is a list.
-    index : Index
-        Row labels of the frame.
-    plan : sequence of Chunk
-        The chunks.
-    order : ndarray of int, optional
-        With ``by=``: position in the frame of each row, in the order of the chunks.
-    """
-    try:
-        if isinstance(combine, str) and combine != "list":
-            pieces = _in_row_order(pieces, index, order, plan) or pieces
-        return _combined(pieces, combine)
-    except Exception as error:
-        # The work of hours may lie in the pieces: whoever catches the error gets them.
-        error.add_note(f"pdparallel: the results of all {len(pieces)} chunks are kept in this exception's .pieces")
-        error.pieces = pieces  # type: ignore[attr-defined]
-        raise
-
-
-def _combined(pieces: list[Any], combine: Combine) -> Any:
-    if callable(combine):
-        return combine(pieces)
-    kinds = {_kind(piece) for piece in pieces}
-    if combine == "list" or (combine == "auto" and (len(kinds) != 1 or kinds == {"other"})):
-        return pieces
-    if len(pieces) == 1 and kinds != {"other"}:
-        return pieces[0]
-    if kinds == {"array"}:
-        return np.concatenate(pieces, axis=0)
-    if kinds <= {"frame", "series"}:
-        return _joined(pieces)
-    raise InvalidOptionError(
-        "combine", combine, "'auto', 'list' or a callable for a function that returns "
-        + " and ".join(sorted({type(piece).__name__ for piece in pieces})),
-        "'concat' joins frames, Series or arrays of at least one dimension.",
-    )  # fmt: skip
-
-
-def _kind(piece: Any) -> str:
-    if isinstance(piece, pd.DataFrame):
-        return "frame"
-    if isinstance(piece, pd.Series):
-        return "series"
-    if isinstance(piece, np.ndarray) and piece.ndim > 0:
-        return "array"
-    return "other"
-
-
-def without_overlap(piece: Any, chunk: Chunk) -> Any:
-    """A chunk's result without the rows that belong to its neighbours.
-
-    Raises
-    ------
-    ValueError
-        Where the result has not one row for each row that the function was given.
-    """
-    given = len(chunk) + chunk.before + chunk.after
-    if _kind(piece) == "other" or len(piece) != given:
-        got = f"{len(piece)} rows" if _kind(piece) != "other" else f"a {type(piece).__name__}"
-        raise ValueError(
-            f"with overlap= the function must return a frame, Series or array with one row for each row of its chunk: "
-            f"it was given {given} rows and returned {got}, so the neighbours' rows cannot be taken away again"
-        )
-    cut = slice(chunk.before, given - chunk.after)
-    return piece[cut] if isinstance(piece, np.ndarray) else piece.iloc[cut]
-
-
-def _in_row_order(
-    pieces: list[Any], index: pd.Index, order: np.ndarray | None, plan: Sequence[Chunk]
-) -> list[Any] | None:
-    """The pieces as one in the frame's own order of rows, where each piece has exactly the rows of its chunk.
-
-    Parameters
-    ----------
-    pieces : list
-        What the function returned for each chunk.
-    index : Index
-        Row labels of the frame.
-    order : ndarray of int, or None
-        With ``by=``: position in the frame of each row, in the order of the chunks.
-    plan : sequence of Chunk
-        The chunks.
-
-    Returns
-    -------
-    list of one, or None
-        None where some piece has other rows than its chunk, so that only the order of the chunks is left.
-    """
-    if len(pieces) == 1 and order is None:
-        return None
-    freq = getattr(index, "freq", None)
-    for piece, chunk in zip(pieces, plan, strict=True):
-        rows: Any = slice(chunk.start, chunk.stop)
-        labels = index[rows] if order is None else index[order[rows]]
-        if _kind(piece) not in ("frame", "series") or not piece.index.equals(labels):
-            return None
-        if order is None and getattr(piece.index, "freq", None) != freq:
-            return None
-    if len({_kind(piece) for piece in pieces}) > 1:
-        return None
-    joined = _joined(pieces)
-    if order is not None:
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        joined = joined.iloc[back]
-    if joined.index.dtype == index.dtype:
-        # The frame's own index may be a range, or have a freq; labels that were put together have that no more.
-        joined.index = index.set_names(joined.index.names)
-    return [joined]
-
-
-def _joined(pieces: list[Any]) -> Any:
-    """``pd.concat``, with what a function of the whole frame would have kept: attrs, and metadata of a subclass."""
-    attrs = [piece.attrs for piece in pieces]
-    if any(attrs):
-        # concat compares attrs by ==, and breaks upon arrays in them.
-        pieces = [piece.copy(deep=False) for piece in pieces]
-        for piece in pieces:
-            piece.attrs = {}
-    joined = pd.concat(pieces)
-    if _PANDAS_2 and isinstance(joined, pd.DataFrame):
-        _keep_kinds_of_missing(joined, pieces)
-    dtypes = {piece.index.dtype for piece in pieces}
-    if len(dtypes) == 1 and joined.index.nlevels == 1 and joined.index.dtype not in dtypes:
-        joined.index = joined.index.astype(dtypes.pop())  # concat makes numbers of objects that all are numbers
-    if all(_alike(each, attrs[0]) for each in attrs):
-        joined.attrs = attrs[0]
-    for name in getattr(joined, "_metadata", ()):
-        if name not in ("name", "_name") and all(hasattr(piece, name) for piece in pieces):
-            values = [getattr(piece, name) for piece in pieces]
-            if all(_alike(value, values[0]) for value in values):
-                object.__setattr__(joined, name, values[0])
-    return joined
-
-
-def _keep_kinds_of_missing(joined: pd.DataFrame, pieces: list[Any]) -> None:
-    """Where all objects of a piece are missing, pandas 2 makes each of them nan: None, NaT and NA as well."""
-    positions = [at for at, dtype in enumerate(joined.dtypes) if is_object_dtype(dtype)]
-    if not positions or not all(piece.columns.equals(joined.columns) for piece in pieces):
-        return
-    for position in positions:
-        columns = [piece.iloc[:, position] for piece in pieces]
-        if any(len(column) and column.isna().all() for column in columns):
-            joined.isetitem(position, pd.concat(columns, ignore_index=True).array)
-
-
-def _alike(one: Any, other: Any) -> bool:
-    try:
-        return bool(one == other)
-    except ValueError:  # arrays
-        return pickle.dumps(one) == pickle.dumps(other)

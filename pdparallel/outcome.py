@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pdparallel.packing import Packed
 from pdparallel.plan import Chunk
 
 __all__ = ["Failure", "Outcome"]
@@ -24,11 +25,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one chunk: ``returns[i]`` is what ``func`` returned for unit ``chunk.start + i``.
+    """Of one chunk: ``returns`` holds what ``func`` returned for each unit from ``chunk.start`` on.
 
     With a failure, ``returns`` ends just before it.  A chunk function has one return for the whole chunk.
+    ``seconds`` is how long the calls took.
     """
 
     chunk: Chunk
-    returns: list[Any]
+    returns: list[Any] | Packed
     failure: Failure | None = None
+    seconds: float = 0.0

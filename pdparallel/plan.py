@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Chunk", "cut", "cut_whole", "pieces_for_chunks", "pieces_for_records"]
+__all__ = ["Chunk", "cut", "cut_whole", "next_size", "pieces_for_chunks"]
 
 #: A chunk function pays pandas' fixed cost per call, so beyond one chunk a worker each chunk is to have
 #: at least this many rows (``benchmarks/when_it_helps.py`` shows what a call on few rows costs).
 ROWS_WORTH_A_CHUNK = 1_000
 
-#: More chunks than workers, so that a slow chunk does not leave the other workers idle to the end.
+#: Chunks of ``apply_chunks`` for each worker: more than one, so that a slow one does not leave the others idle.
 CHUNKS_PER_WORKER = 4
+
+#: Work of a chunk in seconds, where there is much to do: some hundred times what a task costs by itself
+#: (``benchmarks/chunks.py``).
+CHUNK_SECONDS = 0.1
+
+#: Work of a chunk in seconds at least, however little is left: ten times what a task costs (``benchmarks/chunks.py``).
+LEAST_CHUNK_SECONDS = 0.005
+
+#: Parts of the whole that the first chunks have while nothing is known of a unit's cost, for each worker.
+FIRST_PARTS = 32
 
 
 class Chunk(NamedTuple):
@@ -74,11 +84,6 @@ def cut_whole(sizes: list[int], *, size: int | None = None, pieces: int = 1) -> 
     return tuple(chunks)
 
 
-def pieces_for_records(n_workers: int) -> int:
-    """How many chunks for functions that are called once a row: the result does not depend on it."""
-    return n_workers * CHUNKS_PER_WORKER
-
-
 def pieces_for_chunks(n: int, n_workers: int) -> int:
     """How many chunks ``apply_chunks`` makes of ``n`` rows: it depends on the rows and the workers alone.
 
@@ -86,3 +91,32 @@ def pieces_for_chunks(n: int, n_workers: int) -> int:
     [2, 3, 8]
     """
     return min(max(n // ROWS_WORTH_A_CHUNK, n_workers), n_workers * CHUNKS_PER_WORKER)
+
+
+def next_size(left: int, n_workers: int, seconds: float | None) -> int:
+    """How many units the next chunk takes, when each unit is recorded by itself, so that the cut is free.
+
+    As much as makes a chunk worth its task; towards the end less, so that all workers end at about the same time.
+
+    Parameters
+    ----------
+    left : int
+        Units that no chunk has yet, at least 1.
+    n_workers : int
+        How many share them.
+    seconds : float or None
+        What a unit costs, as far as it is known.
+
+    Examples
+    --------
+    >>> [next_size(left, 2, 1e-5) for left in (1_000_000, 20_000, 3_000, 100)]
+    [10000, 5000, 750, 100]
+    >>> next_size(1_000_000, 2, 0.5), next_size(1_000, 2, None)
+    (1, 16)
+    """
+    if seconds is None:
+        return max(1, -(-left // (n_workers * FIRST_PARTS)))
+    unit = max(seconds, 1e-9)
+    share = -(-left // (2 * n_workers))
+    size = max(min(CHUNK_SECONDS / unit, share), LEAST_CHUNK_SECONDS / unit, 1)
+    return min(left, int(size))

@@ -1,7 +1,7 @@
 """What func receives: each way to hand out the units of a piece of data, exactly as pandas would.
 
-``feed(piece, hand, visit)`` calls ``visit`` with each unit, in order.  Where pandas itself makes the
-units (rows, columns, values), pandas' own public ``apply`` or ``map`` does the handing out here too, so that
+A feed is called with a piece and a taker, and gives the taker each unit, in order: all as one iterable where that is
+known to be what pandas hands out, which costs least; else one by one, from inside pandas' own public ``apply``, so that
 types, names, views and copies are those of the pandas at hand.
 """
 
@@ -11,86 +11,81 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from pdparallel.typing import Hand
+from pdparallel.lean import LeanRows
+from pdparallel.typing import Func, Hand, Taker
 
-__all__ = ["feed"]
+__all__ = ["Feed", "feed_for"]
 
-Visit = Callable[[Any], None]
+#: Gives its second argument each unit of its first, a chunk of the data; what that raises is passed on.
+Feed = Callable[[Any, Taker], None]
 
 
-def feed(piece: Any, hand: Hand, visit: Visit) -> None:
-    """Call ``visit`` with each unit of ``piece``.
+def feed_for(hand: Hand, func: Func) -> Feed:
+    """The feed of a call: one for all its chunks, because it may learn from one what pays for the next.
 
     Parameters
     ----------
-    piece : DataFrame, Series, ndarray or list
-        A chunk of the data.
     hand : Hand
         How a unit looks.
-    visit : callable
-        Takes one unit; what it raises is passed on.
+    func : callable
+        Who will get the units.
     """
-    _FEEDS[hand](piece, visit)
+    return LeanRows(func).feed if hand == "row" else _FEEDS[hand]
 
 
-def _rows(piece: Any, visit: Visit) -> None:
-    piece.apply(visit, axis=1)
+def _columns(piece: Any, taker: Taker) -> None:
+    piece.apply(taker.one, axis=0)
 
 
-def _columns(piece: Any, visit: Visit) -> None:
-    piece.apply(visit, axis=0)
-
-
-def _broadcast_columns(piece: Any, visit: Visit) -> None:
+def _broadcast_columns(piece: pd.DataFrame, taker: Taker) -> None:
     # pandas' result_type="broadcast" takes the columns by label, and the rows as columns of the transposed frame,
     # which have other dtypes than the rows of a plain apply.
     for label in piece.columns:
-        visit(piece[label])
+        taker.one(piece[label])
 
 
-def _broadcast_rows(piece: Any, visit: Visit) -> None:
-    _broadcast_columns(piece.T, visit)
+def _broadcast_rows(piece: pd.DataFrame, taker: Taker) -> None:
+    _broadcast_columns(piece.T, taker)
 
 
-def _array_rows(piece: Any, visit: Visit) -> None:
-    for position in range(piece.shape[0]):
-        visit(piece[position, :])
+def _array_rows(piece: np.ndarray, taker: Taker) -> None:
+    taker.all(piece)
 
 
-def _array_columns(piece: Any, visit: Visit) -> None:
-    for position in range(piece.shape[1]):
-        visit(piece[:, position])
+def _array_columns(piece: np.ndarray, taker: Taker) -> None:
+    taker.all(piece.T)
 
 
-def _tuples(piece: Any, visit: Visit) -> None:
-    for row in piece.itertuples(index=False, name=None):
-        visit(row)
+def _tuples(piece: pd.DataFrame, taker: Taker) -> None:
+    taker.all(piece.itertuples(index=False, name=None))
 
 
-def _namedtuples(piece: Any, visit: Visit) -> None:
-    for row in piece.itertuples():
-        visit(row)
+def _namedtuples(piece: pd.DataFrame, taker: Taker) -> None:
+    taker.all(piece.itertuples())
 
 
-def _dicts(piece: Any, visit: Visit) -> None:
+def _dicts(piece: pd.DataFrame, taker: Taker) -> None:
     labels = list(piece.columns)
-    for row in piece.itertuples(index=False, name=None):
-        visit(dict(zip(labels, row, strict=True)))
+    taker.all(dict(zip(labels, row, strict=True)) for row in piece.itertuples(index=False, name=None))
 
 
-def _values(piece: Any, visit: Visit) -> None:
-    piece.map(visit)
+def _values(piece: pd.Series, taker: Taker) -> None:
+    # What ``map`` makes of a Series whose values are passed one by one.
+    taker.all(piece.astype(object).array)
 
 
-def _items(piece: Any, visit: Visit) -> None:
-    for item in piece:
-        # A function may ask whether a value *is* np.nan, as pandas does too; a nan that travelled is another object.
-        visit(np.nan if type(item) is float and item != item else item)
+def _items(piece: list[Any], taker: Taker) -> None:
+    # A function may ask whether a value *is* np.nan, as pandas does too; a nan that travelled is another object.
+    taker.all(np.nan if type(item) is float and item != item else item for item in piece)
 
 
-_FEEDS: dict[Hand, Callable[[Any, Visit], None]] = {
-    "row": _rows,
+def _chunk(piece: Any, taker: Taker) -> None:
+    taker.all((piece,))
+
+
+_FEEDS: dict[Hand, Feed] = {
     "row-broadcast": _broadcast_rows,
     "row-array": _array_rows,
     "row-tuple": _tuples,
@@ -102,5 +97,5 @@ _FEEDS: dict[Hand, Callable[[Any, Visit], None]] = {
     "value": _values,
     "item": _items,
     "star": _items,
-    "chunk": lambda piece, visit: visit(piece),
+    "chunk": _chunk,
 }

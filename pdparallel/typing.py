@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ __all__ = [
     "RowKind",
     "Serializer",
     "StartMethod",
+    "Taker",
 ]
 
 Func: TypeAlias = Callable[..., Any]
@@ -39,3 +40,13 @@ Hand: TypeAlias = Literal[
     "column", "column-broadcast", "column-array",
     "value", "item", "star", "chunk",
 ]  # fmt: skip
+
+
+class Taker(Protocol):
+    """Calls the function of a call with units, and keeps what it returns."""
+
+    def one(self, unit: Any) -> None:
+        """Take a unit that may be handed out again with other data in it."""
+
+    def all(self, units: Iterable[Any]) -> None:
+        """Take units that are objects of their own, one after the other."""

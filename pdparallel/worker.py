@@ -7,14 +7,16 @@ over all of them, which is the only way to the answer that pandas gives.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any
@@ -24,12 +26,13 @@ import pandas as pd
 from pdparallel.call import Work
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.plan import Chunk
-from pdparallel.rows import feed
-from pdparallel.transport.objects import SharedTable
-from pdparallel.transport.outcomes import encode_outcome
-from pdparallel.transport.parcel import answer, forget, open_task
+from pdparallel.rows import Feed
+from pdparallel.transport.parcel import answer, answer_to, forget, open_task
 
 __all__ = ["Setup", "inside_worker", "record", "run_task", "start"]
+
+#: Seconds between two looks at the clock, at most, where there is an end to look for.
+LOOK_SECONDS = 0.001
 
 #: Seconds after the last task until a worker lets go the data of the call.
 KEEP_SECONDS = 1.0
@@ -40,50 +43,111 @@ _last_task = 0.0
 _busy_lock = threading.Lock()
 
 
-def record(work: Work, piece: Any, chunk: Chunk) -> Outcome:
+class _TimeIsUpError(Exception):
+    """Ends a feed between two units."""
+
+
+def _references() -> int:
+    fresh = object()
+    return sys.getrefcount(fresh)
+
+
+#: What ``sys.getrefcount`` says of an object that a single local name refers to.
+_FRESH = _references()
+
+
+class _Recorder:
+    """Calls the function with each unit and keeps what it returns; see :class:`pdparallel.typing.Taker`.
+
+    Parameters
+    ----------
+    work : Work
+        The function, its arguments, and how it is handed a unit.
+    until : float
+        When, by ``time.perf_counter``, to take no further unit.
+    """
+
+    def __init__(self, work: Work, until: float) -> None:
+        self.returns: list[Any] = []
+        self._until = until
+        self._call = _with_arguments(work)
+        self.one = self._one()
+
+    def _one(self) -> Callable[[Any], None]:
+        call, keep, until, clock = self._call, self.returns.append, self._until, time.perf_counter
+        timed = until < math.inf
+
+        def one(unit: Any) -> None:
+            value = call(unit)
+            # pandas hands out one Series object again and again with other data in it; a returned one must stay as
+            # it is now, which is what pandas' own loop sees to as well.  One that nobody else has is not that one.
+            if isinstance(value, pd.Series) and sys.getrefcount(value) > _FRESH:
+                value = value.copy(deep=False)
+            keep(value)
+            if timed and clock() >= until:
+                raise _TimeIsUpError
+
+        return one
+
+    def all(self, units: Iterable[Any]) -> None:
+        returns, call = self.returns, self._call
+        if self._until == math.inf:
+            returns.extend(map(call, units))
+            return
+        units, size = iter(units), 1
+        while True:
+            began, before = time.perf_counter(), len(returns)
+            returns.extend(map(call, itertools.islice(units, size)))
+            now = time.perf_counter()
+            if len(returns) - before < size:
+                return
+            if now >= self._until:
+                raise _TimeIsUpError
+            if now - began < LOOK_SECONDS:
+                size *= 2
+
+
+def _with_arguments(work: Work) -> Callable[[Any], Any]:
+    """The function as one of a unit only."""
+    func, args, kwargs = work.func, work.args, work.kwargs
+    if work.hand == "star":
+        return lambda unit: func(*unit, *args, **kwargs)
+    if args or kwargs:
+        return lambda unit: func(unit, *args, **kwargs)
+    return func
+
+
+def record(work: Work, feed: Feed, piece: Any, chunk: Chunk, until: float = math.inf) -> Outcome:
     """Call the function for each unit of a piece and keep what it returns.
 
     Parameters
     ----------
     work : Work
         The function, its arguments, and how it is handed a unit.
+    feed : Feed
+        Hands out the units, for this call.
     piece : DataFrame, Series, ndarray or list
         The data of the chunk.
     chunk : Chunk
         Its positions, for the outcome.
+    until : float, optional
+        When, by ``time.perf_counter``, to stop: the outcome is then one of a shorter chunk, of one unit at least.
 
     Returns
     -------
     Outcome
         With a failure if the function raised, whatever it raised.
     """
-    func, args, kwargs = work.func, work.args, work.kwargs
-    returns: list[Any] = []
-    keep = returns.append
-
-    if work.hand == "star":
-
-        def visit(unit: Any) -> None:
-            keep(func(*unit, *args, **kwargs))
-
-    elif work.hand.startswith(("row", "column")):
-
-        def visit(unit: Any) -> None:
-            value = func(unit, *args, **kwargs)
-            # pandas hands out one Series object again and again with other data in it; a returned one must stay as
-            # it is now, which is what pandas' own loop sees to as well.
-            keep(value.copy(deep=False) if isinstance(value, pd.Series) else value)
-
-    else:
-
-        def visit(unit: Any) -> None:
-            keep(func(unit, *args, **kwargs))
-
+    recorder = _Recorder(work, until)
+    failure = None
+    began = time.perf_counter()
     try:
-        feed(piece, work.hand, visit)
+        feed(piece, recorder)
+    except _TimeIsUpError:
+        chunk = Chunk(chunk.start, chunk.start + len(recorder.returns))
     except BaseException as exception:
-        return Outcome(chunk, returns, Failure(len(returns), exception))
-    return Outcome(chunk, returns)
+        failure = Failure(len(recorder.returns), exception)
+    return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began)
 
 
 def run_task(data: bytes) -> bytes:
@@ -104,9 +168,8 @@ def run_task(data: bytes) -> bytes:
             opened = open_task(data)
         except Exception as exception:
             exception.add_note("pdparallel: the function or the data could not be loaded in the worker process")
-            chunk = pickle.loads(data).chunk
-            return encode_outcome(Outcome(chunk, [], Failure(0, exception, _text(exception))), SharedTable())
-        outcome = record(opened.work, opened.piece, opened.task.chunk)
+            return answer_to(data, Failure(0, exception, _text(exception)))
+        outcome = record(opened.work, opened.feed, opened.piece, opened.task.chunk)
         return answer(opened, outcome)
     finally:
         with _busy_lock:

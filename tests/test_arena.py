@@ -15,8 +15,8 @@ import pytest
 
 from pdparallel.errors import PdParallelError
 from pdparallel.testing import assert_same_as_pandas
-from pdparallel.transport import arena
-from pdparallel.transport.arena import ALIGNMENT, Arena, open_spans
+from pdparallel.transport import arena, parcel
+from pdparallel.transport.arena import ALIGNMENT, Arena, Mailbox, open_spans, post
 
 HAS_MEMFD = arena._memfd_can_be_shared()
 
@@ -264,3 +264,53 @@ def test_after_many_calls_no_descriptor_more_is_open(way: str) -> None:
     for _ in range(5):
         par.apply_rows(lambda row: row["a"])
     assert descriptors() <= before
+
+
+class TestMailbox:
+    """Large answers come back through a file that the parent made."""
+
+    def test_what_is_posted_is_read(self, way: str, folder: Path) -> None:
+        box = Mailbox()
+        ref = post(box.path, [memoryview(b"abc"), memoryview(bytearray(b"defg" * 1000)), memoryview(b"")])
+        views = open_spans(ref)
+        box.close()
+        assert [bytes(view) for view in views] == [b"abc", b"defg" * 1000, b""]
+        assert [view.readonly for view in views] == [True, False, True]
+        assert left(folder) == []
+
+    def test_a_letter_nobody_fetches_leaves_nothing(self, way: str, folder: Path) -> None:
+        box = Mailbox()
+        post(box.path, [memoryview(b"abc")])
+        box.close()
+        assert left(folder) == []
+
+    def test_a_mailbox_that_is_gone_is_an_error_of_the_system(self, way: str, folder: Path) -> None:
+        box = Mailbox()
+        box.close()
+        with pytest.raises(FileNotFoundError):
+            post(box.path, [memoryview(b"abc")])
+
+    @needs_proc
+    def test_large_results_come_back_whole_and_writable(self, way: str) -> None:
+        frame = pd.DataFrame({"a": np.arange(200_000.0), "s": ["text"] * 200_000})
+        par = frame.par(engine="process", n_workers=2, chunk_size=50_000)
+        before = None
+        for _ in range(3):
+            result = par.apply_chunks(lambda chunk: chunk.assign(b=chunk["a"] * 2))
+            pd.testing.assert_frame_equal(result, frame.assign(b=frame["a"] * 2))
+            (first, *_) = par.apply_chunks(lambda chunk: chunk["a"].to_numpy().copy(), combine="list")
+            first[0] = 7.0
+            del first
+            before = before or descriptors()
+            assert descriptors() <= before
+
+    def test_a_full_folder_means_the_pipe(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(fd: int, part: memoryview, offset: int) -> int:
+            raise OSError(28, "No space left on device")
+
+        box = Mailbox()
+        monkeypatch.setattr(arena, "_pwrite", full)
+        letter = parcel._sealed([memoryview(b"x" * 100_000), memoryview(bytearray(3))], box.path)
+        views = parcel._opened(letter)
+        box.close()
+        assert [(bytes(view), view.readonly) for view in views] == [(b"x" * 100_000, True), (bytes(3), False)]

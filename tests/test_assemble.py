@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pdparallel.assemble import TellingNan, combined, replay_apply, replay_map, without_overlap
+from pdparallel.assemble import TellingNan, shaped_apply, shaped_map
 from pdparallel.errors import InvalidOptionError
+from pdparallel.joining import combined, without_overlap
+from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, cut
 from pdparallel.testing import assert_same, assert_same_as_pandas
 from tests.oracle.frames import Measured
@@ -22,36 +24,36 @@ def _frame():
 @pytest.mark.parametrize(
     "value", [lambda n: n, lambda n: None if n else 1, lambda n: [n, n], lambda n: pd.Series({"p": n, "q": "t"})]
 )
-def test_replay_of_returns(value, axis, raw):
+def test_shape_of_returns(value, axis, raw):
     df = _frame()
     df.attrs = {"source": "s"}
     returns = [value(n) for n in range(df.shape[1 - axis])]
     following = iter(returns)
     assert_same_as_pandas(
-        lambda: replay_apply(df, returns, axis, raw, None),
+        lambda: shaped_apply(df, Returns([returns]), axis, raw, None),
         lambda: df.apply(lambda unit: next(following), axis=axis, raw=raw),
     )
 
 
-def test_replay_of_a_subclass_keeps_it_and_its_metadata():
+def test_shape_of_a_subclass_keeps_it_and_its_metadata():
     df = Measured(_frame())
     df.unit = "metre"
-    result = replay_apply(df, [pd.Series({"p": 1})] * 3, 1, False, None)
+    result = shaped_apply(df, Returns([[pd.Series({"p": 1})] * 3]), 1, False, None)
     assert_same(result, df.apply(lambda row: pd.Series({"p": 1}), axis=1))
     assert type(result) is Measured
 
 
-def test_replay_of_a_map():
+def test_shape_of_a_map():
     s = pd.Series(["a", None, "b"], name="s")
-    assert_same(replay_map(s, ["A", "B"], "map", na_action="ignore"), s.map(str.upper, na_action="ignore"))
-    assert_same(replay_map(s, [1, 2.5, None], "apply"), pd.Series([1, 2.5, np.nan], name="s"))
+    assert_same(shaped_map(s, Returns([["A", "B"]]), "map", na_action="ignore"), s.map(str.upper, na_action="ignore"))
+    assert_same(shaped_map(s, Returns([[1, 2.5, None]]), "apply"), pd.Series([1, 2.5, np.nan], name="s"))
 
 
 def test_the_nan_of_categories_is_told_from_other_nans():
     s = pd.Series(["a", None], dtype="category")
     same, other = TellingNan(lambda value: value), TellingNan(lambda value: float("nan"))
-    assert replay_map(s, [same("a"), same(np.nan)], "map", na_action=None).dtype == s.dtype
-    assert replay_map(s, ["a", other(np.nan)], "map", na_action=None).dtype != s.dtype
+    assert shaped_map(s, Returns([[same("a"), same(np.nan)]]), "map", na_action=None).dtype == s.dtype
+    assert shaped_map(s, Returns([["a", other(np.nan)]]), "map", na_action=None).dtype != s.dtype
     assert same(3) == 3
 
 

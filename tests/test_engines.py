@@ -160,7 +160,7 @@ def test_outcomes_belong_to_their_chunks(engine: Engine) -> None:
     for chunk, future in reversed(futures):
         outcome = parcel.outcome(future.result(timeout=60))
         assert outcome.chunk == chunk
-        assert outcome.returns == [x * 3 for x in range(chunk.start, chunk.stop)]
+        assert list(outcome.returns) == [x * 3 for x in range(chunk.start, chunk.stop)]
         assert outcome.failure is None
     parcel.close()
 
@@ -184,7 +184,7 @@ def test_an_exception_is_an_answer(engine: Engine) -> None:
 
     parcel = pack(_call(fails), engine.reach, "dill")
     outcome = parcel.outcome(engine.submit(parcel.task(Chunk(2, 8))).result(timeout=60))
-    assert outcome.returns == [2, 3]
+    assert list(outcome.returns) == [2, 3]
     assert outcome.failure is not None
     assert outcome.failure.offset == 2
     assert type(outcome.failure.exception) is KeyError

@@ -19,6 +19,7 @@ ROOT = Path(pdparallel.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors", "typing", "cores"},
     {"options", "plan"},
+    {"lean", "packing"},
     {"call", "outcome", "rows"},
     {"transport.byvalue", "transport.arena"},
     {"transport.objects"},
@@ -29,7 +30,8 @@ LAYERS: list[set[str]] = [
     {"engines.watched"},
     {"engines.serial", "engines.thread", "engines.process", "engines.pathos", "engines.executor"},
     {"engines.registry"},
-    {"assemble", "progress", "testing"},
+    {"assemble", "joining", "ledger", "progress", "testing"},
+    {"auto"},
     {"runner"},
     {"accessor"},
     {""},

@@ -39,7 +39,7 @@ def there_and_back(exception: BaseException) -> Failure:
     """The failure after a journey within this process."""
     data = encode_outcome(Outcome(Chunk(4, 6), [1], Failure(1, exception)), SharedTable())
     outcome = decode_outcome(data, SharedTable())
-    assert (outcome.chunk, outcome.returns) == (Chunk(4, 6), [1])
+    assert (outcome.chunk, list(outcome.returns)) == (Chunk(4, 6), [1])
     assert outcome.failure is not None
     assert outcome.failure.offset == 1
     return outcome.failure
@@ -424,6 +424,6 @@ def test_the_returns_before_a_failure_arrive_with_it() -> None:
 def test_the_returns_before_a_bad_one_arrive_with_it() -> None:
     data = encode_outcome(Outcome(Chunk(0, 3), [1, (x for x in [1]), 3]), SharedTable())
     outcome = decode_outcome(data, SharedTable())
-    assert outcome.returns == [1]
+    assert list(outcome.returns) == [1]
     assert outcome.failure is not None
     assert outcome.failure.offset == 1

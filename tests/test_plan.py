@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdparallel.plan import Chunk, cut, cut_whole, pieces_for_chunks, pieces_for_records
+from pdparallel.plan import Chunk, cut, cut_whole, next_size, pieces_for_chunks
 
 starts = st.integers(0, 50)
 lengths = st.integers(0, 200)
@@ -62,8 +62,29 @@ def test_chunks_for_chunk_functions(rows, workers, pieces):
     assert pieces_for_chunks(rows, workers) == pieces
 
 
-def test_chunks_for_records_are_more_than_workers_and_grow_with_them():
-    assert [pieces_for_records(workers) for workers in (1, 2, 5)] == [4, 8, 20]
+@pytest.mark.parametrize("seconds", [None, 0.0, 1e-9, 1e-6, 1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("workers", [1, 2, 61])
+@pytest.mark.parametrize("units", [1, 2, 100, 1_000_000])
+def test_chunks_by_cost_cover_all(seconds, workers, units):
+    left, chunks = units, 0
+    while left:
+        size = next_size(left, workers, seconds)
+        assert 1 <= size <= left
+        left -= size
+        chunks += 1
+        if chunks > 100_000:
+            assert seconds >= 1.0
+            break
+
+
+def test_chunks_shrink_to_the_end_but_stay_worth_their_task():
+    left, sizes = 10_000, []
+    while left:
+        sizes.append(next_size(left, 2, 1e-4))
+        left -= sizes[-1]
+    assert sizes[0] == 1_000
+    assert sorted(sizes, reverse=True) == sizes
+    assert sizes[-2] >= 50
 
 
 def test_a_chunk_counts_its_own_rows_and_not_its_neighbours():

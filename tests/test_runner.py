@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 import pdparallel
-from pdparallel import runner
+from pdparallel import auto, runner
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
 from pdparallel.outcome import Outcome
-from pdparallel.plan import Chunk
+from pdparallel.plan import Chunk, cut
 from tests.conftest import children, wait_until
 
 N = 50
@@ -59,9 +59,9 @@ def test_auto_stays_here_when_the_rest_costs_less_than_a_pool(recording: Recordi
 def test_auto_hands_over_what_is_worth_it_and_keeps_what_it_did(
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(runner, "COLD_WORTH_SECONDS", 0.0)
-    monkeypatch.setattr(runner, "WARM_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
     calls: list[int] = []
     assert SERIES.par(n_workers=2).map(lambda x: calls.append(x) or x).tolist() == list(range(N))
     assert sorted(calls) == list(range(N))  # each once, also those before the handing over
@@ -72,9 +72,9 @@ def test_auto_hands_over_what_is_worth_it_and_keeps_what_it_did(
 def test_auto_keeps_what_costs_more_to_send_than_to_compute(
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(runner, "COLD_WORTH_SECONDS", 0.0)
-    monkeypatch.setattr(runner, "WARM_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
     # A return that cannot travel: pandas' answer does not need it to.
     generators = SERIES.par(n_workers=2).map(lambda x: (y for y in [x]))
     assert [next(generator) for generator in generators] == list(range(N))
@@ -84,15 +84,15 @@ def test_auto_keeps_what_costs_more_to_send_than_to_compute(
 def test_what_travelling_costs_is_seen_in_the_returns() -> None:
     light = Outcome(Chunk(0, 1000), [1.0] * 1000)
     heavy = Outcome(Chunk(0, 10), [SERIES] * 10)
-    assert runner._saved_by_workers(1e-3, light, 2) > 0.4e-3
-    assert runner._saved_by_workers(1e-9, heavy, 2) < 0
-    assert runner._saved_by_workers(1.0, Outcome(Chunk(0, 1), [(y for y in [])]), 2) == -math.inf
+    assert auto._saved_by_workers(1e-3, light, 2) > 0.4e-3
+    assert auto._saved_by_workers(1e-9, heavy, 2) < 0
+    assert auto._saved_by_workers(1.0, Outcome(Chunk(0, 1), [(y for y in [])]), 2) == -math.inf
 
 
 def test_auto_with_one_worker_never_hands_over(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(runner, "COLD_WORTH_SECONDS", 0.0)
-    monkeypatch.setattr(runner, "WARM_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
     assert SERIES.par(n_workers=1).map(str).tolist() == [str(x) for x in range(N)]
     assert recording.tasks == 0
 
@@ -230,7 +230,7 @@ def test_what_is_running_at_an_interrupt_is_ended(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_lost_return_is_never_silent(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "_chunks", lambda *args: runner.cut(0, N - 1, size=10))
+    monkeypatch.setattr(runner, "_chunks", lambda *args: iter(cut(0, N - 1, size=10)))
     with pytest.raises(RuntimeError, match=r"49 returns for 50 values"):
         SERIES.par(engine="serial").map(str)
 
@@ -278,9 +278,9 @@ class TestWhileThePoolStarts:
             return submit(task)
 
         monkeypatch.setattr(recording, "submit", answer)
-        monkeypatch.setattr(runner, "LOOK_SECONDS", 0.0)
-        monkeypatch.setattr(runner, "COLD_WORTH_SECONDS", 0.0)
-        monkeypatch.setattr(runner, "WARM_WORTH_SECONDS", 0.0)
+        monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
+        monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
         return up
 
     def test_the_parent_hands_over_when_it_is_up(self, recording: Recording, slow_start: threading.Event) -> None:

@@ -1,9 +1,11 @@
-"""Arena: one anonymous file into which the parent writes the data of a call, and which every worker maps.
+"""Arena: anonymous files that both sides map: the data of a call, and a mailbox for what comes back of a chunk.
 
 On Linux it is a ``memfd``: no name in any folder, no limit from a small ``/dev/shm``, gone with the last
 process that holds it, also when the parent is killed.  Workers open it as ``/proc/<parent>/fd/<n>`` and map it
 copy-on-write: arrays are writable and private, and no byte is copied before it is written.  Where there is no
 memfd or no ``/proc``, it is a temporary file of mode 0600 that the parent removes.
+
+A mailbox is the same the other way round: the parent makes and removes it, so that a worker that dies leaves nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import NamedTuple
 
 from pdparallel.errors import PdParallelError
 
-__all__ = ["Arena", "ArenaRef", "Span", "open_spans"]
+__all__ = ["Arena", "ArenaRef", "Mailbox", "Span", "open_spans", "post"]
 
 #: NumPy and Arrow kernels want their buffers aligned to a cache line.
 ALIGNMENT = 64
@@ -43,32 +45,13 @@ class ArenaRef(NamedTuple):
     spans: tuple[Span, ...]
 
 
-class Arena:
-    """The parent's side: writes buffers, keeps the file open, and lets it go.
+class _File:
+    """The parent's side of such a file: it opens it, keeps it open, and lets it go."""
 
-    Parameters
-    ----------
-    buffers : sequence of memoryview
-        Contiguous buffers of bytes; a read-only one is read-only in the workers too.
-    """
-
-    def __init__(self, buffers: Sequence[memoryview]) -> None:
-        spans, end = [], 0
-        for buffer in buffers:
-            offset = -(-end // ALIGNMENT) * ALIGNMENT
-            spans.append(Span(offset, buffer.nbytes, buffer.readonly))
-            end = offset + buffer.nbytes
+    def __init__(self, size: int) -> None:
         self._fd = -1
-        self._path: str | None = None
-        path = self._open(end)
-        self.ref = ArenaRef(path, end, tuple(spans))
-        try:
-            os.ftruncate(self._fd, end)  # which no write does where the last buffer is empty
-            for span, buffer in zip(spans, buffers, strict=True):
-                self._write(span.offset, buffer)
-        except BaseException:
-            self.close()
-            raise
+        self._temporary: str | None = None
+        self.path = self._open(size)
 
     def _open(self, size: int) -> str:
         if _memfd_can_be_shared():
@@ -81,25 +64,83 @@ class Arena:
                 f"the data takes {size:,} bytes and {folder} has {free:,} left: "
                 "set TMPDIR to a folder with more space, or pass fewer columns"
             )
-        self._fd, self._path = tempfile.mkstemp(prefix="pdparallel-", dir=folder)
-        return self._path
+        self._fd, self._temporary = tempfile.mkstemp(prefix="pdparallel-", dir=folder)
+        return self._temporary
 
-    def _write(self, offset: int, buffer: memoryview) -> None:
+    def close(self) -> None:
+        """Let the file go; who has mapped it keeps the mapping."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if self._temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._temporary)
+            self._temporary = None
+
+
+class Arena(_File):
+    """The parent's side: holds buffers for the workers until it is closed.
+
+    Parameters
+    ----------
+    buffers : sequence of memoryview
+        Contiguous buffers of bytes; a read-only one is read-only in the workers too.
+    """
+
+    def __init__(self, buffers: Sequence[memoryview]) -> None:
+        spans, size = _layout(buffers)
+        super().__init__(size)
+        self.ref = ArenaRef(self.path, size, spans)
+        try:
+            _write_all(self._fd, self.ref, buffers)
+        except BaseException:
+            self.close()
+            raise
+
+
+class Mailbox(_File):
+    """The parent's side: an empty file that a worker may write buffers into, with :func:`post`."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+
+def post(path: str, buffers: Sequence[memoryview]) -> ArenaRef:
+    """The worker's side of a mailbox: write buffers into it.
+
+    Raises
+    ------
+    OSError
+        Where the parent is gone, or its folder is full.
+    """
+    spans, size = _layout(buffers)
+    ref = ArenaRef(path, size, spans)
+    fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        _write_all(fd, ref, buffers)
+    finally:
+        os.close(fd)
+    return ref
+
+
+def _layout(buffers: Sequence[memoryview]) -> tuple[tuple[Span, ...], int]:
+    """Where each buffer goes, and the size of all."""
+    spans, end = [], 0
+    for buffer in buffers:
+        offset = -(-end // ALIGNMENT) * ALIGNMENT
+        spans.append(Span(offset, buffer.nbytes, buffer.readonly))
+        end = offset + buffer.nbytes
+    return tuple(spans), end
+
+
+def _write_all(fd: int, ref: ArenaRef, buffers: Sequence[memoryview]) -> None:
+    os.ftruncate(fd, ref.size)  # which no write does where the last buffer is empty
+    for span, buffer in zip(ref.spans, buffers, strict=True):
         with buffer.cast("B") as view:
             done = 0
             while done < len(view):
                 with view[done : done + MOST_BYTES_PER_WRITE] as part:
-                    done += _pwrite(self._fd, part, offset + done)
-
-    def close(self) -> None:
-        """Let the arena go; workers that have mapped it keep their mapping."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        if self._path is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)
-            self._path = None
+                    done += _pwrite(fd, part, span.offset + done)
 
 
 def _pwrite(fd: int, part: memoryview, offset: int) -> int:

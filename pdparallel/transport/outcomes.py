@@ -3,46 +3,50 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from pdparallel.errors import RemoteError, ResultNotSerializableError
 from pdparallel.outcome import Failure, Outcome
+from pdparallel.packing import pack
 from pdparallel.plan import Chunk
 from pdparallel.transport.objects import SharedTable, dump, load
 
 __all__ = ["decode_outcome", "encode_outcome", "users_part"]
 
 
-def encode_outcome(outcome: Outcome, table: SharedTable) -> bytes:
-    """Write an outcome; never raises for what the function returned or raised."""
-    failure = outcome.failure
-    if failure is not None:
-        outcome = replace(outcome, failure=None)
+def encode_outcome(outcome: Outcome, table: SharedTable) -> list[memoryview]:
+    """Write an outcome: how it went, the returns, and their buffers; never raises for what a function returned."""
+    failure, values = outcome.failure, list(outcome.returns)
+    buffers: list[memoryview] = []
     try:
-        returns = dump(outcome.returns, table)
+        returns = dump(pack(values) or values, table, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
     except Exception as error:
-        returns, failure = _up_to_the_first_bad_one(outcome.returns, table, error)
-    parts = (tuple(outcome.chunk), returns, None if failure is None else _encode_failure(failure, table))
-    return dump(parts, table)
+        buffers.clear()
+        returns, failure = _up_to_the_first_bad_one(values, table, error)
+    failed = None if failure is None else _encode_failure(failure, table)
+    head = dump((tuple(outcome.chunk), failed, outcome.seconds), table)
+    return [memoryview(head), memoryview(returns), *buffers]
 
 
 def users_part(tb: TracebackType | None) -> TracebackType | None:
     """A traceback from the first frame of the user's function on, without pdparallel's and pandas' loops above it."""
-    at = tb
+    at, inside = tb, False
     while at is not None:
-        if at.tb_frame.f_code.co_name == "visit" and at.tb_frame.f_globals.get("__name__") == "pdparallel.worker":
-            return at.tb_next or tb
+        ours = at.tb_frame.f_globals.get("__name__") == "pdparallel.worker"
+        if inside and not ours:
+            return at
+        inside = ours and at.tb_frame.f_code.co_name in ("one", "all", "<lambda>")
         at = at.tb_next
     return tb
 
 
-def decode_outcome(data: bytes, table: SharedTable) -> Outcome:
+def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
     """Read an outcome in the parent; what cannot be rebuilt becomes a failure."""
-    chunk, returns, failure = load(data, table)
+    head, returns, *rest = buffers
+    chunk, failure, seconds = load(head, table)
     try:
-        values = load(returns, table)
+        values = load(returns, table, rest)
     except Exception as error:
         loading = ResultNotSerializableError(
             f"one of the returns at positions {chunk[0]} to {chunk[1] - 1} could not be rebuilt in this process: "
@@ -50,7 +54,7 @@ def decode_outcome(data: bytes, table: SharedTable) -> Outcome:
         )
         loading.__cause__ = error
         return Outcome(Chunk(*chunk), [], Failure(0, loading))
-    return Outcome(Chunk(*chunk), values, None if failure is None else _decode_failure(failure, table))
+    return Outcome(Chunk(*chunk), values, None if failure is None else _decode_failure(failure, table), seconds)
 
 
 def _up_to_the_first_bad_one(returns: list[Any], table: SharedTable, error: Exception) -> tuple[bytes, Failure]:

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import pdparallel.auto
 import pdparallel.runner
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.testing import assert_same_as_pandas
@@ -74,11 +75,11 @@ def running(way: Way) -> Iterator[None]:
     with contextlib.ExitStack() as patches:
         patches.enter_context(patch(pdparallel.runner, "open_engine", lambda options: SerialEngine(way.reach)))
         # After its first chunk the parent finds any rest worth a pool, and waits for the pool, which is up at once.
-        patches.enter_context(patch(pdparallel.runner, "LOOK_SECONDS", -1.0))
-        patches.enter_context(patch(pdparallel.runner, "COLD_WORTH_SECONDS", -1.0))
-        patches.enter_context(patch(pdparallel.runner, "WARM_WORTH_SECONDS", 10.0))
+        patches.enter_context(patch(pdparallel.auto, "LOOK_SECONDS", -1.0))
+        patches.enter_context(patch(pdparallel.auto, "COLD_WORTH_SECONDS", -1.0))
+        patches.enter_context(patch(pdparallel.auto, "WARM_WORTH_SECONDS", 10.0))
         patches.enter_context(patch(pdparallel.runner, "is_warm", lambda options: False))
-        patches.enter_context(patch(pdparallel.runner, "_saved_by_workers", lambda *args: 1e9))
+        patches.enter_context(patch(pdparallel.auto, "_saved_by_workers", lambda *args: 1e9))
         yield
 
 

@@ -1,0 +1,166 @@
+"""Auto: what ``engine="auto"`` does in the parent: begin, find out whether the rest is worth workers, work on until
+they are up.
+
+The parent keeps what its calls returned, so every unit is computed once, a small call never sees a process, and the
+second that a new pool takes to import pandas is never waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from typing import Any
+
+from pdparallel.call import Call
+from pdparallel.engines.base import Engine
+from pdparallel.ledger import Ledger
+from pdparallel.options import Options
+from pdparallel.outcome import Outcome
+from pdparallel.packing import pack
+from pdparallel.plan import Chunk
+from pdparallel.progress import Advance
+from pdparallel.rows import feed_for
+from pdparallel.transport.frames import take
+from pdparallel.transport.objects import SharedTable, dump, load
+from pdparallel.worker import inside_worker, record
+
+__all__ = ["Parent"]
+
+#: Seconds after which the parent looks whether the rest is worth a pool; it costs nothing on smaller calls.
+LOOK_SECONDS = 0.02
+
+#: Seconds of work, in one process, from which it is worth starting a pool: about what one takes to start, during which
+#: the parent works on (benchmarks/handover.py).
+COLD_WORTH_SECONDS = 1.0
+
+#: The same for a pool that is up: what a call of it costs before the first row is done (benchmarks/handover.py).
+WARM_WORTH_SECONDS = 0.05
+
+#: Units that the parent takes up at first; the clock stops it earlier where they are slow.
+FEW = 1_000
+
+#: Returns that are written and read to know what their travelling costs; a few hundred take some microseconds.
+SAMPLE = 200
+
+
+class Parent:
+    """The parent's own part of a call.
+
+    Parameters
+    ----------
+    call : Call
+        What to do.
+    options : Options
+        Of which ``chunk_size`` and the number of workers matter here.
+    ledger : Ledger
+        Takes the outcomes.
+    advance : callable
+        Told how many units are done.
+
+    Attributes
+    ----------
+    head : int
+        The first position that is left.
+    """
+
+    def __init__(self, call: Call, options: Options, ledger: Ledger, advance: Advance) -> None:
+        self._call = call
+        self._options = options
+        self._ledger = ledger
+        self._advance = advance
+        self._feed = feed_for(call.work.hand, call.work.func)
+        self.head = 0
+
+    def begin(self, warm: bool) -> None:
+        """Work for as long as that is the quicker way.
+
+        Parameters
+        ----------
+        warm : bool
+            Whether a pool is up.
+        """
+        least = WARM_WORTH_SECONDS if warm else COLD_WORTH_SECONDS
+        began = time.perf_counter()
+        while self.head < self._call.n:
+            outcome = self._work(LOOK_SECONDS)
+            left = self._call.n - self.head
+            cost = (time.perf_counter() - began) / self.head
+            if (
+                left
+                and cost * left > least
+                and not self._alone()
+                and _saved_by_workers(cost, outcome, self._options.workers) * left > WARM_WORTH_SECONDS
+            ):
+                break
+
+    def _alone(self) -> bool:
+        return self._options.workers == 1 or inside_worker()
+
+    def go_on_until_up(self, engine: Engine) -> None:
+        """Start the pool in the background and work on until it is up."""
+        up = threading.Event()
+
+        def start() -> None:
+            with contextlib.suppress(Exception):  # what is wrong with the pool shows at the first task
+                for knock in [engine.submit(b"") for _ in range(engine.n_workers)]:
+                    knock.result()
+            up.set()
+
+        threading.Thread(target=start, name="pdparallel-start", daemon=True).start()
+        if up.wait(WARM_WORTH_SECONDS / 10):  # a warm pool answers in less
+            return
+        while self.head < self._call.n and not up.is_set():
+            self._work(LOOK_SECONDS)
+
+    def _work(self, seconds: float) -> Outcome:
+        """Do a chunk of the plan if there is one, else as much as takes that long, and a unit at least."""
+        call, until = self._call, math.inf
+        if call.plan is not None:
+            chunk = next(chunk for chunk in call.plan if chunk.start >= self.head)
+        else:
+            # Not all that is left: a piece costs something by itself, and the clock may stop it early.
+            size = self._options.chunk_size or max(FEW, 4 * self.head)
+            chunk = Chunk(self.head, min(self.head + size, call.n))
+            until = time.perf_counter() + seconds
+        outcome = record(call.work, self._feed, take(call.data, call.work.hand, chunk), chunk, until)
+        self._ledger.add(outcome)
+        self._ledger.raise_failure()
+        self._advance(len(outcome.chunk))
+        self.head = outcome.chunk.stop
+        return outcome
+
+
+def _saved_by_workers(cost: float, outcome: Outcome, workers: int) -> float:
+    """Seconds that a unit takes less when workers do it: they share its work, but what it returns travels.
+
+    Parameters
+    ----------
+    cost : float
+        Seconds of a unit in this process.
+    outcome : Outcome
+        The latest one: some of its returns are written and read as if they travelled.
+    workers : int
+        How many share the work and the writing; the parent alone reads.
+    """
+    returns = list(outcome.returns)
+    sample = returns[:2]  # two show whether they pack
+    write, read = _seconds_of_travel(sample)
+    if write + read < LOOK_SECONDS / 100:  # small ones: more of them tell better
+        sample = returns[:SAMPLE]
+        write, read = _seconds_of_travel(sample)
+    units = len(outcome.chunk) * len(sample) / max(1, len(returns))
+    return cost - (cost + write / units) / workers - read / units
+
+
+def _seconds_of_travel(returns: list[Any]) -> tuple[float, float]:
+    table = SharedTable()
+    began = time.perf_counter()
+    try:
+        data = dump(pack(returns) or returns, table, grow=True)
+        written = time.perf_counter()
+        load(data, table)
+    except Exception:  # what cannot travel stays here: pandas' answer needs no travelling
+        return math.inf, math.inf
+    return written - began, time.perf_counter() - written

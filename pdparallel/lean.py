@@ -1,0 +1,230 @@
+"""Lean rows: rows of a frame that cost a fraction of pandas' own until something asks for more than reading them.
+
+Most of ``df.apply(func, axis=1)`` is not the function but the making of a Series for each row.  A lean row is a
+``pd.Series`` that was made without its inner parts: it knows its frame's columns as lists, and its position.  It
+answers by itself what row functions do most; whatever else is asked finds the inner parts missing, and at that
+moment the row becomes the very row that pandas would have made, in place, class included::
+
+    row["a"], row.a, row.get("a"), "a" in row, len(row), iter(row), row.name    answered here
+    anything else -> row._mgr is missing -> __getattr__ -> a plain Series
+
+A function that needs plain Series anyway would pay for both kinds: after a few rows it gets pandas' own loop.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_object_dtype
+
+from pdparallel.typing import Func, Taker
+
+__all__ = ["LeanRows"]
+
+#: Rows whose scalars are listed at a time: few enough to stay in the caches, many enough to forget what a list costs.
+ROWS_LISTED = 2_048
+
+#: Rows of a call after which it is seen whether the function leaves its rows lean.
+LOOK_AFTER = 16
+
+_new = object.__new__
+_set_class = vars(object)["__class__"].__set__
+
+
+class LeanRows:
+    """Hands out the rows of a call's chunks, and remembers from chunk to chunk whether lean rows pay.
+
+    Parameters
+    ----------
+    func : callable
+        Who will get the rows.
+    """
+
+    def __init__(self, func: Func) -> None:
+        self._func = func
+        self._pay: bool | None = None
+        self._attributes: set[str] = set()
+
+    def feed(self, frame: Any, taker: Taker) -> None:
+        """Give the taker each row of the frame, as ``frame.apply(taker.one, axis=1)`` does."""
+        if self._pay is None:  # all chunks of a call have the same columns
+            self._pay = _can_be_lean(frame) and not _asks_for_the_type(self._func)
+        n, at = len(frame), 0
+        while self._pay and at < n:
+            stop = min(n, at + (ROWS_LISTED if at else LOOK_AFTER))
+            columns = _Columns(frame.iloc[at:stop] if stop - at < n else frame)
+            if self._attributes:
+                _visit_with_attributes(columns, stop - at, tuple(self._attributes), taker.one)
+            else:
+                _visit(columns, stop - at, taker.one)
+            self._attributes |= columns.asked_by_attribute
+            self._pay = columns.became_series * 2 <= stop - at
+            at = stop
+        if at < n:
+            (frame.iloc[at:] if at else frame).apply(taker.one, axis=1)
+
+
+def _visit(columns: _Columns, n: int, visit: Callable[[Any], None]) -> None:
+    for position in range(n):
+        row = _new(_Row)
+        row.__dict__["_lean"] = columns, position
+        visit(row)
+
+
+def _visit_with_attributes(columns: _Columns, n: int, names: tuple[str, ...], visit: Callable[[Any], None]) -> None:
+    """The same for a function that reads columns as attributes, which are found quickest in the row's own dict."""
+    for position, values in zip(range(n), zip(*(columns[name] for name in names), strict=True), strict=True):
+        row = _new(_Row)
+        own = row.__dict__
+        own.update(zip(names, values, strict=True))
+        own["_lean"] = columns, position
+        visit(row)
+
+
+def _asks_for_the_type(func: Func) -> bool:
+    """Whether a function calls ``type(row)``, the one question that a lean row answers in another way."""
+    code = getattr(inspect.unwrap(func), "__code__", None)
+    if code is None or code.co_argcount == 0 or "type" not in code.co_names:
+        return False
+    row = code.co_varnames[0]
+    steps = [step for step in dis.get_instructions(code) if step.opname not in ("PRECALL", "PUSH_NULL", "CACHE")]
+    return any(
+        one.argval == "type" and two.argval == row and two.opname.startswith("LOAD_FAST") and three.opname == "CALL"
+        for one, two, three in zip(steps, steps[1:], steps[2:], strict=False)
+    )
+
+
+def _can_be_lean(frame: pd.DataFrame) -> bool:
+    """Whether the scalars of the rows can be had by column: plain dtypes, and labels that are texts, each once."""
+    labels = frame.columns
+    if type(frame) is not pd.DataFrame or labels.nlevels > 1 or not labels.is_unique or len(frame) == 0:
+        return False
+    if labels.inferred_type != "string" or "_lean" in labels:  # the name under which a lean row keeps what it has
+        return False
+    if not all(
+        isinstance(dtype, (np.dtype, pd.StringDtype, pd.DatetimeTZDtype, pd.CategoricalDtype)) for dtype in frame.dtypes
+    ):
+        return False
+    # The dtype of a row is that of all columns in common; with an extension dtype the row's array makes the scalars.
+    common = frame.iloc[0].dtype
+    return isinstance(common, np.dtype) and common.kind in "biufcO" and frame.iloc[:1].to_numpy().dtype == common
+
+
+class _Columns(dict[str, list[Any]]):
+    """The scalars of some rows by column label; a column is listed when it is first asked for."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        super().__init__()
+        self.frame = frame
+        self.labels = frame.columns
+        self.became_series = 0
+        self.asked_by_attribute: set[str] = set()
+
+    def __missing__(self, label: str) -> list[Any]:
+        if type(label) is not str or label not in self.labels:
+            raise KeyError(label)
+        if len(self.frame) > LOOK_AFTER and self.common.kind == "O":
+            values: list[Any] = self.frame[label].astype(object).tolist()
+        else:
+            column = self.rows[:, self.labels.get_loc(label)]
+            # NumPy scalars in a list are had several times quicker than from the array.
+            values = column.tolist() if self.common.kind == "O" else list(column)
+        self[label] = values
+        return values
+
+    @functools.cached_property
+    def common(self) -> np.dtype[Any]:
+        """The dtype of a row."""
+        return self.frame.iloc[:1].to_numpy().dtype
+
+    def series_at(self, at: int) -> pd.Series:
+        """The row as pandas' own ``apply`` makes it."""
+        if self.common.kind == "O" and not all(map(is_object_dtype, self.frame.dtypes)):
+            # ``iloc`` puts NumPy's scalars into the row of a mixed frame, ``apply`` Python's.
+            return pd.Series(self.rows[at], index=self.labels, dtype=object, copy=False)
+        return self.frame.iloc[at]
+
+    @functools.cached_property
+    def names(self) -> list[Any]:
+        """The labels of the rows, as iteration gives them."""
+        return list(self.frame.index)
+
+    @functools.cached_property
+    def rows(self) -> np.ndarray:
+        """The scalars row by row."""
+        return self.frame.to_numpy()
+
+
+def _plain(row: Any) -> Any:
+    """Make a lean row the Series that pandas would have handed out, in place."""
+    own = row.__dict__
+    columns, at = own["_lean"]
+    columns.became_series += 1
+    series = columns.series_at(at)
+    own.clear()
+    _set_class(row, pd.Series)
+    own.update(series.__dict__)
+    own["_name"] = columns.names[at]
+    return row
+
+
+class _Row(pd.Series):
+    """A Series for as long as it is only read; see the module."""
+
+    _lean: tuple[_Columns, int]
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            columns, at = self._lean
+            return columns[key][at]
+        except (KeyError, TypeError):  # no label, or nothing that can be one
+            return _plain(self)[key]
+
+    def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
+        columns, at = self.__dict__["_lean"]
+        if name == "_name":
+            return columns.names[at]
+        if not name.startswith("_"):
+            try:
+                value = columns[name][at]
+            except KeyError:
+                pass
+            else:
+                columns.asked_by_attribute.add(name)
+                return value
+        return getattr(_plain(self), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(_plain(self), name, value)
+
+    def __dir__(self) -> Any:
+        return dir(_plain(self))
+
+    def __len__(self) -> int:
+        return len(self._lean[0].labels)
+
+    def __iter__(self) -> Iterator[Any]:
+        columns, at = self._lean
+        values = columns.rows[at]
+        # Of numbers, Python's own: as a Series gives them.
+        return iter(values if values.dtype == object else values.tolist())
+
+    def __contains__(self, key: Any) -> bool:  # type: ignore[misc] # the stubs call it final
+        return key in self._lean[0].labels
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _plain(self).__reduce_ex__(protocol)
+
+    @property  # type: ignore[misc] # what isinstance asks, and what users see
+    def __class__(self) -> Any:
+        return pd.Series
+
+
+_Row.__name__ = _Row.__qualname__ = "Series"
+_Row.__module__ = "pandas"
