@@ -39,23 +39,25 @@ OLD = ("pandas", "pdparallel", "pandarallel", "mapply", "parallel-pandas", "swif
 #: Rows and rounds of each work; fewer rows than in speed.py, so that the slow ones end.
 SIZES: dict[str, tuple[int, int]] = {
     "light": (50_000, 3),
-    "mixed": (50_000, 3),
-    "series": (5_000, 3),
-    "expand": (50_000, 3),
-    "heavy": (500, 3),
+    "mixed": (30_000, 3),
+    "series": (3_000, 3),
+    "expand": (30_000, 3),
+    "heavy": (400, 3),
     "map": (200_000, 3),
-    "rows-100": (100, 7),
+    "rows-100": (100, 5),
 }
 
 
 @dataclass
 class Found:
-    """What became of one contender: seconds by round, or why there are none."""
+    """What became of one contender: seconds by round, and pandas' beside them, or why there are none."""
 
     name: str
     seconds: list[float] = field(default_factory=list)
+    plain: list[float] = field(default_factory=list)
     problem: str = ""
     differs: str = ""
+    alone: bool = False
 
 
 def side_by_side(
@@ -63,7 +65,8 @@ def side_by_side(
 ) -> tuple[str, dict[str, Found]]:
     """Measure contenders in turn in a process of their own; the version of its pandas, and what became of each.
 
-    Where one hangs or kills the process all others begin anew without it, so that the rounds stay side by side.
+    Where one hangs or kills the process all others begin anew without it, so that the rounds stay side by side, and it
+    has another try alone with pandas: what another left behind may have been the cause.
     """
     version = "?"
     lost: dict[str, Found] = {}
@@ -85,6 +88,12 @@ def side_by_side(
                 elif "differs" in line:
                     found[line["differs"]].differs = line["how"]
         if line is not None and "done" in line:
+            for one in found.values():
+                one.plain = found["pandas"].seconds if "pandas" in found else []
+            for name in lost if len(names) > 2 and "pandas" in found else ():
+                again = side_by_side(python, work, rows, rounds, ("pandas", name), limit)[1][name]
+                again.alone = True
+                lost[name] = again
             return version, {name: lost.get(name) or found[name] for name in names}
         problem = f"hangs: no result after {limit:g} s" if line is None else line["problem"]
         if not busy:
@@ -131,8 +140,9 @@ def _talking(python: Path | str, asked: str) -> Iterator[Any]:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             reader.join(5)
-            assert process.stdout is not None
-            process.stdout.close()
+            # Who left the group may hold the other end of the pipe still, and closing ours would wait for the reader.
+            if process.stdout is not None and not reader.is_alive():
+                process.stdout.close()
 
 
 def measured(python: Path | str, names: Sequence[str], quick: bool) -> list[dict[str, Any]]:
@@ -141,9 +151,8 @@ def measured(python: Path | str, names: Sequence[str], quick: bool) -> list[dict
     for work, (rows, rounds) in SIZES.items():
         rows, rounds = (max(20, rows // 1_000), 1) if quick else (rows, rounds)
         version, by_name = side_by_side(python, work, rows, rounds, names)
-        plain = by_name["pandas"].seconds
         for one in by_name.values():
-            complete = bool(plain) and len(one.seconds) == len(plain)
+            complete = bool(one.plain) and len(one.seconds) == len(one.plain)
             found.append(
                 {
                     "work": work,
@@ -153,9 +162,10 @@ def measured(python: Path | str, names: Sequence[str], quick: bool) -> list[dict
                     "pandas_version": version,
                     "contender": one.name,
                     "seconds": median(one.seconds) if one.seconds else None,
-                    "ratio": paired(plain, one.seconds) if complete else None,
+                    "ratio": paired(one.plain, one.seconds) if complete else None,
                     "problem": one.problem,
                     "differs": one.differs,
+                    "alone": one.alone,
                 }
             )
             shown = one.problem or f"{found[-1]['ratio'] or 0:.2f} {one.differs}"
@@ -181,8 +191,11 @@ def _cell(row: dict[str, Any], notes: list[str]) -> str:
     """A figure, or a mark; what is to be said about it goes under the table."""
     if row["contender"] == "pandas":
         return f"{row['seconds']:.3g} s" if row["seconds"] else "-"
-    shown = f"{row['ratio']:.2f}" if row["ratio"] else "-"
+    ratio = row["ratio"]
+    shown = "-" if not ratio else f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
     note = row["problem"] or (f"another result than pandas: {row['differs']}" if row["differs"] else "")
+    if row["alone"] and not row["problem"]:
+        note = "; ".join(filter(None, ["hung or died beside the others, measured alone with pandas", note]))
     if not note:
         return shown
     note = f"{row['contender']}, {row['title']}: {note}"

@@ -150,7 +150,7 @@ def lines(path: Path, title: str, x: str, y: str, found: Lines, ratios: bool = F
             zorder=order,
         )
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.7g}")
     if ratios:
         numbers = [number for values in found.values() for _, number in values] + [1.0]
         _ratio_axis(axes.yaxis, min(numbers), max(numbers))

@@ -92,8 +92,9 @@ def test_contenders_side_by_side():
         assert found["pandarallel"].problem == "fails: ModuleNotFoundError: No module named 'pandarallel'"
 
 
-def test_a_peer_that_hangs_or_dies_is_told_and_the_others_go_on(tmp_path):
-    python = tmp_path / "python"
+def script(folder, hangs):
+    """A program that reports as the contenders do, and hangs where it is told to."""
+    python = folder / "python"
     python.write_text(f"""#!{sys.executable}
 import json, os, sys, time
 
@@ -104,7 +105,7 @@ asked = json.loads(sys.argv[-1])
 say(version="9")
 for name in asked["names"]:
     say(begins=name)
-    if name == "hangs":
+    if {hangs}:
         time.sleep(60)
     if name == "dies":
         print("no more", file=sys.stderr)
@@ -113,11 +114,24 @@ for name in asked["names"]:
 say(done=True)
 """)
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    return python
+
+
+def test_a_peer_that_hangs_or_dies_is_told_and_the_others_go_on(tmp_path):
+    python = script(tmp_path, 'name == "hangs"')
     version, found = peers.side_by_side(python, "light", 10, 1, ["pandas", "hangs", "dies", "joblib"], limit=1.0)
     assert version == "9"
     assert found["pandas"].seconds == found["joblib"].seconds == [1.0]
     assert found["hangs"].problem == "hangs: no result after 1 s"
     assert found["dies"].problem == "ends its process (3): no more"
+
+
+def test_a_peer_that_hangs_only_beside_others_is_measured_alone(tmp_path):
+    python = script(tmp_path, 'name == "shy" and len(asked["names"]) > 2')
+    found = peers.side_by_side(python, "light", 10, 1, ["pandas", "joblib", "shy"], limit=1.0)[1]
+    assert found["shy"].alone
+    assert found["shy"].seconds == found["shy"].plain == [1.0]
+    assert not found["shy"].problem
 
 
 # What is written
