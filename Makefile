@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 OLD := .venv-oldest
 OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
+# What the benchmarks compare with: four packages that do not run on pandas 3.
+PEERS := .venv-peers
 PIP := -m pip --disable-pip-version-check --quiet install
 
 .PHONY: help demo test test-newest test-oldest lint types notebooks bench clean
@@ -14,7 +16,7 @@ PIP := -m pip --disable-pip-version-check --quiet install
 help:
 	@echo "make demo    what is found on this machine, and the main job on real data beside plain pandas"
 	@echo "make test    lint, types, tests on the newest and the oldest pandas, doctests, notebooks"
-	@echo "make bench   the benchmarks, with their tables in benchmarks/results"
+	@echo "make bench   the benchmarks beside plain pandas and the peers; tables and pictures in benchmarks/results"
 	@echo "make clean   remove the environments"
 
 $(VENV)/installed: pyproject.toml
@@ -53,8 +55,14 @@ test-oldest: $(OLD)/installed
 notebooks: $(VENV)/installed
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
 
-bench: $(VENV)/installed
+$(PEERS)/installed: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python $(PIP) --upgrade pip
+	$(PEERS)/bin/python $(PIP) -e . 'pandas==2.3.*' pandarallel mapply parallel-pandas swifter
+	touch $@
+
+bench: $(VENV)/installed $(PEERS)/installed
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(OLD)
+	rm -rf $(VENV) $(OLD) $(PEERS)

@@ -36,7 +36,8 @@ def _seconds(engine: Any, **options: Any) -> float:
     raise AssertionError("a killed worker was not noticed")
 
 
-def main() -> list[dict[str, Any]]:
+def main(quick: bool = False) -> list[dict[str, Any]]:
+    repeats = 1 if quick else TIMES
     fork = multiprocessing.get_context("fork")
     found: list[dict[str, Any]] = []
 
@@ -45,18 +46,18 @@ def main() -> list[dict[str, Any]]:
 
     for name in ("process", "pathos"):
         for method in ("forkserver", "spawn", "fork"):
-            note(f"{name}, {method}", [_seconds(name, start_method=method) for _ in range(TIMES)])
+            note(f"{name}, {method}", [_seconds(name, start_method=method) for _ in range(repeats)])
     for label, make in (
         ("a ProcessPoolExecutor of yours", lambda: ProcessPoolExecutor(2, mp_context=fork)),
         ("a multiprocessing.Pool of yours", lambda: fork.Pool(2)),
     ):
         times = []
-        for _ in range(TIMES):
+        for _ in range(repeats):
             with make() as pool:
                 times.append(_seconds(pool))
         note(label, times)
     times = []
-    for number in range(TIMES):
+    for number in range(repeats):
         pool = pathos.pools.ProcessPool(nodes=2, id=f"death-{number}")
         times.append(_seconds(pool))
         pool.terminate()
@@ -65,7 +66,7 @@ def main() -> list[dict[str, Any]]:
     note("a pathos ProcessPool of yours", times)
     lines = ["| engine | seconds to WorkerDiedError, median | longest |", "|---|---:|---:|"]
     lines += [f"| {row['engine']} | {row['median']:.2f} | {row['longest']:.2f} |" for row in found]
-    write("death", found, "\n".join(lines))
+    write("death", found, "\n".join(lines), quick)
     return found
 
 

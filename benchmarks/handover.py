@@ -1,7 +1,8 @@
-"""What it costs to hand a call over: it decides ``pdparallel.runner.WORTH_SECONDS``.
+"""What it costs to hand a call over: it decides two constants of ``pdparallel.runner``.
 
 The same work, a given number of seconds in one process, is done here and by a pool that must start first, and by one
-that is warm.  The constant is the least work at which the cold pool is ahead.
+that is warm.  ``COLD_WORTH_SECONDS`` is about the least work at which it is worth to start a pool, since the caller
+works on meanwhile; ``WARM_WORTH_SECONDS`` is about the least at which a warm pool is ahead.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pdparallel
 from benchmarks.measure import seconds, write
 
 PAIRS = 3
+WORKS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
 
 
 def busy(duration: float) -> float:
@@ -23,12 +25,12 @@ def busy(duration: float) -> float:
     return duration
 
 
-def main() -> list[dict[str, float]]:
+def main(quick: bool = False) -> list[dict[str, float]]:
     found = []
-    for work in (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0):
+    for work in WORKS[:2] if quick else WORKS:
         units = [work / 200] * 200
         here, cold, warm = [], [], []
-        for _ in range(PAIRS):
+        for _ in range(1 if quick else PAIRS):
             here.append(seconds(lambda units=units: pdparallel.map(busy, units, engine="serial"))[0])
             pdparallel.shutdown()
             cold.append(seconds(lambda units=units: pdparallel.map(busy, units, engine="process"))[0])
@@ -43,7 +45,7 @@ def main() -> list[dict[str, float]]:
         )
     lines = ["| seconds of work | here | cold pool | warm pool |", "|---:|---:|---:|---:|"]
     lines += [f"| {row['work']:.2f} | {row['here']:.2f} | {row['cold']:.2f} | {row['warm']:.2f} |" for row in found]
-    write("handover", found, "\n".join(lines))
+    write("handover", found, "\n".join(lines), quick)
     return found
 
 

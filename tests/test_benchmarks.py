@@ -1,0 +1,175 @@
+"""The benchmarks: that they run, and that each work means the same to pandas and to us; no time is looked at."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import stat
+import sys
+import tempfile
+
+import pytest
+
+import benchmarks
+import pdparallel
+from benchmarks import contenders, first_call, measure, memory, peers, plots, speed
+from benchmarks.__main__ import ALL, main
+from benchmarks.works import BY_NAME, WORKS
+from pdparallel.testing import assert_same
+
+ROWS = {"heavy": 8, "uneven": 30}
+
+
+@pytest.fixture
+def results(monkeypatch, tmp_path):
+    monkeypatch.setattr(measure, "RESULTS", tmp_path)
+    return tmp_path
+
+
+# The works
+
+
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
+@pytest.mark.parametrize("engine", ["auto", "process"])
+def test_each_work_gives_what_pandas_gives(work, engine):
+    data = work.frame(ROWS.get(work.name, 60))
+    with pdparallel.option_context(engine=engine, n_workers=2):
+        assert_same(work.ours(data), work.pandas(data))
+
+
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
+def test_the_bare_function_takes_the_units_that_lie_ready(work):
+    assert speed.bare(work, work.frame(ROWS.get(work.name, 60))) > 0
+
+
+def test_names_are_unique():
+    assert len(BY_NAME) == len(WORKS)
+    assert set(peers.SIZES) <= set(BY_NAME)
+    assert {*peers.NEW, *peers.OLD} == set(contenders.CONTENDERS) == set(plots.LOOKS)
+
+
+# How it is measured
+
+
+def test_interleaved_rounds():
+    order = []
+    took, first = measure.in_turn({"a": lambda: order.append("a") or 1, "b": lambda: order.append("b") or 2}, 2)
+    assert order == ["a", "b", "a", "b"]
+    assert {name: len(times) for name, times in took.items()} == {"a": 2, "b": 2}
+    assert first == {"a": 1, "b": 2}
+
+
+def test_the_median_of_paired_ratios():
+    assert measure.paired([1.0, 8.0, 3.0], [1.0, 2.0, 1.0]) == 3.0
+
+
+def test_another_result_is_told():
+    assert measure.difference(1, 1) == ""
+    assert measure.difference(1, 1.0) == "types differ: int and float"
+    assert not measure.compare("sum", 1, lambda: 1, lambda: 2, pairs=1).same
+
+
+def test_a_measurement_in_a_new_process():
+    times = first_call.in_new_process("rows-10", 10, "ours", 2)
+    assert len(times) == 2
+    with pytest.raises(RuntimeError, match="KeyError: 'no such'"):
+        first_call.in_new_process("no such", 10, "ours")
+
+
+# Peers that go wrong
+
+
+def test_contenders_side_by_side():
+    names = ["pandas", "pdparallel", "multiprocessing.Pool", "pandarallel"]
+    version, found = peers.side_by_side(sys.executable, "rows-10", 10, 2, names)
+    assert version.partition(".")[0] in "23"
+    assert list(found) == names
+    assert len(found["pdparallel"].seconds) == len(found["multiprocessing.Pool"].seconds) == 2
+    assert not found["pdparallel"].differs
+    if importlib.util.find_spec("pandarallel") is None:
+        assert found["pandarallel"].problem == "fails: ModuleNotFoundError: No module named 'pandarallel'"
+
+
+def script(folder, hangs):
+    """A program that reports as the contenders do, and hangs where it is told to."""
+    python = folder / "python"
+    python.write_text(f"""#!{sys.executable}
+import json, os, sys, time
+
+def say(**what):
+    print(json.dumps(what), flush=True)
+
+asked = json.loads(sys.argv[-1])
+say(version="9")
+for name in asked["names"]:
+    say(begins=name)
+    if {hangs}:
+        time.sleep(60)
+    if name == "dies":
+        print("no more", file=sys.stderr)
+        os._exit(3)
+    say(ends=name, seconds=1.0)
+say(done=True)
+""")
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    return python
+
+
+def test_a_peer_that_hangs_or_dies_is_told_and_the_others_go_on(tmp_path):
+    python = script(tmp_path, 'name == "hangs"')
+    version, found = peers.side_by_side(python, "light", 10, 1, ["pandas", "hangs", "dies", "joblib"], limit=1.0)
+    assert version == "9"
+    assert found["pandas"].seconds == found["joblib"].seconds == [1.0]
+    assert found["hangs"].problem == "hangs: no result after 1 s"
+    assert found["dies"].problem == "ends its process (3): no more"
+
+
+def test_a_peer_that_hangs_only_beside_others_is_measured_alone(tmp_path):
+    python = script(tmp_path, 'name == "shy" and len(asked["names"]) > 2')
+    found = peers.side_by_side(python, "light", 10, 1, ["pandas", "joblib", "shy"], limit=1.0)[1]
+    assert found["shy"].alone
+    assert found["shy"].seconds == found["shy"].plain == [1.0]
+    assert not found["shy"].problem
+
+
+# What is written
+
+
+def test_every_benchmark_can_be_named():
+    modules = {module.name for module in pkgutil.iter_modules(benchmarks.__path__)}
+    assert set(ALL) <= modules
+    with pytest.raises(SystemExit):
+        main(["no such"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_memory_of_a_process_and_its_files():
+    before = memory.files_of(os.getpid())
+    with tempfile.TemporaryFile() as file:
+        file.write(bytes(2_000_000))
+        file.flush()
+        assert memory.files_of(os.getpid()) - before >= 1.9
+    assert memory.own_memory(os.getpid()) > 10
+    assert memory.status("self", "VmHWM") >= memory.status("self", "VmRSS") > 10
+
+
+def test_results_of_a_quick_look_go_elsewhere(results, capsys):
+    measure.write("some", [{"a": 1}], "| a |", quick=True, more=[{"b": 2}])
+    found = json.loads((results / "quick" / "some.json").read_text())
+    assert found["rows"] == [{"a": 1}]
+    assert found["more"] == [{"b": 2}]
+    assert "| a |" in (results / "quick" / "some.md").read_text()
+    assert "| a |" in capsys.readouterr().out
+
+
+def test_pictures(tmp_path):
+    pytest.importorskip("matplotlib")
+    plots.bars(tmp_path / "bars.png", "bars", [("one", 2.0, 1.0, 4.0), ("other", 0.5, 1.0, 4.0)])
+    panel = [("one", {"pdparallel": 2.0, "joblib": 0.01}, ""), ("other", {"pdparallel": 1.0}, "joblib hangs")]
+    plots.dots(tmp_path / "dots.png", "dots", {"pandas 3": panel, "pandas 2": panel})
+    line = {"pdparallel": [(1.0, 2.0), (10.0, 3.0)]}
+    plots.lines(tmp_path / "lines.png", "lines", "x", "y", line)
+    plots.lines(tmp_path / "ratios.png", "ratios", "x", "y", line, ratios=True)
+    assert {path.stat().st_size > 1_000 for path in tmp_path.iterdir()} == {True}
