@@ -82,7 +82,7 @@ def _values(packed: Packed | None, returns: Returns) -> Any:
     """The returns as what ``pd.Series`` reads quickest."""
     if isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS:
         return packed.array
-    return returns.values()
+    return packed.inferred if isinstance(packed, Texts) else returns.values()
 
 
 def _frame_of_series(df: pd.DataFrame, rows: SeriesRows) -> pd.DataFrame:
@@ -101,7 +101,8 @@ def _expanded(df: pd.DataFrame, rows: Tuples) -> pd.DataFrame | None:
     columns: list[Any] = []
     for column in rows.columns:
         if not isinstance(column, Numbers):
-            columns.append(pd.Series(column.unpacked(), dtype=object).infer_objects().array)
+            texts = column.inferred if isinstance(column, Texts) else column.unpacked()
+            columns.append(pd.Series(texts, dtype=object).infer_objects().array if isinstance(texts, list) else texts)
         else:
             columns.append(column.array.astype(np.float64) if kinds == {"f", "i"} else column.array)
     expanded = pd.DataFrame(dict(enumerate(columns)), index=df.index)
@@ -152,7 +153,9 @@ def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
     elif len(returns) == len(s) and _maps_value_by_value(s):
         packed = returns.packed()
         if isinstance(packed, Texts) or (isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS):
-            values: Any = np.array(packed.values, dtype=object) if isinstance(packed, Texts) else packed.array
+            values = _values(packed, returns)
+            if isinstance(values, list):  # as pandas has them at that point, so that it infers the same
+                values = np.array(values, dtype=object)
             return _finished(pd.Series(values, index=s.index, name=s.name), s)
     return getattr(s, verb)(_hand_out(returns), **how)
 

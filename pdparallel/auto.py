@@ -11,6 +11,7 @@ import contextlib
 import math
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pdparallel.call import Call
@@ -41,9 +42,6 @@ WARM_WORTH_SECONDS = 0.05
 #: Units that the parent takes up at first; the clock stops it earlier where they are slow.
 FEW = 1_000
 
-#: Returns that are written and read to know what their travelling costs; a few hundred take some microseconds.
-SAMPLE = 200
-
 
 class Parent:
     """The parent's own part of a call.
@@ -71,24 +69,28 @@ class Parent:
         self._ledger = ledger
         self._advance = advance
         self._feed = feed_for(call.work.hand, call.work.func)
+        self._began = 0.0
         self.head = 0
 
-    def begin(self, warm: bool) -> None:
+    def begin(self, is_warm: Callable[[], bool]) -> None:
         """Work for as long as that is the quicker way.
 
         Parameters
         ----------
-        warm : bool
-            Whether a pool is up.
+        is_warm : callable
+            Says whether a pool is up; asked at most once, because asking costs as much as a few rows.
         """
-        least = WARM_WORTH_SECONDS if warm else COLD_WORTH_SECONDS
-        began = time.perf_counter()
+        least: float | None = None
+        self._began = time.perf_counter()
         while self.head < self._call.n:
             outcome = self._work(LOOK_SECONDS)
             left = self._call.n - self.head
-            cost = (time.perf_counter() - began) / self.head
+            cost = (time.perf_counter() - self._began) / self.head
+            if left and least is None:
+                least = WARM_WORTH_SECONDS if is_warm() else COLD_WORTH_SECONDS
             if (
-                left
+                least is not None
+                and left
                 and cost * left > least
                 and not self._alone()
                 and _saved_by_workers(cost, outcome, self._options.workers) * left > WARM_WORTH_SECONDS
@@ -120,8 +122,10 @@ class Parent:
         if call.plan is not None:
             chunk = next(chunk for chunk in call.plan if chunk.start >= self.head)
         else:
-            # Not all that is left: a piece costs something by itself, and the clock may stop it early.
-            size = self._options.chunk_size or max(FEW, 4 * self.head)
+            # Not all that is left, but what may be done by then: a piece costs something by itself.
+            began, done = self._began, self.head
+            likely = 2 * seconds * done / (time.perf_counter() - began) if done else 0
+            size = self._options.chunk_size or max(FEW, int(likely))
             chunk = Chunk(self.head, min(self.head + size, call.n))
             until = time.perf_counter() + seconds
         outcome = record(call.work, self._feed, take(call.data, call.work.hand, chunk), chunk, until)
@@ -145,11 +149,13 @@ def _saved_by_workers(cost: float, outcome: Outcome, workers: int) -> float:
         How many share the work and the writing; the parent alone reads.
     """
     returns = list(outcome.returns)
-    sample = returns[:2]  # two show whether they pack
-    write, read = _seconds_of_travel(sample)
-    if write + read < LOOK_SECONDS / 100:  # small ones: more of them tell better
-        sample = returns[:SAMPLE]
+    size, write, read = 2, 0.0, 0.0
+    while True:  # what a message costs by itself is not a unit's: as many as tell, within a small part of a look
+        sample = returns[:size]
         write, read = _seconds_of_travel(sample)
+        if size >= len(returns) or write + read > LOOK_SECONDS / 20:
+            break
+        size *= 16
     units = len(outcome.chunk) * len(sample) / max(1, len(returns))
     return cost - (cost + write / units) / workers - read / units
 

@@ -17,6 +17,7 @@ import dis
 import functools
 import inspect
 from collections.abc import Callable, Iterator
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,13 @@ _new = object.__new__
 _set_class = vars(object)["__class__"].__set__
 
 
+#: Dtypes whose sums pandas makes in the dtype itself.
+_WIDE_NUMBERS = (np.dtype(np.float64), np.dtype(np.int64))
+
+#: Types that ``Series.to_dict`` leaves as they are.
+_NATIVE = {str, int, float, bool, type(None)}
+
+
 class LeanRows:
     """Hands out the rows of a call's chunks, and remembers from chunk to chunk whether lean rows pay.
 
@@ -49,16 +57,18 @@ class LeanRows:
     def __init__(self, func: Func) -> None:
         self._func = func
         self._pay: bool | None = None
+        self._common: np.dtype[Any] | None = None
         self._attributes: set[str] = set()
 
     def feed(self, frame: Any, taker: Taker) -> None:
         """Give the taker each row of the frame, as ``frame.apply(taker.one, axis=1)`` does."""
         if self._pay is None:  # all chunks of a call have the same columns
-            self._pay = _can_be_lean(frame) and not _asks_for_the_type(self._func)
+            self._common = _dtype_of_rows(frame)
+            self._pay = self._common is not None and not _asks_for_the_type(self._func)
         n, at = len(frame), 0
         while self._pay and at < n:
             stop = min(n, at + (ROWS_LISTED if at else LOOK_AFTER))
-            columns = _Columns(frame.iloc[at:stop] if stop - at < n else frame)
+            columns = _Columns(frame.iloc[at:stop] if stop - at < n else frame, self._common)
             if self._attributes:
                 _visit_with_attributes(columns, stop - at, tuple(self._attributes), taker.one)
             else:
@@ -75,6 +85,8 @@ def _visit(columns: _Columns, n: int, visit: Callable[[Any], None]) -> None:
         row = _new(_Row)
         row.__dict__["_lean"] = columns, position
         visit(row)
+        if getrefcount(row) > _FRESH:
+            _kept(row)
 
 
 def _visit_with_attributes(columns: _Columns, n: int, names: tuple[str, ...], visit: Callable[[Any], None]) -> None:
@@ -85,6 +97,25 @@ def _visit_with_attributes(columns: _Columns, n: int, names: tuple[str, ...], vi
         own.update(zip(names, values, strict=True))
         own["_lean"] = columns, position
         visit(row)
+        if getrefcount(row) > _FRESH:
+            _kept(row)
+
+
+def _references() -> int:
+    row = object()
+    return getrefcount(row)
+
+
+#: What ``sys.getrefcount`` says of an object that a single local name refers to.
+_FRESH = _references()
+
+
+def _kept(row: Any) -> None:
+    """A row that outlives its call, in a list or a closure, is a plain Series from then on."""
+    lean = row.__dict__.get("_lean")
+    if lean is not None:
+        _plain(row)
+        lean[0].became_series -= 1  # which was no wish for a Series
 
 
 def _asks_for_the_type(func: Func) -> bool:
@@ -100,29 +131,38 @@ def _asks_for_the_type(func: Func) -> bool:
     )
 
 
-def _can_be_lean(frame: pd.DataFrame) -> bool:
-    """Whether the scalars of the rows can be had by column: plain dtypes, and labels that are texts, each once."""
+def _dtype_of_rows(frame: pd.DataFrame) -> np.dtype[Any] | None:
+    """The dtype of the array of a row, if lean rows can give its scalars; else None.
+
+    They can where the dtypes are plain, and the labels are texts, each once.
+    """
     labels = frame.columns
     if type(frame) is not pd.DataFrame or labels.nlevels > 1 or not labels.is_unique or len(frame) == 0:
-        return False
+        return None
     if labels.inferred_type != "string" or "_lean" in labels:  # the name under which a lean row keeps what it has
-        return False
-    if not all(
-        isinstance(dtype, (np.dtype, pd.StringDtype, pd.DatetimeTZDtype, pd.CategoricalDtype)) for dtype in frame.dtypes
-    ):
-        return False
-    # The dtype of a row is that of all columns in common; with an extension dtype the row's array makes the scalars.
-    common = frame.iloc[0].dtype
-    return isinstance(common, np.dtype) and common.kind in "biufcO" and frame.iloc[:1].to_numpy().dtype == common
+        return None
+    kinds = set(frame.dtypes)
+    first = next(iter(kinds))
+    if len(kinds) == 1 and isinstance(first, np.dtype):
+        common: Any = first
+    elif all(isinstance(d, (np.dtype, pd.StringDtype, pd.DatetimeTZDtype, pd.CategoricalDtype)) for d in kinds):
+        # That of all columns in common; where it is an extension dtype, the row's array makes the scalars.
+        common = frame.iloc[0].dtype
+        if frame.iloc[:1].to_numpy().dtype != common:
+            return None
+    else:
+        return None
+    return common if common.kind in "biufcO" else None
 
 
 class _Columns(dict[str, list[Any]]):
     """The scalars of some rows by column label; a column is listed when it is first asked for."""
 
-    def __init__(self, frame: pd.DataFrame) -> None:
+    def __init__(self, frame: pd.DataFrame, common: Any) -> None:
         super().__init__()
         self.frame = frame
         self.labels = frame.columns
+        self.common: np.dtype[Any] = common
         self.became_series = 0
         self.asked_by_attribute: set[str] = set()
 
@@ -139,9 +179,18 @@ class _Columns(dict[str, list[Any]]):
         return values
 
     @functools.cached_property
-    def common(self) -> np.dtype[Any]:
-        """The dtype of a row."""
-        return self.frame.iloc[:1].to_numpy().dtype
+    def order(self) -> list[str]:
+        """The labels by position."""
+        return list(self.labels)
+
+    def values_at(self, at: int) -> list[Any]:
+        """The scalars of a row as iteration gives them: of numbers, Python's own."""
+        values: list[Any] = self.rows[at].tolist()
+        return values
+
+    def numbers_at(self, at: int) -> np.ndarray | None:
+        """The array of a row, if it is one of the two kinds of numbers that need no care."""
+        return self.rows[at] if self.common in _WIDE_NUMBERS else None
 
     def series_at(self, at: int) -> pd.Series:
         """The row as pandas' own ``apply`` makes it."""
@@ -171,6 +220,8 @@ def _plain(row: Any) -> Any:
     _set_class(row, pd.Series)
     own.update(series.__dict__)
     own["_name"] = columns.names[at]
+    flags = series.flags  # which know their object
+    own["_flags"] = type(flags)(row, allows_duplicate_labels=flags.allows_duplicate_labels)
     return row
 
 
@@ -211,9 +262,59 @@ class _Row(pd.Series):
 
     def __iter__(self) -> Iterator[Any]:
         columns, at = self._lean
-        values = columns.rows[at]
-        # Of numbers, Python's own: as a Series gives them.
-        return iter(values if values.dtype == object else values.tolist())
+        return iter(columns.values_at(at))
+
+    def tolist(self) -> list[Any]:
+        columns, at = self._lean
+        return columns.values_at(at)
+
+    to_list = tolist
+
+    def items(self) -> Any:
+        columns, at = self._lean
+        return zip(columns.order, columns.values_at(at), strict=False)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        if type(key) is str:
+            columns, at = self._lean
+            try:
+                return columns[key][at]
+            except KeyError:
+                pass
+        return _plain(self).get(key, default)
+
+    def to_dict(self, *args: Any, **kwargs: Any) -> Any:
+        if not (args or kwargs):
+            columns, at = self._lean
+            values = columns.values_at(at)
+            if _NATIVE.issuperset(map(type, values)):
+                return dict(zip(columns.order, values, strict=True))
+        return _plain(self).to_dict(*args, **kwargs)
+
+    def sum(self, *args: Any, **kwargs: Any) -> Any:
+        return _reduced(self, "sum", args, kwargs)
+
+    def max(self, *args: Any, **kwargs: Any) -> Any:
+        return _reduced(self, "max", args, kwargs)
+
+    def min(self, *args: Any, **kwargs: Any) -> Any:
+        return _reduced(self, "min", args, kwargs)
+
+    @property
+    def iloc(self) -> Any:
+        return _Locator(self, "iloc")
+
+    @property
+    def iat(self) -> Any:
+        return _Locator(self, "iat")
+
+    @property
+    def loc(self) -> Any:
+        return _Locator(self, "loc")
+
+    @property
+    def at(self) -> Any:
+        return _Locator(self, "at")
 
     def __contains__(self, key: Any) -> bool:  # type: ignore[misc] # the stubs call it final
         return key in self._lean[0].labels
@@ -224,6 +325,49 @@ class _Row(pd.Series):
     @property  # type: ignore[misc] # what isinstance asks, and what users see
     def __class__(self) -> Any:
         return pd.Series
+
+
+def _reduced(row: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What the Series method of that name gives; by NumPy alone where nothing is missing, which is what pandas does."""
+    if not (args or kwargs):
+        columns, at = row._lean
+        numbers = columns.numbers_at(at)
+        if numbers is not None and len(numbers):
+            value = getattr(numbers, name)()
+            if value == value:  # a missing value makes all missing
+                return value
+    return getattr(_plain(row), name)(*args, **kwargs)
+
+
+class _Locator:
+    """``row.iloc`` and its like: reads one scalar by itself, and is pandas' own for all else."""
+
+    def __init__(self, row: Any, name: str) -> None:
+        self._row = row
+        self._name = name
+
+    def __getitem__(self, key: Any) -> Any:
+        lean = self._row.__dict__.get("_lean")
+        if lean is not None:
+            columns, at = lean
+            if type(key) is int and self._name.startswith("i") and -len(columns.order) <= key < len(columns.order):
+                return columns[columns.order[key]][at]
+            if type(key) is str and not self._name.startswith("i") and key in columns.labels:
+                return columns[key][at]
+        return self._pandas()[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._pandas()[key] = value
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pandas(), name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._pandas()(*args, **kwargs)
+
+    def _pandas(self) -> Any:
+        row = self._row
+        return getattr(_plain(row) if "_lean" in row.__dict__ else row, self._name)
 
 
 _Row.__name__ = _Row.__qualname__ = "Series"

@@ -8,6 +8,7 @@ than their objects, and give back the same objects, type for type.
 from __future__ import annotations
 
 import abc
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -75,23 +76,51 @@ class Numbers(Packed):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texts(Packed):
-    """Strings."""
+    """Strings, as an Arrow array where pandas can make one of them, else as they are."""
 
-    values: list[str]
+    values: Any
 
     @property
     def form(self) -> Any:
-        return Texts
+        return Texts, getattr(self.values, "dtype", None)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def unpacked(self) -> list[Any]:
-        return self.values
+        return self.values if isinstance(self.values, list) else self.values.astype(object).tolist()
 
     @classmethod
     def joined(cls, parts: Sequence[Texts]) -> Texts:
-        return cls(list(itertools.chain.from_iterable(part.values for part in parts)))
+        if isinstance(parts[0].values, list):
+            return cls(list(itertools.chain.from_iterable(part.values for part in parts)))
+        return cls(pd.concat([pd.Series(part.values) for part in parts]).array)
+
+    @property
+    def inferred(self) -> Any:
+        """What ``pd.Series`` makes a column of, with the dtype that it infers from objects."""
+        if isinstance(self.values, list) or self.values.dtype == _inferred_dtype():
+            return self.values
+        return self.unpacked()
+
+
+def _texts(values: list[str]) -> Texts:
+    try:
+        return Texts(pd.array(values, dtype=_arrow_dtype()))
+    except (ImportError, UnicodeError, ValueError):  # no Arrow here, or half of a surrogate pair
+        return Texts(values)
+
+
+@functools.cache
+def _inferred_dtype() -> Any:
+    return pd.Series(["a"]).dtype
+
+
+@functools.cache
+def _arrow_dtype() -> Any:
+    """The dtype of texts in Arrow: what pandas infers, from pandas 3 on where Arrow is installed."""
+    inferred = _inferred_dtype()
+    return inferred if getattr(inferred, "storage", "") == "pyarrow" else pd.StringDtype("pyarrow")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,7 +184,7 @@ def pack(values: list[Any]) -> Packed | None:
         return None
     kind = kinds.pop()
     if kind is str:
-        return Texts(values)
+        return _texts(values)
     if kind in _DTYPES or issubclass(kind, np.generic):
         return _numbers(values, kind)
     if kind is tuple or kind is list:

@@ -61,7 +61,7 @@ def run(call: Call, options: Options) -> Returns:
     with bar(options.progress, call.n, call.verb, call.unit) as advance:
         parent = Parent(call, options, ledger, advance)
         if options.engine == "auto":
-            parent.begin(is_warm(options))
+            parent.begin(lambda: is_warm(options))
         if parent.head < call.n:
             engine = open_engine(options)
             settled = True
