@@ -28,7 +28,8 @@ from pdparallel.typing import Func, Taker
 
 __all__ = ["LeanRows"]
 
-#: Rows whose scalars are listed at a time: few enough to stay in the caches, many enough to forget what a list costs.
+#: Rows whose scalars are listed at a time: few enough to stay in the caches, many enough to forget what a list costs
+#: (``benchmarks/constants.py``).
 ROWS_LISTED = 2_048
 
 #: Rows of a call after which it is seen whether the function leaves its rows lean.

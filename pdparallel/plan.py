@@ -15,10 +15,10 @@ ROWS_WORTH_A_CHUNK = 1_000
 CHUNKS_PER_WORKER = 4
 
 #: Work of a chunk in seconds, where there is much to do: some hundred times what a task costs by itself
-#: (``benchmarks/chunks.py``).
+#: (``benchmarks/constants.py``).
 CHUNK_SECONDS = 0.1
 
-#: Work of a chunk in seconds at least, however little is left: ten times what a task costs (``benchmarks/chunks.py``).
+#: Work of a chunk in seconds at least, however little is left: ten times what a task costs (``benchmarks/constants.py``).
 LEAST_CHUNK_SECONDS = 0.005
 
 #: Parts of the whole that the first chunks have while nothing is known of a unit's cost, for each worker.

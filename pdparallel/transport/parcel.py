@@ -37,7 +37,8 @@ from pdparallel.typing import Data, Serializer
 
 __all__ = ["Parcel", "Reach", "answer", "answer_to", "forget", "open_task", "pack"]
 
-#: Bytes of an answer from which a mailbox is quicker than the pool's pipe (``benchmarks/mailbox.py``).
+#: Bytes of an answer from which it goes by a mailbox: what the buffer of a pipe holds, so that a worker that answers by
+#: the pipe need not wait for its reader (``benchmarks/constants.py``).
 MAILBOX_BYTES = 1 << 16
 
 

@@ -1,0 +1,90 @@
+"""What chose the sizes: rows listed at a time, seconds of a chunk, bytes from which an answer goes by mailbox.
+
+Each table tries several values of one constant in turn, the others as they are; a constant stands where the curve is
+flat, so that a slower or quicker machine does not need another one.
+"""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import unittest.mock
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import pdparallel
+from benchmarks.measure import seconds, write
+from benchmarks.works import haversine, points
+from pdparallel import lean, plan
+from pdparallel.transport import parcel
+
+
+def _tried(module: Any, name: str, values: list[Any], call: Callable[[], Any], times: int) -> list[dict[str, Any]]:
+    """Median seconds of the call for each value, the values in turn."""
+    took: dict[Any, list[float]] = {value: [] for value in values}
+    for _ in range(times):
+        for value in values:
+            with unittest.mock.patch.object(module, name, value):
+                took[value].append(seconds(call)[0])
+    return [
+        {
+            "constant": name,
+            "value": value,
+            "seconds": statistics.median(times_of),
+            "stands": value == vars(module)[name],
+        }
+        for value, times_of in took.items()
+    ]
+
+
+def answer(size: int, position: int) -> np.ndarray:
+    """An array of so many bytes."""
+    return np.zeros(size // 8)
+
+
+def main(quick: bool = False) -> list[dict[str, Any]]:
+    """Try the values of each constant."""
+    times, rows = (1, 2_000) if quick else (7, 100_000)
+    frame = points(rows)
+    pdparallel.map(abs, range(4), engine="process")  # the pool is warm
+    found = _tried(
+        lean, "ROWS_LISTED", [256, 512, 1_024, 2_048, 4_096, 16_384, 1_000_000],
+        lambda: frame.par(engine="serial").apply_rows(haversine), times,
+    )  # fmt: skip
+    found += _tried(
+        plan, "CHUNK_SECONDS", [0.005, 0.02, 0.05, 0.1, 0.2, 0.5],
+        lambda: frame.par(engine="process", n_workers=2).apply_rows(haversine), times,
+    )  # fmt: skip
+    for size in (1 << 17, 1 << 19, 1 << 21, 1 << 23):
+        call = functools.partial(
+            pdparallel.map, functools.partial(answer, size), range(32), engine="process", n_workers=2, chunk_size=1
+        )
+        for name, mailbox in (("by pipe", False), ("by mailbox", True)):
+            with unittest.mock.patch.object(parcel, "Mailbox", parcel.Mailbox if mailbox else _NoMailbox):
+                took = [seconds(call)[0] for _ in range(times)]
+            found.append(
+                {"constant": f"an answer of {size:,} bytes, {name}", "value": size, "seconds": statistics.median(took) / 32,
+                 "stands": mailbox}
+            )  # fmt: skip
+    lines = ["| constant | value | median, ms | as it stands |", "|---|---:|---:|---|"]
+    lines += [
+        f"| {row['constant']} | {row['value']:,} | {row['seconds'] * 1e3:.2f} | {'yes' if row['stands'] else ''} |"
+        for row in found
+    ]
+    write("constants", found, "\n".join(lines), quick=quick)
+    return found
+
+
+class _NoMailbox:
+    """In the place of a mailbox: its path is none, so that the worker answers by the pipe."""
+
+    path = ""
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
+if __name__ == "__main__":
+    main()
