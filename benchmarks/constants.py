@@ -28,15 +28,12 @@ def _tried(module: Any, name: str, values: list[Any], call: Callable[[], Any], t
         for value in values:
             with unittest.mock.patch.object(module, name, value):
                 took[value].append(seconds(call)[0])
-    return [
-        {
-            "constant": name,
-            "value": value,
-            "seconds": statistics.median(times_of),
-            "stands": value == vars(module)[name],
-        }
-        for value, times_of in took.items()
-    ]
+    stands = vars(module)[name]
+    return [_row(name, value, statistics.median(times_of), value == stands) for value, times_of in took.items()]
+
+
+def _row(constant: str, value: Any, seconds: float, stands: bool) -> dict[str, Any]:
+    return {"constant": constant, "value": value, "seconds": seconds, "stands": stands}
 
 
 def answer(size: int, position: int) -> np.ndarray:
@@ -64,10 +61,7 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
         for name, mailbox in (("by pipe", False), ("by mailbox", True)):
             with unittest.mock.patch.object(parcel, "Mailbox", parcel.Mailbox if mailbox else _NoMailbox):
                 took = [seconds(call)[0] for _ in range(times)]
-            found.append(
-                {"constant": f"an answer of {size:,} bytes, {name}", "value": size, "seconds": statistics.median(took) / 32,
-                 "stands": mailbox}
-            )  # fmt: skip
+            found.append(_row(f"an answer of so many bytes, {name}", size, statistics.median(took) / 32, mailbox))
     lines = ["| constant | value | median, ms | as it stands |", "|---|---:|---:|---|"]
     lines += [
         f"| {row['constant']} | {row['value']:,} | {row['seconds'] * 1e3:.2f} | {'yes' if row['stands'] else ''} |"

@@ -18,7 +18,7 @@ CHUNKS_PER_WORKER = 4
 #: (``benchmarks/constants.py``).
 CHUNK_SECONDS = 0.1
 
-#: Work of a chunk in seconds at least, however little is left: ten times what a task costs (``benchmarks/constants.py``).
+#: Work of a chunk in seconds at least, however little is left: ten times what a task costs.
 LEAST_CHUNK_SECONDS = 0.005
 
 #: Parts of the whole that the first chunks have while nothing is known of a unit's cost, for each worker.
