@@ -17,7 +17,7 @@ from pdparallel import assemble, joining
 from pdparallel.call import Call, Work
 from pdparallel.errors import InvalidOptionError
 from pdparallel.options import Options, checked, resolve
-from pdparallel.plan import Chunk, cut, cut_whole, pieces_for_chunks
+from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_chunks
 from pdparallel.runner import run
 from pdparallel.typing import Combine, Func, Hand, ResultType, RowKind
 
@@ -118,9 +118,9 @@ class _Par(Generic[T]):
 
         Notes
         -----
-        There is a chunk for each worker, and up to four where each still has 1,000 rows; ``chunk_size=`` sets the
-        number of rows exactly. An empty frame is one chunk. Without ``by=`` it replaces
-        ``np.vstack(pool.map(func, np.array_split(df, cores)))``.
+        There is a chunk for each worker, and up to four where each still has 1,000 rows, and of many rows a small one
+        before them, which shows what a row costs; ``chunk_size=`` sets the number of rows exactly. An empty frame is
+        one chunk. Without ``by=`` it replaces ``np.vstack(pool.map(func, np.array_split(df, cores)))``.
 
         Examples
         --------
@@ -169,7 +169,8 @@ class _Par(Generic[T]):
 
     def _plan(self, options: Options, before: int, after: int) -> tuple[Chunk, ...]:
         n = len(self._obj)
-        chunks = cut(0, n, size=options.chunk_size, pieces=pieces_for_chunks(n, options.workers))
+        size = options.chunk_size
+        chunks = cut_for_chunks(n, options.workers) if size is None else cut(0, n, size=size)
         return tuple(
             Chunk(chunk.start, chunk.stop, min(before, chunk.start), min(after, n - chunk.stop)) for chunk in chunks
         ) or (Chunk(0, 0),)

@@ -6,9 +6,11 @@ of that size only makes the workers wait for each other.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -50,7 +52,7 @@ def usable_cores(root: str | os.PathLike[str] = "/") -> Cores:
     affinity = _affinity()
     if affinity is not None and affinity < found.number:
         found = Cores(affinity, f"CPU affinity of this process ({machine} in the machine)")
-    quota = _cgroup_quota(Path(root))
+    quota = _cgroup_quota(Path(root), int(time.monotonic()))
     if quota is not None and math.ceil(quota) < found.number:
         # A quota of 1.5 cores keeps two workers busier than one, so it is rounded up.
         found = Cores(math.ceil(quota), f"cgroup quota of {quota:g} cores ({machine} in the machine)")
@@ -124,8 +126,12 @@ def _affinity() -> int | None:
         return None
 
 
-def _cgroup_quota(root: Path) -> float | None:
-    """The smallest CPU quota on the way from this process's group to the root, in cores."""
+@functools.lru_cache(maxsize=4)
+def _cgroup_quota(root: Path, second: int) -> float | None:
+    """The smallest CPU quota on the way from this process's group to the root, in cores, as it was in that second.
+
+    Reading it takes as long as applying a function to a hundred rows.
+    """
     quotas = (_quota(folder, version) for folder, version in cgroup_folders("cpu", root))
     return min((quota for quota in quotas if quota is not None), default=None)
 

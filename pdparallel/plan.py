@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Chunk", "cut", "cut_whole", "next_size", "pieces_for_chunks"]
+__all__ = ["Chunk", "cut", "cut_for_chunks", "cut_whole", "next_size", "pieces_for_chunks"]
 
 #: A chunk function pays pandas' fixed cost per call, so beyond one chunk a worker each chunk is to have
 #: at least this many rows (``benchmarks/when_it_helps.py`` shows what a call on few rows costs).
@@ -13,6 +13,9 @@ ROWS_WORTH_A_CHUNK = 1_000
 
 #: Chunks of ``apply_chunks`` for each worker: more than one, so that a slow one does not leave the others idle.
 CHUNKS_PER_WORKER = 4
+
+#: The first chunk of ``apply_chunks`` is this part of another one, where that is still worth a chunk.
+FIRST_CHUNK_PART = 8
 
 #: Work of a chunk in seconds, where there is much to do: some hundred times what a task costs by itself
 #: (``benchmarks/constants.py``).
@@ -91,6 +94,21 @@ def pieces_for_chunks(n: int, n_workers: int) -> int:
     [2, 3, 8]
     """
     return min(max(n // ROWS_WORTH_A_CHUNK, n_workers), n_workers * CHUNKS_PER_WORKER)
+
+
+def cut_for_chunks(n: int, n_workers: int) -> tuple[Chunk, ...]:
+    """The chunks of ``apply_chunks``: of about the same size, but of many rows the first is a small one.
+
+    It shows what a row costs before much has been spent on finding that out.
+
+    >>> [len(chunk) for chunk in cut_for_chunks(6_000, 2)], [len(chunk) for chunk in cut_for_chunks(640_000, 2)]
+    ([1000, 1000, 1000, 1000, 1000, 1000], [10000, 78750, 78750, 78750, 78750, 78750, 78750, 78750, 78750])
+    """
+    pieces = pieces_for_chunks(n, n_workers)
+    first = n // (pieces * FIRST_CHUNK_PART)
+    if first < ROWS_WORTH_A_CHUNK:
+        return cut(0, n, pieces=pieces)
+    return (Chunk(0, first), *cut(first, n, pieces=pieces))
 
 
 def next_size(left: int, n_workers: int, seconds: float | None) -> int:
