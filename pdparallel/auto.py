@@ -32,9 +32,9 @@ __all__ = ["Parent"]
 #: Seconds after which the parent looks whether the rest is worth a pool; it costs nothing on smaller calls.
 LOOK_SECONDS = 0.02
 
-#: Seconds of work, in one process, from which it is worth starting a pool: about what one takes to start, during which
+#: Seconds of work, in one process, from which it is worth starting a pool: twice what one takes to start, during which
 #: the parent works on (benchmarks/handover.py).
-COLD_WORTH_SECONDS = 1.0
+COLD_WORTH_SECONDS = 1.5
 
 #: The same for a pool that is up: what a call of it costs before the first row is done (benchmarks/handover.py).
 WARM_WORTH_SECONDS = 0.05
