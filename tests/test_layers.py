@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
     {"transport.byvalue", "transport.arena"},
     {"transport.objects"},
     {"transport.functions", "transport.frames", "transport.outcomes"},
+    {"transport.cargo"},
     {"transport.parcel"},
     {"worker"},
     {"engines.base", "engines.launch", "engines.warm"},

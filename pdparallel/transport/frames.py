@@ -11,7 +11,7 @@ from pdparallel.plan import Chunk
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.typing import Data, Hand
 
-__all__ = ["decode_data", "encode_data", "take"]
+__all__ = ["cut_out", "decode_data", "encode_data", "take"]
 
 
 #: Before pandas 3 a function that writes into its row or chunk writes into the frame that this was cut from.
@@ -20,7 +20,7 @@ _WRITES_GO_THROUGH = int(pd.__version__.partition(".")[0]) < 3
 
 def take(data: Data, hand: Hand, chunk: Chunk) -> Any:
     """The piece of the data that a chunk covers; what a function writes into it stays there."""
-    piece = _cut(data, hand, chunk)
+    piece = cut_out(data, hand, chunk)
     if not _WRITES_GO_THROUGH or isinstance(piece, list):
         return piece
     if isinstance(piece, np.ndarray):
@@ -28,7 +28,8 @@ def take(data: Data, hand: Hand, chunk: Chunk) -> Any:
     return piece.copy()
 
 
-def _cut(data: Data, hand: Hand, chunk: Chunk) -> Any:
+def cut_out(data: Data, hand: Hand, chunk: Chunk) -> Any:
+    """The piece of the data that a chunk covers, which may be a view of it."""
     start, stop = chunk.start - chunk.before, chunk.stop + chunk.after
     if hand.startswith("column"):
         if isinstance(data, pd.DataFrame):
@@ -40,8 +41,11 @@ def _cut(data: Data, hand: Hand, chunk: Chunk) -> Any:
     return data[start:stop]
 
 
-def encode_data(data: Data, table: SharedTable) -> list[memoryview]:
+def encode_data(data: Any, table: SharedTable, named: Data | None = None, first: int = 0) -> list[memoryview]:
     """Bytes of the data: first the pickle, then its buffers, which are not copied.
+
+    Where a part cannot travel, the error names it, as a part of ``named`` if that is given, with positions that count
+    from ``first``.
 
     A buffer is read-only where the array was: in pandas 3 a function that writes into such an array must
     get the same error in a worker as it gets from pandas.
@@ -50,12 +54,13 @@ def encode_data(data: Data, table: SharedTable) -> list[memoryview]:
     try:
         pickled = dump(data, table, grow=True, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
     except Exception as error:
-        error.add_note(f"pdparallel: {_culprit(data, table)} cannot travel to another process; use engine='thread'")
+        culprit = _culprit(data if named is None else named, table, first)
+        error.add_note(f"pdparallel: {culprit} cannot travel to another process; use engine='thread'")
         raise
     return [memoryview(pickled), *buffers]
 
 
-def _culprit(data: Data, table: SharedTable) -> str:
+def _culprit(data: Any, table: SharedTable, first: int) -> str:
     """The part of the data that does not pickle, in words."""
     if isinstance(data, pd.DataFrame):
         for position, label in enumerate(data.columns):
@@ -64,7 +69,7 @@ def _culprit(data: Data, table: SharedTable) -> str:
     if isinstance(data, list):
         for position, item in enumerate(data):
             if not _travels(item, table):
-                return f"the item at position {position}"
+                return f"the item at position {first + position}"
     return "the data"
 
 
@@ -76,7 +81,6 @@ def _travels(part: Any, table: SharedTable) -> bool:
     return True
 
 
-def decode_data(buffers: list[memoryview], table: SharedTable) -> Data:
+def decode_data(buffers: list[memoryview], table: SharedTable) -> Any:
     """Rebuild the data upon its buffers."""
-    data: Data = load(buffers[0], table, buffers[1:])
-    return data
+    return load(buffers[0], table, buffers[1:])

@@ -4,7 +4,8 @@
 
     reach      a task carries                      the function and the data travel
     process    a key of this process's registry    not at all: references
-    host       the path of an arena                once a call, into the arena; loaded once in a worker
+    host       the path of an arena                once a call, into the arena; loaded once in a worker;
+                                                   objects of Python with their chunk
     anywhere   the bytes                           the function with each chunk, the data by chunk
 
 A task is bytes in each case, and so is the answer.  On this machine a large answer lies in a mailbox that the parent
@@ -29,11 +30,12 @@ from pdparallel.outcome import Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed, feed_for
 from pdparallel.transport.arena import Arena, ArenaRef, Mailbox, open_spans, post
-from pdparallel.transport.frames import decode_data, encode_data, take
+from pdparallel.transport.cargo import Cargo, loaded
+from pdparallel.transport.frames import cut_out, decode_data, encode_data, take
 from pdparallel.transport.functions import decode_work, encode_work
 from pdparallel.transport.objects import PROTOCOL, SharedTable
 from pdparallel.transport.outcomes import decode_outcome, encode_outcome
-from pdparallel.typing import Data, Serializer
+from pdparallel.typing import Serializer
 
 __all__ = ["Parcel", "Reach", "answer", "answer_to", "forget", "open_task", "pack"]
 
@@ -137,16 +139,41 @@ class _References(Parcel):
 
 class _InArena(Parcel):
     def __init__(self, call: Call, serializer: Serializer) -> None:
-        self._id = _new_call_id()
+        self._call = call
+        self._serializer = serializer
         self._table = SharedTable()
-        data = encode_data(call.data, self._table)
-        work = encode_work(call.work, self._table, serializer)
-        self._arena = Arena([memoryview(work), *data])
+        self._cargo = loaded(call.data, call.work.hand)
+        self._work = encode_work(call.work, self._table, serializer)
+        self._data = encode_data(self._cargo, self._table, named=self._cargo.whole)
+        self._id = ""
+        self._arenas: list[Arena] = []
         self._mailboxes: dict[int, Mailbox] = {}
 
     def task(self, chunk: Chunk) -> bytes:
+        piece = self._piece(chunk)
+        if not self._arenas:
+            self._fill()
         mailbox = self._mailboxes[chunk.start] = Mailbox()
-        return _packed(Task(self._id, chunk, Reach.HOST, self._arena.ref, mailbox.path))
+        return _packed(Task(self._id, chunk, Reach.HOST, self._arenas[-1].ref, mailbox.path, piece=piece))
+
+    def _piece(self, chunk: Chunk) -> tuple[bytes | bytearray, ...]:
+        """What travels with this chunk alone."""
+        data, hand = self._call.data, self._call.work.hand
+        beside = self._cargo.beside(data, hand, chunk)
+        if beside is None:
+            return ()
+        known = len(self._table.objects)
+        buffers = encode_data(beside, self._table, named=cut_out(data, hand, chunk), first=chunk.start - chunk.before)
+        if len(self._table.objects) > known:  # classes that the function and the chunks before did not know
+            self._work = encode_work(self._call.work, self._table, self._serializer)
+            if self._arenas:
+                self._fill()
+        return tuple(_copied(buffer) for buffer in buffers)
+
+    def _fill(self) -> None:
+        """Write what goes once into an arena; tasks on their way may still refer to the one before."""
+        self._id = _new_call_id()
+        self._arenas.append(Arena([memoryview(self._work), *self._data]))
 
     def outcome(self, answer: bytes) -> Outcome:
         outcome = decode_outcome(_opened(answer), self._table)
@@ -156,7 +183,8 @@ class _InArena(Parcel):
         return outcome
 
     def close(self) -> None:
-        self._arena.close()
+        while self._arenas:
+            self._arenas.pop().close()
         while self._mailboxes:
             self._mailboxes.popitem()[1].close()
 
@@ -174,7 +202,7 @@ class _ByChunk(Parcel):
 
     def task(self, chunk: Chunk) -> bytes:
         known = len(self._table.objects)
-        piece = encode_data(take(self._call.data, self._call.work.hand, chunk), self._table)
+        piece = encode_data(take(self._call.data, self._call.work.hand, chunk), self._table, first=chunk.start)
         if len(self._table.objects) > known:  # the piece brought classes that the function did not know
             self._work = encode_work(self._call.work, self._table, self._serializer)
         return _packed(
@@ -199,7 +227,7 @@ class _Loaded:
     work: Work
     feed: Feed
     table: SharedTable
-    data: Data
+    cargo: Cargo
 
 
 _loaded: _Loaded | None = None
@@ -216,9 +244,9 @@ def open_task(data: bytes) -> Opened:
         work, table = decode_work(task.work)
         piece = decode_data([memoryview(part) for part in task.piece], table)
         return Opened(task, work, feed_for(work.hand, work.func), piece, table)
-    loaded = _load(task)
-    piece = take(loaded.data, loaded.work.hand, task.chunk)
-    return Opened(task, loaded.work, loaded.feed, piece, loaded.table)
+    mine = _load(task)
+    beside = decode_data([memoryview(part) for part in task.piece], mine.table) if task.piece else None
+    return Opened(task, mine.work, mine.feed, mine.cargo.piece(beside, mine.work.hand, task.chunk), mine.table)
 
 
 def _load(task: Task) -> _Loaded:
