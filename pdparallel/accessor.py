@@ -17,6 +17,7 @@ from pdparallel import assemble, joining
 from pdparallel.call import Call, Work
 from pdparallel.errors import InvalidOptionError
 from pdparallel.options import Options, checked, resolve
+from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_chunks
 from pdparallel.runner import run
 from pdparallel.typing import Combine, Func, Hand, ResultType, RowKind
@@ -405,6 +406,7 @@ class FramePar(_Par[pd.DataFrame]):
             n=len(labels),
             unit="row" if axis else "column",
             label=labels.__getitem__,
+            taking=functools.partial(_taken_raw, df, axis) if hand.endswith("-array") and raw else None,
         )
         returns = run(call, options)
         return assemble.shaped_apply(df, returns, axis, raw and result_type != "broadcast", result_type)
@@ -552,6 +554,12 @@ def _values_that_pandas_passes(s: pd.Series, verb: str, how: dict[str, Any]) -> 
 
 def _call(func: Func, args: Sequence[Any], kwargs: dict[str, Any], value: Any) -> Any:
     return func(value, *args, **kwargs)
+
+
+def _taken_raw(df: pd.DataFrame, axis: int, returns: Returns) -> None:
+    """With ``raw=True`` each return goes into an array of the first one's dtype, at once, where it may not fit."""
+    part = df.iloc[: len(returns)] if axis else df.iloc[:, : len(returns)]
+    assemble.shaped_apply(part, returns, axis, True, None)
 
 
 def _callable(name: str, func: Any) -> None:

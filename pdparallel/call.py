@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
 from pdparallel.typing import Data, Func, Hand
 
@@ -44,6 +45,9 @@ class Call:
         Label of the unit at a position, for messages.
     plan : tuple of Chunk, optional
         The cut, where the result depends on it; else the runner chooses one.
+    taking : callable, optional
+        Where pandas takes each return at once and may refuse it: does so with the returns before a failure, which then
+        is not the first.
     """
 
     verb: str
@@ -53,6 +57,7 @@ class Call:
     unit: str
     label: Callable[[int], Any]
     plan: tuple[Chunk, ...] | None = field(default=None)
+    taking: Callable[[Returns], Any] | None = field(default=None)
 
     def where(self, chunk: Chunk, offset: int) -> str:
         """The place of a failure in words: ``in row 'x17' (position 17)``."""

@@ -53,6 +53,11 @@ class Ledger:
             return
         failure = self.failure.failure
         assert failure is not None
+        if self._call.taking is not None:
+            before = [start for start in sorted(self._outcomes) if start <= self.failure.chunk.start]
+            returns = Returns([self._outcomes[start].returns for start in before])
+            if len(returns):
+                self._call.taking(returns)
         exception = failure.exception
         place = self._call.where(self.failure.chunk, failure.offset)
         try:

@@ -324,3 +324,22 @@ class TestWhileThePoolStarts:
         assert pids.iloc[0] == os.getpid()
         assert pids.iloc[-1] != os.getpid()
         assert SERIES.head(20).par(n_workers=2).map(func).nunique() >= 2
+
+
+@pytest.mark.parametrize("engine", ["serial", "thread", "process", "auto"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_return_that_raw_cannot_take_comes_before_a_later_failure(engine: str, axis: int) -> None:
+    frame = pd.DataFrame([[0.0, 1.0, 2.0, 3.0]] * 4)
+    frame = (frame if axis == 0 else frame.T).copy()
+
+    def func(values) -> object:
+        if values[0] == 3:
+            raise KeyError("later")
+        return "not a number" if values[0] == 1 else 1.5
+
+    with pytest.raises(Exception) as expected:  # noqa: PT011 - whatever this pandas raises
+        frame.apply(func, axis=axis, raw=True)
+    assert not isinstance(expected.value, KeyError)
+    with pytest.raises(type(expected.value)) as caught:
+        frame.par(engine=engine, n_workers=2, chunk_size=1).apply(func, axis=axis, raw=True)
+    assert str(caught.value) == str(expected.value)
