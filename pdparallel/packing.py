@@ -162,7 +162,8 @@ class SeriesRows(Packed):
         return len(self.values)
 
     def unpacked(self) -> list[Any]:
-        return [pd.Series(row, index=self.index, copy=False) for row in self.values]
+        dtype: Any = self.values.dtype  # given, so that nothing is inferred from objects
+        return [pd.Series(row, index=self.index, dtype=dtype, copy=False) for row in self.values]
 
     @classmethod
     def joined(cls, parts: Sequence[SeriesRows]) -> SeriesRows:

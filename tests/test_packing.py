@@ -27,6 +27,8 @@ PACKED: list[tuple[list[Any], type[Packed]]] = [
     ([[np.float64(1), 2], [np.float64(2), 3]], Tuples),
     ([pd.Series({"x": 1.0}), pd.Series({"x": 2.0})], SeriesRows),
     ([pd.Series([1, "a"]), pd.Series([[2], None])], SeriesRows),
+    ([pd.Series([None, pd.Timestamp("2024")], dtype=object), pd.Series([None, "a"], dtype=object)], SeriesRows),
+    ([pd.Series([1, 2], dtype=np.int8), pd.Series([3, 4], dtype=np.int8)], SeriesRows),
 ]
 
 LEFT_ALONE: list[list[Any]] = [

@@ -6,6 +6,7 @@ A failure prints the frame, the function and the cut that hypothesis shrank it t
 from __future__ import annotations
 
 import datetime
+import os
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,10 @@ from tests.oracle.ways import Reach, Way, assert_same_on_all
 pytestmark = pytest.mark.filterwarnings("ignore:The 'generic' unit for NumPy timedelta:DeprecationWarning")
 
 QUICK = settings(
-    max_examples=150,
+    # The same examples each time, so that a run of the tests says something of the change it runs for; with ORACLE=all
+    # other and more ones each time.
+    derandomize=os.environ.get("ORACLE") != "all",
+    max_examples=1_000 if os.environ.get("ORACLE") == "all" else 150,
     deadline=None,
     print_blob=True,
     # hypothesis itself is slow to make frames of some dtypes; the sizes are small
