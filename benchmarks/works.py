@@ -69,6 +69,11 @@ def both_ways(row: Any) -> list[float]:
     return [row["lat1"] + row["lat2"], row["lon1"] - row["lon2"]]
 
 
+def deviation(row: pd.Series) -> float:
+    """A method of the Series that a row is."""
+    return float(row.std())
+
+
 def total(row: pd.Series) -> float:
     """A row as a whole, by a method of Series."""
     return row.sum()
@@ -309,7 +314,18 @@ WORKS: tuple[Work, ...] = (
     Rows("expand", "rows that return a list, expanded", points, 200_000, both_ways, 10, 15, result_type="expand"),
     Rows("methods-1", "rows by row.sum(), 1 worker", points, 50_000, total, 1.0, 1.2, workers=1, cheapest="series"),
     Rows("methods-2", "rows by row.sum(), 2 workers", points, 50_000, total, 1.9, 2.2, workers=2, cheapest="series"),
-    Rows("heavy", "heavy rows, 2 ms each", points, 2_000, two_milliseconds, 1.95, 1.99),
+    Rows(
+        "methods-3",
+        "rows by row.std(), which needs a Series, 1 worker",
+        points,
+        20_000,
+        deviation,
+        1.0,
+        1.2,
+        workers=1,
+        cheapest="series",
+    ),
+    Rows("heavy", "heavy rows, 2 ms each", points, 4_000, two_milliseconds, 1.95, 1.99),
     Rows("uneven", "uneven rows: 1 % cost 100 times as much", uneven, 10_000, at_its_cost, 1.9, 1.98),
     Values("map", "Series.map, a light function of texts", lines, 500_000, shout, 1.7, 2.2, pairs=5),
     Columns("columns", "64 columns in plain Python", columns, 50_000, spread, 1.9, 1.98, pairs=5),

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.connection import wait
 
 import multiprocess
 import pandas as pd
@@ -24,6 +25,7 @@ import pdparallel
 from pdparallel.call import Call, Work
 from pdparallel.engines.base import Engine
 from pdparallel.engines.executor import ExecutorEngine
+from pdparallel.engines.launch import Context, stop_forkserver
 from pdparallel.engines.pathos import PathosEngine
 from pdparallel.engines.process import ProcessEngine
 from pdparallel.engines.serial import SerialEngine
@@ -357,3 +359,27 @@ def test_what_is_running_is_bounded() -> None:
     with Counting(2) as executor:
         assert pdparallel.map(abs, range(300), engine=executor, chunk_size=1) == list(range(300))
     assert 2 <= most <= 4
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="has no forkserver")
+def test_several_threads_read_the_same_exit_code() -> None:
+    context = Context("forkserver")
+    try:
+        for _ in range(20):
+            process = context.Process(target=time.sleep, args=(60,))
+            process.start()
+            together = threading.Barrier(4)
+
+            def look(process=process, together=together) -> int | None:
+                together.wait()
+                wait([process.sentinel])
+                return process.exitcode
+
+            with ThreadPoolExecutor(4) as threads:
+                looks = [threads.submit(look) for _ in range(4)]
+                process.kill()
+                assert [future.result() for future in looks] == [-signal.SIGKILL] * 4
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+    finally:
+        stop_forkserver()

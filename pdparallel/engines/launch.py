@@ -98,8 +98,8 @@ _forkserver_lock = threading.Lock()
 
 def _begin_after_fork() -> None:
     """A forked child gets a forkserver of its own."""
-    global _forkserver, _forkserver_lock
-    _forkserver, _forkserver_lock = None, threading.Lock()
+    global _forkserver, _forkserver_lock, _poll_lock
+    _forkserver, _forkserver_lock, _poll_lock = None, threading.Lock(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -133,6 +133,24 @@ def stop_forkserver() -> None:
             server._stop()
 
 
+_poll_lock = threading.Lock()
+
+
+def _polled_by_one(poll: Callable[..., Any]) -> Any:
+    """``Popen.poll`` for several threads: the exit code can be read once, and who comes second would take it for 255.
+
+    A pool and who watches it ask at the same moment, the one after a death.
+    """
+
+    def polled(self: Any, flag: int = os.WNOHANG) -> Any:
+        if self.returncode is None and flag != os.WNOHANG:
+            mp_connection.wait([self.sentinel])  # without the lock, which others want for a moment only
+        with _poll_lock:
+            return poll(self, os.WNOHANG)
+
+    return polled
+
+
 def _forkserver_popen() -> Any:
     from multiprocessing import forkserver, popen_forkserver
 
@@ -146,7 +164,7 @@ def _forkserver_popen() -> Any:
 
     base: Any = popen_forkserver.Popen
     launch = _with_globals(base._launch, spawn=_Spawn(), forkserver=_Server())
-    return type("Popen", (base,), {"_launch": launch})
+    return type("Popen", (base,), {"_launch": launch, "poll": _polled_by_one(base.poll)})
 
 
 class _SpawnProcess(mp_context.SpawnProcess):
