@@ -49,6 +49,13 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Recording:
     return engine
 
 
+@pytest.fixture
+def any_rest_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
+
+
 def test_auto_stays_here_when_the_rest_costs_less_than_a_pool(recording: Recording) -> None:
     calls: list[int] = []
     assert SERIES.par(n_workers=2).map(lambda x: calls.append(x) or x).tolist() == list(range(N))
@@ -56,12 +63,8 @@ def test_auto_stays_here_when_the_rest_costs_less_than_a_pool(recording: Recordi
     assert recording.tasks == 0
 
 
-def test_auto_hands_over_what_is_worth_it_and_keeps_what_it_did(
-    recording: Recording, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
-    monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
+@pytest.mark.usefixtures("any_rest_is_worth_it")
+def test_auto_hands_over_what_is_worth_it_and_keeps_what_it_did(recording: Recording) -> None:
     calls: list[int] = []
     assert SERIES.par(n_workers=2).map(lambda x: calls.append(x) or x).tolist() == list(range(N))
     assert sorted(calls) == list(range(N))  # each once, also those before the handing over
@@ -69,12 +72,8 @@ def test_auto_hands_over_what_is_worth_it_and_keeps_what_it_did(
     assert recording.closed == [False]
 
 
-def test_auto_keeps_what_costs_more_to_send_than_to_compute(
-    recording: Recording, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
-    monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
+@pytest.mark.usefixtures("any_rest_is_worth_it")
+def test_auto_keeps_what_costs_more_to_send_than_to_compute(recording: Recording) -> None:
     # A return that cannot travel: pandas' answer does not need it to.
     generators = SERIES.par(n_workers=2).map(lambda x: (y for y in [x]))
     assert [next(generator) for generator in generators] == list(range(N))
@@ -89,10 +88,8 @@ def test_what_travelling_costs_is_seen_in_the_returns() -> None:
     assert auto._saved_by_workers(1.0, Outcome(Chunk(0, 1), [(y for y in [])]), 2) == -math.inf
 
 
-def test_auto_with_one_worker_never_hands_over(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
-    monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
+@pytest.mark.usefixtures("any_rest_is_worth_it")
+def test_auto_with_one_worker_never_hands_over(recording: Recording) -> None:
     assert SERIES.par(n_workers=1).map(str).tolist() == [str(x) for x in range(N)]
     assert recording.tasks == 0
 
@@ -268,7 +265,9 @@ class TestWhileThePoolStarts:
     """With a pool that is not up, the parent works on, and hands over what is left then."""
 
     @pytest.fixture
-    def slow_start(self, recording: Recording, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    def slow_start(
+        self, recording: Recording, any_rest_is_worth_it: None, monkeypatch: pytest.MonkeyPatch
+    ) -> threading.Event:
         up = threading.Event()
         submit = recording.submit
 
@@ -278,9 +277,6 @@ class TestWhileThePoolStarts:
             return submit(task)
 
         monkeypatch.setattr(recording, "submit", answer)
-        monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
-        monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
-        monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
         return up
 
     def test_the_parent_hands_over_when_it_is_up(self, recording: Recording, slow_start: threading.Event) -> None:
