@@ -224,8 +224,8 @@ class FramePar(_Par[pd.DataFrame]):
         rows : {"series", "namedtuple", "tuple", "dict", "array"}, default "series"
             What ``func`` gets: a Series as in pandas; a namedtuple as from ``df.itertuples()``, with the row's label as
             ``row.Index``; a tuple as from ``df.itertuples(index=False, name=None)``; a dict of these by column; or an
-            array, a row of ``df.to_numpy()``. All but the first cost pandas much less. The result is
-            shaped as for a Series.
+            array, a row of ``df.to_numpy()``. A tuple costs least where most columns are used. The result
+            is shaped as for a Series.
         **kwargs
             Further keyword arguments of ``func``.
 

@@ -91,7 +91,7 @@ def _frame_of_series(df: pd.DataFrame, rows: SeriesRows) -> pd.DataFrame:
     return pd.DataFrame(rows.values, index=df.index, columns=rows.index, dtype=object).infer_objects()
 
 
-def _expanded(df: pd.DataFrame, rows: Tuples) -> pd.DataFrame | None:
+def _expanded(df: pd.DataFrame, rows: Tuples) -> pd.DataFrame:
     """A frame of tuples or lists.
 
     pandas makes a column of each *row* and transposes, so that a row of ints and floats is one of floats, and a row of
@@ -100,8 +100,8 @@ def _expanded(df: pd.DataFrame, rows: Tuples) -> pd.DataFrame | None:
     kinds = {column.array.dtype.kind if isinstance(column, Numbers) else "O" for column in rows.columns}
     columns: list[Any] = []
     for column in rows.columns:
-        if not isinstance(column, Numbers):
-            texts = column.inferred if isinstance(column, Texts) else column.unpacked()
+        if isinstance(column, Texts):
+            texts = column.inferred
             columns.append(pd.Series(texts, dtype=object).infer_objects().array if isinstance(texts, list) else texts)
         else:
             columns.append(column.array.astype(np.float64) if kinds == {"f", "i"} else column.array)
@@ -113,7 +113,7 @@ def _expanded(df: pd.DataFrame, rows: Tuples) -> pd.DataFrame | None:
 def _raw_rows(df: pd.DataFrame, returns: Returns) -> Any:
     packed = returns.packed()
     # numpy.apply_along_axis makes an array of the dtype that the first return has.
-    if isinstance(packed, Numbers) and np.asanyarray(returns[0]).dtype == packed.array.dtype:
+    if isinstance(packed, Numbers) and np.asanyarray(packed.type(packed.array[0])).dtype == packed.array.dtype:
         return pd.Series(packed.array, index=df.index)
     return None
 

@@ -83,22 +83,24 @@ class Parent:
         least: float | None = None
         self._began = time.perf_counter()
         while self.head < self._call.n:
-            outcome = self._work(LOOK_SECONDS)
+            outcome = self._work()
             left = self._call.n - self.head
+            if not left:
+                return
+            if least is None:
+                least = self._least(is_warm)
             cost = (time.perf_counter() - self._began) / self.head
-            if left and least is None:
-                least = WARM_WORTH_SECONDS if is_warm() else COLD_WORTH_SECONDS
             if (
-                least is not None
-                and left
-                and cost * left > least
-                and not self._alone()
+                cost * left > least
                 and _saved_by_workers(cost, outcome, self._options.workers) * left > WARM_WORTH_SECONDS
             ):
-                break
+                return
 
-    def _alone(self) -> bool:
-        return self._options.workers == 1 or inside_worker()
+    def _least(self, is_warm: Callable[[], bool]) -> float:
+        """Seconds of work from which workers are worth it."""
+        if self._options.workers == 1 or inside_worker():
+            return math.inf
+        return WARM_WORTH_SECONDS if is_warm() else COLD_WORTH_SECONDS
 
     def go_on_until_up(self, engine: Engine) -> None:
         """Start the pool in the background and work on until it is up."""
@@ -114,20 +116,20 @@ class Parent:
         if up.wait(WARM_WORTH_SECONDS / 10):  # a warm pool answers in less
             return
         while self.head < self._call.n and not up.is_set():
-            self._work(LOOK_SECONDS)
+            self._work()
 
-    def _work(self, seconds: float) -> Outcome:
-        """Do a chunk of the plan if there is one, else as much as takes that long, and a unit at least."""
+    def _work(self) -> Outcome:
+        """Do a chunk of the plan if there is one, else as much as takes until the next look, and a unit at least."""
         call, until = self._call, math.inf
         if call.plan is not None:
             chunk = next(chunk for chunk in call.plan if chunk.start >= self.head)
         else:
             # Not all that is left, but what may be done by then: a piece costs something by itself.
             began, done = self._began, self.head
-            likely = 2 * seconds * done / (time.perf_counter() - began) if done else 0
+            likely = 2 * LOOK_SECONDS * done / (time.perf_counter() - began) if done else 0
             size = self._options.chunk_size or max(FEW, int(likely))
             chunk = Chunk(self.head, min(self.head + size, call.n))
-            until = time.perf_counter() + seconds
+            until = time.perf_counter() + LOOK_SECONDS
         outcome = record(call.work, self._feed, take(call.data, call.work.hand, chunk), chunk, until)
         self._ledger.add(outcome)
         self._ledger.raise_failure()

@@ -48,7 +48,7 @@ def combined(
     except Exception as error:
         # The work of hours may lie in the pieces: whoever catches the error gets them.
         error.add_note(f"pdparallel: the results of all {len(pieces)} chunks are kept in this exception's .pieces")
-        error.pieces = pieces  # type: ignore[attr-defined]
+        error.pieces = pieces  # type: ignore[attr-defined] # an attribute of ours
         raise
 
 

@@ -5,7 +5,8 @@ Most of ``df.apply(func, axis=1)`` is not the function but the making of a Serie
 answers by itself what row functions do most; whatever else is asked finds the inner parts missing, and at that
 moment the row becomes the very row that pandas would have made, in place, class included::
 
-    row["a"], row.a, row.get("a"), "a" in row, len(row), iter(row), row.name    answered here
+    row["a"], row.a, row.get("a"), row.iloc[0], row.loc["a"], "a" in row        answered here
+    len(row), iter(row), row.items(), row.to_dict(), row.sum(), row.name        answered here
     anything else -> row._mgr is missing -> __getattr__ -> a plain Series
 
 A function that needs plain Series anyway would pay for both kinds: after a few rows it gets pandas' own loop.
@@ -26,7 +27,7 @@ from pandas.api.types import is_object_dtype
 
 from pdparallel.typing import Func, Taker
 
-__all__ = ["LeanRows"]
+__all__ = ["FRESH", "LeanRows"]
 
 #: Rows whose scalars are listed at a time: few enough to stay in the caches, many enough to forget what a list costs
 #: (``benchmarks/constants.py``).
@@ -37,7 +38,6 @@ LOOK_AFTER = 16
 
 _new = object.__new__
 _set_class = vars(object)["__class__"].__set__
-
 
 #: Dtypes whose sums pandas makes in the dtype itself.
 _WIDE_NUMBERS = (np.dtype(np.float64), np.dtype(np.int64))
@@ -81,12 +81,21 @@ class LeanRows:
             (frame.iloc[at:] if at else frame).apply(taker.one, axis=1)
 
 
+def _references() -> int:
+    fresh = object()
+    return getrefcount(fresh)
+
+
+#: What ``sys.getrefcount`` says of an object that a single local name refers to.
+FRESH = _references()
+
+
 def _visit(columns: _Columns, n: int, visit: Callable[[Any], None]) -> None:
     for position in range(n):
         row = _new(_Row)
         row.__dict__["_lean"] = columns, position
         visit(row)
-        if getrefcount(row) > _FRESH:
+        if getrefcount(row) > FRESH:
             _kept(row)
 
 
@@ -98,17 +107,8 @@ def _visit_with_attributes(columns: _Columns, n: int, names: tuple[str, ...], vi
         own.update(zip(names, values, strict=True))
         own["_lean"] = columns, position
         visit(row)
-        if getrefcount(row) > _FRESH:
+        if getrefcount(row) > FRESH:
             _kept(row)
-
-
-def _references() -> int:
-    row = object()
-    return getrefcount(row)
-
-
-#: What ``sys.getrefcount`` says of an object that a single local name refers to.
-_FRESH = _references()
 
 
 def _kept(row: Any) -> None:
@@ -170,6 +170,7 @@ class _Columns(dict[str, list[Any]]):
     def __missing__(self, label: str) -> list[Any]:
         if type(label) is not str or label not in self.labels:
             raise KeyError(label)
+        # Of few rows all columns as one array cost less than one column of the frame.
         if len(self.frame) > LOOK_AFTER and self.common.kind == "O":
             values: list[Any] = self.frame[label].astype(object).tolist()
         else:

@@ -127,7 +127,7 @@ def _arrow_dtype() -> Any:
 class Tuples(Packed):
     """Tuples or lists (``type``) of one length, each place of one kind."""
 
-    columns: tuple[Packed, ...]
+    columns: tuple[Numbers | Texts, ...]
     type: type
 
     @property
@@ -209,10 +209,10 @@ def _tuples(values: list[Any], kind: type) -> Tuples | None:
     lengths = set(map(len, values))
     if len(lengths) != 1 or 0 in lengths:
         return None
-    columns = []
+    columns: list[Numbers | Texts] = []
     for column in zip(*values, strict=True):
         packed = pack(list(column)) if type(column[0]) in _IN_TUPLES else None
-        if packed is None:
+        if not isinstance(packed, (Numbers, Texts)):
             return None
         columns.append(packed)
     return Tuples(tuple(columns), kind)

@@ -24,6 +24,7 @@ from typing import Any
 import pandas as pd
 
 from pdparallel.call import Work
+from pdparallel.lean import FRESH
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
@@ -31,8 +32,8 @@ from pdparallel.transport.parcel import answer, answer_to, forget, open_task
 
 __all__ = ["Setup", "inside_worker", "record", "run_task", "start"]
 
-#: Seconds between two looks at the clock, at most, where there is an end to look for.
-LOOK_SECONDS = 0.001
+#: Seconds of a block of units between two looks at the clock, where there is an end to look for.
+BLOCK_SECONDS = 0.001
 
 #: Seconds after the last task until a worker lets go the data of the call.
 KEEP_SECONDS = 1.0
@@ -45,15 +46,6 @@ _busy_lock = threading.Lock()
 
 class _TimeIsUpError(Exception):
     """Ends a feed between two units."""
-
-
-def _references() -> int:
-    fresh = object()
-    return sys.getrefcount(fresh)
-
-
-#: What ``sys.getrefcount`` says of an object that a single local name refers to.
-_FRESH = _references()
 
 
 class _Recorder:
@@ -81,7 +73,7 @@ class _Recorder:
             value = call(unit)
             # pandas hands out one Series object again and again with other data in it; a returned one must stay as
             # it is now, which is what pandas' own loop sees to as well.  One that nobody else has is not that one.
-            if isinstance(value, pd.Series) and sys.getrefcount(value) > _FRESH:
+            if isinstance(value, pd.Series) and sys.getrefcount(value) > FRESH:
                 value = value.copy(deep=False)
             keep(value)
             if timed and clock() >= until:
@@ -103,7 +95,7 @@ class _Recorder:
                 return
             if now >= self._until:
                 raise _TimeIsUpError
-            if now - began < LOOK_SECONDS:
+            if now - began < BLOCK_SECONDS:
                 size *= 2
 
 

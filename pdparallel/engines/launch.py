@@ -82,7 +82,7 @@ class _Connection:
 
     @staticmethod
     def arbitrary_address(family: str) -> str:
-        address: str = mp_connection.arbitrary_address(family)  # type: ignore[attr-defined]
+        address: str = mp_connection.arbitrary_address(family)  # type: ignore[attr-defined] # not in the stubs
         short = "/tmp"
         if len(os.fsencode(address)) <= LONGEST_SOCKET_PATH or not os.access(short, os.W_OK):
             return address

@@ -93,7 +93,7 @@ class Arena(_File):
         self.ref = ArenaRef(self.path, size, spans)
         try:
             _write_all(self._fd, self.ref, buffers)
-        except BaseException:
+        except BaseException:  # an interrupt, too, leaves no file
             self.close()
             raise
 

@@ -31,7 +31,7 @@ class Cargo(NamedTuple):
 
     Attributes
     ----------
-    whole : DataFrame, Series, ndarray, list or None
+    whole : DataFrame, Series, ndarray or None
         What goes once; None where all goes by chunk.
     columns : Index or None
         The labels of a frame that was taken apart.
@@ -90,7 +90,7 @@ def loaded(data: Data, hand: Hand) -> Cargo:
     plain = type(data) is pd.DataFrame and data.flags.allows_duplicate_labels
     if not plain or len(objects) > MOST_COLUMNS:
         return Cargo(data)
-    kept = [at for at in range(data.shape[1]) if at not in set(objects)]
+    kept = sorted(set(range(data.shape[1])) - set(objects))
     rest = data.iloc[:, kept]
     rest.columns = pd.RangeIndex(len(kept))
     return Cargo(rest, data.columns, objects)

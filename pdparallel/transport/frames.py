@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,12 @@ def cut_out(data: Data, hand: Hand, chunk: Chunk) -> Any:
     return data[start:stop]
 
 
-def encode_data(data: Any, table: SharedTable, named: Data | None = None, first: int = 0) -> list[memoryview]:
+def encode_data(
+    data: Any, table: SharedTable, named: Callable[[], Data | None] | None = None, first: int = 0
+) -> list[memoryview]:
     """Bytes of the data: first the pickle, then its buffers, which are not copied.
 
-    Where a part cannot travel, the error names it, as a part of ``named`` if that is given, with positions that count
+    Where a part cannot travel, the error names it, as a part of what ``named`` gives, with positions that count
     from ``first``.
 
     A buffer is read-only where the array was: in pandas 3 a function that writes into such an array must
@@ -54,7 +57,7 @@ def encode_data(data: Any, table: SharedTable, named: Data | None = None, first:
     try:
         pickled = dump(data, table, grow=True, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
     except Exception as error:
-        culprit = _culprit(data if named is None else named, table, first)
+        culprit = _culprit(data if named is None else named(), table, first)
         error.add_note(f"pdparallel: {culprit} cannot travel to another process; use engine='thread'")
         raise
     return [memoryview(pickled), *buffers]

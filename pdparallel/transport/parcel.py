@@ -144,7 +144,7 @@ class _InArena(Parcel):
         self._table = SharedTable()
         self._cargo = loaded(call.data, call.work.hand)
         self._work = encode_work(call.work, self._table, serializer)
-        self._data = encode_data(self._cargo, self._table, named=self._cargo.whole)
+        self._data = encode_data(self._cargo, self._table, named=lambda: self._cargo.whole)
         self._id = ""
         self._arenas: list[Arena] = []
         self._mailboxes: dict[int, Mailbox] = {}
@@ -163,7 +163,8 @@ class _InArena(Parcel):
         if beside is None:
             return ()
         known = len(self._table.objects)
-        buffers = encode_data(beside, self._table, named=cut_out(data, hand, chunk), first=chunk.start - chunk.before)
+        first = chunk.start - chunk.before
+        buffers = encode_data(beside, self._table, named=lambda: cut_out(data, hand, chunk), first=first)
         if len(self._table.objects) > known:  # classes that the function and the chunks before did not know
             self._work = encode_work(self._call.work, self._table, self._serializer)
             if self._arenas:
