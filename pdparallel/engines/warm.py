@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Hashable
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -47,12 +48,12 @@ class Warm(Generic[P]):
         self._key: Hashable = None
         self._pool: P | None = None
         self._borrowed: dict[int, tuple[P, int]] = {}
+        self._idle_since = 0.0
         self._timer: threading.Timer | None = None
 
     def borrow(self, key: Hashable, make: Callable[[], P]) -> P:
         """The pool of that key: the one that is kept, if it is sound, else a new one."""
         with self._lock:
-            self._stop_timer()
             if self._pool is not None and (self._key != key or not self._pool.usable):
                 self._retire()
             if self._pool is None:
@@ -79,15 +80,34 @@ class Warm(Generic[P]):
                     self._pool = None
                 pool.end(kill=kill)
             else:
-                self._timer = threading.Timer(IDLE_SECONDS, self.drop)
-                self._timer.daemon = True
-                self._timer.start()
+                self._idle_since = time.monotonic()
+                self._look_after(IDLE_SECONDS)
 
     def drop(self) -> None:
         """Let the idle pool go."""
         with self._lock:
-            self._stop_timer()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             if self._pool is not None:
+                self._retire()
+
+    def _look_after(self, seconds: float) -> None:
+        """Look whether the pool is idle, later: one timer for many calls, because each is a thread."""
+        if self._timer is None:
+            self._timer = threading.Timer(seconds, self._drop_if_idle)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _drop_if_idle(self) -> None:
+        with self._lock:
+            self._timer = None
+            if self._pool is None or id(self._pool) in self._borrowed:
+                return  # who gives the pool back has it looked after again
+            left = self._idle_since + IDLE_SECONDS - time.monotonic()
+            if left > 0:
+                self._look_after(left)
+            else:
                 self._retire()
 
     def _retire(self) -> None:
@@ -95,11 +115,6 @@ class Warm(Generic[P]):
         pool, self._pool = self._pool, None
         if id(pool) not in self._borrowed:  # else whoever has it ends it
             pool.end(kill=False)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 def drop_all() -> None:
