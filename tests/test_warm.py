@@ -53,7 +53,8 @@ def test_many_calls_share_one_look(kept: Warm[_Pool]) -> None:
     kept.give_back(kept.borrow("key", _Pool))
     timer = kept._timer
     kept.give_back(kept.borrow("key", _Pool))
-    assert timer is not None and kept._timer is timer
+    assert timer is not None
+    assert kept._timer is timer
 
 
 def test_a_look_that_comes_before_the_pool_was_idle_long_enough_is_repeated(
@@ -63,7 +64,8 @@ def test_a_look_that_comes_before_the_pool_was_idle_long_enough_is_repeated(
     kept.give_back(pool)
     timer = kept._timer
     kept._drop_if_idle()
-    assert kept._timer is not timer and not pool.ended.is_set()
+    assert kept._timer is not timer
+    assert not pool.ended.is_set()
     monkeypatch.setattr(warm, "IDLE_SECONDS", 0.0)
     kept._drop_if_idle()
     assert pool.ended.is_set()

@@ -36,13 +36,13 @@ import dill
 import numpy as np
 from dill import _dill  # its table of the types of the interpreter has no public name
 
-__all__ = ["ByValuePickler", "global_names", "reduced_exception", "travels_by_value"]
+from pdparallel.transport.reductions import HEAP_TYPE, reduced
+
+__all__ = ["ByValuePickler", "global_names", "travels_by_value"]
 
 #: Second halves that are written inside one another; what lies deeper waits, so that a chain of many functions does not
 #: end in a RecursionError.
 DEPTH = 20
-
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
 _GLOBAL_NAMES = frozenset(
     name for name in dis.opmap if name.endswith("_GLOBAL") or name in ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
@@ -52,7 +52,7 @@ _GLOBAL_NAMES = frozenset(
 def travels_by_value(obj: object) -> bool:
     """Whether a class or function cannot be imported by a process that does not run the same main script."""
     if isinstance(obj, type):
-        if not obj.__flags__ & _HEAP_TYPE:
+        if not obj.__flags__ & HEAP_TYPE:
             return False
     elif not isinstance(obj, types.FunctionType):
         return False
@@ -132,7 +132,7 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
         if isinstance(obj, (threading.Thread, io.IOBase)) and not isinstance(obj, (io.StringIO, io.BytesIO)):
             # dill would make a copy that is no thread, or open the file anew, which empties a file that is written.
             raise pickle.PicklingError(f"cannot pickle {type(obj).__name__!r} object")
-        return reduced_exception(obj)
+        return reduced(obj)
 
     def dump(self, obj: Any) -> None:
         super().dump(_Whole(obj))
@@ -543,35 +543,6 @@ def _make_enum(
 def _finish_members(states: list[tuple[Any, dict[str, Any]]]) -> None:
     for member, state in states:
         vars(member).update(state)
-
-
-# Exceptions
-
-
-def reduced_exception(obj: Any) -> Any:
-    """How an exception whose class has its own ``__init__`` is rebuilt: without calling that.
-
-    pickle would call it with ``args``, which are what ``__init__`` passed on, not what it was given.
-    """
-    if not isinstance(obj, BaseException):
-        return NotImplemented
-    kind = type(obj)
-    if not isinstance(kind.__init__, types.FunctionType) and not isinstance(kind.__new__, types.FunctionType):
-        return NotImplemented
-    if isinstance(kind.__reduce__, types.FunctionType) or isinstance(kind.__reduce_ex__, types.FunctionType):
-        return NotImplemented  # it says itself how it wants to be rebuilt
-    reduced: Any = obj.__reduce__()
-    _, args, *state = reduced
-    return _make_exception, (kind, args, *state)
-
-
-def _make_exception(kind: Any, args: tuple[Any, ...], state: Any = None) -> Any:
-    base: Any = next(base for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE)
-    exception = base.__new__(kind, *args)
-    base.__init__(exception, *args)
-    if state:
-        exception.__setstate__(state)
-    return exception
 
 
 # Modules, and what the typing module knows by name only

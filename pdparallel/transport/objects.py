@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
 from typing import Any
 
-from pdparallel.transport.byvalue import ByValuePickler, reduced_exception, travels_by_value
+from pdparallel.transport.byvalue import ByValuePickler, travels_by_value
+from pdparallel.transport.reductions import reduced
 
 __all__ = ["SharedTable", "dump", "load"]
 
@@ -68,7 +69,7 @@ class _QuickPickler(pickle.Pickler):
     grow: bool
 
     def reducer_override(self, obj: Any) -> Any:
-        return _reference(self, obj) if isinstance(obj, (type, FunctionType)) else reduced_exception(obj)
+        return _reference(self, obj) if isinstance(obj, (type, FunctionType)) else reduced(obj)
 
 
 class _ThoroughPickler(ByValuePickler):

@@ -1,0 +1,63 @@
+"""Reductions: what pickle is told of objects that it would rebuild wrongly or at too high a price."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+__all__ = ["HEAP_TYPE", "reduced"]
+
+HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+
+#: How many times the bytes of its values an Arrow array's buffers may have to travel as they are.
+MOST_OF_BUFFERS = 1.1
+
+
+def reduced(obj: Any) -> Any:
+    """What a pickler's ``reducer_override`` returns for an object; NotImplemented leaves it to pickle."""
+    if isinstance(obj, BaseException):
+        return _reduced_exception(obj)
+    if type(obj) is pd.arrays.ArrowStringArray:
+        dtype: Any = obj.dtype  # the stubs do not know pandas' protocol for Arrow
+        return _reduced_arrow(obj, dtype.__from_arrow__)
+    if type(obj) is pd.arrays.ArrowExtensionArray:
+        return _reduced_arrow(obj, pd.arrays.ArrowExtensionArray)
+    return NotImplemented
+
+
+def _reduced_arrow(array: Any, make: Callable[[Any], Any]) -> Any:
+    """A column in Arrow, without the copy that pandas makes to put its chunks together.
+
+    A part of a larger column has the buffers of all of it: pandas' way cuts them.
+    """
+    chunks = array.__arrow_array__()
+    if chunks.get_total_buffer_size() > MOST_OF_BUFFERS * chunks.nbytes:
+        return NotImplemented
+    return make, (chunks,)
+
+
+def _reduced_exception(exception: BaseException) -> Any:
+    """How an exception whose class has its own ``__init__`` is rebuilt: without calling that.
+
+    pickle would call it with ``args``, which are what ``__init__`` passed on, not what it was given.
+    """
+    kind = type(exception)
+    if not isinstance(kind.__init__, types.FunctionType) and not isinstance(kind.__new__, types.FunctionType):
+        return NotImplemented
+    if isinstance(kind.__reduce__, types.FunctionType) or isinstance(kind.__reduce_ex__, types.FunctionType):
+        return NotImplemented  # it says itself how it wants to be rebuilt
+    reduction: Any = exception.__reduce__()
+    _, args, *state = reduction
+    return _make_exception, (kind, args, *state)
+
+
+def _make_exception(kind: Any, args: tuple[Any, ...], state: Any = None) -> Any:
+    base: Any = next(base for base in kind.__mro__ if not base.__flags__ & HEAP_TYPE)
+    exception = base.__new__(kind, *args)
+    base.__init__(exception, *args)
+    if state:
+        exception.__setstate__(state)
+    return exception
