@@ -12,6 +12,7 @@ from pandas.api.types import is_object_dtype
 
 from pdparallel.errors import InvalidOptionError
 from pdparallel.plan import Chunk
+from pdparallel.stacking import stack
 from pdparallel.typing import Combine
 
 __all__ = ["combined", "without_overlap"]
@@ -61,7 +62,8 @@ def _combined(pieces: list[Any], combine: Combine) -> Any:
     if len(pieces) == 1 and kinds != {"other"}:
         return pieces[0]
     if kinds == {"array"}:
-        return np.concatenate(pieces, axis=0)
+        stacked = stack(pieces)
+        return np.concatenate(pieces, axis=0) if stacked is None else stacked
     if kinds <= {"frame", "series"}:
         return _joined(pieces)
     raise InvalidOptionError(
@@ -147,15 +149,10 @@ def _in_row_order(
 def _joined(pieces: list[Any]) -> Any:
     """``pd.concat``, with what a function of the whole frame would have kept: attrs, and metadata of a subclass."""
     attrs = [piece.attrs for piece in pieces]
-    if any(attrs):
-        # concat compares attrs by ==, and breaks upon arrays in them.
-        pieces = [piece.copy(deep=False) for piece in pieces]
-        for piece in pieces:
-            piece.attrs = {}
-    joined = pd.concat(pieces)
-    if _PANDAS_2 and isinstance(joined, pd.DataFrame):
-        _keep_kinds_of_missing(joined, pieces)
     dtypes = {piece.index.dtype for piece in pieces}
+    joined = stack(pieces)
+    if joined is None:
+        joined = _concatenated(pieces)
     if len(dtypes) == 1 and joined.index.nlevels == 1 and joined.index.dtype not in dtypes:
         joined.index = joined.index.astype(dtypes.pop())  # concat makes numbers of objects that all are numbers
     if all(_alike(each, attrs[0]) for each in attrs):
@@ -165,6 +162,19 @@ def _joined(pieces: list[Any]) -> Any:
             values = [getattr(piece, name) for piece in pieces]
             if all(_alike(value, values[0]) for value in values):
                 object.__setattr__(joined, name, values[0])
+    return joined
+
+
+def _concatenated(pieces: list[Any]) -> Any:
+    given = pieces
+    if any(piece.attrs for piece in pieces):
+        # concat compares attrs by ==, and breaks upon arrays in them.
+        given = [piece.copy(deep=False) for piece in pieces]
+        for piece in given:
+            piece.attrs = {}
+    joined = pd.concat(given)
+    if _PANDAS_2 and isinstance(joined, pd.DataFrame):
+        _keep_kinds_of_missing(joined, pieces)
     return joined
 
 

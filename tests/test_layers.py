@@ -32,6 +32,7 @@ LAYERS: list[set[str]] = [
     {"engines.watched"},
     {"engines.serial", "engines.thread", "engines.process", "engines.pathos", "engines.executor"},
     {"engines.registry"},
+    {"stacking"},
     {"assemble", "joining", "ledger", "progress", "testing"},
     {"auto"},
     {"runner"},
