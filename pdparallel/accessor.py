@@ -5,7 +5,9 @@ An accessor holds a frame and the options given to it, and nothing else: pandas 
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
+from types import EllipsisType
 from typing import Any, Generic, Self, TypeVar, overload
 
 import pandas as pd
@@ -16,6 +18,7 @@ from pdparallel.arguments import (
     check_combine,
     check_func,
     check_result_type,
+    column_labels,
     goes_to_pandas,
     neighbours,
     row_hand,
@@ -53,8 +56,7 @@ class _Par(Generic[T]):
         Examples
         --------
         >>> import pandas as pd, pdparallel
-        >>> df = pd.DataFrame({"a": [1, 2, 3]})
-        >>> df.par(n_workers=2, engine="thread").apply_rows(lambda row: row["a"] * 2).tolist()
+        >>> pd.Series([1, 2, 3]).par(n_workers=2, engine="thread").map(lambda value: value * 2).tolist()
         [2, 4, 6]
         """
         other = type(self)(self._obj)
@@ -62,12 +64,19 @@ class _Par(Generic[T]):
         return other
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self._given.items())
+        given = ", ".join(f"{name}={value}" for name, value in self._shown().items())
         kind, n = type(self._obj).__name__, len(self._obj)
         return f"<pdparallel accessor of a {kind} of {n:,} rows; options: {given or 'none given'}>"
 
+    def _shown(self) -> dict[str, str]:
+        return {name: repr(value) for name, value in self._given.items()}
+
     def _options(self) -> Options:
         return resolve(self._given)
+
+    def _data(self) -> T:
+        """What the call works on."""
+        return self._obj
 
     def apply_chunks(
         self,
@@ -90,6 +99,7 @@ class _Par(Generic[T]):
         by : label, list of labels, Series, array or function, optional
             As in ``groupby``: rows of one group are never in two chunks. Groups come in sorted order, as from
             ``groupby``; where each result has exactly the rows of its chunk, the frame's own order is restored.
+            Labels are looked up in the whole frame, also where ``columns=`` leaves them out of the chunks.
         overlap : int or (int, int), optional
             Rows of the neighbours that each chunk gets before and after its own. ``func`` must return one row for
             each row that it was given; those of the neighbours are taken away again.
@@ -138,11 +148,11 @@ class _Par(Generic[T]):
         check_func(func)
         check_combine(combine)
         around = neighbours(overlap)
-        if by is not None and overlap is not None:
+        if by is not None and around is not None:
             raise InvalidOptionError("overlap", overlap, "None together with by=", "Groups have no neighbours.")
         return verbs.apply_chunks(
-            self._obj, func, args, kwargs, by, None if overlap is None else around, combine, self._options()
-        )
+            self._data(), self._obj, func, args, kwargs, by, around, combine, self._options()
+        )  # fmt: skip
 
 
 class FramePar(_Par[pd.DataFrame]):
@@ -155,6 +165,50 @@ class FramePar(_Par[pd.DataFrame]):
     >>> df.par.apply_rows(lambda row: row["a"] + row["b"]).tolist()
     [5.0, 7.0, 9.0]
     """
+
+    _columns: Any = None
+
+    def __call__(self, *, columns: Iterable[Any] | EllipsisType | None = ..., **options: Any) -> Self:
+        """The same accessor with options, and the columns that the function needs, for the call that follows.
+
+        Parameters
+        ----------
+        columns : iterable of labels, or None
+            The call is that on ``df[list(columns)]``: the function gets these columns in this order, and nothing else
+            travels to a worker. ``by=`` alone still sees the whole frame. None means all columns; where it is not
+            given, what was given before stays.
+        **options
+            Any of :class:`pdparallel.Options`.
+
+        Raises
+        ------
+        InvalidOptionError
+            Names the option, its value, and what is allowed; of ``columns`` the labels that the frame has not.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"a": [1, 2, 3], "b": [4, 5, 6], "c": ["x", "y", "z"]})
+        >>> df.par(n_workers=2, engine="thread").apply_rows(lambda row: row["a"] * 2).tolist()
+        [2, 4, 6]
+        >>> df.par(columns=["a", "b"]).apply_rows(lambda row: row.sum()).tolist()
+        [5, 7, 9]
+        """
+        other = super().__call__(**options)
+        if isinstance(columns, EllipsisType):
+            other._columns = self._columns
+        elif columns is not None:
+            other._columns = column_labels(self._obj, columns)
+        return other
+
+    def _shown(self) -> dict[str, str]:
+        if self._columns is None:
+            return super()._shown()
+        return {"columns": reprlib.repr(list(self._columns)), **super()._shown()}
+
+    def _data(self) -> pd.DataFrame:
+        # Cut for each call: an accessor that is kept sees what becomes of its frame.
+        return self._obj if self._columns is None else self._obj[self._columns]
 
     def apply_rows(
         self,
@@ -217,11 +271,10 @@ class FramePar(_Par[pd.DataFrame]):
         [3, 4]
         """
         check_func(func)
-        hand = row_hand(rows, self._obj, raw, result_type)
+        df = self._data()
+        hand = row_hand(rows, df, raw, result_type)
         check_result_type(result_type)
-        return verbs.apply_frame(
-            self._obj, func, 1, args, kwargs, raw, result_type, "apply_rows", hand, self._options()
-        )
+        return verbs.apply_frame(df, func, 1, args, kwargs, raw, result_type, "apply_rows", hand, self._options())
 
     def apply_cols(
         self,
@@ -272,7 +325,7 @@ class FramePar(_Par[pd.DataFrame]):
         check_func(func)
         check_result_type(result_type)
         return verbs.apply_frame(
-            self._obj, func, 0, args, kwargs, raw, result_type, "apply_cols", "column", self._options()
+            self._data(), func, 0, args, kwargs, raw, result_type, "apply_cols", "column", self._options()
         )
 
     def apply(
@@ -317,14 +370,14 @@ class FramePar(_Par[pd.DataFrame]):
         """
         if goes_to_pandas(func) or by_row != "compat" or engine not in (None, "python"):
             own: dict[str, Any] = {} if engine is None else {"engine": engine, "engine_kwargs": engine_kwargs}
-            return self._obj.apply(
+            return self._data().apply(
                 func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), by_row=by_row, **own, **kwargs
             )
         check_func(func)
         number = axis_number(axis)
         check_result_type(result_type)
         return verbs.apply_frame(
-            self._obj, func, number, args, kwargs, raw, result_type, "apply",
+            self._data(), func, number, args, kwargs, raw, result_type, "apply",
             "row" if number else "column", self._options(),
         )  # fmt: skip
 

@@ -5,11 +5,13 @@ Options are not here: they may also come from a context, the process or the envi
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_list_like
+from pandas.api.types import is_bool_dtype, is_list_like
 
 from pdparallel.errors import InvalidOptionError
 from pdparallel.typing import Hand
@@ -19,6 +21,7 @@ __all__ = [
     "check_combine",
     "check_func",
     "check_result_type",
+    "column_labels",
     "goes_to_pandas",
     "neighbours",
     "row_hand",
@@ -31,6 +34,9 @@ _ROW_HANDS: dict[str, Hand] = {
     "dict": "row-dict",
     "array": "row-array",
 }
+
+#: Labels that an error names at most, when the frame has none of them.
+MOST_NAMED = 5
 
 
 def check_func(func: Any) -> None:
@@ -107,8 +113,8 @@ def row_hand(rows: Any, df: pd.DataFrame, raw: bool, result_type: Any) -> Hand:
     return _ROW_HANDS[rows]
 
 
-def neighbours(overlap: Any) -> tuple[int, int]:
-    """The rows before and after its own that a chunk gets, by ``overlap=``.
+def neighbours(overlap: Any) -> tuple[int, int] | None:
+    """The rows before and after its own that a chunk gets, by ``overlap=``; None where nothing was asked.
 
     Raises
     ------
@@ -116,11 +122,11 @@ def neighbours(overlap: Any) -> tuple[int, int]:
 
     Examples
     --------
-    >>> neighbours(None), neighbours(2), neighbours((1, 0))
-    ((0, 0), (2, 2), (1, 0))
+    >>> neighbours(2), neighbours((1, 0))
+    ((2, 2), (1, 0))
     """
     if overlap is None:
-        return 0, 0
+        return None
     pair = (overlap, overlap) if isinstance(overlap, (int, np.integer)) else overlap
     if (
         isinstance(overlap, bool)
@@ -130,3 +136,74 @@ def neighbours(overlap: Any) -> tuple[int, int]:
     ):
         raise InvalidOptionError("overlap", overlap, "a number of rows, or two: (before, after)")
     return int(pair[0]), int(pair[1])
+
+
+def column_labels(df: pd.DataFrame, given: Any) -> Any:
+    """What ``columns=`` names, in a form that ``df[...]`` takes as a list of labels, and of which it has each.
+
+    Returns
+    -------
+    list, Index or ndarray
+        An Index stays one, for ``df[index]`` takes over its name. What can change is copied.
+
+    Raises
+    ------
+    InvalidOptionError
+        For what is not a list of labels, and for labels that the frame has not, with the nearest that it has.
+
+    Examples
+    --------
+    >>> column_labels(pd.DataFrame({"a": [1], "b": [2]}), ("b", "a"))
+    ['b', 'a']
+    """
+    _check_list(df, given)
+    labels = given if isinstance(given, pd.Index) else given.copy() if isinstance(given, np.ndarray) else list(given)
+    dtype = getattr(given, "dtype", None)
+    if (dtype is not None and is_bool_dtype(dtype)) or (len(labels) and all(map(_is_bool, labels))):
+        raise InvalidOptionError("columns", given, "a list of column labels", "For a mask: columns=df.columns[mask].")
+    # pandas decides what a label means, which is much where labels have levels or are times; it does so without rows.
+    no_rows = df.iloc[:0]
+    try:
+        no_rows[labels]
+    except Exception as error:
+        unknown = {repr(label): label for label in labels if not _has(no_rows, label)}
+        named = [name + _nearest(label, df.columns) for name, label in list(unknown.items())[:MOST_NAMED]]
+        if len(unknown) > MOST_NAMED:
+            named.append(f"and {len(unknown) - MOST_NAMED} more")
+        hint = "Not among them: " + ", ".join(named) + "." if named else f"pandas says: {error}"
+        refused = InvalidOptionError("columns", given, "labels of the frame's columns", hint)
+        raise refused from None if named else error
+    return labels
+
+
+def _check_list(df: pd.DataFrame, given: Any) -> None:
+    allowed = "a list of column labels"
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise InvalidOptionError("columns", given, allowed, f"A single label goes into a list, too: [{given!r}].")
+    if isinstance(given, tuple) and (df.columns.nlevels > 1 or any(isinstance(label, tuple) for label in df.columns)):
+        hint = "Where labels are tuples, a tuple is one of them: put labels into a list."
+        raise InvalidOptionError("columns", given, allowed, hint)
+    if isinstance(given, (set, frozenset, Mapping, pd.DataFrame)):
+        raise InvalidOptionError("columns", given, allowed, f"A {type(given).__name__} is not one for pandas, either.")
+
+
+def _is_bool(label: Any) -> bool:
+    return isinstance(label, (bool, np.bool_))
+
+
+def _has(df: pd.DataFrame, label: Any) -> bool:
+    try:
+        df[[label]]
+    except Exception:
+        return False
+    return True
+
+
+def _nearest(label: Any, columns: pd.Index) -> str:
+    """In brackets, the label that may have been meant, or nothing."""
+    # With levels a label of the first one stands for all below it.
+    known = {str(each).casefold(): each for each in [*columns, *columns.get_level_values(0)]}
+    # Of numbers the nearest by letters is not near; "3" for 3 is.
+    cutoff = 0.6 if isinstance(label, (str, tuple)) else 1.0
+    near = difflib.get_close_matches(str(label).casefold(), list(known), n=1, cutoff=cutoff)
+    return f" (nearest: {known[near[0]]!r})" if near else ""

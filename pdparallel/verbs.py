@@ -123,16 +123,17 @@ def _call(func: Func, args: Sequence[Any], kwargs: dict[str, Any], value: Any) -
 
 
 def apply_chunks(
-    obj: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
-    by: Any, neighbours: tuple[int, int] | None, combine: Combine, options: Options,
+    data: Any, whole: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
+    by: Any, around: tuple[int, int] | None, combine: Combine, options: Options,
 ) -> Any:  # fmt: skip
     """``func`` of consecutive chunks of a frame or Series, and their results as one.
 
-    ``neighbours`` is None where there is no overlap to be taken away again.
+    ``by`` is looked up in ``whole``, which may have more columns than the data. ``around`` is None where there is
+    no overlap to be taken away again.
     """
-    data, order, plan = obj, None, _plan(len(obj), options, *(neighbours or (0, 0)))
+    index, order, plan = data.index, None, _plan(len(data), options, *(around or (0, 0)))
     if by is not None:
-        order, plan = _plan_by(obj, by, options)
+        order, plan = _plan_by(whole, by, options)
         data = data.iloc[order]
     call = Call(
         verb="apply_chunks",
@@ -145,9 +146,9 @@ def apply_chunks(
     )
     # The one chunk of an empty frame has no positions for a runner to count by.
     pieces = run(call, options).values() if len(data) else [func(data, *args, **kwargs)]
-    if neighbours is not None:
+    if around is not None:
         pieces = [joining.without_overlap(piece, chunk) for piece, chunk in zip(pieces, plan, strict=True)]
-    return joining.combined(pieces, combine, obj.index, plan, order)
+    return joining.combined(pieces, combine, index, plan, order)
 
 
 def _plan(n: int, options: Options, before: int, after: int) -> tuple[Chunk, ...]:
