@@ -161,6 +161,8 @@ def column_labels(df: pd.DataFrame, given: Any) -> Any:
     dtype = getattr(given, "dtype", None)
     if (dtype is not None and is_bool_dtype(dtype)) or (len(labels) and all(map(_is_bool, labels))):
         raise InvalidOptionError("columns", given, "a list of column labels", "For a mask: columns=df.columns[mask].")
+    if _are_plain_texts(df, labels):
+        return labels
     # pandas decides what a label means, which is much where labels have levels or are times; it does so without rows.
     no_rows = df.iloc[:0]
     try:
@@ -189,6 +191,17 @@ def _check_list(df: pd.DataFrame, given: Any) -> None:
 
 def _is_bool(label: Any) -> bool:
     return isinstance(label, (bool, np.bool_))
+
+
+def _are_plain_texts(df: pd.DataFrame, labels: Any) -> bool:
+    """Whether a look at each label is enough, as for most frames: to ask pandas takes as long as to cut them out."""
+    columns = df.columns
+    plain = columns.nlevels == 1 and (columns.dtype == object or isinstance(columns.dtype, pd.StringDtype))
+    return (
+        plain
+        and df.flags.allows_duplicate_labels
+        and all(isinstance(label, str) and label in columns for label in labels)
+    )
 
 
 def _has(df: pd.DataFrame, label: Any) -> bool:
