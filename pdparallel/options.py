@@ -141,6 +141,13 @@ def _serializer(name: str, value: Any) -> Any:
     return value
 
 
+def _of_one_call(name: str, value: Any) -> InvalidOptionError:
+    return InvalidOptionError(
+        name, value, "columns= to the accessor of a frame: df.par(columns=['a', 'b']).apply_rows(func)",
+        "It belongs to one call on one frame: there is none for a process, a context, a Series or items.",
+    )  # fmt: skip
+
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "engine": _engine,
     "n_workers": _count,
@@ -161,9 +168,11 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
         Names the option, its value, and what is allowed.
     """
     for name in given:
+        if name == "columns":
+            raise _of_one_call(name, given[name])
         if name not in _CHECKS:
             raise InvalidOptionError(
-                name, given[name], "one of the options " + ", ".join(_CHECKS),
+                name, given[name], "one of the options " + ", ".join(_CHECKS) + ", or for a frame columns",
                 "Arguments of your function go to the verb: df.par(n_workers=2).apply_rows(func, key=value).",
             )  # fmt: skip
     return {name: _CHECKS[name](name, value) for name, value in given.items()}
@@ -176,6 +185,9 @@ _context: ContextVar[Mapping[str, Any] | None] = ContextVar("pdparallel_options"
 
 def _environment() -> dict[str, Any]:
     found: dict[str, Any] = {}
+    variable = _ENVIRONMENT_PREFIX + "COLUMNS"
+    if os.environ.get(variable, "").strip():
+        raise _of_one_call(variable, os.environ[variable])
     for name in _CHECKS:
         variable = _ENVIRONMENT_PREFIX + name.upper()
         text = os.environ.get(variable, "").strip()

@@ -18,7 +18,7 @@ ROOT = Path(pdparallel.__file__).parent
 #: is said so below.
 LAYERS: list[set[str]] = [
     {"errors", "typing", "cores"},
-    {"options", "plan"},
+    {"arguments", "options", "plan"},
     {"lean", "packing"},
     {"call", "outcome", "rows"},
     {"transport.reductions", "transport.arena"},
@@ -36,6 +36,7 @@ LAYERS: list[set[str]] = [
     {"assemble", "joining", "ledger", "progress", "testing"},
     {"auto"},
     {"runner"},
+    {"verbs"},
     {"accessor"},
     {""},
     {"doctor", "demo"},

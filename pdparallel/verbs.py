@@ -1,0 +1,180 @@
+"""Verbs: what each does with arguments that were checked: a Call is built, run, and its returns shaped.
+
+Frames and Series meet here as plain data: what a verb says to its users stands in :mod:`pdparallel.accessor`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pdparallel import assemble, joining
+from pdparallel.arguments import goes_to_pandas
+from pdparallel.call import Call, Work
+from pdparallel.options import Options
+from pdparallel.packing import Returns
+from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_chunks
+from pdparallel.runner import run
+from pdparallel.typing import Combine, Func, Hand, ResultType
+
+__all__ = ["apply_chunks", "apply_frame", "apply_series", "map_items"]
+
+
+def apply_frame(
+    df: Any, func: Func, axis: int, args: Sequence[Any], kwargs: dict[str, Any],
+    raw: bool, result_type: ResultType, verb: str, hand: Hand, options: Options,
+) -> Any:  # fmt: skip
+    """``df.apply(func, axis, ...)``, by ``hand`` for each row or column."""
+    labels = df.index if axis else df.columns
+    if (
+        goes_to_pandas(func)
+        or 0 in df.shape
+        # pandas takes the units by label here, so that a label that repeats brings a frame: its business.
+        or (result_type == "broadcast" and not labels.is_unique)
+    ):
+        return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
+    data: Any = df
+    if result_type == "broadcast":
+        hand = "row-broadcast" if axis else "column-broadcast"
+    elif raw:
+        hand = "row-array" if axis else "column-array"
+    if hand.endswith("-array"):
+        # The common dtype of all columns is decided upon the whole frame, not upon some of its columns.
+        data = df.to_numpy()
+    call = Call(
+        verb=verb,
+        work=Work(func, tuple(args), kwargs, hand),
+        data=data,
+        n=len(labels),
+        unit="row" if axis else "column",
+        label=labels.__getitem__,
+        taking=functools.partial(_taken_raw, df, axis) if hand.endswith("-array") and raw else None,
+    )
+    returns = run(call, options)
+    return assemble.shaped_apply(df, returns, axis, raw and result_type != "broadcast", result_type)
+
+
+def _taken_raw(df: pd.DataFrame, axis: int, returns: Returns) -> None:
+    """With ``raw=True`` each return goes into an array of the first one's dtype, at once, where it may not fit."""
+    part = df.iloc[: len(returns)] if axis else df.iloc[:, : len(returns)]
+    assemble.shaped_apply(part, returns, axis, True, None)
+
+
+def apply_series(
+    s: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any], na_action: str | None, verb: str, options: Options
+) -> Any:
+    """``s.map(func, na_action)`` or ``s.apply(func)``, for each value."""
+    how = {"na_action": na_action} if verb == "map" else {}
+    hand: Hand = "value"
+    data: Any = s
+    if not _converts_value_by_value(s):
+        hand, data = "item", _values_that_pandas_passes(s, verb, how)
+    elif na_action == "ignore":
+        data = s[s.notna().to_numpy()]
+    if len(s) == 0 or data is None:
+        # Categories and fill values are mapped even where there is no value.
+        return getattr(s, verb)(functools.partial(_call, func, args, kwargs), **how)
+    if isinstance(s.dtype, pd.CategoricalDtype):
+        func = assemble.TellingNan(func)
+    call = Call(
+        verb=verb,
+        work=Work(func, tuple(args), kwargs, hand),
+        data=data,
+        n=len(data),
+        unit="value",
+        label=(lambda position: data[position]) if hand == "item" else data.index.__getitem__,
+    )
+    return assemble.shaped_map(s, run(call, options), verb, **how)
+
+
+def _converts_value_by_value(s: pd.Series) -> bool:
+    """Whether a value of the Series looks the same to a function when pandas is given a part of the Series only.
+
+    It does not for categoricals and sparse data (mapped by category, by fill value), nor for nullable and Arrow
+    numbers, where one missing value makes floats of all.
+    """
+    return type(s) is pd.Series and isinstance(s.dtype, (np.dtype, pd.DatetimeTZDtype, pd.StringDtype))
+
+
+def _values_that_pandas_passes(s: pd.Series, verb: str, how: dict[str, Any]) -> list[Any] | None:
+    """What pandas calls a function with, in order, found by letting it call one that changes nothing.
+
+    None where pandas refuses what that returns, so that it cannot be known: a sparse Series that stores fill values.
+    """
+    seen: list[Any] = []
+
+    def look(value: Any) -> Any:
+        seen.append(value)
+        return value
+
+    try:
+        getattr(s, verb)(look, **how)
+    except ValueError:
+        return None
+    return seen
+
+
+def _call(func: Func, args: Sequence[Any], kwargs: dict[str, Any], value: Any) -> Any:
+    return func(value, *args, **kwargs)
+
+
+def apply_chunks(
+    data: Any, whole: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
+    by: Any, around: tuple[int, int] | None, combine: Combine, options: Options,
+) -> Any:  # fmt: skip
+    """``func`` of consecutive chunks of a frame or Series, and their results as one.
+
+    ``by`` is looked up in ``whole``, which may have more columns than the data. ``around`` is None where there is
+    no overlap to be taken away again.
+    """
+    index, order, plan = data.index, None, _plan(len(data), options, *(around or (0, 0)))
+    if by is not None:
+        order, plan = _plan_by(whole, by, options)
+        data = data.iloc[order]
+    call = Call(
+        verb="apply_chunks",
+        work=Work(func, tuple(args), kwargs, "chunk"),
+        data=data,
+        n=len(data),
+        unit="row",
+        label=data.index.__getitem__,
+        plan=plan,
+    )
+    # The one chunk of an empty frame has no positions for a runner to count by.
+    pieces = run(call, options).values() if len(data) else [func(data, *args, **kwargs)]
+    if around is not None:
+        pieces = [joining.without_overlap(piece, chunk) for piece, chunk in zip(pieces, plan, strict=True)]
+    return joining.combined(pieces, combine, index, plan, order)
+
+
+def _plan(n: int, options: Options, before: int, after: int) -> tuple[Chunk, ...]:
+    size = options.chunk_size
+    chunks = cut_for_chunks(n, options.workers) if size is None else cut(0, n, size=size)
+    return tuple(
+        Chunk(chunk.start, chunk.stop, min(before, chunk.start), min(after, n - chunk.stop)) for chunk in chunks
+    ) or (Chunk(0, 0),)
+
+
+def _plan_by(obj: Any, by: Any, options: Options) -> tuple[np.ndarray, tuple[Chunk, ...]]:
+    """The rows in the order of the chunks, and chunks that keep groups whole."""
+    n = len(obj)
+    number = obj.groupby(by, sort=True, dropna=False, observed=True).ngroup().to_numpy()
+    sizes = np.bincount(number)[np.unique(number)] if n else np.array([], dtype=np.intp)
+    pieces = pieces_for_chunks(n, options.workers)
+    chunks = cut_whole([int(size) for size in sizes], size=options.chunk_size, pieces=pieces)
+    by_group = np.argsort(number, kind="stable")
+    # Inside a chunk the rows keep the order that they have in the frame.
+    order = [np.sort(by_group[chunk.start : chunk.stop]) for chunk in chunks]
+    return (np.concatenate(order) if order else by_group), chunks or (Chunk(0, 0),)
+
+
+def map_items(func: Func, items: list[Any], hand: Hand, options: Options) -> list[Any]:
+    """What ``func`` returns for each item of a list."""
+    call = Call(
+        verb="map", work=Work(func, (), {}, hand), data=items, n=len(items), unit="item", label=items.__getitem__
+    )
+    return run(call, options).values() if items else []
