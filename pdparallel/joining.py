@@ -13,11 +13,10 @@ from pandas.api.types import is_object_dtype
 from pdparallel.errors import InvalidOptionError
 from pdparallel.plan import Chunk
 from pdparallel.stacking import stack
+from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Combine
 
 __all__ = ["combined", "without_overlap"]
-
-_PANDAS_2 = pd.__version__.startswith("2.")
 
 
 def combined(
@@ -173,7 +172,7 @@ def _concatenated(pieces: list[Any]) -> Any:
         for piece in given:
             piece.attrs = {}
     joined = pd.concat(given)
-    if _PANDAS_2 and isinstance(joined, pd.DataFrame):
+    if PANDAS_2 and isinstance(joined, pd.DataFrame):
         _keep_kinds_of_missing(joined, pieces)
     return joined
 

@@ -4,7 +4,8 @@
 
     |=================== parent ====================|================= worker =================|
      df.par.apply_rows(f)
-       accessor   check arguments        -> Call
+       accessor   check arguments
+       verbs      what is asked          -> Call
        plan       position ranges        -> chunks
        parcel     f: dill, once; the frame: once,
                   into an arena (memfd)  -> Task (arena, chunk) --+

@@ -83,7 +83,7 @@ def test_auto_keeps_what_costs_more_to_send_than_to_compute(recording: Recording
 def test_what_travelling_costs_is_seen_in_the_returns() -> None:
     light = Outcome(Chunk(0, 1000), [1.0] * 1000)
     heavy = Outcome(Chunk(0, 10), [SERIES] * 10)
-    assert auto._saved_by_workers(1e-3, light, 2) > 0.4e-3
+    assert auto._saved_by_workers(1.0, light, 2) > 0.4
     assert auto._saved_by_workers(1e-9, heavy, 2) < 0
     assert auto._saved_by_workers(1.0, Outcome(Chunk(0, 1), [(y for y in [])]), 2) == -math.inf
 

@@ -62,7 +62,8 @@ class _File:
         if size > free:
             raise PdParallelError(
                 f"the data takes {size:,} bytes and {folder} has {free:,} left: "
-                "set TMPDIR to a folder with more space, or pass fewer columns"
+                "set TMPDIR to a folder with more space, or let only the columns travel that are needed: "
+                "df.par(columns=[...])"
             )
         self._fd, self._temporary = tempfile.mkstemp(prefix="pdparallel-", dir=folder)
         return self._temporary

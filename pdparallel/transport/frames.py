@@ -12,17 +12,18 @@ from pdparallel.plan import Chunk
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.typing import Data, Hand
 
-__all__ = ["cut_out", "decode_data", "encode_data", "take"]
+__all__ = ["PANDAS_2", "cut_out", "decode_data", "encode_data", "take"]
 
 
-#: Before pandas 3 a function that writes into its row or chunk writes into the frame that this was cut from.
-_WRITES_GO_THROUGH = int(pd.__version__.partition(".")[0]) < 3
+#: Whether this is pandas 2, where a function that writes into its row or chunk writes into the frame that this was cut
+#: from.
+PANDAS_2 = int(pd.__version__.partition(".")[0]) < 3
 
 
 def take(data: Data, hand: Hand, chunk: Chunk) -> Any:
     """The piece of the data that a chunk covers; what a function writes into it stays there."""
     piece = cut_out(data, hand, chunk)
-    if not _WRITES_GO_THROUGH or isinstance(piece, list):
+    if not PANDAS_2 or isinstance(piece, list):
         return piece
     if isinstance(piece, np.ndarray):
         return piece.copy(order="K") if piece.flags.writeable else piece
