@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 __all__ = ["Chunk", "cut", "cut_for_chunks", "cut_whole", "next_size", "pieces_for_chunks"]
 
@@ -28,8 +28,12 @@ LEAST_CHUNK_SECONDS = 0.005
 FIRST_PARTS = 32
 
 
-class Chunk(NamedTuple):
-    """Positions ``start:stop``; ``before`` and ``after`` are neighbours that come along (``overlap=``)."""
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Positions ``start:stop``; ``before`` and ``after`` are neighbours that come along (``overlap=``).
+
+    No tuple, because its length is that of the range: pickle and ``tuple()`` would take room for as many fields.
+    """
 
     start: int
     stop: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,3 +91,12 @@ def test_chunks_shrink_to_the_end_but_stay_worth_their_task():
 
 def test_a_chunk_counts_its_own_rows_and_not_its_neighbours():
     assert len(Chunk(3, 7)) == len(Chunk(3, 7, before=2, after=1)) == 4
+
+
+def test_a_chunk_of_any_length_travels_in_few_bytes() -> None:
+    # As a tuple with a length of its own it took eight bytes for each row, on both sides.
+    chunk = Chunk(7, 2**60, 3, 4)
+    data = pickle.dumps(chunk, protocol=5)
+    assert len(data) < 200
+    assert pickle.loads(data) == chunk
+    assert len(chunk) == 2**60 - 7

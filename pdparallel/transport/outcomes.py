@@ -9,7 +9,6 @@ from typing import Any
 from pdparallel.errors import RemoteError, ResultNotSerializableError
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.packing import pack
-from pdparallel.plan import Chunk
 from pdparallel.transport.objects import SharedTable, dump, load
 
 __all__ = ["decode_outcome", "encode_outcome", "users_part"]
@@ -25,7 +24,7 @@ def encode_outcome(outcome: Outcome, table: SharedTable) -> list[memoryview]:
         buffers.clear()
         returns, failure = _up_to_the_first_bad_one(values, table, error)
     failed = None if failure is None else _encode_failure(failure, table)
-    head = dump((tuple(outcome.chunk), failed, outcome.seconds), table)
+    head = dump((outcome.chunk, failed, outcome.seconds), table)
     return [memoryview(head), memoryview(returns), *buffers]
 
 
@@ -49,12 +48,12 @@ def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
         values = load(returns, table, rest)
     except Exception as error:
         loading = ResultNotSerializableError(
-            f"one of the returns at positions {chunk[0]} to {chunk[1] - 1} could not be rebuilt in this process: "
+            f"one of the returns at positions {chunk.start} to {chunk.stop - 1} could not be rebuilt in this process: "
             f"{_described(error)}"
         )
         loading.__cause__ = error
-        return Outcome(Chunk(*chunk), [], Failure(0, loading))
-    return Outcome(Chunk(*chunk), values, None if failure is None else _decode_failure(failure, table), seconds)
+        return Outcome(chunk, [], Failure(0, loading))
+    return Outcome(chunk, values, None if failure is None else _decode_failure(failure, table), seconds)
 
 
 def _up_to_the_first_bad_one(returns: list[Any], table: SharedTable, error: Exception) -> tuple[bytes, Failure]:
