@@ -30,7 +30,10 @@ from pdparallel.worker import inside_worker, record
 __all__ = ["Parent"]
 
 #: Seconds after which the parent looks whether the rest is worth a pool; it costs nothing on smaller calls.
-LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.01
+
+#: The same where there is nothing to decide, as with one worker: for the progress bar alone.
+IDLE_LOOK_SECONDS = 0.5
 
 #: Seconds of work, in one process, from which it is worth starting a pool: twice what one takes to start, during which
 #: the parent works on (benchmarks/handover.py).
@@ -70,6 +73,7 @@ class Parent:
         self._advance = advance
         self._feed = feed_for(call.work.hand, call.work.func)
         self._began = 0.0
+        self._look = LOOK_SECONDS
         self.head = 0
 
     def begin(self, is_warm: Callable[[], bool]) -> None:
@@ -89,6 +93,8 @@ class Parent:
                 return
             if least is None:
                 least = self._least(is_warm)
+                if least == math.inf:
+                    self._look = IDLE_LOOK_SECONDS
             cost = (time.perf_counter() - self._began) / self.head
             if (
                 cost * left > least
@@ -126,10 +132,10 @@ class Parent:
         else:
             # Not all that is left, but what may be done by then: a piece costs something by itself.
             began, done = self._began, self.head
-            likely = 2 * LOOK_SECONDS * done / (time.perf_counter() - began) if done else 0
+            likely = 2 * self._look * done / (time.perf_counter() - began) if done else 0
             size = self._options.chunk_size or max(FEW, int(likely))
             chunk = Chunk(self.head, min(self.head + size, call.n))
-            until = time.perf_counter() + LOOK_SECONDS
+            until = time.perf_counter() + self._look
         outcome = record(call.work, self._feed, take(call.data, call.work.hand, chunk), chunk, until)
         self._ledger.add(outcome)
         self._ledger.raise_failure()
