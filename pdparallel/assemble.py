@@ -93,11 +93,13 @@ def _inferred_times(times: Times) -> Any:
     at = int(np.argmin(np.isnat(times.array)))
     one = Times(times.array[at : at + 1], times.tz)
     dtype: Any = pd.Series(one.unpacked()).dtype
+    if dtype.kind not in "Mm":
+        return None
     unit: Any = np.datetime_data(dtype)[0] if isinstance(dtype, np.dtype) else dtype.unit
     try:
         # pandas 2 makes nanoseconds of all
         return times.index.as_unit(unit).array
-    except ValueError:  # beyond what this unit can say: pandas leaves the objects
+    except ValueError:  # one is beyond what this unit can say: pandas leaves the objects
         return None
 
 
@@ -120,6 +122,8 @@ def _expanded(df: pd.DataFrame, rows: Columns) -> pd.DataFrame | None:
         return None
     floats = {column.array.dtype.kind if isinstance(column, Numbers) else None for column in rows.columns} == {"f", "i"}
     columns = [_inferred(column) for column in rows.columns]
+    if any(column is None for column in columns):
+        return None
     if floats:
         columns = [column.astype(np.float64) for column in columns]
     expanded = pd.DataFrame(dict(enumerate(columns)), index=df.index)
@@ -152,15 +156,13 @@ def _missing(column: Numbers | Times | Mixed) -> np.ndarray:
 
 
 def _inferred(column: Packed) -> Any:
-    """A column of objects with the dtype that pandas finds for it."""
+    """A column of objects with the dtype that pandas finds for it; None where that is not known."""
     if isinstance(column, Numbers):
         return column.array
-    values = column.inferred if isinstance(column, Texts) else None
     if isinstance(column, Times):
-        values = _inferred_times(column)
-    if values is None or isinstance(values, list):
-        return pd.Series(column.unpacked(), dtype=object).infer_objects().array
-    return values
+        return _inferred_times(column)
+    texts = column.inferred if isinstance(column, Texts) else []
+    return pd.Series(column.unpacked(), dtype=object).infer_objects().array if isinstance(texts, list) else texts
 
 
 def _raw_rows(df: pd.DataFrame, returns: Returns) -> Any:
