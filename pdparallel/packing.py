@@ -382,10 +382,11 @@ def _tuples(values: list[Any], kind: type) -> Tuples | None:
 
 def _dicts(values: list[Any]) -> Dicts | None:
     """Dicts whose keys are the same texts."""
-    if set(map(type, values)) != {dict} or len(set(map(len, values))) != 1:
+    if set(map(type, values)) != {dict}:
         return None
     keys = tuple(values[0])
     labels = list(itertools.chain.from_iterable(values))
+    # No dict has one of these keys twice: if all together have as many as they must, then each has all of them.
     if set(map(type, labels)) != {str} or labels != list(keys) * len(values):
         return None
     columns = _columns(values, keys)

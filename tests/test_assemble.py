@@ -64,6 +64,7 @@ SHORT = {
 REPLAYED = {
     "a missing text": ("expand", [("a", np.nan)] * 3),
     "a missing text of some": ("expand", [("a", None), ("b", "c"), ("d", "e")]),
+    "a missing number": ("expand", [(None, 1), (0.5, 2), (1.5, 3)]),
     "a missing time": ("expand", [(NOON, np.nan), (NOON, 1.5), (NOON, 2.5)]),
     "missing times": ("expand", [(pd.NaT, NOON), (NOON, pd.NaT), (NOON, NOON)]),
     "a column of nothing": ("expand", [("a", 1, pd.NaT), ("b", 2, None), ("c", 3, pd.NaT)]),

@@ -105,6 +105,8 @@ LEFT_ALONE: list[list[Any]] = [
     [datetime.date(2024, 1, 1)],
     [(1,), (1, 2)],
     [(), ()],
+    [(1,), ([1],)],
+    [(1.5,), (Meters(1.5),)],
     [(np.float32(1),), (np.float32(1),)],
     [tuple(range(65)), tuple(range(65))],
     [(1,), [1]],
