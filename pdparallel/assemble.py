@@ -13,14 +13,14 @@ from __future__ import annotations
 import copy
 import enum
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Tuples
+from pdparallel.packing import Columns, Dicts, Mixed, Numbers, Packed, Returns, SeriesRows, Texts, Times
 from pdparallel.typing import Func, ResultType
 
 __all__ = ["TellingNan", "shaped_apply", "shaped_map"]
@@ -67,13 +67,13 @@ def _finished(result: Any, source: Any) -> Any:
 
 
 def _rows(df: pd.DataFrame, returns: Returns, result_type: ResultType) -> Any:
-    packed = returns.packed()
+    packed = returns.packed(columns=result_type == "expand")
     if isinstance(packed, SeriesRows):
         return None if result_type == "reduce" else _frame_of_series(df, packed)
-    if result_type == "expand" and isinstance(packed, Tuples):
+    if isinstance(packed, Columns):
         return _expanded(df, packed)
     first = returns[0] if packed is None else None
-    if isinstance(first, pd.Series) or (result_type == "expand" and not isinstance(packed, (Numbers, Texts))):
+    if isinstance(first, pd.Series) or (result_type == "expand" and packed is None):
         return None
     return pd.Series(_values(packed, returns), index=df.index)
 
@@ -82,7 +82,25 @@ def _values(packed: Packed | None, returns: Returns) -> Any:
     """The returns as what ``pd.Series`` reads quickest."""
     if isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS:
         return packed.array
-    return packed.inferred if isinstance(packed, Texts) else returns.values()
+    if isinstance(packed, Texts):
+        return packed.inferred
+    times = _inferred_times(packed) if isinstance(packed, Times) else None
+    return returns.values() if times is None else times
+
+
+def _inferred_times(times: Times) -> Any:
+    """What pandas makes of the objects; None where that is no array of times."""
+    at = int(np.argmin(np.isnat(times.array)))
+    one = Times(times.array[at : at + 1], times.tz)
+    dtype: Any = pd.Series(one.unpacked()).dtype
+    if dtype.kind not in "Mm":
+        return None
+    unit: Any = np.datetime_data(dtype)[0] if isinstance(dtype, np.dtype) else dtype.unit
+    try:
+        # pandas 2 makes nanoseconds of all
+        return times.index.as_unit(unit).array
+    except ValueError:  # one is beyond what this unit can say: pandas leaves the objects
+        return None
 
 
 def _frame_of_series(df: pd.DataFrame, rows: SeriesRows) -> pd.DataFrame:
@@ -91,23 +109,60 @@ def _frame_of_series(df: pd.DataFrame, rows: SeriesRows) -> pd.DataFrame:
     return pd.DataFrame(rows.values, index=df.index, columns=rows.index, dtype=object).infer_objects()
 
 
-def _expanded(df: pd.DataFrame, rows: Tuples) -> pd.DataFrame:
-    """A frame of tuples or lists.
+def _expanded(df: pd.DataFrame, rows: Columns) -> pd.DataFrame | None:
+    """A frame of tuples, lists or dicts; None where it is not known what pandas makes of a row.
 
     pandas makes a column of each *row* and transposes, so that a row of ints and floats is one of floats, and a row of
     anything else mixed is one of objects, whose columns get their dtypes at the end.
     """
-    kinds = {column.array.dtype.kind if isinstance(column, Numbers) else "O" for column in rows.columns}
-    columns: list[Any] = []
-    for column in rows.columns:
-        if isinstance(column, Texts):
-            texts = column.inferred
-            columns.append(pd.Series(texts, dtype=object).infer_objects().array if isinstance(texts, list) else texts)
-        else:
-            columns.append(column.array.astype(np.float64) if kinds == {"f", "i"} else column.array)
+    labels: Any = pd.RangeIndex(len(rows.columns))
+    if isinstance(rows, Dicts):
+        labels = pd.Index(list(rows.keys))
+    if not _known_by_row(rows.columns):
+        return None
+    floats = {column.array.dtype.kind if isinstance(column, Numbers) else None for column in rows.columns} == {"f", "i"}
+    columns = [_inferred(column) for column in rows.columns]
+    if any(column is None for column in columns):
+        return None
+    if floats:
+        columns = [column.astype(np.float64) for column in columns]
     expanded = pd.DataFrame(dict(enumerate(columns)), index=df.index)
-    expanded.columns = pd.RangeIndex(len(columns))
+    expanded.columns = labels
     return expanded
+
+
+def _known_by_row(columns: Sequence[Packed]) -> bool:
+    """Whether it is known what pandas makes of each row, before it makes columns of them."""
+    numbers: list[Any] = [column for column in columns if isinstance(column, Numbers)]
+    times: list[Any] = [column for column in columns if isinstance(column, Times)]
+    mixed: list[Any] = [column for column in columns if isinstance(column, Mixed)]
+    sure = any(not _missing(column).any() for column in numbers)
+    if any(isinstance(column, Texts) for column in columns):
+        # A text with what is no text makes objects of a row, but pandas 3 takes a missing value for a missing text.
+        if numbers and not times and not mixed:
+            return not all(_missing(column).all() for column in numbers)
+        sure = sure or any(not _missing(column).any() for column in times)
+        return not numbers + times + mixed or (sure and not any(_missing(column).all() for column in mixed))
+    if mixed or any(_missing(column).any() for column in times):
+        return False
+    # A time with a number makes objects of a row, but pandas takes a missing number for a missing time.
+    return not times or sure or (not numbers and all(column.form == times[0].form for column in times))
+
+
+def _missing(column: Numbers | Times | Mixed) -> np.ndarray:
+    values = np.array(column.values, dtype=object) if isinstance(column, Mixed) else column.array
+    missing: np.ndarray = pd.isna(values)
+    return missing
+
+
+def _inferred(column: Packed) -> Any:
+    """A column of objects with the dtype that pandas finds for it; None where that is not known."""
+    if isinstance(column, Numbers):
+        return column.array
+    if isinstance(column, Times):
+        return _inferred_times(column)
+    texts = column.inferred if isinstance(column, Texts) else []
+    return pd.Series(column.unpacked(), dtype=object).infer_objects().array if isinstance(texts, list) else texts
 
 
 def _raw_rows(df: pd.DataFrame, returns: Returns) -> Any:
@@ -152,7 +207,7 @@ def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
         returns = Returns([[np.nan if value is _Nan.NAN else value for value in returns]])
     elif len(returns) == len(s) and _maps_value_by_value(s):
         packed = returns.packed()
-        if isinstance(packed, Texts) or (isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS):
+        if isinstance(packed, (Texts, Times)) or (isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS):
             values = _values(packed, returns)
             if isinstance(values, list):  # as pandas has them at that point, so that it infers the same
                 values = np.array(values, dtype=object)

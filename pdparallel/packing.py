@@ -1,15 +1,21 @@
 """Packing: the returns of many calls as columns instead of a million objects, where that loses nothing.
 
-What travels back and what is shaped in the end is mostly of one kind: a number for each row, a few numbers for each
-row, a Series over always the same index.  Such returns are a few arrays, which pickle and join a hundred times quicker
-than their objects, and give back the same objects, type for type.
+What travels back and what is shaped in the end is mostly of one kind: a number or a time for each row, a few of them
+for each row, a Series over always the same index.  Such returns are a few arrays, which pickle and join a hundred times
+quicker than their objects, and give back the same objects, type for type.
+
+What costs more to pack and unpack than to pickle is left alone: dicts, and the times of Python.
 """
 
 from __future__ import annotations
 
 import abc
+import datetime
+import decimal
 import functools
 import itertools
+import operator
+import zoneinfo
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +23,33 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["Numbers", "Packed", "Returns", "SeriesRows", "Texts", "Tuples", "pack"]
+__all__ = [
+    "Columns",
+    "Dicts",
+    "Mixed",
+    "Numbers",
+    "Packed",
+    "Returns",
+    "SeriesRows",
+    "Texts",
+    "Times",
+    "Tuples",
+    "pack",
+]
 
 #: Kinds of dtypes whose scalars an array gives back as they were.
 _NUMBERS = "biuf"
 
 _DTYPES: dict[type, type] = {float: np.float64, int: np.int64, bool: np.bool_}
 
-#: Kinds of values that tuples and lists are packed by.
-_IN_TUPLES = (float, int, bool, str, np.float64, np.int64, np.bool_)
+#: Types of values that columns may mix: of these nobody sees whether they are one object or two equal ones.
+_ATOMS = frozenset((
+    type(None), float, int, bool, str, bytes, complex, decimal.Decimal, np.float64, np.int64, np.bool_,
+    pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA), datetime.datetime, datetime.date, datetime.timedelta,
+))  # fmt: skip
+
+#: A few returns of very many values each are packed no quicker than pickled.
+_MOST_COLUMNS_OF_FEW = 64
 
 
 class Packed(abc.ABC):
@@ -124,27 +148,115 @@ def _arrow_dtype() -> Any:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tuples(Packed):
-    """Tuples or lists (``type``) of one length, each place of one kind."""
+class Times(Packed):
+    """Timestamps of one unit and one zone, or Timedeltas of one unit, and NaT among them."""
 
-    columns: tuple[Numbers | Texts, ...]
-    type: type
+    array: np.ndarray
+    tz: datetime.tzinfo | None = None
 
     @property
     def form(self) -> Any:
-        return Tuples, self.type, tuple(column.form for column in self.columns)
+        zone = self.tz.__getinitargs__() if isinstance(self.tz, datetime.timezone) else self.tz  # type: ignore[attr-defined]
+        return Times, self.array.dtype, zone
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def unpacked(self) -> list[Any]:
+        return self.index.astype(object).tolist()
+
+    @property
+    def index(self) -> pd.DatetimeIndex | pd.TimedeltaIndex:
+        """The times as an index of pandas."""
+        if self.array.dtype.kind == "m":
+            return pd.TimedeltaIndex(self.array)
+        index = pd.DatetimeIndex(self.array)
+        return index if self.tz is None else index.tz_localize("UTC").tz_convert(self.tz)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Times]) -> Times:
+        return cls(np.concatenate([part.array for part in parts]), parts[0].tz)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mixed(Packed):
+    """A column of several types, as it is."""
+
+    values: list[Any]
+
+    @property
+    def form(self) -> Any:
+        return Mixed
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def unpacked(self) -> list[Any]:
+        return self.values
+
+    @classmethod
+    def joined(cls, parts: Sequence[Packed]) -> Mixed:
+        return cls(list(itertools.chain.from_iterable(part.unpacked() for part in parts)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns(Packed):
+    """Returns of several values each: a column for each place."""
+
+    columns: tuple[Packed, ...]
 
     def __len__(self) -> int:
         return len(self.columns[0])
 
+    @staticmethod
+    def joined_columns(parts: Sequence[Columns]) -> tuple[Packed, ...]:
+        """The columns of several: what was of one form in each part, but not of the same one, is mixed."""
+        return tuple(_joined(column) for column in zip(*(part.columns for part in parts), strict=True))
+
+
+def _joined(parts: Sequence[Packed]) -> Packed:
+    alike = all(part.form == parts[0].form for part in parts)
+    kind: type[Packed] = type(parts[0]) if alike else Mixed
+    joined: Packed = kind.joined(parts)
+    return joined
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tuples(Columns):
+    """Tuples or lists (``type``) of one length."""
+
+    type: type
+
+    @property
+    def form(self) -> Any:
+        return Tuples, self.type, len(self.columns)
+
     def unpacked(self) -> list[Any]:
         rows = zip(*(column.unpacked() for column in self.columns), strict=True)
-        return list(rows) if self.type is tuple else [list(row) for row in rows]
+        return list(rows) if self.type is tuple else list(map(list, rows))
 
     @classmethod
     def joined(cls, parts: Sequence[Tuples]) -> Tuples:
-        columns = zip(*(part.columns for part in parts), strict=True)
-        return cls(tuple(type(column[0]).joined(column) for column in columns), parts[0].type)
+        return cls(cls.joined_columns(parts), parts[0].type)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dicts(Columns):
+    """Dicts of the same keys, in the same order."""
+
+    keys: tuple[str, ...]
+
+    @property
+    def form(self) -> Any:
+        return Dicts, self.keys
+
+    def unpacked(self) -> list[Any]:
+        rows = zip(*(column.unpacked() for column in self.columns), strict=True)
+        return [dict(zip(self.keys, row, strict=True)) for row in rows]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Dicts]) -> Dicts:
+        return cls(cls.joined_columns(parts), parts[0].keys)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,17 +294,21 @@ def pack(values: list[Any]) -> Packed | None:
     """
     kinds = set(map(type, values))
     if len(kinds) != 1:
-        return None
+        return _times(values, kinds)
     kind = kinds.pop()
-    if kind is str:
-        return _texts(values)
-    if kind in _DTYPES or issubclass(kind, np.generic):
-        return _numbers(values, kind)
     if kind is tuple or kind is list:
         return _tuples(values, kind)
     if kind is pd.Series:
         return _series_rows(values)
-    return None
+    return _flat(values, kind)
+
+
+def _flat(values: list[Any], kind: type) -> Numbers | Texts | Times | None:
+    if kind is str:
+        return _texts(values)
+    if kind in _DTYPES or issubclass(kind, np.generic):
+        return _numbers(values, kind)
+    return _times(values, {kind})
 
 
 def _numbers(values: list[Any], kind: type) -> Numbers | None:
@@ -205,17 +321,82 @@ def _numbers(values: list[Any], kind: type) -> Numbers | None:
         return None
 
 
+def _times(values: list[Any], kinds: set[type]) -> Times | None:
+    """Timestamps or Timedeltas, and NaT among them."""
+    kind = next((kind for kind in (pd.Timestamp, pd.Timedelta) if kind in kinds), None)
+    if kind is None or not kinds <= {kind, type(pd.NaT)}:
+        return None
+    times = values if len(kinds) == 1 else [value for value in values if value is not pd.NaT]
+    units = set(map(operator.attrgetter("unit"), times))
+    zone = _common_zone(times) if kind is pd.Timestamp else (None,)
+    if len(units) != 1 or zone is None:
+        return None
+    # What a time counts, in its unit, and the least integer for NaT; all that is public costs more than to pickle.
+    # The fold is not looked at: pandas makes it of the count, and no Timestamp that is pickled keeps it.
+    counts = np.fromiter(map(operator.attrgetter("_value"), values), np.int64, len(values))
+    return Times(counts.view(f"{'M' if kind is pd.Timestamp else 'm'}8[{units.pop()}]"), *zone)
+
+
+def _common_zone(times: list[Any]) -> tuple[datetime.tzinfo | None] | None:
+    """The zone of all, in a tuple; None where there are several, or one that might come back as another."""
+    zones = list(map(operator.attrgetter("tzinfo"), times))
+    zone = zones[0]
+    if zone is None or type(zone) is zoneinfo.ZoneInfo:
+        return (zone,) if zones.count(zone) == len(zones) else None
+    if set(map(type, zones)) != {datetime.timezone}:
+        return None
+    # each Timestamp of a text "... +02:00" has its own; equal ones may have other names
+    if len(set(map(id, zones))) > 1 and len(set(map(_initargs, zones))) > 1:
+        return None
+    return (zone,)
+
+
+_initargs = operator.methodcaller("__getinitargs__")
+
+
+def _columns(values: list[Any], places: Sequence[Any]) -> tuple[Packed, ...] | None:
+    """What all returns have at each place; None where that is not quicker than the returns themselves."""
+    if not places or len(places) > max(_MOST_COLUMNS_OF_FEW, len(values)):
+        return None
+    first = map(type, map(values[0].__getitem__, places))
+    if not _ATOMS.issuperset(first):
+        return None
+    columns = []
+    for place in places:
+        column = list(map(operator.itemgetter(place), values))
+        kinds = set(map(type, column))
+        if not kinds <= _ATOMS:
+            return None
+        packed = _flat(column, next(iter(kinds))) if len(kinds) == 1 else _times(column, kinds)
+        columns.append(Mixed(column) if packed is None else packed)
+    return tuple(columns)
+
+
 def _tuples(values: list[Any], kind: type) -> Tuples | None:
     lengths = set(map(len, values))
-    if len(lengths) != 1 or 0 in lengths:
+    if len(lengths) != 1 or (kind is list and _repeats(values)):
         return None
-    columns: list[Numbers | Texts] = []
-    for column in zip(*values, strict=True):
-        packed = pack(list(column)) if type(column[0]) in _IN_TUPLES else None
-        if not isinstance(packed, (Numbers, Texts)):
-            return None
-        columns.append(packed)
-    return Tuples(tuple(columns), kind)
+    columns = _columns(values, range(lengths.pop()))
+    return None if columns is None else Tuples(columns, kind)
+
+
+def _dicts(values: list[Any]) -> Dicts | None:
+    """Dicts whose keys are the same texts."""
+    if set(map(type, values)) != {dict}:
+        return None
+    keys = tuple(values[0])
+    labels = list(itertools.chain.from_iterable(values))
+    # No dict has one of these keys twice: if all together have as many as they must, then each has all of them.
+    if set(map(type, labels)) != {str} or labels != list(keys) * len(values):
+        return None
+    columns = _columns(values, keys)
+    return None if columns is None else Dicts(columns, keys)
+
+
+def _repeats(values: list[Any]) -> bool:
+    """Whether one object is there twice: it must be one in the end too, for it can be written into."""
+    ids = np.sort(np.fromiter(map(id, values), np.uint64, len(values)))
+    return bool((ids[1:] == ids[:-1]).any())
 
 
 def _series_rows(values: list[pd.Series]) -> SeriesRows | None:
@@ -223,7 +404,7 @@ def _series_rows(values: list[pd.Series]) -> SeriesRows | None:
     if len(values) == 1 or type(first) not in (pd.Index, pd.RangeIndex) or not first.is_unique:
         return None
     dtype = values[0].dtype
-    if not (isinstance(dtype, np.dtype) and dtype.kind in _NUMBERS + "O"):
+    if not (isinstance(dtype, np.dtype) and dtype.kind in _NUMBERS + "OMm"):
         return None
     rows = []
     for value in values:
@@ -239,6 +420,14 @@ def _series_rows(values: list[pd.Series]) -> SeriesRows | None:
     return SeriesRows(np.stack(rows), first)
 
 
+def _packed_here(part: list[Any], columns: bool) -> Packed | None:
+    """What did not travel, or not packed."""
+    kind = type(part[0]) if part else None
+    if kind is dict:
+        return _dicts(part) if columns else None
+    return pack(part) if columns or kind not in (tuple, list) else None
+
+
 class Returns(Sequence[Any]):
     """The returns of a call, as they came: some packed, some not.
 
@@ -250,28 +439,48 @@ class Returns(Sequence[Any]):
 
     def __init__(self, parts: list[Any]) -> None:
         self._parts = parts
+        self._whole: Packed | None = None
         self._values: list[Any] | None = None
 
-    def packed(self) -> Packed | None:
-        """All as one, if they all have one form."""
-        parts: list[Packed] = []
-        for part in self._parts:
-            packed = part if isinstance(part, Packed) else pack(part)
-            if packed is None or (parts and packed.form != parts[0].form):
-                return None
-            parts.append(packed)
-        if not parts:
-            return None
-        whole: Packed = parts[0] if len(parts) == 1 else type(parts[0]).joined(parts)
-        self._parts = [whole]
-        return whole
+    def packed(self, columns: bool = False) -> Packed | None:
+        """All as one, if they all have one form.
+
+        Parameters
+        ----------
+        columns : bool, default False
+            Whether tuples, lists and dicts too: where they stay what they are, it would be for nothing.
+        """
+        if self._whole is None:
+            parts: list[Packed] = []
+            for part in self._parts:
+                packed = part if isinstance(part, Packed) else _packed_here(part, columns)
+                if isinstance(packed, Columns) and not columns:
+                    return None
+                if packed is None or (parts and packed.form != parts[0].form):
+                    return None
+                parts.append(packed)
+            if parts:
+                self._whole = parts[0] if len(parts) == 1 else type(parts[0]).joined(parts)
+                # What came packed is in the whole now; what did not is kept, for its objects are the function's own.
+                self._parts = [range(len(part)) if isinstance(part, Packed) else part for part in self._parts]
+        return self._whole
 
     def values(self) -> list[Any]:
         """All of them, unpacked."""
         if self._values is None:
-            unpacked = (part.unpacked() if isinstance(part, Packed) else part for part in self._parts)
-            self._values = list(itertools.chain.from_iterable(unpacked))
+            self._values = self._unpacked()
         return self._values
+
+    def _unpacked(self) -> list[Any]:
+        if self._whole is None or all(isinstance(part, list) for part in self._parts):
+            parts = (part.unpacked() if isinstance(part, Packed) else part for part in self._parts)
+            return list(itertools.chain.from_iterable(parts))
+        values, at = self._whole.unpacked(), 0
+        for part in self._parts:
+            if isinstance(part, list):
+                values[at : at + len(part)] = part
+            at += len(part)
+        return values
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))

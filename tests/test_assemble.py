@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import pdparallel.assemble
 from pdparallel.assemble import TellingNan, shaped_apply, shaped_map
 from pdparallel.errors import InvalidOptionError
 from pdparallel.joining import combined, without_overlap
-from pdparallel.packing import Returns
+from pdparallel.packing import Returns, pack
 from pdparallel.plan import Chunk, cut
 from pdparallel.testing import assert_same, assert_same_as_pandas
 from tests.oracle.frames import Measured
@@ -33,6 +34,93 @@ def test_shape_of_returns(value, axis, raw):
         lambda: shaped_apply(df, Returns([returns]), axis, raw, None),
         lambda: df.apply(lambda unit: next(following), axis=axis, raw=raw),
     )
+
+
+NOON = pd.Timestamp("2024-10-26 12:00")
+LEAST = pd.Timestamp("1677-09-21 00:12:43")  # less than nanoseconds can say
+
+#: What is shaped without a look at each return again: result_type, and the returns.
+SHORT = {
+    "times": (None, [NOON, pd.NaT, NOON]),
+    "times with a zone": (None, [NOON.tz_localize("Europe/Berlin").tz_convert("UTC")] * 3),
+    "times of seconds": (None, [NOON.as_unit("s")] * 3),
+    "times beyond nanoseconds": (None, [NOON, LEAST.as_unit(NOON.unit), NOON]),
+    "times beyond nanoseconds, the first of them": (None, [LEAST, LEAST, NOON.as_unit("s")]),
+    "scalars, expanded": ("expand", [NOON, NOON, NOON]),
+    "lists": (None, [[1, "a"], [None, "b"], [2.5, "c"]]),
+    "dicts": (None, [{"p": 1}, {"p": 2}, {"p": 3}]),
+    "dicts, reduced": ("reduce", [{"p": 1}, {"p": 2}, {"p": 3}]),
+    "tuples of times": ("expand", [(NOON, NOON)] * 3),
+    "tuples of times and numbers": ("expand", [(NOON, 1), (NOON, 2), (NOON, 3)]),
+    "tuples of texts and missing values": ("expand", [("a", 1, None), ("b", 2, 0.5), ("c", 3, np.nan)]),
+    "dicts of numbers": ("expand", [{"p": 1, "q": 0.5}, {"p": 2, "q": np.nan}, {"p": 3, "q": -0.0}]),
+    "dicts of texts": ("expand", [{"p": "a", "q": "b"}] * 3),
+    "dicts of several types": ("expand", [{"p": "a", "q": 1, "r": NOON, "s": s} for s in (None, 1, None)]),
+    "Series of times": (None, [pd.Series({"p": NOON, "q": pd.NaT})] * 3),
+    "Series of timedeltas": (None, [pd.Series({"p": NOON - NOON})] * 3),
+}  # fmt: skip
+
+#: What pandas itself shapes, for it is not known beforehand what it makes of each row.
+REPLAYED = {
+    "a missing text": ("expand", [("a", np.nan)] * 3),
+    "a missing text of some": ("expand", [("a", None), ("b", "c"), ("d", "e")]),
+    "a missing number": ("expand", [(None, 1), (0.5, 2), (1.5, 3)]),
+    "a missing time": ("expand", [(NOON, np.nan), (NOON, 1.5), (NOON, 2.5)]),
+    "missing times": ("expand", [(pd.NaT, NOON), (NOON, pd.NaT), (NOON, NOON)]),
+    "a column of nothing": ("expand", [("a", 1, pd.NaT), ("b", 2, None), ("c", 3, pd.NaT)]),
+    "times of two zones": ("expand", [(NOON, NOON.tz_localize("UTC"))] * 3),
+    "times of two units": ("expand", [(NOON.as_unit("s"), NOON.as_unit("ms"))] * 3),
+    "times beyond nanoseconds": ("expand", [(NOON.as_unit("s"),), (LEAST,), (NOON.as_unit("s"),)]),
+    "keys of numbers": ("expand", [{1: 1, 2: 0.5}] * 3),
+    "keys in another order": ("expand", [{"p": 1, "q": 2}, {"q": 3, "p": 4}, {"p": 1, "q": 2}]),
+    "Series, reduced": ("reduce", [pd.Series({"p": NOON})] * 3),
+}
+
+
+def _by_pandas(df, returns, result_type):
+    following = iter(returns)
+    return df.apply(lambda row: next(following), axis=1, result_type=result_type)
+
+
+@pytest.mark.parametrize("travelled", [False, True])
+@pytest.mark.parametrize("case", SHORT)
+def test_what_is_known_is_not_replayed(case, travelled, monkeypatch):
+    result_type, values = SHORT[case]
+    df = _frame()
+    expected = _by_pandas(df, values, result_type)
+    monkeypatch.setattr(pdparallel.assemble, "_hand_out", None)
+    parts = [(pack(values) if travelled else None) or values]
+    assert_same(shaped_apply(df, Returns(parts), 1, False, result_type), expected)
+
+
+@pytest.mark.parametrize("travelled", [False, True])
+@pytest.mark.parametrize("case", REPLAYED)
+def test_what_is_not_known_is_replayed(case, travelled):
+    result_type, values = REPLAYED[case]
+    parts = [(pack(values) if travelled else None) or values]
+    assert_same(
+        shaped_apply(_frame(), Returns(parts), 1, False, result_type), _by_pandas(_frame(), values, result_type)
+    )
+
+
+@pytest.mark.parametrize("result_type", [None, "reduce"])
+@pytest.mark.parametrize("make", [dict, list])
+def test_an_object_that_is_returned_again_and_again_is_one(make, result_type):
+    shared = make({"p": 1})
+    result = shaped_apply(_frame(), Returns([[shared, shared], [shared]]), 1, False, result_type)
+    assert all(value is shared for value in result)
+
+
+def test_shape_of_a_map_to_times():
+    s = pd.Series([1, 2, 3], name="s")
+    for values in (
+        [NOON, pd.NaT, NOON],
+        [NOON.tz_localize("UTC")] * 3,
+        [NOON - NOON] * 3,
+        [LEAST, LEAST, NOON.as_unit("s")],
+    ):
+        expected = s.map(dict(zip(s, values, strict=True)).__getitem__)
+        assert_same(shaped_map(s, Returns([pack(values) or values]), "map"), expected)
 
 
 def test_shape_of_a_subclass_keeps_it_and_its_metadata():

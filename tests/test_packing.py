@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import pickle
+import struct
+import zoneinfo
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Tuples, pack
+from pdparallel.packing import Dicts, Mixed, Numbers, Packed, Returns, SeriesRows, Texts, Times, Tuples, pack
 from pdparallel.testing import assert_same
+
+
+class Meters(float):
+    """A subclass is not what it derives from."""
+
+
+class Label(str):
+    """Equal to a text."""
+
+
+class Elsewhere(datetime.tzinfo):
+    """A zone of somebody's own."""
+
+    def utcoffset(self, when: datetime.datetime | None) -> datetime.timedelta:
+        return datetime.timedelta(hours=1)
+
+    dst = utcoffset
+
+    def tzname(self, when: datetime.datetime | None) -> str:
+        return "elsewhere"
+
+
+NOON = pd.Timestamp("2024-10-26 12:00")
+BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
+NAMED = datetime.timezone(datetime.timedelta(hours=2), "here")
 
 PACKED: list[tuple[list[Any], type[Packed]]] = [
     ([1.5, math.nan, -0.0, math.inf], Numbers),
@@ -23,11 +52,35 @@ PACKED: list[tuple[list[Any], type[Packed]]] = [
     ([np.uint64(2**64 - 1)], Numbers),
     ([np.bool_(True)], Numbers),
     (["a", "", "ä\x00"], Texts),
+    ([NOON, pd.Timestamp("2024-10-27 12:00")], Times),
+    ([NOON.as_unit("s"), pd.NaT], Times),
+    ([pd.NaT, pd.Timestamp("2024-10-26 12:00:00.000000001")], Times),
+    ([pd.Timestamp.min, pd.Timestamp.max], Times),
+    ([NOON.as_unit("us").replace(year=1), NOON.as_unit("us").replace(year=9999)], Times),
+    ([NOON.tz_localize("UTC"), pd.NaT, NOON.tz_localize("UTC")], Times),
+    ([NOON.tz_localize(BERLIN) + datetime.timedelta(minutes=30 * n) for n in range(40)], Times),
+    ([NOON.tz_localize(NAMED), NOON.tz_localize(NAMED)], Times),
+    ([pd.Timestamp("2024-05-06 07:08+02:00"), pd.Timestamp("2024-05-06 07:09+02:00")], Times),
+    ([pd.Timedelta(np.timedelta64(1, "ns")), pd.NaT, pd.Timedelta.min], Times),
+    ([pd.Timedelta(np.timedelta64(1, "h")).as_unit("s"), pd.Timedelta(np.timedelta64(-1, "h")).as_unit("s")], Times),
+    ([(NOON, 1.5), (NOON, 2.5)], Tuples),
+    ([(NOON, pd.NaT), (NOON, NOON)], Tuples),
+    ([[None, 1.5], [2.5, math.nan]], Tuples),
+    ([(None,), (None,)], Tuples),
+    ([(2**63, 1 + 2j), (1, b"b")], Tuples),
+    ([(NOON, pd.NaT), (NOON.tz_localize("UTC"), pd.NA)], Tuples),
+    ([(datetime.date(2024, 1, 1), 1), (datetime.datetime(2024, 1, 1, fold=1), True)], Tuples),
     ([(1, 2.5, "x", True), (2, 3.5, "y", False)], Tuples),
     ([[np.float64(1), 2], [np.float64(2), 3]], Tuples),
     ([pd.Series({"x": 1.0}), pd.Series({"x": 2.0})], SeriesRows),
     ([pd.Series([1, "a"]), pd.Series([[2], None])], SeriesRows),
     ([pd.Series([None, pd.Timestamp("2024")], dtype=object), pd.Series([None, "a"], dtype=object)], SeriesRows),
+    ([pd.Series([NOON, pd.NaT]), pd.Series([NOON, NOON])], SeriesRows),
+    ([pd.Series([NOON]).dt.as_unit("s"), pd.Series([NOON]).dt.as_unit("s")], SeriesRows),
+    (
+        [pd.Series([pd.Timedelta(np.timedelta64(1, "h"))]), pd.Series([pd.Timedelta(np.timedelta64(2, "h"))])],
+        SeriesRows,
+    ),
     ([pd.Series([1, 2], dtype=np.int8), pd.Series([3, 4], dtype=np.int8)], SeriesRows),
 ]
 
@@ -40,11 +93,22 @@ LEFT_ALONE: list[list[Any]] = [
     [1 + 2j],
     [np.longdouble(1)],
     [np.datetime64("2024-01-01")],
-    [pd.Timestamp("2024-01-01")],
-    [pd.NaT],
+    [pd.NaT, pd.NaT],
+    [NOON, None],
+    [NOON, pd.Timedelta(np.timedelta64(1, "h"))],
+    [NOON.as_unit("s"), NOON.as_unit("ms")],
+    [NOON, NOON.tz_localize("UTC")],
+    [NOON.tz_localize("UTC"), NOON.tz_localize(BERLIN)],
+    [NOON.tz_localize(NAMED), pd.Timestamp("2024-05-06 07:08+02:00")],
+    [NOON.tz_localize(Elsewhere())],
+    [datetime.datetime(2024, 1, 1), datetime.datetime(2024, 1, 1, tzinfo=BERLIN)],
+    [datetime.date(2024, 1, 1)],
     [(1,), (1, 2)],
     [(), ()],
-    [[None], [None]],
+    [(1,), ([1],)],
+    [(1.5,), (Meters(1.5),)],
+    [(np.float32(1),), (np.float32(1),)],
+    [tuple(range(65)), tuple(range(65))],
     [(1,), [1]],
     [[[1]], [[2]]],
     [{"a": 1}, {"a": 2}],
@@ -54,14 +118,11 @@ LEFT_ALONE: list[list[Any]] = [
     [pd.Series([1], index=["x"]), pd.Series([1], index=["y"])],
     [pd.Series([1], index=pd.Index(["x"], name="n")), pd.Series([1], index=["x"])],
     [pd.Series([1, 2], index=["x", "x"]), pd.Series([1, 2], index=["x", "x"])],
-    [pd.Series(pd.date_range("2024", periods=1)), pd.Series(pd.date_range("2024", periods=1))],
+    [pd.Series(pd.date_range("2024", periods=1, tz="UTC")), pd.Series(pd.date_range("2024", periods=1, tz="UTC"))],
+    [pd.Series([NOON]).dt.as_unit("s"), pd.Series([NOON]).dt.as_unit("ms")],
     [pd.Series([1], index=pd.date_range("2024", periods=1)), pd.Series([1], index=pd.date_range("2024", periods=1))],
     [pd.Series([1]).set_flags(allows_duplicate_labels=False), pd.Series([2])],
 ]
-
-
-class Meters(float):
-    """A subclass is not what it derives from."""
 
 
 @pytest.mark.parametrize(("values", "form"), PACKED)
@@ -73,6 +134,8 @@ def test_what_is_of_one_kind_comes_back_as_it_was(values: list[Any], form: type[
     assert list(map(type, back)) == list(map(type, values))
     for one, other in zip(back, values, strict=True):
         assert_same(one, other)
+        assert type(getattr(one, "tzinfo", None)) is type(getattr(other, "tzinfo", None))
+        assert getattr(one, "fold", None) == getattr(other, "fold", None)
 
 
 @pytest.mark.parametrize("values", [*LEFT_ALONE, [Meters(1.5)]])
@@ -83,7 +146,7 @@ def test_everything_else_is_left_alone(values: list[Any]) -> None:
 @pytest.mark.parametrize(("values", "form"), PACKED)
 def test_parts_of_one_form_are_one(values: list[Any], form: type[Packed]) -> None:
     returns = Returns([values, pack(values), list(values)])
-    assert type(returns.packed()) is form
+    assert type(returns.packed(columns=True)) is form
     assert len(returns) == 3 * len(values)
     for one, other in zip(returns, values * 3, strict=True):
         assert_same(one, other)
@@ -94,3 +157,74 @@ def test_parts_of_several_forms_are_not() -> None:
     assert Returns([[1], [None]]).packed() is None
     assert Returns([]).packed() is None
     assert Returns([pack([1]), [None], pack(["x"])]).values() == [1, None, "x"]
+
+
+def test_what_a_nan_carries_stays() -> None:
+    nan = struct.unpack("<d", struct.pack("<Q", 0x7FF8_0000_0000_1234))[0]
+    packed = pack([(nan, "x"), (1.5, "y")])
+    assert packed is not None
+    assert struct.pack("<d", packed.unpacked()[0][0]) == struct.pack("<d", nan)
+
+
+def test_a_list_that_is_there_twice_stays_one() -> None:
+    shared, other = [1], [2]
+    assert pack([shared, other, shared]) is None
+    assert pack([(1,)] * 2) is not None  # of tuples nobody sees it
+
+
+def test_columns_that_differ_from_part_to_part_are_mixed() -> None:
+    returns = Returns([pack([(1.5, "x")]), pack([(None, "y")]), [(2, "z")]])
+    packed = returns.packed(columns=True)
+    assert isinstance(packed, Tuples)
+    assert list(map(type, packed.columns)) == [Mixed, Texts]
+    assert packed.unpacked() == returns.values() == [(1.5, "x"), (None, "y"), (2, "z")]
+
+
+def test_what_did_not_travel_is_still_the_functions_own() -> None:
+    own = [[1, "x"], [2, "y"]]
+    for returns in (Returns([own]), Returns([pack([[0, "w"]]), own, pack([[3, "z"]])])):
+        assert returns.packed() is None
+        assert isinstance(returns.packed(columns=True), Tuples)
+        values = returns.values()
+        assert [value for value in values if any(value is each for each in own)] == own
+        assert [value[0] for value in values] == sorted(value[0] for value in values)
+        assert len(returns) == len(values)
+
+
+DICTS: list[list[Any]] = [
+    [{"a": 1, "b": "x"}, {"a": 2.5, "b": "y"}],
+    [{"a": None}, {"a": NOON}],
+    [dict.fromkeys(["a", "b"], -0.0)] * 2,
+]
+
+OTHER_DICTS: list[list[Any]] = [
+    [{}, {}],
+    [{"a": 1}, {"b": 1}],
+    [{"a": 1, "b": 2}, {"b": 1, "a": 2}],
+    [{"a": 1}, {"a": 1, "b": 2}],
+    [{"a": 1, "b": 1}, {"a": 1}, {"b": 1, "a": 1, "c": 1}],
+    [{1: 1}, {1: 1}],
+    [{1: 1}, {True: 1}],
+    [{"a": 1}, {Label("a"): 1}],
+    [{"a": 1}, OrderedDict(a=1)],
+    [{"a": 1}, None],
+    [{"a": [1]}, {"a": [1]}],
+    [dict.fromkeys(map(str, range(65)))] * 2,
+]
+
+
+@pytest.mark.parametrize("values", DICTS)
+def test_dicts_are_columns_only_where_that_is_asked_for(values: list[Any]) -> None:
+    assert pack(values) is None
+    returns = Returns([values, list(values)])
+    assert returns.packed() is None
+    packed = returns.packed(columns=True)
+    assert isinstance(packed, Dicts)
+    assert_same(packed.unpacked(), values * 2)
+    assert all(one is other for one, other in zip(returns, values * 2, strict=True))
+
+
+@pytest.mark.parametrize("values", OTHER_DICTS)
+def test_other_dicts_are_left_alone(values: list[Any]) -> None:
+    assert Returns([values]).packed(columns=True) is None
+    assert Returns([values[:1], values[1:]]).values() == values

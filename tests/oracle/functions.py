@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime
 import decimal
 import zlib
+import zoneinfo
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +18,16 @@ import numpy as np
 import pandas as pd
 
 __all__ = [
+    "CONTAINERS",
     "MODES",
+    "PLACES",
     "RETURNS",
     "ROW_FUNCTIONS",
     "UNIT_FUNCTIONS",
     "VALUE_FUNCTIONS",
     "ByNumber",
     "OfNumber",
+    "OfPlaces",
     "OfRow",
     "OfUnit",
     "OfValue",
@@ -48,6 +53,9 @@ def _nth(n: int, *values: Any) -> Any:
 
 
 _STAMP = pd.Timestamp("2024-05-06 07:08", tz="UTC")
+_NAIVE = pd.Timestamp("2024-10-26 12:00")
+_BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
+_SHARED = {"k": 1, "l": 0.5}
 _COLUMNS = pd.Index(["p", "q"], name="shared")
 _REPEATED = pd.Index(["p", "p"])
 
@@ -74,7 +82,19 @@ RETURNS: dict[str, Callable[[int, Any], Any]] = {
     "Timestamp": lambda n, x: pd.Timestamp("2024-01-01") + pd.Timedelta(days=n),
     "Timestamp with tz": lambda n, x: _STAMP + pd.Timedelta(hours=n),
     "Timestamps of two zones": lambda n, x: _STAMP.tz_convert("Asia/Tokyo") if n >= 4 else _STAMP,
+    "Timestamp of seconds": lambda n, x: (_NAIVE + pd.Timedelta(days=n)).as_unit("s"),
+    "Timestamp of nanoseconds": lambda n, x: _NAIVE.as_unit("ns") + pd.Timedelta(n, "ns"),
+    "Timestamps of two units": lambda n, x: _NAIVE.as_unit("ns" if n % 2 else "s"),
+    "Timestamp beyond nanoseconds": lambda n, x: _NAIVE.as_unit("us").replace(year=2024 + 300 * n),
+    "Timestamp over the end of summer": lambda n, x: _NAIVE.tz_localize(_BERLIN) + pd.Timedelta(hours=2 * n),
+    "Timestamp of a text with an offset": lambda n, x: pd.Timestamp(f"2024-05-0{n + 1} 07:08+02:00"),
+    "Timestamps of two offsets": lambda n, x: pd.Timestamp(f"2024-05-06 07:08+0{n % 2}:00"),
+    "Timestamp or NaT": lambda n, x: _NAIVE + pd.Timedelta(days=n) if n % 2 else pd.NaT,
+    "Timestamp with tz or NaT": lambda n, x: _STAMP + pd.Timedelta(days=n) if n % 3 else pd.NaT,
     "Timedelta": lambda n, x: pd.Timedelta(minutes=n),
+    "Timedelta of seconds": lambda n, x: pd.Timedelta(minutes=n).as_unit("s"),
+    "Timedelta or NaT": lambda n, x: pd.Timedelta(minutes=n) if n % 2 else pd.NaT,
+    "timedelta": lambda n, x: datetime.timedelta(minutes=n),
     "Period": lambda n, x: pd.Period("2024-01", "M") + n,
     "Interval": lambda n, x: pd.Interval(n, n + 1),
     "date": lambda n, x: datetime.date(2024, 1, n + 1),
@@ -97,6 +117,19 @@ RETURNS: dict[str, Callable[[int, Any], Any]] = {
     "set": lambda n, x: {n},
     "frozenset": lambda n, x: frozenset({n}),
     "dict": lambda n, x: {"k": n, "l": str(n)},
+    "dict of floats": lambda n, x: {"k": n / 4, "l": -0.0},
+    "dict of one": lambda n, x: {"k": n},
+    "dict of numbers": lambda n, x: {1: n, 2: n / 4},
+    "dict of tuples": lambda n, x: {("k", 1): n, ("k", 2): n / 4},
+    "dict of keys of several types": lambda n, x: {"k": n, 1: "v", None: 0.5},
+    "dicts of keys that are equal": lambda n, x: {_nth(n, 1, 1, True, 1.0): n},
+    "dicts in another order": lambda n, x: {"k": n, "l": 1} if n % 2 else {"l": n, "k": 2},
+    "dicts of as many keys": lambda n, x: {"a": n} if n == 2 else {"b": n, "c": n} if n == 3 else {"a": n, "b": 2},
+    "dict, empty": lambda n, x: {},
+    "one dict": lambda n, x: _SHARED,
+    "dict of lists": lambda n, x: {"k": [n], "l": n},
+    "OrderedDict": lambda n, x: OrderedDict(k=n, l=0.5),
+    "dict then OrderedDict": lambda n, x: (dict if n < 4 else OrderedDict)(k=n, l=0.5),
     "dicts of other keys": lambda n, x: {"k": n} if n % 2 else {"l": n, "m": None},
     "range": lambda n, x: range(n, n + 2),
     "ndarray": lambda n, x: np.array([n, n + 1]),
@@ -140,6 +173,12 @@ RETURNS: dict[str, Callable[[int, Any], Any]] = {
     "Series of a category": lambda n, x: pd.Series(["a", "b"], dtype="category"),
     "Series of nullable": lambda n, x: pd.Series([n, None], dtype="Int64"),
     "Series of times": lambda n, x: pd.Series([_STAMP, pd.NaT]),
+    "Series of times without tz": lambda n, x: pd.Series({"p": _NAIVE, "q": _NAIVE + pd.Timedelta(days=n)}),
+    "Series of times that may miss": lambda n, x: pd.Series([_NAIVE, _NAIVE if n % 3 else pd.NaT]),
+    "Series of times of seconds": lambda n, x: pd.Series([_NAIVE, _NAIVE + pd.Timedelta(days=n)]).dt.as_unit("s"),
+    "Series of missing times": lambda n, x: pd.Series([pd.NaT, pd.NaT]),
+    "Series of timedeltas": lambda n, x: pd.Series({"p": pd.Timedelta(hours=1), "q": pd.Timedelta(hours=n)}),
+    "Series of a time and a number": lambda n, x: pd.Series({"p": _NAIVE, "q": n}),
     "Series with attrs": lambda n, x: _with_attrs(pd.Series([n, n]), n),
     # other from chunk to chunk
     "int then None": lambda n, x: n if n < 3 else None,
@@ -188,6 +227,41 @@ RETURNS: dict[str, Callable[[int, Any], Any]] = {
 }
 
 
+#: What is returned at one place of a return of several values, for the unit at position n.
+PLACES: dict[str, Callable[[int], Any]] = {
+    "float": lambda n: n / 4,
+    "float or nan": lambda n: n / 4 if n % 3 else np.nan,
+    "nan": lambda n: np.nan,
+    "int": lambda n: n,
+    "bool": lambda n: n % 3 == 0,
+    "str": lambda n: "ab" * n,
+    "None": lambda n: None,
+    "None or float": lambda n: n / 4 if n % 3 else None,
+    "None or str": lambda n: str(n) if n % 3 else None,
+    "int or str": lambda n: str(n) if n % 3 else n,
+    "None from the fourth": lambda n: n / 4 if n < 4 else None,
+    "numpy float": lambda n: np.float64(n) / 4,
+    "small numpy float": lambda n: np.float32(n) / 4,
+    "large int": lambda n: 2**63 + n,
+    "Timestamp": lambda n: _NAIVE + pd.Timedelta(days=n),
+    "Timestamp of seconds": lambda n: (_NAIVE + pd.Timedelta(days=n)).as_unit("s"),
+    "Timestamp with tz": lambda n: _STAMP + pd.Timedelta(hours=n),
+    "Timestamp or NaT": lambda n: _NAIVE + pd.Timedelta(days=n) if n % 3 else pd.NaT,
+    "NaT": lambda n: pd.NaT,
+    "Timedelta": lambda n: pd.Timedelta(hours=n),
+    "date": lambda n: datetime.date(2024, 1, n + 1),
+    "datetime": lambda n: datetime.datetime(2024, 1, n + 1, 12),
+    "list": lambda n: [n],
+}
+
+#: What holds the values of a return.
+CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
+    "tuple": tuple,
+    "list": list,
+    "dict": lambda values: dict(zip(["p", "q", "r", "s"], values, strict=False)),
+}
+
+
 class RefusedError(ValueError):
     """An exception whose init takes other arguments than it passes on."""
 
@@ -225,6 +299,18 @@ class OfNumber:
 
     def __call__(self, number: int) -> Any:
         return RETURNS[self.returns](number, [number, 7])
+
+
+@dataclass(frozen=True)
+class OfPlaces:
+    """A function of a unit that begins with the number of its position, which returns several values."""
+
+    places: tuple[str, ...]
+    container: str
+
+    def __call__(self, unit: Any) -> Any:
+        n = int(unit.iloc[0])
+        return CONTAINERS[self.container]([PLACES[place](n) for place in self.places])
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,72 @@ def test_any_returns(returns, axis, how, raw, way):
     )
 
 
+_STAMPS = st.one_of(_TIMES, st.sampled_from([pd.Timestamp.min, pd.Timestamp.max, pd.Timestamp("2024-10-27 00:30")]))
+_UNITS = ("s", "ms", "us", "ns")
+
+#: What is at one place of each return: mostly of one type.
+_PLACES = st.one_of(
+    st.sampled_from([_FLOATS, _INTS, _SMALL, st.booleans(), _TEXT, _OBJECTS, _maybe(_FLOATS), _maybe(_TEXT)]),
+    st.tuples(st.sampled_from([None, *_ZONES]), st.sampled_from([*_UNITS, None]), st.booleans()).map(
+        lambda how: _of_times(*how)
+    ),
+    st.tuples(st.sampled_from(_UNITS), st.booleans()).map(lambda how: _of_timedeltas(*how)),
+)
+
+
+def _of_times(zone: str | None, unit: str | None, may_miss: bool) -> st.SearchStrategy[Any]:
+    units = st.just(unit) if unit else st.sampled_from(_UNITS)
+    at = lambda pair: (pair[0] if zone is None else pair[0].tz_localize("UTC").tz_convert(zone)).as_unit(pair[1])
+    times = st.tuples(_STAMPS if zone in (None, "UTC") else _TIMES, units).map(at)
+    return st.one_of(times, times, st.just(pd.NaT)) if may_miss else times
+
+
+def _of_timedeltas(unit: str, may_miss: bool) -> st.SearchStrategy[Any]:
+    times = st.integers(-(10**6), 10**6).map(lambda n: pd.Timedelta(np.timedelta64(n, "s")).as_unit(unit))
+    return st.one_of(times, times, st.just(pd.NaT)) if may_miss else times
+
+
+@st.composite
+def returns_of_one_kind(draw: Any) -> list[Any]:
+    """Some returns that could be packed: scalars, or tuples, lists, dicts or Series of always as many."""
+    n = draw(st.integers(1, MOST_ROWS))
+    container = draw(st.sampled_from(["scalar", "tuple", "list", "dict", "Series"]))
+    width = 1 if container == "scalar" else draw(st.integers(1, MOST_COLUMNS))
+    columns = [draw(st.lists(draw(_PLACES), min_size=n, max_size=n)) for _ in range(width)]
+    rows = list(zip(*columns, strict=True))
+    labels = ["a", "b", 1, "d"][:width]
+    into = {
+        "scalar": lambda row: row[0],
+        "tuple": tuple,
+        "list": list,
+        "dict": lambda row: dict(zip("abcd", row, strict=False)),
+        "Series": lambda row: pd.Series(list(row), index=labels),
+    }
+    return [into[container](row) for row in rows]
+
+
+@QUICK
+@given(returns=returns_of_one_kind(), how=st.sampled_from([None, None, "expand", "expand", "reduce"]), way=ways)
+def test_returns_of_one_kind(returns, how, way):
+    _planned[:] = returns
+    assert_same_on_all(
+        lambda: pd.DataFrame({"n": range(len(returns)), "m": 7}),
+        lambda df: df.apply(_as_planned, axis=1, result_type=how),
+        lambda par: par.apply_rows(_as_planned, result_type=how),
+        (way,),
+    )
+    assert_same_on_all(
+        lambda: pd.Series(range(len(returns)), name="n"),
+        lambda s: s.map(_planned.__getitem__),
+        lambda par: par.map(_planned_at),
+        (way,),
+    )
+
+
+def _planned_at(number: int) -> Any:
+    return _planned[number]
+
+
 @QUICK
 @given(
     s=series(), function=st.sampled_from(sorted(VALUE_FUNCTIONS)), action=st.sampled_from([None, "ignore"]), way=ways
