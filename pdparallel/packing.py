@@ -48,6 +48,8 @@ _ATOMS = frozenset((
     pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA), datetime.datetime, datetime.date, datetime.timedelta,
 ))  # fmt: skip
 
+_NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+
 #: A few returns of very many values each are packed no quicker than pickled.
 _MOST_COLUMNS_OF_FEW = 64
 
@@ -130,7 +132,11 @@ class Texts(Packed):
 
 def _texts(values: list[str]) -> Texts:
     try:
-        return Texts(pd.array(values, dtype=_arrow_dtype()))
+        import pyarrow
+
+        # What pd.array makes of texts, without its look whether they all are texts.
+        dtype: Any = _arrow_dtype()
+        return Texts(dtype.__from_arrow__(pyarrow.array(values, pyarrow.large_string())))
     except (ImportError, UnicodeError, ValueError):  # no Arrow here, or half of a surrogate pair
         return Texts(values)
 
@@ -331,10 +337,15 @@ def _times(values: list[Any], kinds: set[type]) -> Times | None:
     zone = _common_zone(times) if kind is pd.Timestamp else (None,)
     if len(units) != 1 or zone is None:
         return None
-    # What a time counts, in its unit, and the least integer for NaT; all that is public costs more than to pickle.
+    unit = units.pop()
     # The fold is not looked at: pandas makes it of the count, and no Timestamp that is pickled keeps it.
-    counts = np.fromiter(map(operator.attrgetter("_value"), values), np.int64, len(values))
-    return Times(counts.view(f"{'M' if kind is pd.Timestamp else 'm'}8[{units.pop()}]"), *zone)
+    try:
+        counts = np.fromiter(map(operator.attrgetter("value"), values), np.int64, len(values))
+    except OverflowError:  # beyond what nanoseconds can say
+        return None
+    whole = counts // _NANOSECONDS[unit]
+    whole[counts == pd.NaT.value] = pd.NaT.value
+    return Times(whole.view(f"{'M' if kind is pd.Timestamp else 'm'}8[{unit}]"), *zone)
 
 
 def _common_zone(times: list[Any]) -> tuple[datetime.tzinfo | None] | None:
