@@ -20,7 +20,7 @@ from pdparallel.ledger import Ledger
 from pdparallel.options import Options
 from pdparallel.outcome import Outcome
 from pdparallel.packing import pack
-from pdparallel.plan import Chunk
+from pdparallel.plan import Gaps
 from pdparallel.progress import Advance
 from pdparallel.rows import feed_for
 from pdparallel.transport.frames import take
@@ -59,14 +59,11 @@ class Parent:
         Takes the outcomes.
     advance : callable
         Told how many units are done.
-
-    Attributes
-    ----------
-    head : int
-        The first position that is left.
+    gaps : Gaps
+        What is left to do; what is done here is taken from it.
     """
 
-    def __init__(self, call: Call, options: Options, ledger: Ledger, advance: Advance) -> None:
+    def __init__(self, call: Call, options: Options, ledger: Ledger, advance: Advance, gaps: Gaps) -> None:
         self._call = call
         self._options = options
         self._ledger = ledger
@@ -74,7 +71,8 @@ class Parent:
         self._feed = feed_for(call.work.hand, call.work.func)
         self._began = 0.0
         self._look = LOOK_SECONDS
-        self.head = 0
+        self._gaps = gaps
+        self._done = 0
 
     def begin(self, is_warm: Callable[[], bool]) -> None:
         """Work for as long as that is the quicker way.
@@ -86,16 +84,16 @@ class Parent:
         """
         least: float | None = None
         self._began = time.perf_counter()
-        while self.head < self._call.n:
+        while self._gaps:
             outcome = self._work()
-            left = self._call.n - self.head
+            left = len(self._gaps)
             if not left:
                 return
             if least is None:
                 least = self._least(is_warm)
                 if least == math.inf:
                     self._look = IDLE_LOOK_SECONDS
-            cost = (time.perf_counter() - self._began) / self.head
+            cost = (time.perf_counter() - self._began) / self._done
             if (
                 cost * left > least
                 and _saved_by_workers(cost, outcome, self._options.workers) * left > WARM_WORTH_SECONDS
@@ -121,26 +119,24 @@ class Parent:
         threading.Thread(target=start, name="pdparallel-start", daemon=True).start()
         if up.wait(WARM_WORTH_SECONDS / 10):  # a warm pool answers in less
             return
-        while self.head < self._call.n and not up.is_set():
+        while self._gaps and not up.is_set():
             self._work()
 
     def _work(self) -> Outcome:
         """Do a chunk of the plan if there is one, else as much as takes until the next look, and a unit at least."""
         call, until = self._call, math.inf
-        if call.plan is not None:
-            chunk = next(chunk for chunk in call.plan if chunk.start >= self.head)
-        else:
-            # Not all that is left, but what may be done by then: a piece costs something by itself.
-            began, done = self._began, self.head
-            likely = 2 * self._look * done / (time.perf_counter() - began) if done else 0
-            size = self._options.chunk_size or max(FEW, int(likely))
-            chunk = Chunk(self.head, min(self.head + size, call.n))
+        # Not all that is left, but what may be done by then: a piece costs something by itself.
+        began, done = self._began, self._done
+        likely = 2 * self._look * done / (time.perf_counter() - began) if done else 0
+        chunk = self._gaps.first(self._options.chunk_size or max(FEW, int(likely)))
+        if call.plan is None:
             until = time.perf_counter() + self._look
         outcome = record(call.work, self._feed, take(call.data, call.work.hand, chunk), chunk, until)
         self._ledger.add(outcome)
         self._ledger.raise_failure()
         self._advance(len(outcome.chunk))
-        self.head = outcome.chunk.stop
+        self._done += len(outcome.chunk)
+        self._gaps.drop(outcome.chunk.stop)
         return outcome
 
 

@@ -2,6 +2,7 @@
 
     PdParallelError
     ├── InvalidOptionError(ValueError)             before any process starts
+    ├── CheckpointError(RuntimeError)              before anything runs; says what differs, or what the folder lacks
     ├── FunctionNotSerializableError(TypeError)    before any process starts; names the variable
     ├── ResultNotSerializableError(TypeError)      a return could not travel; names its position
     ├── WorkerDiedError(RuntimeError)              a worker process ended in the middle of the work
@@ -16,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "CheckpointError",
     "FunctionNotSerializableError",
     "InvalidOptionError",
     "PdParallelError",
@@ -73,6 +75,26 @@ class _Shown(str):
 
     def __repr__(self) -> str:
         return str(self)
+
+
+class CheckpointError(PdParallelError, RuntimeError):
+    """The folder of ``checkpoint=`` cannot be used for this call.
+
+    Attributes
+    ----------
+    folder : str
+        The folder; empty where none was looked at yet.
+    differs : tuple of str
+        Where the folder holds another call: what differs from this one, such as ``"data"``.
+    """
+
+    def __init__(self, message: str, folder: str = "", differs: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.folder = folder
+        self.differs = differs
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (CheckpointError, (self.args[0], self.folder, self.differs), self.__dict__)
 
 
 class FunctionNotSerializableError(PdParallelError, TypeError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pdparallel.call import Call
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.packing import Returns
@@ -20,6 +22,8 @@ class Ledger:
 
     Attributes
     ----------
+    keep : callable or None
+        Told of each outcome that comes, to write it down.
     failure : Outcome or None
         The outcome with the first failing position so far.
     units : int
@@ -31,6 +35,7 @@ class Ledger:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._outcomes: dict[int, Outcome] = {}
+        self.keep: Callable[[Outcome], None] | None = None
         self.failure: Outcome | None = None
         self.units = 0
         self.seconds = 0.0
@@ -42,6 +47,8 @@ class Ledger:
         self.seconds += outcome.seconds
         if outcome.failure is not None and not self.fails_before(outcome.chunk.start):
             self.failure = outcome
+        if self.keep is not None:
+            self.keep(outcome)
 
     def fails_before(self, position: int) -> bool:
         """Whether a unit before that position has failed."""

@@ -51,6 +51,8 @@ class Options:
         Threads that BLAS, OpenMP and Arrow may use in each worker process; None means cores // workers.
     serializer : str, default "dill"
         ``"dill"`` or ``"cloudpickle"``, for the function and its arguments.
+    checkpoint : str or path, default None
+        A folder of one call: what is finished is kept there, and the same call takes up where it stopped.
     """
 
     engine: EngineName | object = "auto"
@@ -60,6 +62,7 @@ class Options:
     progress: Progress = False
     threads_per_worker: int | None = None
     serializer: Serializer = "dill"
+    checkpoint: str | None = None
 
     @property
     def workers(self) -> int:
@@ -141,6 +144,15 @@ def _serializer(name: str, value: Any) -> Any:
     return value
 
 
+def _folder(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path:
+        raise InvalidOptionError(name, value, "the path of a folder, or None")
+    return path
+
+
 def _of_one_call(name: str, value: Any) -> InvalidOptionError:
     return InvalidOptionError(
         name, value, "columns= to the accessor of a frame: df.par(columns=['a', 'b']).apply_rows(func)",
@@ -156,6 +168,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "progress": _progress,
     "threads_per_worker": _count,
     "serializer": _serializer,
+    "checkpoint": _folder,
 }
 
 

@@ -1,11 +1,12 @@
-"""Where to cut: chunks are ranges of positions, and this module is arithmetic only."""
+"""Where to cut, and what is left: chunks are ranges of positions, and this module is arithmetic only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-__all__ = ["Chunk", "cut", "cut_for_chunks", "cut_whole", "next_size", "pieces_for_chunks"]
+__all__ = ["Chunk", "Gaps", "cut", "cut_for_chunks", "cut_whole", "next_size", "pieces_for_chunks"]
 
 #: A chunk function pays pandas' fixed cost per call, so beyond one chunk a worker each chunk is to have
 #: at least this many rows (``benchmarks/when_it_helps.py`` shows what a call on few rows costs).
@@ -42,6 +43,60 @@ class Chunk:
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+
+class Gaps:
+    """The positions of a call that nobody has taken yet, in order; falsy where there are none.
+
+    Parameters
+    ----------
+    n : int
+        Positions in all.
+    finished : iterable of Chunk, optional
+        What need not be done: ranges that do not overlap, in any order.
+    plan : sequence of Chunk, optional
+        The cut, where it is fixed: then a chunk of it is taken whole.
+
+    Examples
+    --------
+    >>> gaps = Gaps(10, finished=[Chunk(2, 5)])
+    >>> len(gaps), gaps.first(100)
+    (7, Chunk(start=0, stop=2, before=0, after=0))
+    >>> gaps.drop(6)
+    >>> len(gaps), gaps.first(100)
+    (4, Chunk(start=6, stop=10, before=0, after=0))
+    """
+
+    def __init__(self, n: int, finished: Iterable[Chunk] = (), plan: Iterable[Chunk] | None = None) -> None:
+        done = sorted((chunk.start, chunk.stop) for chunk in finished)
+        self._whole = plan is not None
+        if plan is not None:
+            starts = {start for start, _ in done}
+            gaps = [chunk for chunk in plan if chunk.start not in starts]
+        else:
+            starts_of_gaps = [0, *(stop for _, stop in done)]
+            stops_of_gaps = [*(start for start, _ in done), n]
+            gaps = [Chunk(start, stop) for start, stop in zip(starts_of_gaps, stops_of_gaps, strict=True)]
+        self._gaps = deque(gap for gap in gaps if len(gap))
+        self._left = sum(map(len, self._gaps))
+
+    def __len__(self) -> int:
+        return self._left
+
+    def first(self, size: int) -> Chunk:
+        """The first positions that are left, without a hole: so many at most, or the chunk of the plan."""
+        gap = self._gaps[0]
+        return gap if self._whole else Chunk(gap.start, min(gap.start + size, gap.stop))
+
+    def drop(self, stop: int) -> None:
+        """Take what lies before a position."""
+        while self._gaps and self._gaps[0].start < stop:
+            gap = self._gaps.popleft()
+            if gap.stop > stop:
+                self._gaps.appendleft(Chunk(stop, gap.stop))
+                self._left -= stop - gap.start
+            else:
+                self._left -= len(gap)
 
 
 def cut(start: int, stop: int, *, size: int | None = None, pieces: int = 1) -> tuple[Chunk, ...]:

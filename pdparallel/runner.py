@@ -28,13 +28,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from pdparallel.auto import Parent
 from pdparallel.call import Call
+from pdparallel.checkpoint.folder import opened
 from pdparallel.engines.base import Engine
 from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import WorkerDiedError
 from pdparallel.ledger import Ledger
 from pdparallel.options import Options
 from pdparallel.packing import Returns
-from pdparallel.plan import Chunk, next_size
+from pdparallel.plan import Chunk, Gaps, next_size
 from pdparallel.progress import Advance, bar
 from pdparallel.transport.parcel import Parcel, pack
 
@@ -59,11 +60,14 @@ def run(call: Call, options: Options) -> Returns:
         Where a worker ended.
     """
     ledger = Ledger(call)
-    with bar(options.progress, call.n, call.verb, call.unit) as advance:
-        parent = Parent(call, options, ledger, advance)
+    with opened(call, options, ledger) as finished, bar(options.progress, call.n, call.verb, call.unit) as advance:
+        gaps = Gaps(call.n, finished, call.plan)
+        if finished:
+            advance(call.n - len(gaps))
+        parent = Parent(call, options, ledger, advance, gaps)
         if options.engine == "auto":
             parent.begin(lambda: is_warm(options))
-        if parent.head < call.n:
+        if gaps:
             engine = open_engine(options)
             settled = True
             try:
@@ -71,7 +75,7 @@ def run(call: Call, options: Options) -> Returns:
                     if options.engine == "auto":
                         parent.go_on_until_up(engine)
                     settled = False
-                    chunks = _chunks(call, options, parent.head, engine, ledger)
+                    chunks = _chunks(options, gaps, engine, ledger)
                     settled = _hand_over(call, engine, parcel, chunks, ledger, advance)
             finally:
                 # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
@@ -80,16 +84,13 @@ def run(call: Call, options: Options) -> Returns:
     return ledger.returns()
 
 
-def _chunks(call: Call, options: Options, head: int, engine: Engine, ledger: Ledger) -> Iterator[Chunk]:
-    """The chunks from a position on; each is cut when its turn comes, by what the units before it cost."""
-    if call.plan is not None:
-        yield from (chunk for chunk in call.plan if chunk.start >= head)
-        return
-    while head < call.n:
+def _chunks(options: Options, gaps: Gaps, engine: Engine, ledger: Ledger) -> Iterator[Chunk]:
+    """The chunks of what is left; each is cut when its turn comes, by what the units before it cost."""
+    while gaps:
         cost = ledger.seconds / ledger.units if ledger.units else None
-        size = options.chunk_size or next_size(call.n - head, engine.n_workers, cost)
-        yield Chunk(head, min(head + size, call.n))
-        head += size
+        chunk = gaps.first(options.chunk_size or next_size(len(gaps), engine.n_workers, cost))
+        gaps.drop(chunk.stop)
+        yield chunk
 
 
 def _hand_over(

@@ -32,9 +32,11 @@ LAYERS: list[set[str]] = [
     {"engines.watched"},
     {"engines.serial", "engines.thread", "engines.process", "engines.pathos", "engines.executor"},
     {"engines.registry"},
+    {"checkpoint.digest"},
+    {"checkpoint.chunkfile"},
     {"stacking"},
     {"assemble", "joining", "ledger", "progress", "testing"},
-    {"auto"},
+    {"auto", "checkpoint.folder"},
     {"runner"},
     {"verbs"},
     {"accessor"},
@@ -104,8 +106,8 @@ def test_exports_exist_and_are_sorted(name: str) -> None:
 
 def test_the_public_names() -> None:
     assert set(pdparallel.__all__) == {
-        "FunctionNotSerializableError", "InvalidOptionError", "Options", "PdParallelError", "RemoteError",
-        "ResultNotSerializableError", "WorkerDiedError",
+        "CheckpointError", "FunctionNotSerializableError", "InvalidOptionError", "Options", "PdParallelError",
+        "RemoteError", "ResultNotSerializableError", "WorkerDiedError",
         "get_options", "map", "option_context", "par", "set_options", "shutdown",
     }  # fmt: skip
 

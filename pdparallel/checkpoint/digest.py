@@ -1,0 +1,470 @@
+"""Digests: whether a call is the same as one in an earlier process, told by its content, part by part.
+
+The bytes of a pickle do not tell: sets come in another order in each process, equal texts are one object here and two
+there, lines moved.  So everything is digested by what it is, down to the instructions of functions::
+
+    function   code, defaults, and the values of the globals and closure variables that it names, and so on inside them
+    class      of the user: bases and attributes, by name
+    module     of the user: what the functions name of it; of the library: its name and version
+    data       labels, dtypes, values
+    the rest   by how it pickles, objects met again by their digest
+"""
+
+from __future__ import annotations
+
+import copyreg
+import dataclasses
+import datetime
+import decimal
+import dis
+import functools
+import hashlib
+import itertools
+import pickle
+import sys
+import types
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pdparallel.call import Call
+from pdparallel.errors import CheckpointError
+from pdparallel.options import Options
+from pdparallel.transport.byvalue import global_names, travels_by_value
+from pdparallel.transport.objects import PROTOCOL, SharedTable, dump
+from pdparallel.transport.reductions import HEAP_TYPE
+
+__all__ = ["Digester", "Identity", "identity_of"]
+
+#: Options that have a part in what the function returns, and in what stands for a return.
+DECISIVE_OPTIONS = ("errors", "seed")
+
+_ATOMS = frozenset((type(None), bool, int, float, str, bytes))
+_PLAIN = _ATOMS | {tuple, list, dict}
+
+#: Of these there may be millions, and they hold nothing that leads back to them.
+_VALUES = (np.generic, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, complex)
+
+#: Attributes of a class that are made with it or by pickling, or say where it was written.
+_NOT_THE_USERS = frozenset(
+    ("__dict__", "__weakref__", "__module__", "__qualname__", "__doc__", "_abc_impl", "__firstlineno__",
+     "__static_attributes__", "__slotnames__", "__annotations__", "__annotate__", "__annotate_func__",
+     "__annotations_cache__")
+)  # fmt: skip
+
+#: What the code of a class's body stores that changes when lines move, or from process to process.
+_MOVING = frozenset(("__firstlineno__", "__static_attributes__"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+    """What a call is.
+
+    Attributes
+    ----------
+    parts : dict of str to str
+        A digest for each part: ``"function"``, ``"data"`` and so on.
+    details : dict of str to str
+        A digest for each part of the function, so that a message can name the one that changed.
+    table : SharedTable
+        The classes and functions that travel by value, in the order in which they were met.
+    digests : tuple of str
+        Those of the objects of the table.
+    """
+
+    parts: dict[str, str]
+    details: dict[str, str]
+    table: SharedTable
+    digests: tuple[str, ...]
+
+    @property
+    def whole(self) -> str:
+        """One digest for all parts."""
+        return _joined(*(text.encode() for item in sorted(self.parts.items()) for text in item)).hex()
+
+
+def identity_of(call: Call, options: Options) -> Identity:
+    """The digests of a call.
+
+    Raises
+    ------
+    CheckpointError
+        Where something of the function or of the data has no content that could be compared.
+    """
+    digester = Digester()
+    work = call.work
+    innermost = _innermost(work.func)
+    details = dict(digester.parts_of(innermost)) if isinstance(innermost, types.FunctionType) else {}
+    decisive = {name: getattr(options, name) for name in DECISIVE_OPTIONS if hasattr(options, name)}
+    parts = {
+        "verb": digester.named("verb", (call.verb, work.hand, call.unit)),
+        "function": digester.named("the function", work.func),
+        "arguments": digester.named("an argument", (work.args, work.kwargs)),
+        "data": digester.named("the data", call.data),
+        "chunks": digester.named("chunks", [dataclasses.astuple(chunk) for chunk in call.plan or ()]),
+        "options": digester.named("options", decisive),
+        "versions": digester.named("versions", (sys.version_info[:2], pd.__version__, np.__version__)),
+    }
+    objects, digests = digester.shared
+    return Identity(
+        {name: digest.hex() for name, digest in parts.items()},
+        {name: digest.hex() for name, digest in details.items()},
+        SharedTable(objects),
+        digests,
+    )
+
+
+def _innermost(func: Any) -> Any:
+    """The function inside a partial, a bound method or what else holds one."""
+    while not isinstance(func, types.FunctionType):
+        inner = getattr(func, "func", getattr(func, "__func__", None))
+        if inner is None:
+            return func
+        func = inner
+    return func
+
+
+class Digester:
+    """Digests objects of one call; equal content has equal digests, in each process."""
+
+    def __init__(self) -> None:
+        # With the objects, so that no other one gets the id of one that is gone.
+        self._finished: dict[int, tuple[Any, bytes]] = {}
+        self._active: dict[int, int] = {}
+
+    @property
+    def shared(self) -> tuple[list[Any], tuple[str, ...]]:
+        """What was met that travels by value, with digests."""
+        found = [(obj, digest.hex()) for obj, digest in self._finished.values() if _may_be_shared(obj)]
+        namespaces = {id(obj.__globals__): obj.__globals__ for obj, _ in found if isinstance(obj, types.FunctionType)}
+        found += [(space, f"namespace {space.get('__name__')}") for space in namespaces.values()]
+        return [obj for obj, _ in found], tuple(digest for _, digest in found)
+
+    def named(self, name: str, obj: Any) -> bytes:
+        """The digest of something that an error would call by that name.
+
+        Raises
+        ------
+        CheckpointError
+        """
+        try:
+            return self.of(obj)
+        except CheckpointError:
+            raise
+        except Exception as error:  # whatever a user's __reduce__ may raise
+            kind = type(obj)
+            raise CheckpointError(
+                f"checkpoint= cannot tell whether {name} is the same from one run to the next: it is, or holds, "
+                f"something without comparable content ({kind.__module__}.{kind.__qualname__}; "
+                f"{type(error).__name__}: {error}). Create such objects inside the function, or leave out checkpoint=."
+            ) from error
+
+    def of(self, obj: Any) -> bytes:
+        """The digest of an object."""
+        key = id(obj)
+        if key in self._active:
+            return _joined(b"again", str(len(self._active) - self._active[key]).encode())
+        if type(obj) in _PLAIN:
+            return self._plain(obj)
+        if isinstance(obj, _VALUES):
+            return self._other(obj)
+        if key not in self._finished:
+            self._finished[key] = (obj, self._entered(key, self._other, obj))
+        return self._finished[key][1]
+
+    def _entered(self, key: int, way: Any, *args: Any) -> bytes:
+        self._active[key] = len(self._active)
+        try:
+            digest: bytes = way(*args)
+        finally:
+            del self._active[key]
+        return digest
+
+    # Plain containers and what stands in them
+
+    def _plain(self, obj: Any) -> bytes:
+        stream = _Hashing()
+        atoms = type(obj) is list and _ATOMS.issuperset(map(type, obj))
+        pickler = pickle.Pickler(stream, PROTOCOL) if atoms else _PlainPickler(stream, PROTOCOL)
+        pickler.fast = True  # no memo: whether two equal parts are one object says nothing
+        if isinstance(pickler, _PlainPickler):
+            pickler.digester = self
+        try:
+            pickler.dump(obj)
+        except ValueError:  # it contains itself
+            return self._entered(id(obj), self._cyclic, obj)
+        return stream.hash.digest()
+
+    def _cyclic(self, obj: Any) -> bytes:
+        parts = itertools.chain.from_iterable(obj.items()) if isinstance(obj, dict) else obj
+        return _joined(_text(type(obj).__name__), *map(self.of, parts))
+
+    def _other(self, obj: Any) -> bytes:
+        for kinds, way in self._ways:
+            if isinstance(obj, kinds):
+                digest: bytes = way(self, obj)
+                return digest
+        return self._reduced(obj)
+
+    def _set(self, obj: Any) -> bytes:
+        beside = self.of((type(obj), getattr(obj, "__dict__", None)))
+        return _joined(b"set", beside, *sorted(map(self.of, obj)))
+
+    def _reduced(self, obj: Any) -> bytes:
+        """An object by what pickle would write of it."""
+        reducer = copyreg.dispatch_table.get(type(obj))
+        try:
+            reduction: Any = reducer(obj) if reducer is not None else obj.__reduce_ex__(4)
+        except Exception:  # a lock and the like, of which the transport knows what to write
+            return _joined(b"dill", dump(obj, SharedTable(), grow=True))
+        if isinstance(reduction, str):
+            return _joined(b"name", _text(pickle.whichmodule(obj, reduction)), _text(reduction))  # type: ignore[attr-defined]
+        make, args, *rest = reduction
+        rest += [None] * 3
+        return _joined(b"object", *map(self.of, (make, args, rest[0], list(rest[1] or ()), list(rest[2] or ()))))
+
+    # Functions, classes, modules
+
+    def parts_of(self, func: types.FunctionType) -> Iterator[tuple[str, bytes]]:
+        """The parts of a function, as an error names them."""
+        code, space = func.__code__, func.__globals__
+        names = frozenset(name for inner in _codes(code) for name in inner.co_names)
+        yield "its code", self.of(code)
+        for at, default in enumerate(func.__defaults__ or ()):
+            yield self._part(f"default value {at}", default, names)
+        for key, default in (func.__kwdefaults__ or {}).items():
+            yield self._part(f"default value {key!r}", default, names)
+        for key, attribute in vars(func).items():
+            yield self._part(f"attribute {key!r}", attribute, names)
+        for name, cell in zip(code.co_freevars, func.__closure__ or (), strict=True):
+            if not _is_empty(cell):
+                yield self._part(f"closure variable {name!r}", cell.cell_contents, names)
+        if not _is_of_library(func.__module__):
+            for name in sorted(global_names(code)):
+                if name in space:
+                    yield self._part(f"global variable {name!r}", space[name], names)
+
+    def _part(self, name: str, value: Any, names: frozenset[str]) -> tuple[str, bytes]:
+        if isinstance(value, types.ModuleType):
+            return name, self._module(value, names)
+        return name, self.named(name, value)
+
+    def _function(self, func: types.FunctionType) -> bytes:
+        if _is_of_library(func.__module__) and not travels_by_value(func):
+            return _of_library(func)
+        return _joined(b"function", *_flat(self.parts_of(func)))
+
+    def _code(self, code: types.CodeType) -> bytes:
+        constants: Iterable[Any] = code.co_consts
+        instructions = code.co_code
+        if _MOVING.intersection(code.co_names):
+            steps = list(dis.get_instructions(code))
+            moving = {step for step, after in itertools.pairwise(steps) if after.argval in _MOVING}
+            instructions = repr([(step.opname, step.arg) for step in steps if step not in moving]).encode()
+            moved = {step.arg for step in moving if step.opname == "LOAD_CONST"}
+            constants = [constant for at, constant in enumerate(code.co_consts) if at not in moved]
+        shape = (
+            code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags,
+            code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_exceptiontable,
+        )  # fmt: skip
+        return _joined(b"code", instructions, self.of(shape), *map(self.of, constants))
+
+    def _class(self, cls: Any) -> bytes:
+        if not cls.__flags__ & HEAP_TYPE or (_is_of_library(cls.__module__) and not travels_by_value(cls)):
+            return _of_library(cls)
+        made = (types.MemberDescriptorType, types.GetSetDescriptorType)
+        attributes = {
+            name: value
+            for name, value in vars(cls).items()
+            if name not in _NOT_THE_USERS and not isinstance(value, made)
+        }
+        content = (
+            (name, self.named(f"{name!r} of class {cls.__name__!r}", attributes[name])) for name in sorted(attributes)
+        )
+        kinds = map(self.of, (type(cls), *cls.__bases__))
+        return _joined(b"class", _text(cls.__qualname__), *kinds, *_flat(content))
+
+    def _module(self, module: types.ModuleType, names: frozenset[str] = frozenset()) -> bytes:
+        """A module, by what is named of it; of a library's the version says it all."""
+        if _is_of_library(module.__name__):
+            return _joined(b"module", _text(module.__name__), _version(module.__name__))
+        if id(module) in self._active:
+            return _joined(b"module", _text(module.__name__))
+        return self._entered(id(module), self._module_content, module, names)
+
+    def _module_content(self, module: types.ModuleType, names: frozenset[str]) -> bytes:
+        space = vars(module)
+        used = (self._part(f"{module.__name__}.{name}", space[name], names) for name in sorted(names & space.keys()))
+        return _joined(b"module", _text(module.__name__), *_flat(used))
+
+    def _method(self, method: types.MethodType) -> bytes:
+        return _joined(b"method", self.of(method.__func__), self.of(method.__self__))
+
+    def _builtin(self, func: types.BuiltinMethodType) -> bytes:
+        if func.__self__ is None or isinstance(func.__self__, types.ModuleType):
+            return _of_library(func)
+        return _joined(b"method", self.of(func.__self__), _text(func.__name__))
+
+    def _wrapper(self, wrapper: Any) -> bytes:
+        return _joined(_text(type(wrapper).__name__), self.of(wrapper.__wrapped__))
+
+    def _property(self, obj: property) -> bytes:
+        return _joined(b"property", *map(self.of, (obj.fget, obj.fset, obj.fdel)))
+
+    def _cell(self, cell: types.CellType) -> bytes:
+        return _joined(b"cell") if _is_empty(cell) else _joined(b"cell", self.of(cell.cell_contents))
+
+    def _mapping(self, proxy: Any) -> bytes:
+        return _joined(b"mapping", self.of(dict(proxy)))
+
+    # Data
+
+    def _frame(self, df: pd.DataFrame) -> bytes:
+        columns = [self._values(df.iloc[:, at].array) for at in range(df.shape[1])]
+        return _joined(b"frame", self._labels(df.index), self._labels(df.columns), self._beside(df), *columns)
+
+    def _series(self, s: pd.Series) -> bytes:
+        return _joined(b"series", self._labels(s.index), self.of(s.name), self._beside(s), self._values(s.array))
+
+    def _beside(self, obj: Any) -> bytes:
+        """What a pandas object has beside labels and values."""
+        more = [(name, getattr(obj, name, None)) for name in type(obj)._metadata if name not in ("name", "_name")]
+        return self.of((type(obj), obj.attrs, obj.flags.allows_duplicate_labels, more))
+
+    def _labels(self, index: pd.Index) -> bytes:
+        names = self.of(list(index.names))
+        if isinstance(index, pd.RangeIndex):
+            return _joined(b"range", names, self.of((index.start, index.stop, index.step)))
+        if isinstance(index, pd.MultiIndex):
+            levels = [index.get_level_values(level) for level in range(index.nlevels)]
+            return _joined(b"levels", names, *map(self._labels, levels))
+        frequency = _text(str(getattr(index, "freq", None)))
+        return _joined(b"labels", _text(type(index).__name__), names, frequency, self._values(index.array))
+
+    def _values(self, array: Any) -> bytes:
+        dtype: Any = array.dtype
+        if isinstance(dtype, np.dtype):
+            return self._array(np.asarray(array))
+        if isinstance(dtype, pd.CategoricalDtype):
+            return _joined(
+                b"categories", self.of(dtype.ordered), self._labels(dtype.categories), self._array(array.codes)
+            )
+        kind = _text(repr(dtype))
+        if isinstance(dtype, pd.DatetimeTZDtype):
+            return _joined(kind, self._array(pd.DatetimeIndex(array).tz_convert(None).to_numpy()))
+        if isinstance(dtype, pd.SparseDtype):
+            return _joined(kind, self._array(np.asarray(array)))
+        plain = getattr(dtype, "numpy_dtype", None)
+        if type(dtype).__module__.startswith("pandas.") and not isinstance(dtype, pd.ArrowDtype) and plain is not None:
+            values = array.to_numpy(dtype=plain, na_value=plain.type(0))
+            return _joined(kind, self._array(np.asarray(array.isna())), self._array(values))
+        return _joined(kind, self.of(array.astype(object).tolist()))
+
+    def _array(self, array: np.ndarray) -> bytes:
+        shape = self.of((array.shape, array.dtype.str if array.dtype.fields is None else repr(array.dtype.descr)))
+        kind = self.of(type(array))
+        if array.dtype.hasobject:
+            return _joined(b"objects", kind, shape, self.of(array.ravel().tolist()))
+        flat = np.ascontiguousarray(array).reshape(-1)
+        return _joined(b"array", kind, shape, flat.view(np.uint8).data if flat.nbytes else b"")
+
+    _ways: tuple[tuple[Any, Any], ...] = (
+        (type, _class),
+        (types.FunctionType, _function),
+        (types.CodeType, _code),
+        (types.ModuleType, _module),
+        (types.MethodType, _method),
+        (types.BuiltinMethodType, _builtin),
+        ((set, frozenset), _set),
+        (functools._lru_cache_wrapper, _wrapper),
+        ((staticmethod, classmethod), _wrapper),
+        (property, _property),
+        (types.CellType, _cell),
+        (types.MappingProxyType, _mapping),
+        (pd.DataFrame, _frame),
+        (pd.Series, _series),
+        (pd.Index, _labels),
+        (pd.api.extensions.ExtensionArray, _values),
+        (np.ndarray, _array),
+    )
+
+
+class _PlainPickler(pickle.Pickler):
+    """Writes plain containers as they are, and of all else the digest."""
+
+    digester: Digester
+
+    def persistent_id(self, obj: Any) -> bytes | None:
+        return None if type(obj) in _PLAIN else self.digester.of(obj)
+
+
+class _Hashing:
+    """A stream that is only digested."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.blake2b(digest_size=16)
+
+    def write(self, data: Any) -> int:
+        self.hash.update(data)
+        return len(data)
+
+
+def _joined(*parts: Any) -> bytes:
+    hash_ = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        hash_.update(len(part).to_bytes(8, "big"))
+        hash_.update(part)
+    return hash_.digest()
+
+
+def _flat(digests: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
+    for name, digest in digests:
+        yield _text(name)
+        yield digest
+
+
+def _text(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _is_empty(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - it raises
+    except ValueError:
+        return True
+    return False
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
+def _may_be_shared(obj: Any) -> bool:
+    return isinstance(obj, (type, types.FunctionType)) and travels_by_value(obj)
+
+
+def _is_of_library(name: str | None) -> bool:
+    """Whether a module is no work of the user: of the standard library, or installed."""
+    top = (name or "__main__").partition(".")[0]
+    if top == "__main__":
+        return False
+    if top in sys.stdlib_module_names or top == __name__.partition(".")[0]:
+        return True
+    file = getattr(sys.modules.get(top), "__file__", None) or ""
+    return not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
+
+
+def _of_library(obj: Any) -> bytes:
+    module = getattr(obj, "__module__", None) or "builtins"
+    return _joined(b"library", _text(module), _version(module), _text(obj.__qualname__))
+
+
+def _version(name: str) -> bytes:
+    version = getattr(sys.modules.get(name.partition(".")[0]), "__version__", "")
+    return _text(version) if isinstance(version, str) else b""
