@@ -14,6 +14,7 @@ import sys
 import textwrap
 import threading
 import warnings
+import zoneinfo
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from tests.conftest import wait_until
 N = 60
 DF = pd.DataFrame({"a": range(N), "b": [i / 7 for i in range(N)], "c": [f"t{i}" for i in range(N)]})
 ENGINES = ["auto", "serial", "thread", "process"]
+BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 
 #: A global variable that a function below uses.
 FACTOR = 3
@@ -290,7 +292,7 @@ RETURNS: dict[str, Callable[[int], Any]] = {
     "dict": lambda i: {"x": i, "y": str(i)},
     "Timestamp": lambda i: pd.Timestamp("2024-01-31") + pd.Timedelta(i, "h"),
     "Timestamp or NaT": lambda i: pd.NaT if i % 3 == 0 else pd.Timestamp(2024, 1, 1, i % 24),
-    "Timestamp of a zone": lambda i: pd.Timestamp(i * 3600 + 1_729_980_000, unit="s", tz="Europe/Berlin"),
+    "Timestamp of a zone": lambda i: pd.Timestamp(i * 3600 + 1_729_980_000, unit="s", tz=BERLIN),
     "Timestamp of UTC": lambda i: pd.Timestamp(2024, 10, 27, i % 24, tz=datetime.UTC),
     "Timestamp of an offset": lambda i: pd.Timestamp(f"2024-10-27T{i % 24:02d}:00:00+02:00"),
     "Timedelta": lambda i: pd.Timedelta(i, "min"),
@@ -748,8 +750,13 @@ SCRIPT = """
 """
 
 
-@pytest.mark.parametrize("engine", ["auto", "process", "thread", "serial"])
-def test_a_script_that_is_killed_goes_on_when_it_is_started_again(tmp_path: Path, engine: str) -> None:
+@pytest.mark.parametrize(
+    ("engine", "end"),
+    [(engine, signal.SIGKILL) for engine in ENGINES] + [("auto", signal.SIGINT), ("process", signal.SIGINT)],
+)
+def test_a_script_that_is_ended_goes_on_when_it_is_started_again(
+    tmp_path: Path, engine: str, end: signal.Signals
+) -> None:
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
     calls, night = tmp_path / "calls", tmp_path / "night"
@@ -762,12 +769,14 @@ def test_a_script_that_is_killed_goes_on_when_it_is_started_again(tmp_path: Path
     with first:
         assert wait_until(lambda: first.poll() is not None or (calls.exists() and "300\n" in calls.read_text()), 60)
         assert wait_until(lambda: first.poll() is not None or len(files(night)) > 2, 60)
-        first.send_signal(signal.SIGKILL)
-        first.communicate()
-    assert first.returncode == -signal.SIGKILL
+        first.send_signal(end)
+        said = first.communicate()[1].decode()
+    assert first.returncode == -end
     before = [int(line) for line in calls.read_text().split()]
     safe = {at for start, stop in positions(night) for at in range(start, stop)}
     assert len(safe) > 50
+    if end == signal.SIGINT:
+        assert f"pdparallel: {len(safe)} of 400 rows are safe in {str(night)!r}" in said
     assert sorted(before) == sorted(set(before))
     (tmp_path / "hold").unlink()
 

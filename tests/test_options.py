@@ -65,6 +65,7 @@ def test_none_in_a_call_beats_what_is_set(monkeypatch: pytest.MonkeyPatch) -> No
         ("PROGRESS", "text", "text"),
         ("THREADS_PER_WORKER", "2", 2),
         ("SERIALIZER", "cloudpickle", "cloudpickle"),
+        ("CHECKPOINT", "night", "night"),
     ],
 )
 def test_environment(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdparallel.plan import Chunk, cut, cut_whole, next_size, pieces_for_chunks
+from pdparallel.plan import Chunk, Gaps, cut, cut_whole, next_size, pieces_for_chunks
 
 starts = st.integers(0, 50)
 lengths = st.integers(0, 200)
@@ -100,3 +100,30 @@ def test_a_chunk_of_any_length_travels_in_few_bytes() -> None:
     assert len(data) < 200
     assert pickle.loads(data) == chunk
     assert len(chunk) == 2**60 - 7
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=12), st.lists(st.integers(1, 20), min_size=1))
+def test_gaps_are_what_is_not_finished_however_it_is_taken(parts, sizes):
+    chunks, at = [], 0
+    for length, _ in parts:
+        chunks.append(Chunk(at, at + length))
+        at += length
+    finished = [chunk for chunk, (_, done) in zip(chunks, parts, strict=True) if done]
+    left = [chunk for chunk in chunks if chunk not in finished]
+
+    gaps, taken = Gaps(at, reversed(finished)), []
+    while gaps:
+        assert len(gaps) == sum(map(len, left)) - sum(map(len, taken))
+        size = sizes[len(taken) % len(sizes)]
+        chunk = gaps.first(size)
+        assert 1 <= len(chunk) <= size
+        chunk = Chunk(chunk.start, chunk.start + max(1, len(chunk) // 2)) if len(taken) % 2 else chunk  # it took less
+        gaps.drop(chunk.stop)
+        taken.append(chunk)
+    assert _positions(taken) == _positions(left)
+
+    gaps, taken = Gaps(at, finished, plan=chunks), []
+    while gaps:
+        taken.append(gaps.first(1))
+        gaps.drop(taken[-1].stop)
+    assert taken == left

@@ -32,15 +32,11 @@ import pandas as pd
 
 from pdparallel.call import Call
 from pdparallel.errors import CheckpointError
-from pdparallel.options import Options
 from pdparallel.transport.byvalue import global_names, travels_by_value
 from pdparallel.transport.objects import PROTOCOL, SharedTable, dump
 from pdparallel.transport.reductions import HEAP_TYPE
 
 __all__ = ["Digester", "Identity", "identity_of"]
-
-#: Options that have a part in what the function returns, and in what stands for a return.
-DECISIVE_OPTIONS = ("errors", "seed")
 
 _ATOMS = frozenset((type(None), bool, int, float, str, bytes))
 _PLAIN = _ATOMS | {tuple, list, dict}
@@ -86,7 +82,7 @@ class Identity:
         return _joined(*(text.encode() for item in sorted(self.parts.items()) for text in item)).hex()
 
 
-def identity_of(call: Call, options: Options) -> Identity:
+def identity_of(call: Call) -> Identity:
     """The digests of a call.
 
     Raises
@@ -98,14 +94,15 @@ def identity_of(call: Call, options: Options) -> Identity:
     work = call.work
     innermost = _innermost(work.func)
     details = dict(digester.parts_of(innermost)) if isinstance(innermost, types.FunctionType) else {}
-    decisive = {name: getattr(options, name) for name in DECISIVE_OPTIONS if hasattr(options, name)}
+    known = ("func", "args", "kwargs", "hand")
+    rest = [(field.name, getattr(work, field.name)) for field in dataclasses.fields(work) if field.name not in known]
     parts = {
         "verb": digester.named("verb", (call.verb, work.hand, call.unit)),
         "function": digester.named("the function", work.func),
         "arguments": digester.named("an argument", (work.args, work.kwargs)),
         "data": digester.named("the data", call.data),
         "chunks": digester.named("chunks", [dataclasses.astuple(chunk) for chunk in call.plan or ()]),
-        "options": digester.named("options", decisive),
+        "options": digester.named("an option", rest),
         "versions": digester.named("versions", (sys.version_info[:2], pd.__version__, np.__version__)),
     }
     objects, digests = digester.shared

@@ -72,7 +72,7 @@ def opened(call: Call, options: Options, ledger: Ledger) -> Iterator[list[Chunk]
     if options.checkpoint is None:
         yield []
         return
-    checkpoint = Checkpoint(options.checkpoint, call, options)
+    checkpoint = Checkpoint(options.checkpoint, call)
     try:
         finished = checkpoint.finished()
         for outcome in finished:
@@ -102,8 +102,6 @@ class Checkpoint:
         Made where it is not there.
     call : Call
         What runs.
-    options : Options
-        Of which those count that have a part in the returns.
 
     Attributes
     ----------
@@ -111,11 +109,11 @@ class Checkpoint:
         Rows (columns, items) whose returns are in the folder.
     """
 
-    def __init__(self, folder: str, call: Call, options: Options) -> None:
+    def __init__(self, folder: str, call: Call) -> None:
         self._call = call
         self._shown = folder
         self._path = Path(folder).expanduser().absolute()
-        self._identity = identity_of(call, options)
+        self._identity = identity_of(call)
         self._waiting: list[Outcome] = []
         self._number = 0
         self._planned = None if call.plan is None else {(chunk.start, chunk.stop) for chunk in call.plan}
