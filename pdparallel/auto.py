@@ -69,10 +69,10 @@ class Parent:
         self._ledger = ledger
         self._advance = advance
         self._feed = feed_for(call.work.hand, call.work.func)
-        self._began = 0.0
         self._look = LOOK_SECONDS
         self._gaps = gaps
-        self._done = 0
+        self._travel = (0.0, 0.0)
+        self._travel_known_at = 0
 
     def begin(self, is_warm: Callable[[], bool]) -> None:
         """Work for as long as that is the quicker way.
@@ -83,7 +83,6 @@ class Parent:
             Says whether a pool is up; asked at most once, because asking costs as much as a few rows.
         """
         least: float | None = None
-        self._began = time.perf_counter()
         while self._gaps:
             outcome = self._work()
             left = len(self._gaps)
@@ -93,11 +92,8 @@ class Parent:
                 least = self._least(is_warm)
                 if least == math.inf:
                     self._look = IDLE_LOOK_SECONDS
-            cost = (time.perf_counter() - self._began) / self._done
-            if (
-                cost * left > least
-                and _saved_by_workers(cost, outcome, self._options.workers) * left > WARM_WORTH_SECONDS
-            ):
+            cost = self._ledger.seconds / self._ledger.units
+            if cost * left > least and self._saved_by_workers(cost, outcome) * left > WARM_WORTH_SECONDS:
                 return
 
     def _least(self, is_warm: Callable[[], bool]) -> float:
@@ -126,8 +122,8 @@ class Parent:
         """Do a chunk of the plan if there is one, else as much as takes until the next look, and a unit at least."""
         call, until = self._call, math.inf
         # Not all that is left, but what may be done by then: a piece costs something by itself.
-        began, done = self._began, self._done
-        likely = 2 * self._look * done / (time.perf_counter() - began) if done else 0
+        done, seconds = self._ledger.units, self._ledger.seconds
+        likely = 2 * self._look * done / seconds if seconds else 0
         chunk = self._gaps.first(self._options.chunk_size or max(FEW, int(likely)))
         if call.plan is None:
             until = time.perf_counter() + self._look
@@ -135,36 +131,41 @@ class Parent:
         self._ledger.add(outcome)
         self._ledger.raise_failure()
         self._advance(len(outcome.chunk))
-        self._done += len(outcome.chunk)
         self._gaps.drop(outcome.chunk.stop)
         return outcome
 
+    def _saved_by_workers(self, cost: float, outcome: Outcome) -> float:
+        """Seconds that a unit takes less when workers do it: they share its work, but what it returns travels.
 
-def _saved_by_workers(cost: float, outcome: Outcome, workers: int) -> float:
-    """Seconds that a unit takes less when workers do it: they share its work, but what it returns travels.
-
-    Parameters
-    ----------
-    cost : float
-        Seconds of a unit in this process.
-    outcome : Outcome
-        The latest one: some of its returns are written and read as if they travelled.
-    workers : int
-        How many share the work and the writing; the parent alone reads.
-    """
-    returns = list(outcome.returns)
-    size, write, read = 2, 0.0, 0.0
-    while True:  # what a message costs by itself is not a unit's: as many as tell, within a small part of a look
-        sample = returns[:size]
-        write, read = _seconds_of_travel(sample)
-        if size >= len(returns) or write + read > LOOK_SECONDS / 20:
-            break
-        size *= 16
-    units = len(outcome.chunk) * len(sample) / max(1, len(returns))
-    return cost - (cost + write / units) / workers - read / units
+        Parameters
+        ----------
+        cost : float
+            Seconds of a unit in this process.
+        outcome : Outcome
+            The latest one: some of its returns are written and read as if they travelled.
+        """
+        done = self._ledger.units
+        if done >= 4 * self._travel_known_at:  # it costs a millisecond or two to find out
+            share = len(outcome.returns) / len(outcome.chunk)
+            write, read = seconds_of_travel(list(outcome.returns))
+            self._travel, self._travel_known_at = (write * share, read * share), done
+        write, read = self._travel
+        return cost - (cost + write) / self._options.workers - read  # the workers share the writing, too
 
 
-def _seconds_of_travel(returns: list[Any]) -> tuple[float, float]:
+def seconds_of_travel(returns: list[Any]) -> tuple[float, float]:
+    """Seconds that it takes to write and to read a return, without what a message costs by itself."""
+    first = _there_and_back(returns[:1])
+    write, read, size = *first, 1
+    while size < len(returns) and write + read < LOOK_SECONDS / 10:
+        size = min(8 * size, len(returns))
+        write, read = _there_and_back(returns[:size])
+    if size == 1:
+        return first
+    return max(0.0, write - first[0]) / (size - 1), max(0.0, read - first[1]) / (size - 1)
+
+
+def _there_and_back(returns: list[Any]) -> tuple[float, float]:
     table = SharedTable()
     began = time.perf_counter()
     try:
