@@ -39,10 +39,13 @@ from pdparallel.transport.reductions import HEAP_TYPE
 __all__ = ["Digester", "Identity", "identity_of"]
 
 _ATOMS = frozenset((type(None), bool, int, float, str, bytes))
-_PLAIN = _ATOMS | {tuple, list, dict}
+_SEQUENCES = frozenset((tuple, list))
 
-#: Of these there may be millions, and they hold nothing that leads back to them.
-_VALUES = (np.generic, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, complex)
+#: What pickle itself writes always alike.  Of these there may be millions.
+_PLAIN = frozenset((
+    *_ATOMS, *_SEQUENCES, dict, complex, decimal.Decimal, datetime.date, datetime.time, datetime.datetime,
+    datetime.timedelta, pd.Timestamp, pd.Timedelta, *set(np.sctypeDict.values()) - {np.object_, np.void},
+))  # fmt: skip
 
 #: Attributes of a class that are made with it or by pickling, or say where it was written.
 _NOT_THE_USERS = frozenset(
@@ -166,8 +169,6 @@ class Digester:
             return _joined(b"again", str(len(self._active) - self._active[key]).encode())
         if type(obj) in _PLAIN:
             return self._plain(obj)
-        if isinstance(obj, _VALUES):
-            return self._other(obj)
         if key not in self._finished:
             self._finished[key] = (obj, self._entered(key, self._other, obj))
         return self._finished[key][1]
@@ -184,8 +185,7 @@ class Digester:
 
     def _plain(self, obj: Any) -> bytes:
         stream = _Hashing()
-        atoms = type(obj) is list and _ATOMS.issuperset(map(type, obj))
-        pickler = pickle.Pickler(stream, PROTOCOL) if atoms else _PlainPickler(stream, PROTOCOL)
+        pickler = pickle.Pickler(stream, PROTOCOL) if _is_of_atoms(obj) else _PlainPickler(stream, PROTOCOL)
         pickler.fast = True  # no memo: whether two equal parts are one object says nothing
         if isinstance(pickler, _PlainPickler):
             pickler.digester = self
@@ -221,7 +221,7 @@ class Digester:
             return _joined(b"name", _text(pickle.whichmodule(obj, reduction)), _text(reduction))  # type: ignore[attr-defined]
         make, args, *rest = reduction
         rest += [None] * 3
-        return _joined(b"object", *map(self.of, (make, args, rest[0], list(rest[1] or ()), list(rest[2] or ()))))
+        return self._plain(("object", make, args, rest[0], list(rest[1] or ()), list(rest[2] or ())))
 
     # Functions, classes, modules
 
@@ -407,6 +407,16 @@ class _Hashing:
     def write(self, data: Any) -> int:
         self.hash.update(data)
         return len(data)
+
+
+def _is_of_atoms(obj: Any) -> bool:
+    """Whether nothing of a list needs a look by itself."""
+    if type(obj) is not list:
+        return False
+    kinds = set(map(type, obj))
+    if kinds <= _SEQUENCES:
+        kinds = set(map(type, itertools.chain.from_iterable(obj)))
+    return kinds <= _ATOMS
 
 
 def _joined(*parts: Any) -> bytes:
