@@ -88,7 +88,10 @@ def _chunks(options: Options, gaps: Gaps, engine: Engine, ledger: Ledger) -> Ite
     """The chunks of what is left; each is cut when its turn comes, by what the units before it cost."""
     while gaps:
         cost = ledger.seconds / ledger.units if ledger.units else None
-        chunk = gaps.first(options.chunk_size or next_size(len(gaps), engine.n_workers, cost))
+        size = options.chunk_size or next_size(len(gaps), engine.n_workers, cost)
+        if cost is None and options.checkpoint is not None and options.chunk_size is None:
+            size = 1  # what a long first chunk holds would not be in the folder for hours
+        chunk = gaps.first(size)
         gaps.drop(chunk.stop)
         yield chunk
 

@@ -233,6 +233,10 @@ class TestTakingUp:
         pdparallel.map(str, range(500), engine="serial", chunk_size=1, checkpoint=night)
         assert positions(night) == [(0, 500)]
 
+    def test_the_first_chunks_are_small(self, night: Path) -> None:
+        pdparallel.map(str, range(10_000), engine="serial", n_workers=1, checkpoint=night)
+        assert positions(night)[0] == (0, 1)
+
     def test_a_chunk_that_took_long_is_written_at_once(self, night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(folder_module, "SAVE_SECONDS", 1e9)
         monkeypatch.setattr(folder_module, "LONG_SECONDS", 0.0)
@@ -593,7 +597,7 @@ class TestFolder:
         def refuse(*args: object, **kwargs: object) -> None:
             raise PermissionError(errno.EACCES, "Permission denied")
 
-        monkeypatch.setattr("pdparallel.checkpoint.folder.tempfile.mkstemp", refuse)
+        monkeypatch.setattr("pdparallel.checkpoint.files.tempfile.mkstemp", refuse)
         with pytest.raises(CheckpointError, match=r"cannot be used: .*Permission denied"):
             DF["a"].par(engine="serial", checkpoint=night, progress=_never).map(float)
         monkeypatch.undo()
@@ -624,14 +628,14 @@ class TestFolder:
         assert not list(night.glob(".*"))
 
     def test_a_disk_that_stays_full(self, night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        checkpoint = folder_module.Checkpoint._write
+        write_whole = folder_module.write_whole
 
-        def write(self: Any, name: str, parts: Any) -> None:
+        def write(folder: Path, name: str, parts: Any) -> None:
             if name.endswith(".chunks"):
                 raise OSError(errno.ENOSPC, "No space left on device")
-            checkpoint(self, name, parts)
+            write_whole(folder, name, parts)
 
-        monkeypatch.setattr(folder_module.Checkpoint, "_write", write)
+        monkeypatch.setattr(folder_module, "write_whole", write)
         with pytest.warns(UserWarning, match="0 of 60 values are safe"):
             got = DF["a"].par(engine="serial", chunk_size=10, checkpoint=night).map(float)
         assert_same(got, DF["a"].map(float))
@@ -696,6 +700,14 @@ class TestFolder:
 
         with pytest.raises(CheckpointError, match=r"closure variable 'local'.*_thread\._local"):
             DF["a"].par(engine="thread", checkpoint=night).map(func)
+        assert not night.exists()
+
+    def test_what_is_nested_too_deeply_is_named(self, night: Path) -> None:
+        nested: list[Any] = []
+        for _ in range(100_000):
+            nested = [nested]
+        with pytest.raises(CheckpointError, match=r"an argument.*RecursionError"):
+            DF["a"].par(engine="serial", checkpoint=night).apply(lambda x, y: x, args=(nested,))
         assert not night.exists()
 
     def test_small_data_and_what_goes_to_pandas_need_no_folder(self, night: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from pdparallel.checkpoint.digest import Identity
+from pdparallel.checkpoint.identity import Identity
 from pdparallel.outcome import Outcome
 from pdparallel.packing import Mixed, Numbers, Packed, Texts, Times, Tuples, pack
 from pdparallel.plan import Chunk

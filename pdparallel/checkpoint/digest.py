@@ -13,7 +13,6 @@ there, lines moved.  So everything is digested by what it is, down to the instru
 from __future__ import annotations
 
 import copyreg
-import dataclasses
 import datetime
 import decimal
 import dis
@@ -30,13 +29,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdparallel.call import Call
 from pdparallel.errors import CheckpointError
 from pdparallel.transport.byvalue import global_names, travels_by_value
 from pdparallel.transport.objects import PROTOCOL, SharedTable, dump
 from pdparallel.transport.reductions import HEAP_TYPE
 
-__all__ = ["Digester", "Identity", "identity_of"]
+__all__ = ["Digester", "joined"]
 
 _ATOMS = frozenset((type(None), bool, int, float, str, bytes))
 _SEQUENCES = frozenset((tuple, list))
@@ -56,75 +54,6 @@ _NOT_THE_USERS = frozenset(
 
 #: What the code of a class's body stores that changes when lines move, or from process to process.
 _MOVING = frozenset(("__firstlineno__", "__static_attributes__"))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Identity:
-    """What a call is.
-
-    Attributes
-    ----------
-    parts : dict of str to str
-        A digest for each part: ``"function"``, ``"data"`` and so on.
-    details : dict of str to str
-        A digest for each part of the function, so that a message can name the one that changed.
-    table : SharedTable
-        The classes and functions that travel by value, in the order in which they were met.
-    digests : tuple of str
-        Those of the objects of the table.
-    """
-
-    parts: dict[str, str]
-    details: dict[str, str]
-    table: SharedTable
-    digests: tuple[str, ...]
-
-    @property
-    def whole(self) -> str:
-        """One digest for all parts."""
-        return _joined(*(text.encode() for item in sorted(self.parts.items()) for text in item)).hex()
-
-
-def identity_of(call: Call) -> Identity:
-    """The digests of a call.
-
-    Raises
-    ------
-    CheckpointError
-        Where something of the function or of the data has no content that could be compared.
-    """
-    digester = Digester()
-    work = call.work
-    innermost = _innermost(work.func)
-    details = dict(digester.parts_of(innermost)) if isinstance(innermost, types.FunctionType) else {}
-    known = ("func", "args", "kwargs", "hand")
-    rest = [(field.name, getattr(work, field.name)) for field in dataclasses.fields(work) if field.name not in known]
-    parts = {
-        "verb": digester.named("verb", (call.verb, work.hand, call.unit)),
-        "function": digester.named("the function", work.func),
-        "arguments": digester.named("an argument", (work.args, work.kwargs)),
-        "data": digester.named("the data", call.data),
-        "chunks": digester.named("chunks", [dataclasses.astuple(chunk) for chunk in call.plan or ()]),
-        "options": digester.named("an option", rest),
-        "versions": digester.named("versions", (sys.version_info[:2], pd.__version__, np.__version__)),
-    }
-    objects, digests = digester.shared
-    return Identity(
-        {name: digest.hex() for name, digest in parts.items()},
-        {name: digest.hex() for name, digest in details.items()},
-        SharedTable(objects),
-        digests,
-    )
-
-
-def _innermost(func: Any) -> Any:
-    """The function inside a partial, a bound method or what else holds one."""
-    while not isinstance(func, types.FunctionType):
-        inner = getattr(func, "func", getattr(func, "__func__", None))
-        if inner is None:
-            return func
-        func = inner
-    return func
 
 
 class Digester:
@@ -166,7 +95,7 @@ class Digester:
         """The digest of an object."""
         key = id(obj)
         if key in self._active:
-            return _joined(b"again", str(len(self._active) - self._active[key]).encode())
+            return joined(b"again", str(len(self._active) - self._active[key]).encode())
         if type(obj) in _PLAIN:
             return self._plain(obj)
         if key not in self._finished:
@@ -197,7 +126,7 @@ class Digester:
 
     def _cyclic(self, obj: Any) -> bytes:
         parts = itertools.chain.from_iterable(obj.items()) if isinstance(obj, dict) else obj
-        return _joined(_text(type(obj).__name__), *map(self.of, parts))
+        return joined(_text(type(obj).__name__), *map(self.of, parts))
 
     def _other(self, obj: Any) -> bytes:
         for kinds, way in self._ways:
@@ -208,7 +137,7 @@ class Digester:
 
     def _set(self, obj: Any) -> bytes:
         beside = self.of((type(obj), getattr(obj, "__dict__", None)))
-        return _joined(b"set", beside, *sorted(map(self.of, obj)))
+        return joined(b"set", beside, *sorted(map(self.of, obj)))
 
     def _reduced(self, obj: Any) -> bytes:
         """An object by what pickle would write of it."""
@@ -216,9 +145,9 @@ class Digester:
         try:
             reduction: Any = reducer(obj) if reducer is not None else obj.__reduce_ex__(4)
         except Exception:  # a lock and the like, of which the transport knows what to write
-            return _joined(b"dill", dump(obj, SharedTable(), grow=True))
+            return joined(b"dill", dump(obj, SharedTable(), grow=True))
         if isinstance(reduction, str):
-            return _joined(b"name", _text(pickle.whichmodule(obj, reduction)), _text(reduction))  # type: ignore[attr-defined]
+            return joined(b"name", _text(pickle.whichmodule(obj, reduction)), _text(reduction))  # type: ignore[attr-defined]
         make, args, *rest = reduction
         rest += [None] * 3
         return self._plain(("object", make, args, rest[0], list(rest[1] or ()), list(rest[2] or ())))
@@ -252,7 +181,7 @@ class Digester:
     def _function(self, func: types.FunctionType) -> bytes:
         if _is_of_library(func.__module__) and not travels_by_value(func):
             return _of_library(func)
-        return _joined(b"function", *_flat(self.parts_of(func)))
+        return joined(b"function", *_flat(self.parts_of(func)))
 
     def _code(self, code: types.CodeType) -> bytes:
         constants: Iterable[Any] = code.co_consts
@@ -267,7 +196,7 @@ class Digester:
             code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags,
             code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_exceptiontable,
         )  # fmt: skip
-        return _joined(b"code", instructions, self.of(shape), *map(self.of, constants))
+        return joined(b"code", instructions, self.of(shape), *map(self.of, constants))
 
     def _class(self, cls: Any) -> bytes:
         if not cls.__flags__ & HEAP_TYPE or (_is_of_library(cls.__module__) and not travels_by_value(cls)):
@@ -282,49 +211,49 @@ class Digester:
             (name, self.named(f"{name!r} of class {cls.__name__!r}", attributes[name])) for name in sorted(attributes)
         )
         kinds = map(self.of, (type(cls), *cls.__bases__))
-        return _joined(b"class", _text(cls.__qualname__), *kinds, *_flat(content))
+        return joined(b"class", _text(cls.__qualname__), *kinds, *_flat(content))
 
     def _module(self, module: types.ModuleType, names: frozenset[str] = frozenset()) -> bytes:
         """A module, by what is named of it; of a library's the version says it all."""
         if _is_of_library(module.__name__):
-            return _joined(b"module", _text(module.__name__), _version(module.__name__))
+            return joined(b"module", _text(module.__name__), _version(module.__name__))
         if id(module) in self._active:
-            return _joined(b"module", _text(module.__name__))
+            return joined(b"module", _text(module.__name__))
         return self._entered(id(module), self._module_content, module, names)
 
     def _module_content(self, module: types.ModuleType, names: frozenset[str]) -> bytes:
         space = vars(module)
         used = (self._part(f"{module.__name__}.{name}", space[name], names) for name in sorted(names & space.keys()))
-        return _joined(b"module", _text(module.__name__), *_flat(used))
+        return joined(b"module", _text(module.__name__), *_flat(used))
 
     def _method(self, method: types.MethodType) -> bytes:
-        return _joined(b"method", self.of(method.__func__), self.of(method.__self__))
+        return joined(b"method", self.of(method.__func__), self.of(method.__self__))
 
     def _builtin(self, func: types.BuiltinMethodType) -> bytes:
         if func.__self__ is None or isinstance(func.__self__, types.ModuleType):
             return _of_library(func)
-        return _joined(b"method", self.of(func.__self__), _text(func.__name__))
+        return joined(b"method", self.of(func.__self__), _text(func.__name__))
 
     def _wrapper(self, wrapper: Any) -> bytes:
-        return _joined(_text(type(wrapper).__name__), self.of(wrapper.__wrapped__))
+        return joined(_text(type(wrapper).__name__), self.of(wrapper.__wrapped__))
 
     def _property(self, obj: property) -> bytes:
-        return _joined(b"property", *map(self.of, (obj.fget, obj.fset, obj.fdel)))
+        return joined(b"property", *map(self.of, (obj.fget, obj.fset, obj.fdel)))
 
     def _cell(self, cell: types.CellType) -> bytes:
-        return _joined(b"cell") if _is_empty(cell) else _joined(b"cell", self.of(cell.cell_contents))
+        return joined(b"cell") if _is_empty(cell) else joined(b"cell", self.of(cell.cell_contents))
 
     def _mapping(self, proxy: Any) -> bytes:
-        return _joined(b"mapping", self.of(dict(proxy)))
+        return joined(b"mapping", self.of(dict(proxy)))
 
     # Data
 
     def _frame(self, df: pd.DataFrame) -> bytes:
         columns = [self._values(df.iloc[:, at].array) for at in range(df.shape[1])]
-        return _joined(b"frame", self._labels(df.index), self._labels(df.columns), self._beside(df), *columns)
+        return joined(b"frame", self._labels(df.index), self._labels(df.columns), self._beside(df), *columns)
 
     def _series(self, s: pd.Series) -> bytes:
-        return _joined(b"series", self._labels(s.index), self.of(s.name), self._beside(s), self._values(s.array))
+        return joined(b"series", self._labels(s.index), self.of(s.name), self._beside(s), self._values(s.array))
 
     def _beside(self, obj: Any) -> bytes:
         """What a pandas object has beside labels and values."""
@@ -334,39 +263,39 @@ class Digester:
     def _labels(self, index: pd.Index) -> bytes:
         names = self.of(list(index.names))
         if isinstance(index, pd.RangeIndex):
-            return _joined(b"range", names, self.of((index.start, index.stop, index.step)))
+            return joined(b"range", names, self.of((index.start, index.stop, index.step)))
         if isinstance(index, pd.MultiIndex):
             levels = [index.get_level_values(level) for level in range(index.nlevels)]
-            return _joined(b"levels", names, *map(self._labels, levels))
+            return joined(b"levels", names, *map(self._labels, levels))
         frequency = _text(str(getattr(index, "freq", None)))
-        return _joined(b"labels", _text(type(index).__name__), names, frequency, self._values(index.array))
+        return joined(b"labels", _text(type(index).__name__), names, frequency, self._values(index.array))
 
     def _values(self, array: Any) -> bytes:
         dtype: Any = array.dtype
         if isinstance(dtype, np.dtype):
             return self._array(np.asarray(array))
         if isinstance(dtype, pd.CategoricalDtype):
-            return _joined(
+            return joined(
                 b"categories", self.of(dtype.ordered), self._labels(dtype.categories), self._array(array.codes)
             )
         kind = _text(repr(dtype))
         if isinstance(dtype, pd.DatetimeTZDtype):
-            return _joined(kind, self._array(pd.DatetimeIndex(array).tz_convert(None).to_numpy()))
+            return joined(kind, self._array(pd.DatetimeIndex(array).tz_convert(None).to_numpy()))
         if isinstance(dtype, pd.SparseDtype):
-            return _joined(kind, self._array(np.asarray(array)))
+            return joined(kind, self._array(np.asarray(array)))
         plain = getattr(dtype, "numpy_dtype", None)
         if type(dtype).__module__.startswith("pandas.") and not isinstance(dtype, pd.ArrowDtype) and plain is not None:
             values = array.to_numpy(dtype=plain, na_value=plain.type(0))
-            return _joined(kind, self._array(np.asarray(array.isna())), self._array(values))
-        return _joined(kind, self.of(array.astype(object).tolist()))
+            return joined(kind, self._array(np.asarray(array.isna())), self._array(values))
+        return joined(kind, self.of(array.astype(object).tolist()))
 
     def _array(self, array: np.ndarray) -> bytes:
         shape = self.of((array.shape, array.dtype.str if array.dtype.fields is None else repr(array.dtype.descr)))
         kind = self.of(type(array))
         if array.dtype.hasobject:
-            return _joined(b"objects", kind, shape, self.of(array.ravel().tolist()))
+            return joined(b"objects", kind, shape, self.of(array.ravel().tolist()))
         flat = np.ascontiguousarray(array).reshape(-1)
-        return _joined(b"array", kind, shape, flat.view(np.uint8).data if flat.nbytes else b"")
+        return joined(b"array", kind, shape, flat.view(np.uint8).data if flat.nbytes else b"")
 
     _ways: tuple[tuple[Any, Any], ...] = (
         (type, _class),
@@ -419,7 +348,8 @@ def _is_of_atoms(obj: Any) -> bool:
     return kinds <= _ATOMS
 
 
-def _joined(*parts: Any) -> bytes:
+def joined(*parts: Any) -> bytes:
+    """One digest of several bytes in a row."""
     hash_ = hashlib.blake2b(digest_size=16)
     for part in parts:
         hash_.update(len(part).to_bytes(8, "big"))
@@ -469,7 +399,7 @@ def _is_of_library(name: str | None) -> bool:
 
 def _of_library(obj: Any) -> bytes:
     module = getattr(obj, "__module__", None) or "builtins"
-    return _joined(b"library", _text(module), _version(module), _text(obj.__qualname__))
+    return joined(b"library", _text(module), _version(module), _text(obj.__qualname__))
 
 
 def _version(name: str) -> bytes:

@@ -6,8 +6,8 @@
       00000001.chunks      some chunks that were finished, with their returns, mode 0600
       .pdparallel-*.tmp    a file that is being written
 
-A file comes into being whole or not at all: it is written under another name, synced, renamed, and the folder synced.
-What is read back is checked to the last byte; what does not pass runs again.
+Each file comes into being whole or not at all (:mod:`pdparallel.checkpoint.files`).  What is read back is checked to
+the last byte; what does not pass runs again.
 """
 
 from __future__ import annotations
@@ -16,29 +16,21 @@ import contextlib
 import json
 import os
 import stat
-import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pdparallel.call import Call
 from pdparallel.checkpoint.chunkfile import DamagedError, ForeignError, decoded, encoded
-from pdparallel.checkpoint.digest import identity_of
+from pdparallel.checkpoint.files import InUseError, Lock, is_temporary, sync_folder, write_whole
+from pdparallel.checkpoint.identity import identity_of
 from pdparallel.errors import CheckpointError
 from pdparallel.ledger import Ledger
 from pdparallel.options import Options
 from pdparallel.outcome import Outcome
 from pdparallel.plan import Chunk
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows: two processes are not told apart there, only two threads
-    fcntl = None
 
 __all__ = ["Checkpoint", "opened"]
 
@@ -55,7 +47,7 @@ WRITING_PART = 0.1
 #: A chunk that took so long is written at once.
 LONG_SECONDS = 2.0
 
-_CALL, _LOCK, _CHUNKS, _TEMPORARY = "call.json", "lock", ".chunks", (".pdparallel-", ".tmp")
+_CALL, _LOCK, _CHUNKS = "call.json", "lock", ".chunks"
 
 
 @contextlib.contextmanager
@@ -123,7 +115,7 @@ class Checkpoint:
         self.safe = 0
         with self._refusing():
             self._make()
-            self._lock = _Lock(self._path / _LOCK)
+            self._lock = Lock(self._path / _LOCK)
         try:
             with self._refusing():
                 self._check_call()
@@ -137,7 +129,7 @@ class Checkpoint:
             yield
         except OSError as error:
             raise self._error(f"cannot be used: {error}") from error
-        except _InUseError as error:
+        except InUseError as error:
             raise self._error(f"is in use{error}; each call needs a folder of its own") from None
 
     def _error(self, what: str, differs: tuple[str, ...] = ()) -> CheckpointError:
@@ -148,7 +140,7 @@ class Checkpoint:
     def _make(self) -> None:
         if not self._path.is_dir():
             self._path.mkdir(mode=0o700, parents=True)
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
         if os.name == "posix" and stat.S_IMODE(self._path.stat().st_mode) & stat.S_IWOTH:
             raise self._error(
                 "can be written into by everybody, and what stands there may be a pickle, which is trusted like code: "
@@ -158,8 +150,8 @@ class Checkpoint:
     def _check_call(self) -> None:
         """Refuse the folder of another call, and make it that of this one where it is new."""
         names = sorted(os.listdir(self._path))
-        ours = [name for name in names if name in (_CALL, _LOCK) or name.endswith(_CHUNKS) or _is_temporary(name)]
-        for name in filter(_is_temporary, names):
+        ours = [name for name in names if name in (_CALL, _LOCK) or name.endswith(_CHUNKS) or is_temporary(name)]
+        for name in filter(is_temporary, names):
             (self._path / name).unlink()
         written = self._written_call()
         if written is not None:
@@ -171,7 +163,7 @@ class Checkpoint:
         identity = self._identity
         head = {"call": identity.whole, "verb": self._call.verb, "units": self._call.n}
         text = json.dumps({**head, "parts": identity.parts, "details": identity.details}, indent=1)
-        self._write(_CALL, [text.encode()])
+        write_whole(self._path, _CALL, [text.encode()])
 
     def _written_call(self) -> dict[str, Any] | None:
         """What the folder says of its call; None where it says nothing, or nothing that can be read."""
@@ -289,7 +281,7 @@ class Checkpoint:
             parts = self._encoded(self._waiting)
         try:
             if self._waiting:
-                self._write(f"{self._number + 1:08d}{_CHUNKS}", parts)
+                write_whole(self._path, f"{self._number + 1:08d}{_CHUNKS}", parts)
                 self._number += 1
                 self.safe += sum(len(outcome.chunk) for outcome in self._waiting)
                 self._waiting = []
@@ -325,91 +317,6 @@ class Checkpoint:
             stacklevel=2,
         )
 
-    def _write(self, name: str, parts: list[Any]) -> None:
-        before, after = _TEMPORARY
-        fd, temporary = tempfile.mkstemp(prefix=before, suffix=after, dir=self._path)  # of mode 0600
-        try:
-            with open(fd, "wb") as file:
-                for part in parts:
-                    file.write(part)
-                file.flush()
-                _sync(file.fileno())
-            os.replace(temporary, self._path / name)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        _sync_folder(self._path)
-
     def close(self) -> None:
         """Let the folder go."""
         self._lock.close()
-
-
-def _is_temporary(name: str) -> bool:
-    before, after = _TEMPORARY
-    return name.startswith(before) and name.endswith(after)
-
-
-def _sync(fd: int) -> None:
-    """Have the bytes of a file on the disk, not only on their way there."""
-    whole = getattr(fcntl, "F_FULLFSYNC", None)  # macOS, where fsync leaves them in the drive's cache
-    if fcntl is not None and whole is not None:
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(fd, whole)
-            return
-    os.fsync(fd)
-
-
-def _sync_folder(path: Path) -> None:
-    """Have the names of a folder on the disk."""
-    if os.name != "posix":
-        return
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some file systems have no such thing
-            os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-class _InUseError(Exception):
-    """Somebody else holds the lock; says who, where that is known."""
-
-
-class _Lock:
-    """One user of a folder at a time; the system lets it go when the process ends, however it ends.
-
-    The lock of a file is the process's, so that threads are told apart here.
-    """
-
-    _held: set[str] = set()  # noqa: RUF012 - shared on purpose
-    _guard = threading.Lock()
-
-    def __init__(self, path: Path) -> None:
-        self._name = os.path.realpath(path)
-        with self._guard:
-            if self._name in self._held:
-                raise _InUseError(" by another call of this process")
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                self._take()
-            except BaseException:
-                os.close(self._fd)
-                raise
-            self._held.add(self._name)
-
-    def _take(self) -> None:
-        if fcntl is not None:
-            try:
-                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise _InUseError(f" by process {os.read(self._fd, 20).decode(errors='replace')}".rstrip()) from None
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, str(os.getpid()).encode())
-
-    def close(self) -> None:
-        with self._guard:
-            if self._name in self._held:
-                self._held.discard(self._name)
-                os.close(self._fd)
