@@ -804,7 +804,7 @@ class TestSameContent:
     """Digests in another process, under another hash seed, of a module at another line."""
 
     CODE = """
-        import dataclasses, enum, functools, re, threading, collections, decimal, datetime
+        import dataclasses, enum, functools, re, threading, collections, decimal, datetime, uuid, weakref
         import numpy as np, pandas as pd, pdparallel
         {padding}
         from pdparallel.checkpoint.digest import Digester
@@ -826,8 +826,16 @@ class TestSameContent:
 
         Pair = collections.namedtuple("Pair", "x y")
 
+        class Compiled:  # as numba does
+            def __init__(self, func): self.py_func = func
+            def __call__(self, x): return self.py_func(x)
+            def __reduce__(self): return Compiled, (uuid.uuid4(),)
+
+        @Compiled
+        def compiled(x): return x + 17
+
         class Node:
-            links = []
+            links, cache = [], weakref.WeakValueDictionary()
             def __init__(self, name):
                 self.name, self.next = name, []
             @property
@@ -853,7 +861,7 @@ class TestSameContent:
                     self.z = self.w = self.v = 2
                     return lambda: {{"p", "q", "r"}}
             with lock:
-                return helper(x), Color.RED, Options(), Pair(1, 2), PATTERN, TABLE, ring, np.sin(x), Inner, pd.NaT
+                return helper(x), Color.RED, Options(), Pair(1, 2), PATTERN, TABLE, ring, np.sin(x), Inner, compiled
 
         data = pd.DataFrame({{
             "i": range(5), "s": ["a", "b", None, "d", "e"], "o": [1, "x", None, {{"k", "l", "m"}}, 2.5],
@@ -871,10 +879,11 @@ class TestSameContent:
     """
 
     EDITS = (
-        ("a+b", "a+c"), ("rate: float = 1.5", "rate: float = 2.5"), ("links = []", "links = [1]"),
+        ("a+b", "a+c"), ("rate: float = 1.5", "rate: float = 2.5"), ("links, cache = []", "links, cache = [1]"),
         ("return Node(name)", "return Node(name * 2)"), ("float64(2)", "float64(3)"), ('"b", "c"}', '"b"}'),
         ("y = 1", "y = 2"), ("RED = 1", "RED = 7"), ("np.sin", "np.cos"), ("return self.next[0]", "return 0"),
-        ('"q", "r"', '"q"'), ("helper(x),", "helper(x), 1,"), ("= threading.Lock()", "= threading.RLock()"),
+        ('"q", "r"', '"q"'), ("helper(x),", "helper(x), 1,"), ("x + 17", "x + 18"),
+        ("= threading.Lock()", "= threading.RLock()"),
     )  # fmt: skip
 
     def digests(self, seed: str, *codes: str) -> list[list[str]]:

@@ -22,6 +22,7 @@ import itertools
 import pickle
 import sys
 import types
+import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -133,11 +134,18 @@ class Digester:
             if isinstance(obj, kinds):
                 digest: bytes = way(self, obj)
                 return digest
+        if isinstance(getattr(obj, "py_func", None), types.FunctionType):
+            # One that numba compiled, which pickles under a name that it got in this process.
+            return joined(b"compiled", *map(self.of, (type(obj), obj.py_func, getattr(obj, "targetoptions", None))))
         return self._reduced(obj)
 
     def _set(self, obj: Any) -> bytes:
         beside = self.of((type(obj), getattr(obj, "__dict__", None)))
         return joined(b"set", beside, *sorted(map(self.of, obj)))
+
+    def _weak(self, obj: Any) -> bytes:
+        """What others hold, as long as they do: a cache."""
+        return joined(b"weak", self.of(type(obj)))
 
     def _reduced(self, obj: Any) -> bytes:
         """An object by what pickle would write of it."""
@@ -305,6 +313,7 @@ class Digester:
         (types.MethodType, _method),
         (types.BuiltinMethodType, _builtin),
         ((set, frozenset), _set),
+        ((weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary), _weak),
         (functools._lru_cache_wrapper, _wrapper),
         ((staticmethod, classmethod), _wrapper),
         (property, _property),
