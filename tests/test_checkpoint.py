@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import decimal
 import errno
+import importlib
 import json
 import os
+import pickle
 import signal
 import stat
 import subprocess
@@ -24,10 +26,15 @@ import pandas as pd
 import pytest
 
 import pdparallel
-from pdparallel import CheckpointError, InvalidOptionError
+from pdparallel import CheckpointError, InvalidOptionError, WorkerDiedError
 from pdparallel.checkpoint import folder as folder_module
+from pdparallel.checkpoint.chunkfile import DamagedError, ForeignError, _opened, _plain, decoded, encoded
+from pdparallel.checkpoint.identity import Identity
+from pdparallel.outcome import Outcome
 from pdparallel.packing import Packed
+from pdparallel.plan import Chunk
 from pdparallel.testing import assert_same, assert_same_as_pandas
+from pdparallel.transport.objects import SharedTable
 from tests.conftest import wait_until
 
 N = 60
@@ -220,6 +227,24 @@ class TestTakingUp:
             f"pdparallel: 30 of 60 values are safe in {str(night)!r}; the same call goes on from there"
         ]
 
+    def test_a_dead_worker_leaves_what_is_finished(self, tmp_path: Path, night: Path, alone: None) -> None:
+        deadly = tmp_path / "deadly"
+        deadly.touch()
+
+        def func(x: int) -> int:
+            if x == 50 and deadly.exists():
+                os.kill(os.getpid(), signal.SIGKILL)
+            return x
+
+        options: dict[str, Any] = {"engine": "process", "n_workers": 2, "chunk_size": 5, "checkpoint": night}
+        with pytest.raises(WorkerDiedError) as caught:
+            pdparallel.map(func, range(N), **options)
+        safe = sum(stop - start for start, stop in positions(night))
+        assert 0 < safe < N
+        assert caught.value.__notes__[-1].startswith(f"pdparallel: {safe} of {N} items are safe in ")
+        deadly.unlink()
+        assert pdparallel.map(func, range(N), **options) == list(range(N))
+
     def test_the_bar_begins_with_what_is_there(self, night: Path) -> None:
         heard: list[tuple[int, int]] = []
         options: dict[str, Any] = {"engine": "serial", "chunk_size": 20, "checkpoint": night}
@@ -363,6 +388,38 @@ class TestExactness:
         assert_same(pdparallel.map(returned, range(N), **options), expected)
         assert all(b"pickle" not in path.read_bytes() for path in files(night))
 
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_classes_that_only_the_function_has_stay_those(self, night: Path, engine: str) -> None:
+        class Local:
+            def __init__(self, x: int) -> None:
+                self.x = x
+
+        for _ in range(2):
+            got = pdparallel.map(lambda x: Local(x), range(N), engine=engine, n_workers=2, checkpoint=night)
+            assert {type(value) for value in got} == {Local}
+            assert [value.x for value in got] == list(range(N))
+
+    def test_a_pickle_finds_its_classes_wherever_they_stand(self) -> None:
+        def made(number: int) -> type:
+            class Made:
+                there = number
+
+            return Made
+
+        kinds = [made(0), made(1), made(2)]
+        outcome = Outcome(Chunk(0, 3), [kind() for kind in kinds])
+        names = ("zero", "one", "two")
+
+        def identity(*order: int) -> Identity:
+            return Identity({}, {}, SharedTable(kinds[at] for at in order), tuple(names[at] for at in order))
+
+        written = b"".join(map(bytes, encoded([outcome], identity(0, 1, 2), joins=True)))
+        for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0, 0)):
+            (read,) = decoded(bytearray(written), identity(*order))
+            assert [type(value) for value in read.returns] == kinds
+        with pytest.raises(ForeignError, match="classes that the function does not have"):
+            decoded(bytearray(written), identity(0, 1))
+
     def test_categories_keep_their_nan(self, night: Path) -> None:
         s = pd.Series(["x", "y", None, "x"], dtype="category")
         func = lambda value: np.nan if value == "y" else value * 2
@@ -449,8 +506,6 @@ class TestAnotherCall:
         assert caught.value.differs == ("chunks",)
 
     def test_the_error_travels(self, filled: Path) -> None:
-        import pickle
-
         with pytest.raises(CheckpointError) as caught:
             DF.par(engine="serial", checkpoint=filled).apply_rows(len)
         copy = pickle.loads(pickle.dumps(caught.value))
@@ -505,8 +560,6 @@ class TestDamage:
         assert_same(DF["c"].par(engine="serial", chunk_size=15, checkpoint=filled).map(_doubled), got)  # no warning
 
     def test_no_flipped_bit_is_trusted(self, filled: Path) -> None:
-        from pdparallel.checkpoint.chunkfile import DamagedError, _opened
-
         data = files(filled)[0].read_bytes()
         _opened(bytearray(data))
         for at in range(len(data)):
@@ -919,8 +972,6 @@ class TestSameContent:
 
 
 def test_an_edited_helper_module_is_noticed(tmp_path: Path, night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib
-
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     module = tmp_path / "helpers_of_mine.py"
@@ -944,8 +995,6 @@ def test_an_edited_helper_module_is_noticed(tmp_path: Path, night: Path, monkeyp
 
 
 def test_forms_do_not_change_the_returns_that_they_write() -> None:
-    from pdparallel.checkpoint.chunkfile import _plain
-
     for returned in RETURNS.values():
         values = [returned(i) for i in range(N)]
         copy = list(values)

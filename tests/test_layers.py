@@ -29,7 +29,7 @@ LAYERS: list[set[str]] = [
     {"transport.parcel"},
     {"worker"},
     {"engines.base", "engines.launch", "engines.warm"},
-    {"engines.watched"},
+    {"engines.watched", "engines.pool"},
     {"engines.serial", "engines.thread", "engines.process", "engines.pathos", "engines.executor"},
     {"engines.registry"},
     {"checkpoint.digest", "checkpoint.files"},
@@ -37,7 +37,7 @@ LAYERS: list[set[str]] = [
     {"checkpoint.chunkfile"},
     {"stacking"},
     {"assemble", "joining", "ledger", "progress", "testing"},
-    {"auto", "checkpoint.folder"},
+    {"auto", "checkpoint.folder", "delivery"},
     {"runner"},
     {"verbs"},
     {"accessor"},
@@ -107,8 +107,8 @@ def test_exports_exist_and_are_sorted(name: str) -> None:
 
 def test_the_public_names() -> None:
     assert set(pdparallel.__all__) == {
-        "CheckpointError", "FunctionNotSerializableError", "InvalidOptionError", "Options", "PdParallelError",
-        "RemoteError", "ResultNotSerializableError", "WorkerDiedError",
+        "CallTimeoutError", "CheckpointError", "FunctionNotSerializableError", "InvalidOptionError", "Options",
+        "PdParallelError", "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
         "get_options", "map", "option_context", "par", "set_options", "shutdown",
     }  # fmt: skip
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import pdparallel
-from pdparallel import auto, runner
+from pdparallel import auto, delivery, runner
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
 from pdparallel.plan import cut
@@ -222,7 +222,7 @@ def test_what_is_running_at_an_interrupt_is_ended(monkeypatch: pytest.MonkeyPatc
     def interrupt(*_args: object, **_kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "wait", interrupt)
+    monkeypatch.setattr(delivery, "wait", interrupt)
     with pytest.raises(KeyboardInterrupt):
         pdparallel.map(abs, range(10), engine="thread")
     assert closed == [True]
