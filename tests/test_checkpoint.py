@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import errno
+import hashlib
 import importlib
 import json
 import os
@@ -105,6 +106,16 @@ def positions(night: Path) -> list[tuple[int, int]]:
         length = int.from_bytes(data[24:32], "big")
         found += [(segment["start"], segment["stop"]) for segment in json.loads(data[32 : 32 + length])["segments"]]
     return sorted(found)
+
+
+def with_head(path: Path, change: Callable[[Any], Any]) -> None:
+    """Write a file anew with another head, and the checksum that it has then."""
+    data = path.read_bytes()
+    at = 32 + int.from_bytes(data[24:32], "big")
+    head = json.dumps(change(json.loads(data[32:at]))).encode()
+    padding = bytes(-(32 + len(head)) % 64)
+    data = data[:24] + len(head).to_bytes(8, "big") + head + padding + data[at + -at % 64 : -32]
+    path.write_bytes(data + hashlib.blake2b(data, digest_size=32).digest())
 
 
 VERBS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[[Any], Any], str]] = {
@@ -567,6 +578,29 @@ class TestDamage:
             flipped[at] ^= 1 << at % 8
             with pytest.raises(DamagedError):
                 _opened(flipped)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda head: [],
+            lambda head: {},
+            lambda head: {**head, "segments": 3},
+            lambda head: {**head, "segments": [{**head["segments"][0], "start": "0"}]},
+            lambda head: {**head, "segments": [{**head["segments"][0], "start": -1}]},
+            lambda head: {**head, "segments": [{**head["segments"][0], "stop": 14}]},
+            lambda head: {**head, "segments": [{**head["segments"][0], "start": 50, "stop": 65}]},
+            lambda head: {**head, "segments": [{**head["segments"][0], "form": {"is": "numbers"}}]},
+            lambda head: {**head, "buffers": [1]},
+        ],
+    )
+    def test_a_head_that_somebody_else_wrote_is_not_trusted(self, filled: Path, change: Callable[[Any], Any]) -> None:
+        path = files(filled)[0]
+        with_head(path, lambda head: {**head, "more": "which says nothing"})
+        got = DF["c"].par(engine="serial", chunk_size=15, checkpoint=filled).map(_doubled)  # no warning
+        with_head(path, change)
+        with pytest.warns(UserWarning, match=f"{path.name} .* is not used"):
+            got = DF["c"].par(engine="serial", chunk_size=15, checkpoint=filled).map(_doubled)
+        assert_same(got, DF["c"].map(_doubled))
 
     def test_a_file_of_another_call_is_not_used(self, filled: Path, tmp_path: Path) -> None:
         other = tmp_path / "other"

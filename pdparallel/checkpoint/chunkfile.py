@@ -13,6 +13,7 @@ import datetime
 import hashlib
 import itertools
 import json
+import operator
 import zoneinfo
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -186,19 +187,25 @@ def decoded(data: bytearray, identity: Identity) -> list[Outcome]:
     ForeignError
         Where it is whole, but of another call, or of classes that are not here.
     """
-    head, views = _opened(data)
-    if head["call"] != identity.whole:
-        raise ForeignError("it belongs to another call")
+    try:
+        head, views = _opened(data)
+        if head["call"] != identity.whole:
+            raise ForeignError("it belongs to another call")
+        return _outcomes(head, iter(views), identity)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # whole, but not by this module
+        raise DamagedError(f"its head is none of this version ({type(error).__name__}: {error})") from error
+
+
+def _outcomes(head: dict[str, Any], buffers: Iterator[memoryview], identity: Identity) -> list[Outcome]:
     table = _table(head["shared"], identity) if "shared" in head else SharedTable()
-    buffers = iter(views)
     outcomes = []
     for segment in head["segments"]:
-        chunk = Chunk(segment["start"], segment["stop"])
+        chunk = Chunk(operator.index(segment["start"]), operator.index(segment["stop"]))
         try:
             returns = _returns(segment["form"], buffers, table)
         except Exception as error:  # whatever a pickle may raise
             raise ForeignError(f"its returns cannot be rebuilt here ({type(error).__name__}: {error})") from error
-        outcomes.append(Outcome(chunk, returns, None, segment["seconds"]))
+        outcomes.append(Outcome(chunk, returns, None, float(segment["seconds"])))
     return outcomes
 
 

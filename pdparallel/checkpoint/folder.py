@@ -223,7 +223,7 @@ class Checkpoint:
 
     def _read(self, path: Path) -> list[Outcome]:
         try:
-            outcomes = decoded(bytearray(path.read_bytes()), self._identity)
+            outcomes = decoded(_bytes_of(path), self._identity)
             if all(map(self._fits, outcomes)):
                 return outcomes
             reason = "its positions are not those of the call"
@@ -320,3 +320,11 @@ class Checkpoint:
     def close(self) -> None:
         """Let the folder go."""
         self._lock.close()
+
+
+def _bytes_of(path: Path) -> bytearray:
+    """What stands in a file; arrays over it can be written into."""
+    with open(path, "rb") as file:
+        data = bytearray(os.fstat(file.fileno()).st_size)
+        del data[file.readinto(data) :]
+        return data
