@@ -645,6 +645,30 @@ class TestFolder:
         assert stat.S_IMODE(night.stat().st_mode) == 0o700
         assert {stat.S_IMODE(path.stat().st_mode) for path in night.iterdir()} == {0o600}
 
+    @pytest.mark.skipif(os.name != "posix", reason="a folder is synced there alone")
+    def test_a_file_has_its_name_not_before_it_is_on_the_disk(
+        self, night: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        DF["a"].par(engine="serial", checkpoint=night).map(float)
+        files(night)[0].unlink()
+        steps: list[str] = []
+        sync, replace = os.fsync, os.replace
+
+        def fsync(fd: int) -> None:
+            kind = "folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else f"file of {os.fstat(fd).st_size} bytes"
+            steps.append(f"sync {kind}")
+            sync(fd)
+
+        def rename(old: str, new: Path) -> None:
+            steps.append(f"rename to {new.name}")
+            replace(old, new)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(os, "replace", rename)
+        DF["a"].par(engine="serial", chunk_size=N, checkpoint=night).map(float)
+        (path,) = [path for path in files(night) if f"rename to {path.name}" in steps]
+        assert steps == [f"sync file of {path.stat().st_size} bytes", f"rename to {path.name}", "sync folder"]
+
     def test_what_it_may_be(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("HOME", str(tmp_path))
