@@ -751,7 +751,12 @@ class TestFolder:
             got = DF["a"].par(engine="serial", chunk_size=10, checkpoint=night).map(float)
         assert_same(got, DF["a"].map(float))
 
-    def test_returns_that_cannot_be_written_run_again(self, night: Path) -> None:
+    @pytest.mark.parametrize("pause", [0.0, 1e9])
+    def test_returns_that_cannot_be_written_run_again(
+        self, night: Path, pause: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(folder_module, "SAVE_SECONDS", pause)
+
         def func(x: int) -> Any:
             return threading.Event if x != 25 else (y for y in [x])
 
