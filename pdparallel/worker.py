@@ -262,9 +262,13 @@ def serve(pipe: Connection, setup: Setup, said: str) -> None:
     with _standard_error_to(said):
         start(setup)
     with contextlib.suppress(EOFError, OSError):  # the parent has closed its end, or is gone
+        pid = os.getpid()
         pipe.send_bytes(b"")
         while True:
-            pipe.send_bytes(run_task(pipe.recv_bytes()))
+            answer = run_task(pipe.recv_bytes())
+            if os.getpid() != pid:  # the function forked, and this is the child, which is nobody's worker
+                os._exit(0)
+            pipe.send_bytes(answer)
 
 
 @contextlib.contextmanager
