@@ -14,6 +14,7 @@ import pandas as pd
 from pdparallel.accessor import FramePar, SeriesPar, map, par
 from pdparallel.engines.registry import shutdown
 from pdparallel.errors import (
+    FailedCallsWarning,
     FunctionNotSerializableError,
     InvalidOptionError,
     PdParallelError,
@@ -26,6 +27,7 @@ from pdparallel.options import Options, get_options, option_context, set_options
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "FailedCallsWarning",
     "FunctionNotSerializableError",
     "InvalidOptionError",
     "Options",

@@ -18,7 +18,7 @@ from pdparallel.call import Call
 from pdparallel.engines.base import Engine
 from pdparallel.ledger import Ledger
 from pdparallel.options import Options
-from pdparallel.outcome import Outcome
+from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import pack
 from pdparallel.plan import Chunk
 from pdparallel.progress import Advance
@@ -156,7 +156,9 @@ def _saved_by_workers(cost: float, outcome: Outcome, workers: int) -> float:
     workers : int
         How many share the work and the writing; the parent alone reads.
     """
-    returns = list(outcome.returns)
+    # An exception travels by itself; where there is nothing else, by its text one sees about what it costs.
+    returns = [value for value in outcome.returns if type(value) is not Failed]
+    returns = returns or [getattr(value, "traceback_text", "") for value in outcome.returns]
     size, write, read = 2, 0.0, 0.0
     while True:  # what a message costs by itself is not a unit's: as many as tell, within a small part of a look
         sample = returns[:size]

@@ -19,13 +19,14 @@ from typing import Any
 
 from pdparallel.cores import usable_cores
 from pdparallel.errors import InvalidOptionError
-from pdparallel.typing import EngineName, Progress, Serializer, StartMethod
+from pdparallel.typing import EngineName, Errors, Progress, Serializer, StartMethod
 
 __all__ = ["ENGINE_NAMES", "Options", "get_options", "option_context", "resolve", "set_options"]
 
 ENGINE_NAMES: tuple[str, ...] = ("auto", "process", "pathos", "thread", "serial")
 _START_METHODS = ("forkserver", "spawn", "fork")
 _SERIALIZERS = ("dill", "cloudpickle")
+_ERRORS = ("raise", "coerce", "return")
 _ENVIRONMENT_PREFIX = "PDPARALLEL_"
 
 
@@ -47,6 +48,9 @@ class Options:
         ``"forkserver"``, ``"spawn"`` or ``"fork"``; None means forkserver where there is one, else spawn.
     progress : bool, str or callable, default False
         True, ``"text"``, ``"notebook"``, or a callable that is given ``(done, total)``.
+    errors : str, default "raise"
+        What becomes of a call that raises an :class:`Exception`: ``"raise"`` raises the first one, ``"coerce"`` leaves
+        a missing value in its place and warns once (:class:`FailedCallsWarning`), ``"return"`` leaves the exception.
     threads_per_worker : int, default None
         Threads that BLAS, OpenMP and Arrow may use in each worker process; None means cores // workers.
     serializer : str, default "dill"
@@ -58,6 +62,7 @@ class Options:
     chunk_size: int | None = None
     start_method: StartMethod | None = None
     progress: Progress = False
+    errors: Errors = "raise"
     threads_per_worker: int | None = None
     serializer: Serializer = "dill"
 
@@ -154,6 +159,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "chunk_size": _count,
     "start_method": _start_method,
     "progress": _progress,
+    "errors": _one_of(*_ERRORS),
     "threads_per_worker": _count,
     "serializer": _serializer,
 }

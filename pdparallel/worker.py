@@ -25,12 +25,13 @@ import pandas as pd
 
 from pdparallel.call import Work
 from pdparallel.lean import FRESH
-from pdparallel.outcome import Failure, Outcome
+from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
+from pdparallel.transport.outcomes import failed
 from pdparallel.transport.parcel import answer, answer_to, forget, open_task
 
-__all__ = ["Setup", "inside_worker", "record", "run_task", "start"]
+__all__ = ["Setup", "calling", "inside_worker", "record", "run_task", "start"]
 
 #: Seconds of a block of units between two looks at the clock, where there is an end to look for.
 BLOCK_SECONDS = 0.001
@@ -62,7 +63,7 @@ class _Recorder:
     def __init__(self, work: Work, until: float) -> None:
         self.returns: list[Any] = []
         self._until = until
-        self._call = _with_arguments(work)
+        self._call = calling(work)
         self.one = self._one()
 
     def _one(self) -> Callable[[Any], None]:
@@ -97,6 +98,40 @@ class _Recorder:
                 raise _TimeIsUpError
             if now - began < BLOCK_SECONDS:
                 size *= 2
+
+
+def calling(work: Work) -> Callable[[Any], Any]:
+    """The function as one of a unit only, which ``errors=`` may keep from raising."""
+    call = _with_arguments(work)
+    return call if work.errors == "raise" else _guarded(call, each=work.errors == "return")
+
+
+def _guarded(call: Callable[[Any], Any], each: bool) -> Callable[[Any], Any]:
+    """A function that returns a :class:`Failed` instead of raising.
+
+    Parameters
+    ----------
+    call : callable
+        Takes a unit.
+    each : bool
+        Whether each exception will be looked at; else the first stands for those that follow, for nobody will see them.
+    """
+    first: Failed | None = None
+
+    # A function around each call, though a ``map`` may be resumed after an exception: it would take an exception
+    # of what iterates for one of the function, and a StopIteration of the function for the end.
+    def guarded(unit: Any) -> Any:
+        nonlocal first
+        try:
+            return call(unit)
+        except Exception as exception:
+            if each:
+                return failed(exception)
+            if first is None:
+                first = failed(exception)
+            return first
+
+    return guarded
 
 
 def _with_arguments(work: Work) -> Callable[[Any], Any]:
