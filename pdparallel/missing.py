@@ -113,7 +113,7 @@ def in_frame(df: pd.DataFrame, axis: int, raw: bool, result_type: ResultType) ->
     """For what ``df.apply`` makes a Series or a frame of."""
     if result_type == "broadcast":
         dtype = _common_dtype(df)
-        return lambda good, at, value: _full((), value, dtype) if value is np.nan and dtype.kind in "mM" else value
+        return lambda good, at, value: _full((), value, _with_room(dtype, value is np.nan))
     if raw:
         return lambda good, at, value: _like_array(good[0], value) if good else value
     return lambda good, at, value: _like(good[0], axis, result_type) if good and value is np.nan else value

@@ -50,7 +50,9 @@ class Options:
         True, ``"text"``, ``"notebook"``, or a callable that is given ``(done, total)``.
     errors : str, default "raise"
         What becomes of a call that raises an :class:`Exception`: ``"raise"`` raises the first one, ``"coerce"`` leaves
-        a missing value in its place and warns once (:class:`FailedCallsWarning`), ``"return"`` leaves the exception.
+        a missing value in its place (in a list None) and warns once (:class:`FailedCallsWarning`), ``"return"`` leaves
+        the exception. SystemExit, KeyboardInterrupt and their like always end the call; what goes to
+        pandas as it is (names of functions, ufuncs, lists, dicts) raises as ever.
     threads_per_worker : int, default None
         Threads that BLAS, OpenMP and Arrow may use in each worker process; None means cores // workers.
     serializer : str, default "dill"

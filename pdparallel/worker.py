@@ -28,7 +28,7 @@ from pdparallel.lean import FRESH
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
-from pdparallel.transport.outcomes import failed
+from pdparallel.transport.outcomes import Stacks, failed
 from pdparallel.transport.parcel import answer, answer_to, forget, open_task
 
 __all__ = ["Setup", "calling", "inside_worker", "record", "run_task", "start"]
@@ -117,6 +117,7 @@ def _guarded(call: Callable[[Any], Any], each: bool) -> Callable[[Any], Any]:
         Whether each exception will be looked at; else the first stands for those that follow, for nobody will see them.
     """
     first: Failed | None = None
+    stacks: Stacks = {}
 
     # A function around each call, though a ``map`` may be resumed after an exception: it would take an exception
     # of what iterates for one of the function, and a StopIteration of the function for the end.
@@ -126,9 +127,9 @@ def _guarded(call: Callable[[Any], Any], each: bool) -> Callable[[Any], Any]:
             return call(unit)
         except Exception as exception:
             if each:
-                return failed(exception)
+                return failed(exception, stacks)
             if first is None:
-                first = failed(exception)
+                first = failed(exception, stacks)
             return first
 
     return guarded

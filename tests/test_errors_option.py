@@ -519,6 +519,22 @@ class MuteError(Exception):
         raise LookupError("no text")
 
 
+class UntrueError(Exception):
+    """Says neither yes nor no, and looks like a sequence."""
+
+    def __init__(self) -> None:
+        super().__init__("untrue")
+
+    def __bool__(self) -> bool:
+        raise LookupError("neither")
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, at: int) -> int:
+        return range(2)[at]
+
+
 @dataclasses.dataclass(frozen=True)
 class FrozenError(Exception):
     """Refuses attributes."""
@@ -563,6 +579,7 @@ ODD: dict[str, tuple[Callable[[int], Any], type, type, str]] = {
     "a cause": (_of_a_cause, OddError, OddError, "no key at 1"),
     "an end of iteration": (lambda x: next(iter([])), StopIteration, StopIteration, ""),
     "no memory": (lambda x: _raise(MemoryError()), MemoryError, MemoryError, ""),
+    "untrue": (lambda x: _raise(UntrueError()), UntrueError, UntrueError, "untrue"),
     "from C": (lambda x: int("x"), ValueError, ValueError, "invalid literal for int()"),
 }
 
@@ -593,6 +610,18 @@ class TestOddExceptions:
         assert got == [7, None]
         (one,) = caught
         assert text[:20] in str(one.message)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("how", [{}, {"raw": True}, {"result_type": "broadcast"}, {"result_type": "expand"}], ids=str)
+def test_an_exception_that_looks_like_a_sequence_is_one_object(how: dict[str, Any], engine: str) -> None:
+    df = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
+
+    def func(row: Any) -> float:
+        return _raise(UntrueError()) if float(next(iter(row))) == 2 else 0.0
+
+    got = df.par(errors="return", engine=engine, n_workers=2).apply(func, axis=1, **how)
+    assert type(np.asarray(got, dtype=object).ravel()[1]) is UntrueError
 
 
 class TestReturnsThatCannotTravel:
@@ -813,6 +842,25 @@ class TestKept:
         got = pdparallel.map(lambda x: _raise(error), range(2), errors="return", engine="serial")
         assert got[0] is got[1] is error
         assert error.__notes__ == [f"pdparallel: map, in item {at} (position {at})" for at in range(2)]
+
+    def test_the_traceback_is_that_of_a_raised_one(self) -> None:
+        def noted(x: int) -> None:
+            error = ValueError(x)
+            error.add_note("a note")
+            raise error
+
+        functions: list[Callable[[int], Any]] = [
+            _fails_at_three, _of_a_cause, noted, lambda x: _raise(SyntaxError(f"line {x}")),
+            lambda x: undefined_name,  # noqa: F821
+            lambda x: _raise(ExceptionGroup("g", [KeyError(x), ValueError()])),
+            lambda x: x.reall,
+        ]  # fmt: skip
+        for func in functions:
+            got = pdparallel.map(func, [3, 13, 3], errors="return", engine="process", n_workers=1, chunk_size=3)
+            for x, one in zip([3, 13, 3], got, strict=True):
+                with pytest.raises(type(one)) as caught:
+                    pdparallel.map(func, [x], engine="process", n_workers=1)
+                assert str(one.__cause__) == str(caught.value.__cause__)
 
     def test_a_failure_in_a_frame_of_several_parts_keeps_the_packed_ones(self) -> None:
         returns = Returns([pack([1.0, 2.0]), [3.0, Failed(KeyError("k"))], pack([4.0])])

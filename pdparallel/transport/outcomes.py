@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from types import CodeType, TracebackType
 from typing import Any
 
 from pdparallel.errors import RemoteError, ResultNotSerializableError
@@ -13,12 +13,24 @@ from pdparallel.packing import pack
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.typing import Errors
 
-__all__ = ["decode_outcome", "described", "encode_outcome", "failed", "users_part"]
+__all__ = ["Stacks", "decode_outcome", "described", "encode_outcome", "failed", "users_part"]
 
 
-def failed(exception: Exception) -> Failed:
-    """What is kept of an exception where a call goes on."""
-    text = _traceback_text(exception)
+#: Texts of stacks, by the code and the instruction of each frame.
+Stacks = dict[tuple[tuple[CodeType, int], ...], str]
+
+
+def failed(exception: Exception, stacks: Stacks) -> Failed:
+    """What is kept of an exception where a call goes on.
+
+    Parameters
+    ----------
+    exception : Exception
+        What the function raised.
+    stacks : dict
+        Of the failures before, which mostly came the same way: to write a stack costs ten times what all else does.
+    """
+    text = _traceback_text(exception, stacks)
     return Failed(exception.with_traceback(None), text)
 
 
@@ -45,6 +57,12 @@ def encode_outcome(outcome: Outcome, table: SharedTable, errors: Errors = "raise
     ended = None if failure is None else _encode_failure(failure, table)
     head = dump((outcome.chunk, ended, _encode_places(places, table), outcome.seconds), table)
     return [memoryview(head), memoryview(returns), *buffers]
+
+
+def _path(tb: TracebackType | None) -> Iterator[tuple[CodeType, int]]:
+    while tb is not None:
+        yield tb.tb_frame.f_code, tb.tb_lasti
+        tb = tb.tb_next
 
 
 def users_part(tb: TracebackType | None) -> TracebackType | None:
@@ -153,10 +171,17 @@ def _encode_failure(failure: Failure, table: SharedTable) -> _Written:
     )
 
 
-def _traceback_text(exception: BaseException) -> str:
-    kind = type(exception)
+def _traceback_text(exception: BaseException, stacks: Stacks | None = None) -> str:
+    kind, tb = type(exception), users_part(exception.__traceback__)
+    # What has another exception beside it shows several stacks; for a misspelt name, one like it is looked for in this.
+    alone = exception.__cause__ is None and exception.__context__ is None
     try:
-        return "".join(traceback.format_exception(kind, exception, users_part(exception.__traceback__)))
+        if stacks is None or tb is None or not alone or isinstance(exception, (BaseExceptionGroup, NameError)):
+            return "".join(traceback.format_exception(kind, exception, tb))
+        path = tuple(_path(tb))
+        if path not in stacks:
+            stacks[path] = "Traceback (most recent call last):\n" + "".join(traceback.format_tb(tb))
+        return stacks[path] + "".join(traceback.format_exception_only(kind, exception))
     except Exception:  # an exception whose own __str__ raises
         return f"{kind.__qualname__} (its text could not be made)"
 
