@@ -14,6 +14,7 @@ import pandas as pd
 from pdparallel.accessor import FramePar, SeriesPar, map, par
 from pdparallel.engines.registry import shutdown
 from pdparallel.errors import (
+    CallTimeoutError,
     FailedCallsWarning,
     FunctionNotSerializableError,
     InvalidOptionError,
@@ -21,12 +22,14 @@ from pdparallel.errors import (
     RemoteError,
     ResultNotSerializableError,
     WorkerDiedError,
+    WorkerStartError,
 )
 from pdparallel.options import Options, get_options, option_context, set_options
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "CallTimeoutError",
     "FailedCallsWarning",
     "FunctionNotSerializableError",
     "InvalidOptionError",
@@ -35,6 +38,7 @@ __all__ = [
     "RemoteError",
     "ResultNotSerializableError",
     "WorkerDiedError",
+    "WorkerStartError",
     "get_options",
     "map",
     "option_context",

@@ -7,7 +7,6 @@ import contextlib
 from pdparallel.call import Call
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.packing import Returns
-from pdparallel.plan import Chunk
 from pdparallel.transport.outcomes import users_part
 
 __all__ = ["Ledger", "told"]
@@ -45,13 +44,6 @@ class Ledger:
         self.seconds += outcome.seconds
         if outcome.failure is not None and not self.fails_before(outcome.chunk.start):
             self.failure = outcome
-
-    def add_failed(self, chunk: Chunk, exception: BaseException) -> None:
-        """Take that a unit (a chunk of one, or that of a chunk function) failed, though no worker could say so."""
-        if self._call.work.errors == "raise":
-            self.add(Outcome(chunk, [], Failure(0, exception)))
-        else:
-            self.add(Outcome(chunk, [Failed(exception)]))
 
     def fails_before(self, position: int) -> bool:
         """Whether a unit before that position has failed."""

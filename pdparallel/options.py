@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import importlib.util
+import math
 import multiprocessing
+import numbers
 import operator
 import os
 import threading
@@ -53,6 +56,10 @@ class Options:
         a missing value in its place (in a list None) and warns once (:class:`FailedCallsWarning`), ``"return"`` leaves
         the exception. SystemExit, KeyboardInterrupt and their like always end the call; what goes to
         pandas as it is (names of functions, ufuncs, lists, dicts) raises as ever.
+    retries : int, default 2
+        Times that units are run again after the worker that ran them ended; an exception is never tried again.
+    timeout : float, default None
+        Seconds that one call of the function may take; then its worker is ended.  For worker processes only.
     threads_per_worker : int, default None
         Threads that BLAS, OpenMP and Arrow may use in each worker process; None means cores // workers.
     serializer : str, default "dill"
@@ -65,6 +72,8 @@ class Options:
     start_method: StartMethod | None = None
     progress: Progress = False
     errors: Errors = "raise"
+    retries: int = 2
+    timeout: float | None = None
     threads_per_worker: int | None = None
     serializer: Serializer = "dill"
 
@@ -101,6 +110,29 @@ def _count(name: str, value: Any) -> Any:
     if number < 1:
         raise InvalidOptionError(name, value, allowed)
     return number
+
+
+def _times(name: str, value: Any) -> Any:
+    allowed = "a whole number of at least 0"
+    if isinstance(value, bool):
+        raise InvalidOptionError(name, value, allowed)
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidOptionError(name, value, allowed) from None
+    if number < 0:
+        raise InvalidOptionError(name, value, allowed)
+    return number
+
+
+def _seconds(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, datetime.timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
+        raise InvalidOptionError(name, value, "a number of seconds above 0, or None")
+    return float(value)
 
 
 def _one_of(*choices: str) -> Callable[[str, Any], Any]:
@@ -162,6 +194,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "start_method": _start_method,
     "progress": _progress,
     "errors": _one_of(*_ERRORS),
+    "retries": _times,
+    "timeout": _seconds,
     "threads_per_worker": _count,
     "serializer": _serializer,
 }
@@ -205,8 +239,11 @@ def _environment() -> dict[str, Any]:
 
 
 def _from_text(name: str, text: str) -> Any:
-    if _CHECKS[name] is _count:
+    if _CHECKS[name] in (_count, _times):
         return int(text) if text.isdecimal() else text
+    if _CHECKS[name] is _seconds:
+        with contextlib.suppress(ValueError):
+            return float(text)
     if name == "progress" and text.lower() in ("1", "true", "yes", "0", "false", "no"):
         return text.lower() in ("1", "true", "yes")
     return text

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
+import signal
 import threading
 import warnings
 import weakref
@@ -19,12 +21,17 @@ import pandas as pd
 import pytest
 
 import pdparallel
-from pdparallel import FailedCallsWarning, InvalidOptionError, RemoteError, ResultNotSerializableError, auto
-from pdparallel.call import Call, Work
-from pdparallel.ledger import Ledger
-from pdparallel.outcome import Failed, Outcome
+from pdparallel import (
+    CallTimeoutError,
+    FailedCallsWarning,
+    InvalidOptionError,
+    RemoteError,
+    ResultNotSerializableError,
+    WorkerDiedError,
+    auto,
+)
+from pdparallel.outcome import Failed
 from pdparallel.packing import Returns, pack
-from pdparallel.plan import Chunk
 from pdparallel.testing import assert_same
 from tests.oracle.frames import DTYPES, LABELS, VALUES
 from tests.oracle.ways import assert_same_on_all, drawn, ways_for
@@ -413,7 +420,7 @@ class TestEngines:
             monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
             monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
             monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
-            monkeypatch.setattr(auto, "_saved_by_workers", lambda *args: 1e9)
+            monkeypatch.setattr(auto.Parent, "_saved_by_workers", lambda *args: 1e9)
             return {"engine": "auto", "n_workers": 2, "chunk_size": 7}
         return {"engine": request.param, "n_workers": 2, "chunk_size": 7}
 
@@ -878,28 +885,66 @@ class TestKept:
 
 
 class TestFailuresThatTheParentKnowsOf:
-    """A row that killed its worker, or took too long: no worker can say so."""
+    """A row that kills its worker, or takes too long: no worker can say so."""
 
-    def _ledger(self, errors: Any) -> tuple[Ledger, Call]:
-        work = Work(str, (), {}, "item", errors)
-        call = Call("map", work, list(range(4)), 4, "item", list(range(4)).__getitem__)
-        ledger = Ledger(call)
-        ledger.add(Outcome(Chunk(0, 2), ["0", "1"]))
-        ledger.add_failed(Chunk(2, 3), TimeoutError("too long"))
-        ledger.add(Outcome(Chunk(3, 4), ["3"]))
-        return ledger, call
+    DF = pd.DataFrame({"a": np.arange(20.0)}, index=[f"r{at}" for at in range(20)])
 
-    def test_raise(self) -> None:
-        ledger, _ = self._ledger("raise")
-        with pytest.raises(TimeoutError, match="too long") as caught:
-            ledger.raise_failure()
-        assert caught.value.__notes__ == ["pdparallel: map, in item 2 (position 2)"]
+    @staticmethod
+    def _dies(row: Any) -> float:
+        if row["a"] == 7:
+            raise KeyError("only raised")
+        if row["a"] in (8, 13):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return float(row["a"])
 
-    def test_go_on(self) -> None:
-        for errors in ("coerce", "return"):
-            ledger, _ = self._ledger(errors)
-            ledger.raise_failure()
-            assert list(ledger.returns().places_of(Failed)) == [2]
+    @pytest.mark.parametrize("errors", ["coerce", "return"])
+    def test_rows_that_kill(self, errors: str, alone: None) -> None:
+        par = self.DF.par(errors=errors, engine="process", n_workers=2, chunk_size=5, retries=1)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            got = par.apply_rows(self._dies)
+        good = got.drop(["r7", "r8", "r13"])
+        assert good.tolist() == self.DF["a"].drop(["r7", "r8", "r13"]).tolist()
+        if errors == "coerce":
+            assert got.isna().sum() == 3
+            (one,) = caught
+            assert "3 of 20 calls" in str(one.message)
+            assert "in row 'r7' (position 7): KeyError: 'only raised'" in str(one.message)
+        else:
+            assert not caught
+            assert [type(got[label]) for label in ("r7", "r8", "r13")] == [KeyError, WorkerDiedError, WorkerDiedError]
+            assert got["r13"].exitcode == -signal.SIGKILL
+            assert "row 'r13' (position 13)" in got["r13"].__notes__[0]
+
+    @pytest.mark.parametrize("errors", ["coerce", "return"])
+    def test_a_row_that_takes_too_long(self, errors: str, alone: None) -> None:
+        def waits(row: Any) -> float:
+            if row["a"] == 13:
+                threading.Event().wait(300)
+            return float(row["a"])
+
+        par = self.DF.par(errors=errors, engine="process", n_workers=2, chunk_size=5, timeout=2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FailedCallsWarning)
+            got = par.apply_rows(waits)
+        assert got.drop("r13").tolist() == self.DF["a"].drop("r13").tolist()
+        assert pd.isna(got["r13"]) if errors == "coerce" else type(got["r13"]) is CallTimeoutError
+
+    @pytest.mark.parametrize("errors", ["coerce", "return"])
+    def test_a_chunk_that_kills(self, errors: str, alone: None) -> None:
+        def dies(chunk: pd.DataFrame) -> pd.Series:
+            if chunk["a"].iloc[0] == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return chunk["a"] * 2
+
+        par = self.DF.par(errors=errors, engine="process", n_workers=2, chunk_size=5, retries=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FailedCallsWarning)
+            got = par.apply_chunks(dies)
+        if errors == "coerce":
+            assert_same(got, (self.DF["a"] * 2).drop(self.DF.index[5:10]).reindex(self.DF.index))
+        else:
+            assert [type(piece) for piece in got] == [pd.Series, WorkerDiedError, pd.Series, pd.Series]
 
 
 def test_the_option_is_checked() -> None:
