@@ -227,6 +227,10 @@ def record(
         chunk = Chunk(chunk.start, chunk.start + len(recorder.returns))
     except BaseException as exception:
         failure = Failure(len(recorder.returns), exception)
+    else:
+        if len(recorder.returns) < (1 if work.hand == "chunk" else len(chunk)):
+            # map() takes a StopIteration of the function, as of next() with nothing left, for its own end.
+            failure = Failure(len(recorder.returns), StopIteration())
     return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began)
 
 
