@@ -72,7 +72,7 @@ def settle(call: Call, returns: Returns, fill: Fill) -> bool:
 
 
 def _place(call: Call, at: int) -> str:
-    chunk = call.plan[at] if call.plan is not None else Chunk(at, at + 1)
+    chunk = call.plan[at] if call.work.hand == "chunk" and call.plan else Chunk(at, at + 1)
     return f"{call.verb}, {call.where(chunk, 0)}"
 
 

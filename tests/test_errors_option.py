@@ -414,7 +414,7 @@ def _fails_at_three(x: int) -> float:
 class TestEngines:
     """All engines, auto's own part and what it hands over."""
 
-    @pytest.fixture(params=[*ENGINES, "auto that hands over"])
+    @pytest.fixture(params=[*ENGINES, "pathos", "auto that hands over"])
     def options(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         if request.param == "auto that hands over":
             monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)

@@ -39,11 +39,10 @@ def encode_outcome(outcome: Outcome, table: SharedTable, errors: Errors = "raise
     failure, values = outcome.failure, list(outcome.returns)
     buffers: list[memoryview] = []
     packed, places = pack(values), {}
-    if packed is None:
+    if packed is None and Failed in map(type, values):
         places = {offset: value for offset, value in enumerate(values) if type(value) is Failed}
-        if places:
-            values = [value for value in values if type(value) is not Failed]
-            packed = pack(values)
+        values = [value for value in values if type(value) is not Failed]
+        packed = pack(values)
     try:
         returns = dump(packed or values, table, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
         if packed is None and errors != "raise":
