@@ -118,6 +118,10 @@ def _raise(error: Callable[[], BaseException]) -> Callable[[], Any]:
     return sabotage
 
 
+def _an_open_file() -> Any:
+    return open(os.devnull, "rb")  # noqa: SIM115 - that it stays open is the fault
+
+
 def _recurse() -> Any:
     return _recurse()
 
@@ -271,7 +275,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("running", "BaseException", _at(17, _raise(OwnBase)), OwnBase, "row 'x17'"),
     Fault("running", "SystemExit", _at(17, _raise(lambda: SystemExit(3))), SystemExit, "row 'x17'"),
     Fault("running", "KeyboardInterrupt", _at(17, _raise(KeyboardInterrupt)), KeyboardInterrupt, "row 'x17'"),
-    Fault("running", "exception of two arguments", _at(17, _raise(lambda: TwoArguments(1, 2))), TwoArguments, "1 and 2"),
+    Fault("running", "exception of two arguments", _at(17, _raise(lambda: TwoArguments(1, 2))), TwoArguments,
+          "1 and 2"),
     Fault("running", "exception that cannot travel", _at(17, _raise(WithLock)), Exception, "it holds a lock"),
     Fault("running", "exception group", _at(17, _raise(lambda: ExceptionGroup("both", [ValueError(1), TypeError(2)]))),
           ExceptionGroup, "both"),
@@ -295,7 +300,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("result written", "a lock, which arrives as a free one", _returning(_thread.allocate_lock), None),
     Fault("result written", "a generator", _returning(lambda: (x for x in ())), ResultNotSerializableError,
           "position 17", PROCESSES),
-    Fault("result written", "an open file", _returning(lambda: open(os.devnull, "rb")), ResultNotSerializableError,
+    Fault("result written", "an open file", _returning(_an_open_file), ResultNotSerializableError,
           "position 17", PROCESSES),
     Fault("result read", "it cannot be rebuilt", _returning(NotLoaded), ResultNotSerializableError,
           "could not be rebuilt in this process", PROCESSES),
