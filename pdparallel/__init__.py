@@ -16,6 +16,7 @@ from pdparallel.engines.registry import shutdown
 from pdparallel.errors import (
     CallTimeoutError,
     CheckpointError,
+    FailedCallsWarning,
     FunctionNotSerializableError,
     InvalidOptionError,
     PdParallelError,
@@ -31,6 +32,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "CallTimeoutError",
     "CheckpointError",
+    "FailedCallsWarning",
     "FunctionNotSerializableError",
     "InvalidOptionError",
     "Options",

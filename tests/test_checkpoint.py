@@ -256,6 +256,25 @@ class TestTakingUp:
         deadly.unlink()
         assert pdparallel.map(func, range(N), **options) == list(range(N))
 
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_calls_that_failed_are_done_where_errors_lets_the_others_go_on(
+        self, tmp_path: Path, night: Path, engine: str
+    ) -> None:
+        def func(x: int) -> float:
+            if x % 7 == 0:
+                raise KeyError(x)
+            return x / 2
+
+        counting = Counting(tmp_path / "calls", func)
+        options: dict[str, Any] = {"engine": engine, "n_workers": 2, "chunk_size": 9, "checkpoint": night}
+        for _ in range(2):
+            got = pdparallel.map(counting, range(N), **options, errors="return")
+            assert [repr(value) for value in got] == [repr(KeyError(x) if x % 7 == 0 else x / 2) for x in range(N)]
+        assert set(counting.calls().values()) == {1}
+        with pytest.raises(CheckpointError, match="what differs is an option that decides what comes back") as caught:
+            pdparallel.map(counting, range(N), **options)
+        assert caught.value.differs == ("options",)
+
     def test_the_bar_begins_with_what_is_there(self, night: Path) -> None:
         heard: list[tuple[int, int]] = []
         options: dict[str, Any] = {"engine": "serial", "chunk_size": 20, "checkpoint": night}

@@ -35,8 +35,9 @@ LAYERS: list[set[str]] = [
     {"checkpoint.digest", "checkpoint.files"},
     {"checkpoint.identity"},
     {"checkpoint.chunkfile"},
-    {"stacking"},
-    {"assemble", "joining", "ledger", "progress", "testing"},
+    {"ledger", "stacking"},
+    {"missing"},
+    {"assemble", "joining", "progress", "testing"},
     {"auto", "checkpoint.folder", "delivery"},
     {"runner"},
     {"verbs"},
@@ -107,7 +108,8 @@ def test_exports_exist_and_are_sorted(name: str) -> None:
 
 def test_the_public_names() -> None:
     assert set(pdparallel.__all__) == {
-        "CallTimeoutError", "CheckpointError", "FunctionNotSerializableError", "InvalidOptionError", "Options",
+        "CallTimeoutError", "CheckpointError", "FailedCallsWarning", "FunctionNotSerializableError",
+        "InvalidOptionError", "Options",
         "PdParallelError", "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
         "get_options", "map", "option_context", "par", "set_options", "shutdown",
     }  # fmt: skip

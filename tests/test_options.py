@@ -66,6 +66,7 @@ def test_none_in_a_call_beats_what_is_set(monkeypatch: pytest.MonkeyPatch) -> No
         ("THREADS_PER_WORKER", "2", 2),
         ("SERIALIZER", "cloudpickle", "cloudpickle"),
         ("CHECKPOINT", "night", "night"),
+        ("ERRORS", "coerce", "coerce"),
     ],
 )
 def test_environment(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
@@ -96,6 +97,8 @@ def test_a_wrong_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch)
         ({"progress": "loud"}, ["progress='loud'", "'notebook'"]),
         ({"progress": 3}, ["progress=3"]),
         ({"serializer": "json"}, ["serializer='json'", "'dill'", "'cloudpickle'"]),
+        ({"errors": "ignore"}, ["errors='ignore'", "'raise'", "'coerce'", "'return'"]),
+        ({"errors": None}, ["errors=None"]),
     ],
 )
 def test_a_wrong_option_names_itself_its_value_and_what_is_allowed(options: dict, parts: list[str]) -> None:

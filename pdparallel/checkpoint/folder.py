@@ -194,6 +194,7 @@ class Checkpoint:
         names = {
             "verb": "the verb",
             "chunks": "the cut into chunks",
+            "options": "an option that decides what comes back, such as errors=",
             "versions": "the version of Python, pandas or NumPy",
         }
         said = names.get(part, f"the {part}")
