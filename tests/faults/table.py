@@ -119,7 +119,7 @@ def _raise(error: Callable[[], BaseException]) -> Callable[[], Any]:
 
 
 def _an_open_file() -> Any:
-    return open(os.devnull, "rb")  # noqa: SIM115 - that it stays open is the fault
+    return open(os.devnull, "rb")
 
 
 def _recurse() -> Any:
