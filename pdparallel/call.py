@@ -17,12 +17,16 @@ __all__ = ["Call", "Work"]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker does with its part of the data: the half of a call that travels."""
+    """What a worker does with its part of the data: the half of a call that travels.
+
+    With ``seed`` each unit has its own streams of random numbers; see :mod:`pdparallel.streams`.
+    """
 
     func: Func
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     hand: Hand
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pdparallel.cores import usable_cores
 from pdparallel.errors import InvalidOptionError
 from pdparallel.typing import EngineName, Progress, Serializer, StartMethod
@@ -51,6 +53,10 @@ class Options:
         Threads that BLAS, OpenMP and Arrow may use in each worker process; None means cores // workers.
     serializer : str, default "dill"
         ``"dill"`` or ``"cloudpickle"``, for the function and its arguments.
+    seed : int, default None
+        Makes what ``random`` and ``np.random`` draw in the function the same for any engine, number of workers and
+        size of chunks; the streams of this process stay as they are.  Each row (column, value, item) has its own
+        stream, by its position; of ``apply_chunks`` each chunk, so give ``chunk_size`` too.  None leaves it to chance.
     """
 
     engine: EngineName | object = "auto"
@@ -60,6 +66,7 @@ class Options:
     progress: Progress = False
     threads_per_worker: int | None = None
     serializer: Serializer = "dill"
+    seed: int | None = None
 
     @property
     def workers(self) -> int:
@@ -81,19 +88,26 @@ class Options:
         return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
-def _count(name: str, value: Any) -> Any:
-    allowed = "a whole number of at least 1, or None"
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        raise InvalidOptionError(name, value, allowed)
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise InvalidOptionError(name, value, allowed) from None
-    if number < 1:
-        raise InvalidOptionError(name, value, allowed)
-    return number
+def _whole_number(least: int) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        allowed = f"a whole number of at least {least}, or None"
+        if value is None:
+            return None
+        if isinstance(value, (bool, np.bool_)):
+            raise InvalidOptionError(name, value, allowed)
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise InvalidOptionError(name, value, allowed) from None
+        if number < least:
+            raise InvalidOptionError(name, value, allowed)
+        return number
+
+    return check
+
+
+_count = _whole_number(1)
+_seed = _whole_number(0)
 
 
 def _one_of(*choices: str) -> Callable[[str, Any], Any]:
@@ -156,6 +170,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "progress": _progress,
     "threads_per_worker": _count,
     "serializer": _serializer,
+    "seed": _seed,
 }
 
 
@@ -197,7 +212,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _from_text(name: str, text: str) -> Any:
-    if _CHECKS[name] is _count:
+    if _CHECKS[name] in (_count, _seed):
         return int(text) if text.isdecimal() else text
     if name == "progress" and text.lower() in ("1", "true", "yes", "0", "false", "no"):
         return text.lower() in ("1", "true", "yes")

@@ -47,7 +47,7 @@ def apply_frame(
         data = df.to_numpy()
     call = Call(
         verb=verb,
-        work=Work(func, tuple(args), kwargs, hand),
+        work=Work(func, tuple(args), kwargs, hand, options.seed),
         data=data,
         n=len(labels),
         unit="row" if axis else "column",
@@ -82,7 +82,7 @@ def apply_series(
         func = assemble.TellingNan(func)
     call = Call(
         verb=verb,
-        work=Work(func, tuple(args), kwargs, hand),
+        work=Work(func, tuple(args), kwargs, hand, options.seed),
         data=data,
         n=len(data),
         unit="value",
@@ -137,7 +137,7 @@ def apply_chunks(
         data = data.iloc[order]
     call = Call(
         verb="apply_chunks",
-        work=Work(func, tuple(args), kwargs, "chunk"),
+        work=Work(func, tuple(args), kwargs, "chunk", options.seed),
         data=data,
         n=len(data),
         unit="row",
@@ -174,7 +174,6 @@ def _plan_by(obj: Any, by: Any, options: Options) -> tuple[np.ndarray, tuple[Chu
 
 def map_items(func: Func, items: list[Any], hand: Hand, options: Options) -> list[Any]:
     """What ``func`` returns for each item of a list."""
-    call = Call(
-        verb="map", work=Work(func, (), {}, hand), data=items, n=len(items), unit="item", label=items.__getitem__
-    )
+    work = Work(func, (), {}, hand, options.seed)
+    call = Call(verb="map", work=work, data=items, n=len(items), unit="item", label=items.__getitem__)
     return run(call, options).values() if items else []

@@ -17,12 +17,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from typing import Any
 
 import pandas as pd
 
+from pdparallel import streams
 from pdparallel.call import Work
 from pdparallel.lean import FRESH
 from pdparallel.outcome import Failure, Outcome
@@ -30,7 +31,7 @@ from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
 from pdparallel.transport.parcel import answer, answer_to, forget, open_task
 
-__all__ = ["Setup", "inside_worker", "record", "run_task", "start"]
+__all__ = ["Setup", "inside_task", "inside_worker", "record", "run_apart", "run_task", "start"]
 
 #: Seconds of a block of units between two looks at the clock, where there is an end to look for.
 BLOCK_SECONDS = 0.001
@@ -109,6 +110,17 @@ def _with_arguments(work: Work) -> Callable[[Any], Any]:
     return func
 
 
+def _with_streams(work: Work, step: Callable[[], None]) -> Work:
+    """The same work, which begins another stream of random numbers before each unit by itself."""
+    func = work.func
+
+    def one(*args: Any, **kwargs: Any) -> Any:
+        step()
+        return func(*args, **kwargs)
+
+    return replace(work, func=one, seed=None)
+
+
 def record(work: Work, feed: Feed, piece: Any, chunk: Chunk, until: float = math.inf) -> Outcome:
     """Call the function for each unit of a piece and keep what it returns.
 
@@ -130,6 +142,9 @@ def record(work: Work, feed: Feed, piece: Any, chunk: Chunk, until: float = math
     Outcome
         With a failure if the function raised, whatever it raised.
     """
+    if work.seed is not None:
+        with streams.seeded(work.seed, chunk.start) as step:
+            return record(_with_streams(work, step), feed, piece, chunk, until)
     recorder = _Recorder(work, until)
     failure = None
     began = time.perf_counter()
@@ -161,6 +176,7 @@ def run_task(data: bytes) -> bytes:
         except Exception as exception:
             exception.add_note("pdparallel: the function or the data could not be loaded in the worker process")
             return answer_to(data, Failure(0, exception, _text(exception)))
+        streams.own(opened.task.maker)
         outcome = record(opened.work, opened.feed, opened.piece, opened.task.chunk)
         return answer(opened, outcome)
     finally:
@@ -186,8 +202,34 @@ class Setup:
     parent: int
 
 
+class _Thread(threading.local):
+    in_task = False
+
+
+_thread = _Thread()
+
+
+def run_apart(data: bytes) -> bytes:
+    """:func:`run_task` in another thread or process than the one that waits for the answer."""
+    before, _thread.in_task = _thread.in_task, True
+    try:
+        return run_task(data)
+    finally:
+        _thread.in_task = before
+
+
+def inside_task() -> bool:
+    """Whether this thread is at work on a task: a call from here that waits for other threads may wait for ever.
+
+    The others may be as many as a pool has, and wait likewise; or want the random numbers that this one has.
+    """
+    return _thread.in_task or streams.busy()
+
+
 def inside_worker() -> bool:
-    """Whether this process is a worker, of ours or of some other pool: a call from here runs serially."""
+    """Whether this process or thread is a worker, of ours or of some other pool: a call from here runs serially."""
+    if inside_task():
+        return True
     modules = [multiprocessing, sys.modules.get("multiprocess")]  # pathos' pools are of the latter
     return _inside or any(module.current_process().daemon for module in modules if module is not None)
 

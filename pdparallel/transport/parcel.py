@@ -64,6 +64,11 @@ class Task:
     work: bytes = b""
     piece: tuple[bytes | bytearray, ...] = ()
 
+    @property
+    def maker(self) -> int:
+        """Id of the process that made the call."""
+        return int(self.call_id.partition("-")[0])
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
