@@ -241,13 +241,21 @@ def start(setup: Setup) -> None:
     # Ctrl-C reaches every process of the terminal; the parent decides what it means and ends the workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_threads(setup.threads)
+    streams.begin()
     threading.Thread(target=_watch, args=(setup.parent,), name="pdparallel-watch", daemon=True).start()
 
 
+#: What libraries read when they are loaded.
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)  # fmt: skip
+
+
 def _limit_threads(threads: int) -> None:
-    """Let BLAS, OpenMP and Arrow use so many threads: two workers with all cores each only wait for each other."""
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
-        os.environ[variable] = str(threads)  # for libraries that are loaded later
+    """Let BLAS, OpenMP, Arrow and numexpr use so many threads: workers with all cores each only wait for each other."""
+    for variable in _THREAD_VARIABLES:
+        os.environ[variable] = str(threads)
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(limits=threads)
@@ -255,6 +263,10 @@ def _limit_threads(threads: int) -> None:
         import pyarrow
 
         pyarrow.set_cpu_count(threads)
+    numexpr = sys.modules.get("numexpr")  # which pandas has loaded, where it is installed
+    if numexpr is not None:
+        with contextlib.suppress(ValueError):  # more than it was loaded for
+            numexpr.set_num_threads(threads)
 
 
 def _watch(parent: int) -> None:
