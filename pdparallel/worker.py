@@ -154,7 +154,12 @@ def record(work: Work, feed: Feed, piece: Any, chunk: Chunk, until: float = math
         chunk = Chunk(chunk.start, chunk.start + len(recorder.returns))
     except BaseException as exception:
         failure = Failure(len(recorder.returns), exception)
-    return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began)
+    try:
+        return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began)
+    finally:
+        # The traceback leads to this frame and to that of who called: a circle, which would keep the piece, and with it
+        # the mapping of the whole arena, until the garbage collector comes by.
+        failure = None
 
 
 def run_task(data: bytes) -> bytes:
@@ -178,7 +183,10 @@ def run_task(data: bytes) -> bytes:
             return answer_to(data, Failure(0, exception, _text(exception)))
         streams.own(opened.task.maker)
         outcome = record(opened.work, opened.feed, opened.piece, opened.task.chunk)
-        return answer(opened, outcome)
+        try:
+            return answer(opened, outcome)
+        finally:
+            del outcome  # as at the end of record
     finally:
         with _busy_lock:
             _busy -= 1
