@@ -80,8 +80,7 @@ class TestThreadsOfLibraries:
         monkeypatch.setitem(sys.modules, "numexpr", module)
         return module  # type: ignore[no-any-return]
 
-    @pytest.mark.parametrize("threads", [1, 3])
-    @pytest.mark.parametrize("name", OURS)
+    @pytest.mark.parametrize(("name", "threads"), list(zip(OURS, (1, 3, 3, 1), strict=True)))
     @pytest.mark.usefixtures("alone")
     def test_in_workers(self, name: str, threads: int) -> None:
         now = self.now
@@ -119,10 +118,10 @@ class TestNested:
 
         return func
 
-    @pytest.mark.parametrize("inner", ["auto", "process", "pathos", "thread"])
     @pytest.mark.parametrize("outer", [*OURS, "thread"])
-    def test_in_ours(self, outer: str, inner: str) -> None:
-        assert pdparallel.map(self.inside(by_name(inner)), range(3), **by_name(outer)) == [True] * 3
+    def test_in_ours(self, outer: str) -> None:
+        for inner in ("auto", "process", "pathos", "thread"):
+            assert pdparallel.map(self.inside(by_name(inner)), range(3), **by_name(outer)) == [True] * 3
 
     def test_in_a_pool_of_the_user(self) -> None:
         fork = multiprocessing.get_context("fork")
@@ -142,25 +141,26 @@ class TestDescriptors:
     def test_ten_thousand_chunks(self, way: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
         if way == "file":
             monkeypatch.setattr(arena, "_memfd_can_be_shared", lambda: False)
-        most = 0
+        seen: list[int] = []
 
         def look(done: int, total: int) -> None:
-            nonlocal most
             if done % 50 == 0:
-                most = max(most, len(os.listdir("/proc/self/fd")))
+                seen.append(len(os.listdir("/proc/self/fd")))
 
         options: dict[str, Any] = {"engine": "process", "n_workers": 2, "chunk_size": 1}
         pdparallel.map(abs, range(8), **options)  # starts the pool
+        gc.collect()  # pools of other tests
         before = len(os.listdir("/proc/self/fd"))
         assert pdparallel.map(lambda x: x + 1, range(n), **options, progress=look) == list(range(1, n + 1))
-        assert before <= most <= before + 20
+        assert len(seen) >= n / 100
+        assert max(seen) <= before + 20
         assert len(os.listdir("/proc/self/fd")) <= before
 
     def test_few(self) -> None:
         print(python(FEW_DESCRIPTORS))
 
 
-#: A process that may open few files, and then too few: a call works, or says so, and leaves nothing; the next one works.
+#: A process that may open few files, then too few: a call works, or says so, and leaves nothing; the next one works.
 FEW_DESCRIPTORS = """
 import gc, os, resource, sys
 import psutil
@@ -184,7 +184,7 @@ call(engine="process")  # what a process opens once
 pdparallel.shutdown()
 before = opened()
 said = []
-for limit in (64, before + 20, before + 8, before + 2):
+for limit in (64, before + 8):
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     try:
         call(engine="process")
