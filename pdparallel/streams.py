@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["begin", "busy", "own", "seeded"]
+__all__ = ["begin", "busy", "own", "seeded", "whole"]
 
 _numpy: Any = np.random  # whose stubs lack two functions
 
@@ -57,6 +57,17 @@ def seeded(seed: int, start: int) -> Iterator[Callable[[], None]]:
             yield step
         finally:
             _thread.depth -= 1
+
+
+@contextlib.contextmanager
+def whole(seed: int | None) -> Iterator[None]:
+    """For what pandas calls by itself, in this process: one stream for all of it, where there is a seed."""
+    if seed is None:
+        yield
+        return
+    with seeded(seed, 0) as step:
+        step()
+        yield
 
 
 def busy() -> bool:

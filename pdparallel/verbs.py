@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdparallel import assemble, joining
+from pdparallel import assemble, joining, streams
 from pdparallel.arguments import goes_to_pandas
 from pdparallel.call import Call, Work
 from pdparallel.options import Options
@@ -36,7 +36,8 @@ def apply_frame(
         # pandas takes the units by label here, so that a label that repeats brings a frame: its business.
         or (result_type == "broadcast" and not labels.is_unique)
     ):
-        return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
+        with streams.whole(options.seed):
+            return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
     data: Any = df
     if result_type == "broadcast":
         hand = "row-broadcast" if axis else "column-broadcast"
@@ -77,7 +78,8 @@ def apply_series(
         data = s[s.notna().to_numpy()]
     if len(s) == 0 or data is None:
         # Categories and fill values are mapped even where there is no value.
-        return getattr(s, verb)(functools.partial(_call, func, args, kwargs), **how)
+        with streams.whole(options.seed):
+            return getattr(s, verb)(functools.partial(_call, func, args, kwargs), **how)
     if isinstance(s.dtype, pd.CategoricalDtype):
         func = assemble.TellingNan(func)
     call = Call(
@@ -144,8 +146,11 @@ def apply_chunks(
         label=data.index.__getitem__,
         plan=plan,
     )
-    # The one chunk of an empty frame has no positions for a runner to count by.
-    pieces = run(call, options).values() if len(data) else [func(data, *args, **kwargs)]
+    if len(data):
+        pieces = run(call, options).values()
+    else:  # which is a chunk too, but has no positions for a runner to count by
+        with streams.whole(options.seed):
+            pieces = [func(data, *args, **kwargs)]
     if around is not None:
         pieces = [joining.without_overlap(piece, chunk) for piece, chunk in zip(pieces, plan, strict=True)]
     return joining.combined(pieces, combine, index, plan, order)

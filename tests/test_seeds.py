@@ -164,6 +164,26 @@ class TestTheSameFor:
                 got = FRAME.par(engine=name, n_workers=number, chunk_size=7, seed=7).apply_chunks(noisy)
                 assert_same(got, expected)
 
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda par: par(FRAME.head(0)).apply_rows(lambda row: np.random.rand(2), result_type="reduce"),
+            lambda par: par(FRAME.head(0)).apply_chunks(lambda chunk: (random.random(), np.random.rand())),
+            lambda par: par(pd.Series([1.0, 0.0], dtype="Sparse[float]")).map(lambda x: random.random()),
+            lambda par: par(pd.Series(["a"], dtype="category").head(0)).map(lambda x: np.random.rand()),
+            lambda par: par(FRAME[["b"]].set_axis([0] * N)).apply_rows(
+                lambda row: np.random.rand(1), result_type="broadcast"
+            ),
+        ],
+    )
+    def test_what_pandas_calls_by_itself(self, call: Callable[..., Any], states: Callable[[], Any]) -> None:
+        before = states()
+        first, second, other = (call(lambda obj, seed=seed: pdparallel.par(obj)(seed=seed)) for seed in (7, 7, 8))
+        assert states() == before
+        assert_same(second, first)
+        if len(other):
+            assert repr(other) != repr(first)
+
     def test_another_version_another_machine(self) -> None:
         """Whoever gave a seed in a paper wants the same numbers in ten years."""
         got = pdparallel.map(lambda _: (random.getrandbits(32), np.random.randint(0, 2**31)), range(3), seed=0)
@@ -386,6 +406,29 @@ class TestNested:
             return random.random() + np.random.rand(), None, random.random() + np.random.rand()
 
         assert pdparallel.map(func, range(10), seed=7) == pdparallel.map(plain, range(10), seed=7)
+
+
+def test_a_fork_while_another_thread_draws() -> None:
+    """The child has the lock as that thread left it, but not the thread."""
+    begun, go = threading.Event(), threading.Event()
+
+    def func(x: int) -> int:
+        begun.set()
+        go.wait(100)
+        return x
+
+    expected = pdparallel.map(_drawn, range(4), engine="serial", seed=7)
+    thread = threading.Thread(target=lambda: pdparallel.map(func, [1], engine="serial", seed=1), daemon=True)
+    thread.start()
+    assert begun.wait(60)
+    try:
+        assert pdparallel.map(_drawn, range(4), **_FORK, seed=7) == expected
+    finally:
+        go.set()
+        thread.join(60)
+
+
+_FORK: dict[str, Any] = {"engine": "process", "start_method": "fork", "n_workers": 2}
 
 
 def test_two_threads_with_a_seed_each_at_once() -> None:
