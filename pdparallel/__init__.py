@@ -14,18 +14,21 @@ import pandas as pd
 from pdparallel.accessor import FramePar, SeriesPar, map, par
 from pdparallel.engines.registry import shutdown
 from pdparallel.errors import (
+    CallTimeoutError,
     FunctionNotSerializableError,
     InvalidOptionError,
     PdParallelError,
     RemoteError,
     ResultNotSerializableError,
     WorkerDiedError,
+    WorkerStartError,
 )
 from pdparallel.options import Options, get_options, option_context, set_options
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "CallTimeoutError",
     "FunctionNotSerializableError",
     "InvalidOptionError",
     "Options",
@@ -33,6 +36,7 @@ __all__ = [
     "RemoteError",
     "ResultNotSerializableError",
     "WorkerDiedError",
+    "WorkerStartError",
     "get_options",
     "map",
     "option_context",

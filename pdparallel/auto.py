@@ -72,8 +72,9 @@ class Parent:
         self._ledger = ledger
         self._advance = advance
         self._feed = feed_for(call.work.hand, call.work.func)
-        self._began = 0.0
         self._look = LOOK_SECONDS
+        self._travel = (0.0, 0.0)
+        self._travel_known_at = 0
         self.head = 0
 
     def begin(self, is_warm: Callable[[], bool]) -> None:
@@ -85,7 +86,6 @@ class Parent:
             Says whether a pool is up; asked at most once, because asking costs as much as a few rows.
         """
         least: float | None = None
-        self._began = time.perf_counter()
         while self.head < self._call.n:
             outcome = self._work()
             left = self._call.n - self.head
@@ -95,11 +95,8 @@ class Parent:
                 least = self._least(is_warm)
                 if least == math.inf:
                     self._look = IDLE_LOOK_SECONDS
-            cost = (time.perf_counter() - self._began) / self.head
-            if (
-                cost * left > least
-                and _saved_by_workers(cost, outcome, self._options.workers) * left > WARM_WORTH_SECONDS
-            ):
+            cost = self._ledger.seconds / self.head
+            if cost * left > least and self._saved_by_workers(cost, outcome) * left > WARM_WORTH_SECONDS:
                 return
 
     def _least(self, is_warm: Callable[[], bool]) -> float:
@@ -131,8 +128,8 @@ class Parent:
             chunk = next(chunk for chunk in call.plan if chunk.start >= self.head)
         else:
             # Not all that is left, but what may be done by then: a piece costs something by itself.
-            began, done = self._began, self.head
-            likely = 2 * self._look * done / (time.perf_counter() - began) if done else 0
+            done = self._ledger.seconds
+            likely = 2 * self._look * self.head / done if done else 0
             size = self._options.chunk_size or max(FEW, int(likely))
             chunk = Chunk(self.head, min(self.head + size, call.n))
             until = time.perf_counter() + self._look
@@ -143,32 +140,37 @@ class Parent:
         self.head = outcome.chunk.stop
         return outcome
 
+    def _saved_by_workers(self, cost: float, outcome: Outcome) -> float:
+        """Seconds that a unit takes less when workers do it: they share its work, but what it returns travels.
 
-def _saved_by_workers(cost: float, outcome: Outcome, workers: int) -> float:
-    """Seconds that a unit takes less when workers do it: they share its work, but what it returns travels.
-
-    Parameters
-    ----------
-    cost : float
-        Seconds of a unit in this process.
-    outcome : Outcome
-        The latest one: some of its returns are written and read as if they travelled.
-    workers : int
-        How many share the work and the writing; the parent alone reads.
-    """
-    returns = list(outcome.returns)
-    size, write, read = 2, 0.0, 0.0
-    while True:  # what a message costs by itself is not a unit's: as many as tell, within a small part of a look
-        sample = returns[:size]
-        write, read = _seconds_of_travel(sample)
-        if size >= len(returns) or write + read > LOOK_SECONDS / 20:
-            break
-        size *= 16
-    units = len(outcome.chunk) * len(sample) / max(1, len(returns))
-    return cost - (cost + write / units) / workers - read / units
+        Parameters
+        ----------
+        cost : float
+            Seconds of a unit in this process.
+        outcome : Outcome
+            The latest one: some of its returns are written and read as if they travelled.
+        """
+        if self.head >= 4 * self._travel_known_at:  # it costs a millisecond or two to find out
+            share = len(outcome.returns) / len(outcome.chunk)
+            write, read = seconds_of_travel(list(outcome.returns))
+            self._travel, self._travel_known_at = (write * share, read * share), self.head
+        write, read = self._travel
+        return cost - (cost + write) / self._options.workers - read  # the workers share the writing, too
 
 
-def _seconds_of_travel(returns: list[Any]) -> tuple[float, float]:
+def seconds_of_travel(returns: list[Any]) -> tuple[float, float]:
+    """Seconds that it takes to write and to read a return, without what a message costs by itself."""
+    first = _there_and_back(returns[:1])
+    write, read, size = *first, 1
+    while size < len(returns) and write + read < LOOK_SECONDS / 10:
+        size = min(8 * size, len(returns))
+        write, read = _there_and_back(returns[:size])
+    if size == 1:
+        return first
+    return max(0.0, write - first[0]) / (size - 1), max(0.0, read - first[1]) / (size - 1)
+
+
+def _there_and_back(returns: list[Any]) -> tuple[float, float]:
     table = SharedTable()
     began = time.perf_counter()
     try:

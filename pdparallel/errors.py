@@ -5,6 +5,8 @@
     ├── FunctionNotSerializableError(TypeError)    before any process starts; names the variable
     ├── ResultNotSerializableError(TypeError)      a return could not travel; names its position
     ├── WorkerDiedError(RuntimeError)              a worker process ended in the middle of the work
+    │   └── WorkerStartError                       ... or before it was ready for work
+    ├── CallTimeoutError(TimeoutError)             a call of func took longer than timeout= allows
     └── RemoteError(RuntimeError)                  func's own exception could not be rebuilt
 
 An exception that *func* raises is none of these: it arrives as itself.  Each class also extends the
@@ -16,12 +18,14 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "CallTimeoutError",
     "FunctionNotSerializableError",
     "InvalidOptionError",
     "PdParallelError",
     "RemoteError",
     "ResultNotSerializableError",
     "WorkerDiedError",
+    "WorkerStartError",
 ]
 
 
@@ -101,6 +105,30 @@ class WorkerDiedError(PdParallelError, RuntimeError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (WorkerDiedError, (self.args[0], self.pid, self.exitcode), self.__dict__)
+
+
+class WorkerStartError(WorkerDiedError):
+    """No worker process came up: each ended before it was ready for work, or none could be started."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (WorkerStartError, (self.args[0], self.pid, self.exitcode), self.__dict__)
+
+
+class CallTimeoutError(PdParallelError, TimeoutError):
+    """A call of the function took longer than ``timeout=`` allows, and its worker was ended.
+
+    Attributes
+    ----------
+    seconds : float
+        What was allowed.
+    """
+
+    def __init__(self, message: str, seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (CallTimeoutError, (self.args[0], self.seconds), self.__dict__)
 
 
 class RemoteError(PdParallelError, RuntimeError):

@@ -62,7 +62,7 @@ class LeanRows:
         self._attributes: set[str] = set()
 
     def feed(self, frame: Any, taker: Taker) -> None:
-        """Give the taker each row of the frame, as ``frame.apply(taker.one, axis=1)`` does."""
+        """Give the taker each row of the frame, as ``frame.apply(taker.one, axis=1)`` does, but lean rows in blocks."""
         if self._pay is None:  # all chunks of a call have the same columns
             self._common = _dtype_of_rows(frame)
             self._pay = self._common is not None and not _asks_for_the_type(self._func)
@@ -70,10 +70,14 @@ class LeanRows:
         while self._pay and at < n:
             stop = min(n, at + (ROWS_LISTED if at else LOOK_AFTER))
             columns = _Columns(frame.iloc[at:stop] if stop - at < n else frame, self._common)
-            if self._attributes:
-                _visit_with_attributes(columns, stop - at, tuple(self._attributes), taker.one)
-            else:
-                _visit(columns, stop - at, taker.one)
+            names, done = tuple(self._attributes), 0
+            while done < stop - at:
+                rows = range(done, done + taker.block(stop - at - done))
+                if names:
+                    _visit_with_attributes(columns, rows, names, taker.in_block)
+                else:
+                    _visit(columns, rows, taker.in_block)
+                done = rows.stop
             self._attributes |= columns.asked_by_attribute
             self._pay = columns.became_series * 2 <= stop - at
             at = stop
@@ -90,8 +94,8 @@ def _references() -> int:
 FRESH = _references()
 
 
-def _visit(columns: _Columns, n: int, visit: Callable[[Any], None]) -> None:
-    for position in range(n):
+def _visit(columns: _Columns, rows: range, visit: Callable[[Any], None]) -> None:
+    for position in rows:
         row = _new(_Row)
         row.__dict__["_lean"] = columns, position
         visit(row)
@@ -99,9 +103,12 @@ def _visit(columns: _Columns, n: int, visit: Callable[[Any], None]) -> None:
             _kept(row)
 
 
-def _visit_with_attributes(columns: _Columns, n: int, names: tuple[str, ...], visit: Callable[[Any], None]) -> None:
+def _visit_with_attributes(
+    columns: _Columns, rows: range, names: tuple[str, ...], visit: Callable[[Any], None]
+) -> None:
     """The same for a function that reads columns as attributes, which are found quickest in the row's own dict."""
-    for position, values in zip(range(n), zip(*(columns[name] for name in names), strict=True), strict=True):
+    listed = (columns[name][rows.start : rows.stop] for name in names)
+    for position, values in zip(rows, zip(*listed, strict=True), strict=True):
         row = _new(_Row)
         own = row.__dict__
         own.update(zip(names, values, strict=True))

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import importlib.util
+import math
 import multiprocessing
+import numbers
 import operator
 import os
 import threading
@@ -49,6 +52,10 @@ class Options:
         ``"forkserver"``, ``"spawn"`` or ``"fork"``; None means forkserver where there is one, else spawn.
     progress : bool, str or callable, default False
         True, ``"text"``, ``"notebook"``, or a callable that is given ``(done, total)``.
+    retries : int, default 2
+        Times that units are run again after the worker that ran them ended; an exception is never tried again.
+    timeout : float, default None
+        Seconds that one call of the function may take; then its worker is ended.  For worker processes only.
     threads_per_worker : int, default None
         Threads that BLAS, OpenMP and Arrow may use in each worker process; None means cores // workers.
     serializer : str, default "dill"
@@ -64,6 +71,8 @@ class Options:
     chunk_size: int | None = None
     start_method: StartMethod | None = None
     progress: Progress = False
+    retries: int = 2
+    timeout: float | None = None
     threads_per_worker: int | None = None
     serializer: Serializer = "dill"
     seed: int | None = None
@@ -108,6 +117,29 @@ def _whole_number(least: int) -> Callable[[str, Any], Any]:
 
 _count = _whole_number(1)
 _seed = _whole_number(0)
+
+
+def _times(name: str, value: Any) -> Any:
+    allowed = "a whole number of at least 0"
+    if isinstance(value, bool):
+        raise InvalidOptionError(name, value, allowed)
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidOptionError(name, value, allowed) from None
+    if number < 0:
+        raise InvalidOptionError(name, value, allowed)
+    return number
+
+
+def _seconds(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, datetime.timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
+        raise InvalidOptionError(name, value, "a number of seconds above 0, or None")
+    return float(value)
 
 
 def _one_of(*choices: str) -> Callable[[str, Any], Any]:
@@ -168,6 +200,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "chunk_size": _count,
     "start_method": _start_method,
     "progress": _progress,
+    "retries": _times,
+    "timeout": _seconds,
     "threads_per_worker": _count,
     "serializer": _serializer,
     "seed": _seed,
@@ -212,8 +246,11 @@ def _environment() -> dict[str, Any]:
 
 
 def _from_text(name: str, text: str) -> Any:
-    if _CHECKS[name] in (_count, _seed):
+    if _CHECKS[name] in (_count, _times, _seed):
         return int(text) if text.isdecimal() else text
+    if _CHECKS[name] is _seconds:
+        with contextlib.suppress(ValueError):
+            return float(text)
     if name == "progress" and text.lower() in ("1", "true", "yes", "0", "false", "no"):
         return text.lower() in ("1", "true", "yes")
     return text

@@ -9,10 +9,11 @@
        plan       position ranges        -> chunks
        parcel     f: dill, once; the frame: once,
                   into an arena (memfd)  -> Task (arena, chunk) --+
-       engine     submit, bounded in flight                       v
+       delivery   bounded in flight,
+       engine     to whichever is free                            v
                                                      map the arena (private, copy on write),
                                                      take rows start:stop, call f, record
-       engine     future.result()        <------------------------ Outcome, as bytes
+       delivery   what was lost again    <------------------------ Outcome, as bytes
        ledger     by position; the first failing position wins
      assemble     shape once, in pandas
 
@@ -23,28 +24,22 @@ a pool starts in the background while the parent works on; what is left when it 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Iterator
 
 from pdparallel.auto import Parent
 from pdparallel.call import Call
+from pdparallel.delivery import Delivery
 from pdparallel.engines.base import Engine
 from pdparallel.engines.registry import is_warm, open_engine
-from pdparallel.errors import WorkerDiedError
+from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Ledger
 from pdparallel.options import Options
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, next_size
-from pdparallel.progress import Advance, bar
-from pdparallel.transport.parcel import Parcel, pack
+from pdparallel.progress import bar
+from pdparallel.transport.parcel import pack
 
 __all__ = ["run"]
-
-#: Tasks on their way for each worker: one that runs and one that waits, so that no worker waits for the parent.
-IN_FLIGHT = 2
-
-#: Seconds that tasks which run when a call fails get to end by themselves, before their workers are ended.
-RUN_OUT_SECONDS = 0.2
 
 
 def run(call: Call, options: Options) -> Returns:
@@ -56,23 +51,31 @@ def run(call: Call, options: Options) -> Returns:
         What the function raised at the first failing position, with the worker's traceback as its cause and a note
         of label and position.
     WorkerDiedError
-        Where a worker ended.
+        Where workers ended, and kept ending when their chunks were run again.
+    CallTimeoutError
+        Where a call took longer than ``timeout=`` allows.
     """
     ledger = Ledger(call)
     with bar(options.progress, call.n, call.verb, call.unit) as advance:
         parent = Parent(call, options, ledger, advance)
-        if options.engine == "auto":
+        begins_here = options.engine == "auto" and options.timeout is None  # this process cannot be ended
+        if begins_here:
             parent.begin(lambda: is_warm(options))
         if parent.head < call.n:
             engine = open_engine(options)
+            if options.timeout is not None and not engine.restarts:
+                raise InvalidOptionError(
+                    "timeout", options.timeout, f"None with engine={engine.name!r}",
+                    "Only a worker process of pdparallel's own can be ended: engine='process' or 'pathos'.",
+                )  # fmt: skip
             settled = True
             try:
                 with contextlib.closing(pack(call, engine.reach, options.serializer)) as parcel:
-                    if options.engine == "auto":
+                    if begins_here:
                         parent.go_on_until_up(engine)
                     settled = False
                     chunks = _chunks(call, options, parent.head, engine, ledger)
-                    settled = _hand_over(call, engine, parcel, chunks, ledger, advance)
+                    settled = Delivery(call, options, engine, parcel, ledger, advance).run(chunks)
             finally:
                 # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
                 engine.close(kill=not settled)
@@ -90,61 +93,3 @@ def _chunks(call: Call, options: Options, head: int, engine: Engine, ledger: Led
         size = options.chunk_size or next_size(call.n - head, engine.n_workers, cost)
         yield Chunk(head, min(head + size, call.n))
         head += size
-
-
-def _hand_over(
-    call: Call, engine: Engine, parcel: Parcel, waiting: Iterator[Chunk], ledger: Ledger, advance: Advance
-) -> bool:
-    """Run the chunks on the engine; returns whether no task of this call is left running."""
-    flying: dict[Future[bytes], Chunk] = {}
-    more = True
-    while True:
-        while more and len(flying) < engine.n_workers * IN_FLIGHT:
-            chunk = next(waiting, None)
-            if chunk is None or ledger.fails_before(chunk.start):
-                more = False
-                break
-            try:
-                future = engine.submit(parcel.task(chunk))
-            except WorkerDiedError as error:
-                raise _lost(call, [chunk, *flying.values()], error) from error.__cause__
-            flying[future] = chunk
-            if future.done():  # the serial engine: look at the outcome before the next chunk runs
-                break
-        if not flying:
-            return True
-        done, _ = wait(flying, return_when=FIRST_COMPLETED)
-        for future in done:
-            chunk = flying.pop(future)
-            if future.cancelled():
-                continue
-            problem = future.exception()
-            if isinstance(problem, WorkerDiedError):
-                raise _lost(call, [chunk, *flying.values()], problem) from problem.__cause__
-            if problem is not None:
-                raise problem
-            outcome = parcel.outcome(future.result())
-            ledger.add(outcome)
-            advance(len(chunk))
-        if ledger.failure is not None and not _only_what_comes_before(flying, ledger):
-            return False
-
-
-def _only_what_comes_before(flying: dict[Future[bytes], Chunk], ledger: Ledger) -> bool:
-    """After a failure: cancel what comes behind it, wait for what comes before it; False if something still runs."""
-    behind = [future for future, chunk in flying.items() if ledger.fails_before(chunk.start)]
-    for future in behind:
-        future.cancel()
-    if len(behind) < len(flying):
-        return True
-    _, running = wait(behind, timeout=RUN_OUT_SECONDS)
-    if not running:
-        flying.clear()
-    return not running
-
-
-def _lost(call: Call, chunks: Sequence[Chunk], error: WorkerDiedError) -> WorkerDiedError:
-    spans = sorted((chunk.start, chunk.stop - 1) for chunk in chunks)
-    ranges = ", ".join(f"{first} to {last}" for first, last in spans[:4]) + (", ..." if len(spans) > 4 else "")
-    error.add_note(f"pdparallel: {call.verb}; not finished at that moment: {call.unit}s at positions {ranges}")
-    return error

@@ -48,5 +48,11 @@ class Taker(Protocol):
     def one(self, unit: Any) -> None:
         """Take a unit that may be handed out again with other data in it."""
 
+    def block(self, most: int) -> int:
+        """Begin a block of units, of so many at most: how many may follow by ``in_block``."""
+
+    def in_block(self, unit: Any) -> None:
+        """Take a unit of a block, which may be handed out again with other data in it."""
+
     def all(self, units: Iterable[Any]) -> None:
         """Take units that are objects of their own, one after the other."""

@@ -16,9 +16,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import pandas as pd
@@ -31,10 +31,13 @@ from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
 from pdparallel.transport.parcel import answer, answer_to, forget, open_task
 
-__all__ = ["Setup", "inside_task", "inside_worker", "record", "run_apart", "run_task", "start"]
+__all__ = ["Setup", "inside_task", "inside_worker", "record", "run_apart", "run_task", "serve", "start"]
 
-#: Seconds of a block of units between two looks at the clock, where there is an end to look for.
+#: Seconds of a block of units, between two looks at the clock and two notes of what runs.
 BLOCK_SECONDS = 0.001
+
+#: Units of a block at most.
+MOST_IN_BLOCK = 1 << 20
 
 #: Seconds after the last task until a worker lets go the data of the call.
 KEEP_SECONDS = 1.0
@@ -58,17 +61,28 @@ class _Recorder:
         The function, its arguments, and how it is handed a unit.
     until : float
         When, by ``time.perf_counter``, to take no further unit.
+    first : int
+        Position of the first unit.
+    notes : memoryview, optional
+        Where to note which units run; see :func:`pdparallel.transport.arena.notes`.
+    one_by_one : bool
+        Whether each unit is noted by itself, also a light one.
     """
 
-    def __init__(self, work: Work, until: float) -> None:
+    def __init__(self, work: Work, until: float, first: int, notes: memoryview | None, one_by_one: bool) -> None:
         self.returns: list[Any] = []
         self._until = until
+        self._first = first
+        self._notes = notes
+        self._one_by_one = one_by_one
+        self._paced = notes is not None or until < math.inf
+        self._size, self._began = 1, 0.0
         self._call = _with_arguments(work)
-        self.one = self._one()
+        self.in_block = self._taking()
+        self.one = self._looking() if self._paced else self.in_block
 
-    def _one(self) -> Callable[[Any], None]:
-        call, keep, until, clock = self._call, self.returns.append, self._until, time.perf_counter
-        timed = until < math.inf
+    def _taking(self) -> Callable[[Any], None]:
+        call, keep = self._call, self.returns.append
 
         def one(unit: Any) -> None:
             value = call(unit)
@@ -77,27 +91,58 @@ class _Recorder:
             if isinstance(value, pd.Series) and sys.getrefcount(value) > FRESH:
                 value = value.copy(deep=False)
             keep(value)
-            if timed and clock() >= until:
-                raise _TimeIsUpError
 
         return one
 
+    def _looking(self) -> Callable[[Any], None]:
+        take, block = self.in_block, self._block_of
+
+        def one(unit: Any) -> None:
+            block(1)
+            take(unit)
+
+        return one
+
+    def block(self, most: int) -> int:
+        """Begin a block of units, of so many at most: how many may follow.
+
+        It is noted, and ends the work where the time is up; light units are more in a block, so that this costs little.
+        """
+        if not self._paced:
+            return most
+        now = time.perf_counter()
+        if self.returns and not self._one_by_one:
+            took = now - self._began
+            if took < BLOCK_SECONDS:
+                self._size *= 2
+            elif took > 4 * BLOCK_SECONDS:
+                self._size = max(1, self._size // 4)
+        self._began = now
+        size = min(self._size, most)
+        self._block_of(size)
+        return size
+
+    def _block_of(self, size: int) -> None:
+        done = len(self.returns)
+        if done and time.perf_counter() >= self._until:
+            raise _TimeIsUpError
+        if self._notes is not None:
+            first = self._first + done
+            # In this order: who reads in between sees too many units, never others.
+            self._notes[2] = first + size - 1
+            self._notes[1] = first
+
     def all(self, units: Iterable[Any]) -> None:
         returns, call = self.returns, self._call
-        if self._until == math.inf:
+        if not self._paced:
             returns.extend(map(call, units))
             return
-        units, size = iter(units), 1
+        units = iter(units)
         while True:
-            began, before = time.perf_counter(), len(returns)
+            before, size = len(returns), self.block(MOST_IN_BLOCK)
             returns.extend(map(call, itertools.islice(units, size)))
-            now = time.perf_counter()
             if len(returns) - before < size:
                 return
-            if now >= self._until:
-                raise _TimeIsUpError
-            if now - began < BLOCK_SECONDS:
-                size *= 2
 
 
 def _with_arguments(work: Work) -> Callable[[Any], Any]:
@@ -121,7 +166,10 @@ def _with_streams(work: Work, step: Callable[[], None]) -> Work:
     return replace(work, func=one, seed=None)
 
 
-def record(work: Work, feed: Feed, piece: Any, chunk: Chunk, until: float = math.inf) -> Outcome:
+def record(
+    work: Work, feed: Feed, piece: Any, chunk: Chunk, until: float = math.inf,
+    notes: memoryview | None = None, one_by_one: bool = False,
+) -> Outcome:  # fmt: skip
     """Call the function for each unit of a piece and keep what it returns.
 
     Parameters
@@ -136,6 +184,10 @@ def record(work: Work, feed: Feed, piece: Any, chunk: Chunk, until: float = math
         Its positions, for the outcome.
     until : float, optional
         When, by ``time.perf_counter``, to stop: the outcome is then one of a shorter chunk, of one unit at least.
+    notes : memoryview, optional
+        Where to note which units run, so that the parent knows when this process is killed.
+    one_by_one : bool, default False
+        Whether to note each unit by itself, instead of a millisecond's work at a time.
 
     Returns
     -------
@@ -144,8 +196,8 @@ def record(work: Work, feed: Feed, piece: Any, chunk: Chunk, until: float = math
     """
     if work.seed is not None:
         with streams.seeded(work.seed, chunk.start) as step:
-            return record(_with_streams(work, step), feed, piece, chunk, until)
-    recorder = _Recorder(work, until)
+            return record(_with_streams(work, step), feed, piece, chunk, until, notes, one_by_one)
+    recorder = _Recorder(work, until, chunk.start, notes, one_by_one)
     failure = None
     began = time.perf_counter()
     try:
@@ -182,7 +234,10 @@ def run_task(data: bytes) -> bytes:
             exception.add_note("pdparallel: the function or the data could not be loaded in the worker process")
             return answer_to(data, Failure(0, exception, _text(exception)))
         streams.own(opened.task.maker)
-        outcome = record(opened.work, opened.feed, opened.piece, opened.task.chunk)
+        outcome = record(
+            opened.work, opened.feed, opened.piece, opened.task.chunk,
+            notes=opened.notes, one_by_one=opened.task.one_by_one,
+        )  # fmt: skip
         try:
             return answer(opened, outcome)
         finally:
@@ -242,12 +297,53 @@ def inside_worker() -> bool:
     return _inside or any(module.current_process().daemon for module in modules if module is not None)
 
 
+def serve(pipe: Connection, setup: Setup, said: str) -> None:
+    """The life of a worker of a :class:`pdparallel.engines.pool.Pool`: tasks in, answers out, until the pipe closes.
+
+    Parameters
+    ----------
+    pipe : Connection
+        The first answer says that the worker is up.
+    setup : Setup
+        What it is told.
+    said : str
+        Path of the file that takes its standard error until it is up.
+    """
+    with _standard_error_to(said):
+        start(setup)
+    with contextlib.suppress(EOFError, OSError):  # the parent has closed its end, or is gone
+        pipe.send_bytes(b"")
+        while True:
+            pipe.send_bytes(run_task(pipe.recv_bytes()))
+
+
+@contextlib.contextmanager
+def _standard_error_to(path: str) -> Iterator[None]:
+    """What this process writes on its standard error goes into a file, also when it crashes."""
+    error, kept = 2, os.dup(2)
+    file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    os.dup2(file, error)
+    os.close(file)
+    try:
+        yield
+    except BaseException:
+        traceback.print_exc()
+        raise
+    finally:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        os.dup2(kept, error)
+        os.close(kept)
+
+
 def start(setup: Setup) -> None:
     """Prepare a worker process: signals, threads of numeric libraries, and an end with the parent."""
     global _inside
     _inside = True
     # Ctrl-C reaches every process of the terminal; the parent decides what it means and ends the workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked while this process was made
     _limit_threads(setup.threads)
     streams.begin()
     threading.Thread(target=_watch, args=(setup.parent,), name="pdparallel-watch", daemon=True).start()

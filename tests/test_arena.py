@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import shutil
 import stat
@@ -330,6 +331,6 @@ class TestMailbox:
         box = Mailbox()
         monkeypatch.setattr(arena, "_pwrite", full)
         letter = parcel._sealed([memoryview(b"x" * 100_000), memoryview(bytearray(3))], box.path)
-        views = parcel._opened(letter)
+        views = parcel._read(pickle.loads(letter))
         box.close()
         assert [(bytes(view), view.readonly) for view in views] == [(b"x" * 100_000, True), (bytes(3), False)]

@@ -29,12 +29,12 @@ LAYERS: list[set[str]] = [
     {"transport.parcel"},
     {"worker"},
     {"engines.base", "engines.launch", "engines.warm"},
-    {"engines.watched"},
+    {"engines.watched", "engines.pool"},
     {"engines.serial", "engines.thread", "engines.process", "engines.pathos", "engines.executor"},
     {"engines.registry"},
     {"stacking"},
     {"assemble", "joining", "ledger", "progress", "testing"},
-    {"auto"},
+    {"auto", "delivery"},
     {"runner"},
     {"verbs"},
     {"accessor"},
@@ -104,8 +104,8 @@ def test_exports_exist_and_are_sorted(name: str) -> None:
 
 def test_the_public_names() -> None:
     assert set(pdparallel.__all__) == {
-        "FunctionNotSerializableError", "InvalidOptionError", "Options", "PdParallelError", "RemoteError",
-        "ResultNotSerializableError", "WorkerDiedError",
+        "CallTimeoutError", "FunctionNotSerializableError", "InvalidOptionError", "Options", "PdParallelError",
+        "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
         "get_options", "map", "option_context", "par", "set_options", "shutdown",
     }  # fmt: skip
 

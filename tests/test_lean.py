@@ -226,6 +226,11 @@ class _Taker:
         value = self._func(row)
         self.kept.append(value.copy(deep=False) if isinstance(value, pd.Series) else value)
 
+    in_block = one
+
+    def block(self, most: int) -> int:
+        return min(most, 3)  # fewer than are listed together
+
     def all(self, units: Any) -> None:
         raise AssertionError("rows come one by one")
 

@@ -13,11 +13,10 @@ import pandas as pd
 import pytest
 
 import pdparallel
-from pdparallel import auto, runner
+from pdparallel import auto, delivery, runner
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
-from pdparallel.outcome import Outcome
-from pdparallel.plan import Chunk, cut
+from pdparallel.plan import cut
 from tests.conftest import children, wait_until
 
 N = 50
@@ -51,6 +50,11 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Recording:
 
 @pytest.fixture
 def any_rest_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_if_at_all(returns: list[object]) -> tuple[float, float]:
+        return tuple(0.0 if seconds < math.inf else seconds for seconds in seconds_of_travel(returns))
+
+    seconds_of_travel = auto.seconds_of_travel
+    monkeypatch.setattr(auto, "seconds_of_travel", nothing_if_at_all)
     monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
     monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
@@ -81,11 +85,10 @@ def test_auto_keeps_what_costs_more_to_send_than_to_compute(recording: Recording
 
 
 def test_what_travelling_costs_is_seen_in_the_returns() -> None:
-    light = Outcome(Chunk(0, 1000), [1.0] * 1000)
-    heavy = Outcome(Chunk(0, 10), [SERIES] * 10)
-    assert auto._saved_by_workers(1.0, light, 2) > 0.4
-    assert auto._saved_by_workers(1e-9, heavy, 2) < 0
-    assert auto._saved_by_workers(1.0, Outcome(Chunk(0, 1), [(y for y in [])]), 2) == -math.inf
+    light, heavy = [1.0] * 1000, [pd.Series(range(100_000)) for _ in range(10)]
+    assert sum(auto.seconds_of_travel(light)) < sum(auto.seconds_of_travel(heavy))
+    assert auto.seconds_of_travel([(y for y in [])]) == (math.inf, math.inf)
+    assert math.inf in auto.seconds_of_travel([1.0, (y for y in [])])
 
 
 @pytest.mark.usefixtures("any_rest_is_worth_it")
@@ -219,7 +222,7 @@ def test_what_is_running_at_an_interrupt_is_ended(monkeypatch: pytest.MonkeyPatc
     def interrupt(*_args: object, **_kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "wait", interrupt)
+    monkeypatch.setattr(delivery, "wait", interrupt)
     with pytest.raises(KeyboardInterrupt):
         pdparallel.map(abs, range(10), engine="thread")
     assert closed == [True]

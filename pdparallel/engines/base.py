@@ -11,7 +11,10 @@ from typing import Any, ClassVar
 from pdparallel.errors import WorkerDiedError
 from pdparallel.transport.parcel import Reach
 
-__all__ = ["Engine", "chained", "died"]
+__all__ = ["Engine", "chained", "died", "how_it_ended"]
+
+#: What to do about a worker that ended.
+REMEDY = "Running out of memory is the usual cause: try fewer workers (n_workers=) or a smaller chunk_size=."
 
 
 class Engine(abc.ABC):
@@ -25,11 +28,14 @@ class Engine(abc.ABC):
         How far its workers are, which decides how the data travels.
     n_workers : int
         How many tasks run at once.
+    restarts : bool
+        Whether its workers are processes that it may end, and replaces when they have ended.
     """
 
     name: ClassVar[str]
     reach: Reach
     n_workers: int
+    restarts: ClassVar[bool] = False
 
     @abc.abstractmethod
     def submit(self, task: bytes) -> Future[bytes]:
@@ -38,6 +44,10 @@ class Engine(abc.ABC):
         The future's exception is a :class:`WorkerDiedError` where the worker ended; it never stays pending for a
         worker that is gone.
         """
+
+    def kill(self, pid: int) -> None:
+        """End a worker at once: its task fails, and another worker takes its place.  For engines that restart them."""
+        raise NotImplementedError(f"engine {self.name} ends no workers")
 
     @abc.abstractmethod
     def close(self, *, kill: bool = False) -> None:
@@ -92,19 +102,21 @@ def died(processes: Sequence[Any], cause: BaseException | None = None) -> Worker
     ended = [process for process in processes if process.exitcode not in (None, 0, -signal.SIGTERM)]
     # A pool that noticed a dead worker ends the others by SIGTERM: that is the cause only where there is no other.
     ended = ended or [process for process in processes if process.exitcode is not None]
-    remedy = "Running out of memory is the usual cause: try fewer workers (n_workers=) or a smaller chunk_size=."
     if not ended:
-        error = WorkerDiedError(f"a worker process ended while it had work. {remedy}")
+        error = WorkerDiedError(f"a worker process ended while it had work. {REMEDY}")
     else:
         first = ended[0]
         error = WorkerDiedError(
-            f"worker process {first.pid} {_how(first.exitcode)} while it had work. {remedy}", first.pid, first.exitcode
+            f"worker process {first.pid} {how_it_ended(first.exitcode)} while it had work. {REMEDY}",
+            first.pid,
+            first.exitcode,
         )
     error.__cause__ = cause
     return error
 
 
-def _how(exitcode: int) -> str:
+def how_it_ended(exitcode: int) -> str:
+    """The end of a process in words."""
     if exitcode < 0:
         try:
             return f"was killed by {signal.Signals(-exitcode).name}"

@@ -23,7 +23,7 @@ import signal
 import tempfile
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import connection as mp_connection
 from multiprocessing import context as mp_context
 from multiprocessing import spawn, util
@@ -62,6 +62,26 @@ def _with_globals(function: Callable[..., Any], **replaced: Any) -> Any:
     )
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach before they have said what they do about it.
+
+    A new process imports pandas first, and an interrupt in the middle of that prints its traceback.  The mask is
+    inherited; ``worker.start`` lifts it once SIGINT is ignored.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # it unblocks SIGINT where it has to start
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _spawn_popen() -> Any:
@@ -170,7 +190,8 @@ def _forkserver_popen() -> Any:
 class _SpawnProcess(mp_context.SpawnProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
-        return _spawn_popen()(process_obj)
+        with _interrupts_blocked():
+            return _spawn_popen()(process_obj)
 
 
 _PROCESSES: dict[str, Any] = {"spawn": _SpawnProcess}
@@ -180,10 +201,17 @@ if "forkserver" in multiprocessing.get_all_start_methods():
     class _ForkServerProcess(mp_context.ForkServerProcess):
         @staticmethod
         def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
-            return _forkserver_popen()(process_obj)
+            with _interrupts_blocked():
+                return _forkserver_popen()(process_obj)
 
-    # A forked worker imports nothing, so fork needs no other way than the standard one.
-    _PROCESSES |= {"forkserver": _ForkServerProcess, "fork": mp_context.ForkProcess}
+    class _ForkProcess(mp_context.ForkProcess):
+        # A forked worker imports nothing, so fork needs no other way than the standard one.
+        @staticmethod
+        def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
+            with _interrupts_blocked():
+                return mp_context.ForkProcess._Popen(process_obj)
+
+    _PROCESSES |= {"forkserver": _ForkServerProcess, "fork": _ForkProcess}
 
 
 class Context(mp_context.BaseContext):

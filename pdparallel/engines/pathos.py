@@ -104,6 +104,7 @@ class PathosEngine(Engine):
 
     name: ClassVar[str] = "pathos"
     reach = Reach.HOST
+    restarts = True
 
     def __init__(self, n_workers: int, method: StartMethod, threads: int) -> None:
         self.n_workers = n_workers
@@ -116,6 +117,9 @@ class PathosEngine(Engine):
         with self._lock:
             if self._closed:
                 raise RuntimeError("the engine is closed")
+            if self._pool is not None and not self._pool.usable:
+                pool, self._pool = self._pool, None
+                _warm.give_back(pool, kill=True)
             if self._pool is None:
                 self._pool = _warm.borrow(self._key, lambda: _Pool(*self._key))
             return self._pool
@@ -123,6 +127,11 @@ class PathosEngine(Engine):
     def submit(self, task: bytes) -> Future[bytes]:
         # A pathos pool starts its workers when it is made, so none is made before there is a task.
         return self._borrowed().watched.submit(task)
+
+    def kill(self, pid: int) -> None:
+        for process in self._borrowed().watched.processes:
+            if process.pid == pid:
+                process.kill()
 
     def close(self, *, kill: bool = False) -> None:
         with self._lock:

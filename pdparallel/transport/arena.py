@@ -15,13 +15,14 @@ import errno
 import mmap
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from pdparallel.errors import PdParallelError
 
-__all__ = ["Arena", "ArenaRef", "Mailbox", "Span", "open_spans", "post"]
+__all__ = ["Arena", "ArenaRef", "Mailbox", "Running", "Span", "notes", "open_spans", "post"]
 
 #: NumPy and Arrow kernels want their buffers aligned to a cache line.
 ALIGNMENT = 64
@@ -34,6 +35,12 @@ _NAME = "data"
 
 #: What the system says where nothing more can be written: others filled the folder meanwhile, or there is a quota.
 _FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
+
+
+#: Bytes at the begin of a mailbox, for what a worker notes.
+HEAD = 64
+
+_NOTES = struct.Struct("3q")
 
 
 class Span(NamedTuple):
@@ -122,11 +129,39 @@ class Arena(_File):
             raise
 
 
+class Running(NamedTuple):
+    """What a worker says of the chunk that it works on: its process, and the positions of the units that run now."""
+
+    pid: int
+    first: int
+    last: int
+
+
 class Mailbox(_File):
-    """The parent's side: an empty file that a worker may write buffers into, with :func:`post`."""
+    """The parent's side: a file that a worker notes its progress in, and may write buffers into, with :func:`post`."""
 
     def __init__(self) -> None:
-        super().__init__(0)
+        super().__init__(HEAD)
+        os.ftruncate(self._fd, HEAD)
+
+    def put(self, buffers: Sequence[memoryview]) -> ArenaRef:
+        """Write buffers for the worker into it.
+
+        Raises
+        ------
+        OSError
+            Where its folder is full.
+        """
+        return _append(self._fd, self.path, buffers)
+
+    def running(self) -> Running | None:
+        """What the worker noted last; None where none has begun."""
+        noted = Running(*_NOTES.unpack(_pread(self._fd, _NOTES.size, 0)))
+        return noted if noted.pid else None
+
+    def read(self) -> bytes:
+        """All that was written into the file behind its head."""
+        return _pread(self._fd, os.fstat(self._fd).st_size, HEAD)
 
 
 def post(path: str, buffers: Sequence[memoryview]) -> ArenaRef:
@@ -137,19 +172,37 @@ def post(path: str, buffers: Sequence[memoryview]) -> ArenaRef:
     OSError
         Where the parent is gone, or its folder is full.
     """
-    spans, size = _layout(buffers)
-    ref = ArenaRef(path, size, spans)
-    fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    fd = _open_to_write(path)
     try:
-        _write_all(fd, ref, buffers)
+        return _append(fd, path, buffers)
     finally:
         os.close(fd)
+
+
+def notes(path: str) -> memoryview:
+    """The worker's side of a mailbox's head: three integers to write into, those of :class:`Running`."""
+    fd = _open_to_write(path)
+    try:
+        mapped = mmap.mmap(fd, HEAD, access=mmap.ACCESS_WRITE)
+    finally:
+        os.close(fd)
+    return memoryview(mapped)[: _NOTES.size].cast("q")
+
+
+def _open_to_write(path: str) -> int:
+    return os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+
+
+def _append(fd: int, path: str, buffers: Sequence[memoryview]) -> ArenaRef:
+    spans, size = _layout(buffers, os.fstat(fd).st_size)
+    ref = ArenaRef(path, size, spans)
+    _write_all(fd, ref, buffers)
     return ref
 
 
-def _layout(buffers: Sequence[memoryview]) -> tuple[tuple[Span, ...], int]:
+def _layout(buffers: Sequence[memoryview], end: int = 0) -> tuple[tuple[Span, ...], int]:
     """Where each buffer goes, and the size of all."""
-    spans, end = [], 0
+    spans = []
     for buffer in buffers:
         offset = -(-end // ALIGNMENT) * ALIGNMENT
         spans.append(Span(offset, buffer.nbytes, buffer.readonly))
@@ -172,6 +225,13 @@ def _pwrite(fd: int, part: memoryview, offset: int) -> int:
         return os.pwrite(fd, part, offset)
     os.lseek(fd, offset, os.SEEK_SET)
     return os.write(fd, part)
+
+
+def _pread(fd: int, size: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(fd, size, offset)
+    os.lseek(fd, offset, os.SEEK_SET)
+    return os.read(fd, size)
 
 
 def _memfd_can_be_shared() -> bool:

@@ -17,11 +17,13 @@ from __future__ import annotations
 import abc
 import contextlib
 import enum
+import functools
 import itertools
 import os
 import pickle
 import secrets
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +31,7 @@ from pdparallel.call import Call, Work
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed, feed_for
-from pdparallel.transport.arena import Arena, ArenaRef, Mailbox, open_spans, post
+from pdparallel.transport.arena import Arena, ArenaRef, Mailbox, Running, notes, open_spans, post
 from pdparallel.transport.cargo import Cargo, loaded
 from pdparallel.transport.frames import cut_out, decode_data, encode_data, take
 from pdparallel.transport.functions import decode_work, encode_work
@@ -37,11 +39,15 @@ from pdparallel.transport.objects import PROTOCOL, SharedTable
 from pdparallel.transport.outcomes import decode_outcome, encode_outcome
 from pdparallel.typing import Serializer
 
-__all__ = ["Parcel", "Reach", "answer", "answer_to", "forget", "open_task", "pack"]
+__all__ = ["LOADING", "Parcel", "Reach", "answer", "answer_to", "forget", "open_task", "pack"]
 
-#: Bytes of an answer from which it goes by a mailbox: what the buffer of a pipe holds, so that a worker that answers by
-#: the pipe need not wait for its reader (``benchmarks/constants.py``).
+#: Bytes of a piece or an answer from which it goes by a mailbox: what the buffer of a pipe holds, so that who writes
+#: need not wait for the reader (``benchmarks/constants.py``).
 MAILBOX_BYTES = 1 << 16
+
+
+#: What a worker notes instead of a position before it has the function and the data.
+LOADING = -1
 
 
 class Reach(enum.Enum):
@@ -54,7 +60,10 @@ class Reach(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A chunk on its way: what the worker needs beside what it may have loaded for this call already."""
+    """A chunk on its way: what the worker needs beside what it may have loaded for this call already.
+
+    ``one_by_one`` asks for each unit to be noted before it is begun, not for some of the light ones together.
+    """
 
     call_id: str
     chunk: Chunk
@@ -62,7 +71,8 @@ class Task:
     arena: ArenaRef | None = None
     mailbox: str = ""
     work: bytes = b""
-    piece: tuple[bytes | bytearray, ...] = ()
+    piece: tuple[bytes | bytearray, ...] | ArenaRef = ()
+    one_by_one: bool = False
 
     @property
     def maker(self) -> int:
@@ -72,21 +82,26 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A task in the worker: what to do, upon which piece, and the table for the way back."""
+    """A task in the worker: what to do, upon which piece, the table for the way back, and where to note what runs."""
 
     task: Task
     work: Work
     feed: Feed
     piece: Any
     table: SharedTable
+    notes: memoryview | None = None
 
 
 class Parcel(abc.ABC):
     """Makes the tasks of one call and reads their answers; holds what they refer to until it is closed."""
 
     @abc.abstractmethod
-    def task(self, chunk: Chunk) -> bytes:
+    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
         """The bytes that go to a worker."""
+
+    def running(self, chunk: Chunk) -> Running | None:
+        """What a worker noted of the chunk last; None where it has not begun, or is too far away to say."""
+        return None
 
     @abc.abstractmethod
     def outcome(self, answer: bytes) -> Outcome:
@@ -127,7 +142,7 @@ class _References(Parcel):
         self._id = _new_call_id()
         _registry[self._id] = (call.work, feed_for(call.work.hand, call.work.func), call.data)
 
-    def task(self, chunk: Chunk) -> bytes:
+    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
         return _packed(Task(self._id, chunk, Reach.PROCESS))
 
     def outcome(self, answer: bytes) -> Outcome:
@@ -154,19 +169,30 @@ class _InArena(Parcel):
         self._arenas: list[Arena] = []
         self._mailboxes: dict[int, Mailbox] = {}
 
-    def task(self, chunk: Chunk) -> bytes:
+    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
         piece = self._piece(chunk)
         if not self._arenas:
             self._fill()
+        self._drop_mailbox(chunk)  # of an earlier try
         mailbox = self._mailboxes[chunk.start] = Mailbox()
-        return _packed(Task(self._id, chunk, Reach.HOST, self._arenas[-1].ref, mailbox.path, piece=piece))
+        arena, letter = self._arenas[-1].ref, _letter(piece, mailbox.put)
+        return _packed(Task(self._id, chunk, Reach.HOST, arena, mailbox.path, piece=letter, one_by_one=one_by_one))
 
-    def _piece(self, chunk: Chunk) -> tuple[bytes | bytearray, ...]:
+    def running(self, chunk: Chunk) -> Running | None:
+        mailbox = self._mailboxes.get(chunk.start)
+        return None if mailbox is None else mailbox.running()
+
+    def _drop_mailbox(self, chunk: Chunk) -> None:
+        mailbox = self._mailboxes.pop(chunk.start, None)
+        if mailbox is not None:
+            mailbox.close()
+
+    def _piece(self, chunk: Chunk) -> list[memoryview]:
         """What travels with this chunk alone."""
         data, hand = self._call.data, self._call.work.hand
         beside = self._cargo.beside(data, hand, chunk)
         if beside is None:
-            return ()
+            return []
         known = len(self._table.objects)
         first = chunk.start - chunk.before
         buffers = encode_data(beside, self._table, named=lambda: cut_out(data, hand, chunk), first=first)
@@ -174,7 +200,7 @@ class _InArena(Parcel):
             self._work = encode_work(self._call.work, self._table, self._serializer)
             if self._arenas:
                 self._fill()
-        return tuple(_copied(buffer) for buffer in buffers)
+        return buffers
 
     def _fill(self) -> None:
         """Write what goes once into an arena; tasks on their way may still refer to the one before."""
@@ -182,10 +208,8 @@ class _InArena(Parcel):
         self._arenas.append(Arena([memoryview(self._work), *self._data]))
 
     def outcome(self, answer: bytes) -> Outcome:
-        outcome = decode_outcome(_opened(answer), self._table)
-        mailbox = self._mailboxes.pop(outcome.chunk.start, None)
-        if mailbox is not None:
-            mailbox.close()
+        outcome = decode_outcome(_read(pickle.loads(answer)), self._table)
+        self._drop_mailbox(outcome.chunk)
         return outcome
 
     def close(self) -> None:
@@ -206,7 +230,7 @@ class _ByChunk(Parcel):
         self._table = SharedTable()
         self._work = encode_work(call.work, self._table, serializer)
 
-    def task(self, chunk: Chunk) -> bytes:
+    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
         known = len(self._table.objects)
         piece = encode_data(take(self._call.data, self._call.work.hand, chunk), self._table, first=chunk.start)
         if len(self._table.objects) > known:  # the piece brought classes that the function did not know
@@ -216,7 +240,7 @@ class _ByChunk(Parcel):
         )
 
     def outcome(self, answer: bytes) -> Outcome:
-        return decode_outcome(_opened(answer), self._table)
+        return decode_outcome(_read(pickle.loads(answer)), self._table)
 
     def close(self) -> None:
         self._work = b""
@@ -248,11 +272,15 @@ def open_task(data: bytes) -> Opened:
         return Opened(task, work, feed, take(whole, work.hand, task.chunk), SharedTable())
     if task.reach is Reach.ANYWHERE:
         work, table = decode_work(task.work)
-        piece = decode_data([memoryview(part) for part in task.piece], table)
+        piece = decode_data(_read(task.piece), table)
         return Opened(task, work, feed_for(work.hand, work.func), piece, table)
+    noted = notes(task.mailbox)
+    noted[1] = LOADING
+    noted[0] = os.getpid()
     mine = _load(task)
-    beside = decode_data([memoryview(part) for part in task.piece], mine.table) if task.piece else None
-    return Opened(task, mine.work, mine.feed, mine.cargo.piece(beside, mine.work.hand, task.chunk), mine.table)
+    beside = decode_data(_read(task.piece), mine.table) if task.piece else None
+    piece = mine.cargo.piece(beside, mine.work.hand, task.chunk)
+    return Opened(task, mine.work, mine.feed, piece, mine.table, noted)
 
 
 def _load(task: Task) -> _Loaded:
@@ -292,17 +320,21 @@ def answer_to(task: bytes, failure: Failure) -> bytes:
 
 
 def _sealed(buffers: list[memoryview], mailbox: str) -> bytes:
-    letter: Any = None
-    if mailbox and sum(buffer.nbytes for buffer in buffers) > MAILBOX_BYTES:
+    post_there = functools.partial(post, mailbox) if mailbox else None
+    return pickle.dumps(_letter(buffers, post_there), protocol=PROTOCOL)
+
+
+def _letter(
+    buffers: list[memoryview], put: Callable[[list[memoryview]], ArenaRef] | None
+) -> tuple[bytes | bytearray, ...] | ArenaRef:
+    """What goes by the pipe: the buffers, or where they were put."""
+    if put is not None and sum(buffer.nbytes for buffer in buffers) > MAILBOX_BYTES:
         with contextlib.suppress(OSError):  # a full folder: the pipe takes it
-            letter = post(mailbox, buffers)
-    if letter is None:
-        letter = [_copied(buffer) for buffer in buffers]
-    return pickle.dumps(letter, protocol=PROTOCOL)
+            return put(buffers)
+    return tuple(map(_copied, buffers))
 
 
-def _opened(answer: bytes) -> list[memoryview]:
-    letter = pickle.loads(answer)
+def _read(letter: tuple[bytes | bytearray, ...] | ArenaRef) -> list[memoryview]:
     return open_spans(letter) if isinstance(letter, ArenaRef) else [memoryview(part) for part in letter]
 
 

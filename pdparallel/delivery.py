@@ -1,0 +1,277 @@
+"""Delivery: brings the chunks of a call to an engine and their outcomes back, whatever happens to the workers.
+
+A chunk whose worker died is run again, and only that one.  Its mailbox says which units ran at that moment, so it is
+cut around them; a unit that ends its worker each time is then alone, and all others are done::
+
+    [ 0 ......... 17 ........ 99 ]      worker killed at 17
+    [ 0 ... 16 ] [17] [ 18 .. 99 ]      run again; 17 kills once more, and again: WorkerDiedError for 17
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+
+from pdparallel.call import Call
+from pdparallel.engines.base import REMEDY, Engine, how_it_ended
+from pdparallel.errors import CallTimeoutError, WorkerDiedError, WorkerStartError
+from pdparallel.ledger import Ledger
+from pdparallel.options import Options
+from pdparallel.outcome import Failure, Outcome
+from pdparallel.plan import Chunk
+from pdparallel.progress import Advance
+from pdparallel.transport.arena import Running
+from pdparallel.transport.parcel import LOADING, Parcel
+
+__all__ = ["Delivery"]
+
+#: Tasks on their way for each worker: one that runs and one that waits, so that no worker waits for the parent.
+IN_FLIGHT = 2
+
+#: Seconds that tasks which run when a call fails get to end by themselves, before their workers are ended.
+RUN_OUT_SECONDS = 0.2
+
+#: Times that a task may be lost before its worker has begun it.
+MOST_LOST = 10
+
+#: Parts of ``timeout=`` after which it is looked how long each call takes, and seconds at least and at most.
+LOOK_PART, LOOK_LEAST, LOOK_MOST = 0.1, 0.01, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """A chunk that is to be run.
+
+    Attributes
+    ----------
+    deaths : int
+        How many workers ended while they ran these units, and no others.
+    lost : int
+        How many ended before they began with them.
+    """
+
+    chunk: Chunk
+    deaths: int = 0
+    lost: int = 0
+
+
+class Delivery:
+    """The tasks of one call on an engine.
+
+    Parameters
+    ----------
+    call : Call
+        Whose chunks are run.
+    options : Options
+        Of which ``retries`` and ``timeout`` matter here.
+    engine : Engine
+        Runs them.
+    parcel : Parcel
+        Makes the tasks.
+    ledger : Ledger
+        Takes the outcomes.
+    advance : callable
+        Told how many units are done.
+    """
+
+    def __init__(
+        self, call: Call, options: Options, engine: Engine, parcel: Parcel, ledger: Ledger, advance: Advance
+    ) -> None:
+        self._call = call
+        self._retries = options.retries
+        self._timeout = options.timeout
+        self._engine = engine
+        self._parcel = parcel
+        self._ledger = ledger
+        self._advance = advance
+        self._flying: dict[Future[bytes], _Try] = {}
+        self._again: deque[_Try] = deque()
+        self._hopeless: list[Outcome] = []
+        self._clock = _Clock(options.timeout)
+        # Of light units some are noted together, which a second try tells apart; there must be one.
+        self._one_by_one = options.timeout is not None or options.retries == 0
+
+    def run(self, chunks: Iterator[Chunk]) -> bool:
+        """Run the chunks; returns whether no task of this call is left running."""
+        while True:
+            self._send(chunks)
+            if not self._flying:
+                break
+            done, _ = wait(self._flying, timeout=self._clock.look, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._take(future, self._flying.pop(future))
+            if self._timeout is not None:
+                self._end_what_takes_too_long()
+            if self._ledger.failure is not None and not self._only_what_comes_before():
+                return False
+        for outcome in self._hopeless:
+            self._ledger.add(outcome)
+        return True
+
+    def _send(self, chunks: Iterator[Chunk]) -> None:
+        while len(self._flying) < self._engine.n_workers * IN_FLIGHT:
+            one = self._again.popleft() if self._again else _next(chunks)
+            if one is None:
+                return
+            if self._ledger.fails_before(one.chunk.start):
+                continue
+            one_by_one = self._one_by_one or one.deaths > 0
+            future = self._engine.submit(self._parcel.task(one.chunk, one_by_one=one_by_one))
+            self._flying[future] = one
+            if future.done():  # the serial engine: look at the outcome before the next chunk runs
+                return
+
+    def _take(self, future: Future[bytes], one: _Try) -> None:
+        """Take what became of a task."""
+        if future.cancelled():
+            return
+        problem = future.exception()
+        if problem is None:
+            outcome = self._parcel.outcome(future.result())
+            self._clock.forget(future)
+            self._ledger.add(outcome)
+            self._advance(len(one.chunk))
+        elif isinstance(problem, WorkerDiedError):
+            self._worker_died(one, future, problem)
+        else:
+            raise problem
+
+    # Workers that ended
+
+    def _worker_died(self, one: _Try, future: Future[bytes], problem: WorkerDiedError) -> None:
+        """Run again what the worker had, but for the unit that ended it once too often."""
+        running, late_at = self._parcel.running(one.chunk), self._clock.forget(future)
+        if isinstance(problem, WorkerStartError) or not self._engine.restarts:
+            raise self._lost(problem, one)
+        if running is None or running.pid != (problem.pid or running.pid):
+            # It had not begun, or another worker's end took it along.
+            self._lost_before_it_began(one, problem, MOST_LOST)
+            return
+        if running.first == LOADING:
+            self._lost_before_it_began(one, problem, self._retries)
+            return
+        units, alone = self._units(one.chunk, running)
+        if late_at is not None and late_at != running.first:
+            self._lost_before_it_began(one, problem, MOST_LOST)  # the call was done in the moment of its end
+        elif late_at is not None:
+            self._give_up(units, _took_too_long(self._call, units, self._timeout or 0.0), self._ledger.add)
+            self._run_again(one.chunk, units)
+        elif one.deaths >= self._retries and alone:
+            self._give_up(units, self._named(problem, units, one.deaths + 1), self._hopeless.append)
+            self._run_again(one.chunk, units)
+        else:
+            self._run_again(one.chunk, units)
+            self._again.append(_Try(units, one.deaths + 1))
+
+    def _units(self, chunk: Chunk, running: Running) -> tuple[Chunk, bool]:
+        """The units that ran, and whether that is the one to blame."""
+        if self._call.work.hand == "chunk":
+            return chunk, True
+        units = Chunk(running.first, min(running.last + 1, chunk.stop))
+        return units, len(units) == 1
+
+    def _run_again(self, chunk: Chunk, but: Chunk) -> None:
+        """What is left of a chunk around some units."""
+        for rest in (Chunk(chunk.start, but.start), Chunk(but.stop, chunk.stop)):
+            if len(rest) > 0:
+                self._again.append(_Try(rest))
+
+    def _lost_before_it_began(self, one: _Try, problem: WorkerDiedError, most: int) -> None:
+        if one.lost >= most:
+            raise self._lost(problem, one)
+        self._again.append(_Try(one.chunk, one.deaths, one.lost + 1))
+
+    def _give_up(self, units: Chunk, error: Exception, tell: Callable[[Outcome], None]) -> None:
+        tell(Outcome(units, [], Failure(0, error)))
+        self._advance(len(units))
+
+    def _named(self, problem: WorkerDiedError, units: Chunk, times: int) -> WorkerDiedError:
+        how = "ended" if problem.exitcode is None else how_it_ended(problem.exitcode)
+        again = f", and so were the {times - 1} that tried it again" if times > 1 else ""
+        return WorkerDiedError(
+            f"worker process {problem.pid} {how} {self._call.where(units, 0)}{again}. {REMEDY}",
+            problem.pid,
+            problem.exitcode,
+        )
+
+    def _lost(self, problem: WorkerDiedError, one: _Try) -> WorkerDiedError:
+        """The error with a note of what was on its way."""
+        spans = sorted((other.chunk.start, other.chunk.stop - 1) for other in (one, *self._flying.values()))
+        ranges = ", ".join(f"{first} to {last}" for first, last in spans[:4]) + (", ..." if len(spans) > 4 else "")
+        call = self._call
+        problem.add_note(f"pdparallel: {call.verb}; not finished at that moment: {call.unit}s at positions {ranges}")
+        return problem
+
+    # Calls that take too long
+
+    def _end_what_takes_too_long(self) -> None:
+        for future, one in self._flying.items():
+            running = self._parcel.running(one.chunk)
+            if running is not None and running.first != LOADING and self._clock.is_late(future, running.first):
+                self._engine.kill(running.pid)
+
+    # Failures of the function
+
+    def _only_what_comes_before(self) -> bool:
+        """After a failure: cancel what comes behind it, wait for what comes before; False if something still runs."""
+        behind = [future for future, one in self._flying.items() if self._ledger.fails_before(one.chunk.start)]
+        for future in behind:
+            future.cancel()
+        if len(behind) < len(self._flying):
+            return True
+        _, running = wait(behind, timeout=RUN_OUT_SECONDS)
+        if not running:
+            self._flying.clear()
+        return not running
+
+
+class _Clock:
+    """How long each task has been at the same unit.
+
+    Parameters
+    ----------
+    seconds : float or None
+        How long it may.
+
+    Attributes
+    ----------
+    look : float or None
+        Seconds after which to look again.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self.look = None if seconds is None else min(max(seconds * LOOK_PART, LOOK_LEAST), LOOK_MOST)
+        self._seen: dict[Future[bytes], tuple[int, float]] = {}
+        self._late: dict[Future[bytes], int] = {}
+
+    def is_late(self, future: Future[bytes], position: int) -> bool:
+        """Whether a task has been at a position for too long, for the first time."""
+        now = time.monotonic()
+        at, since = self._seen.setdefault(future, (position, now))
+        if at != position:
+            self._seen[future] = (position, now)
+            return False
+        if self._seconds is None or now - since <= self._seconds or future in self._late:
+            return False
+        self._late[future] = position
+        return True
+
+    def forget(self, future: Future[bytes]) -> int | None:
+        """Drop a task; the position at which it was late, if it was."""
+        self._seen.pop(future, None)
+        return self._late.pop(future, None)
+
+
+def _took_too_long(call: Call, units: Chunk, seconds: float) -> CallTimeoutError:
+    return CallTimeoutError(
+        f"a call took longer than timeout={seconds:g} seconds and was ended, {call.where(units, 0)}", seconds
+    )
+
+
+def _next(chunks: Iterator[Chunk]) -> _Try | None:
+    chunk = next(chunks, None)
+    return None if chunk is None else _Try(chunk)
