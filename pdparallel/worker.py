@@ -210,8 +210,9 @@ def record(
         return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began)
     finally:
         # The traceback leads to this frame and to that of who called: a circle, which would keep the piece, and with it
-        # the mapping of the whole arena, until the garbage collector comes by.
+        # the mapping of the whole arena, until the garbage collector comes by.  So does a method of the recorder in it.
         failure = None
+        recorder.one = recorder.in_block
 
 
 def run_task(data: bytes) -> bytes:
