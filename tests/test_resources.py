@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 import pdparallel
-from pdparallel.engines import launch, process
+from pdparallel.engines import launch
 from pdparallel.transport import arena
 from tests.conftest import children, wait_until
 
@@ -287,14 +287,6 @@ def test_a_failure_keeps_no_data_in_the_workers(alone: None) -> None:
     assert wait_until(lambda: not mapped()), mapped()
 
 
-NEEDS_NO_SEMAPHORE = pytest.param(
-    "process",
-    marks=pytest.mark.xfail(
-        hasattr(process, "ProcessPoolExecutor"), reason="the queues of an executor have named semaphores, in /dev/shm"
-    ),
-)
-
-
 class TestSpace:
     """No call needs ``/dev/shm``, and too little room in the temporary folder is said."""
 
@@ -308,7 +300,7 @@ class TestSpace:
         return found
 
     @pytest.mark.parametrize("how", ["full", "read-only"])
-    @pytest.mark.parametrize("engine", [NEEDS_NO_SEMAPHORE, "thread", "auto"])
+    @pytest.mark.parametrize("engine", ["process", "thread", "auto"])
     def test_dev_shm(self, unshare: str, engine: str, how: str) -> None:
         mount = "mount -t tmpfs -o size=4k,mode=1777 none /dev/shm && "
         mount += "head -c 4096 /dev/zero > /dev/shm/full && " if how == "full" else "mount -o remount,ro /dev/shm && "
