@@ -7,15 +7,18 @@ BIN := $(VENV)/bin
 OLD := .venv-oldest
 OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
+# What is the same on each pandas, and takes long.
+PROCESSES := big delivery interrupt
 # What the benchmarks compare with: four packages that do not run on pandas 3.
 PEERS := .venv-peers
 PIP := -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test test-newest test-oldest lint types notebooks bench clean
+.PHONY: help demo test test-newest test-oldest lint types notebooks faults bench clean
 
 help:
 	@echo "make demo    what is found on this machine, and the main job on real data beside plain pandas"
 	@echo "make test    lint, types, tests on the newest and the oldest pandas, doctests, notebooks"
+	@echo "make faults  everything that can go wrong: what a user sees of it, how soon, and what is left behind"
 	@echo "make bench   the benchmarks beside plain pandas and the peers; tables and pictures in benchmarks/results"
 	@echo "make clean   remove the environments"
 
@@ -50,7 +53,7 @@ test-newest: $(VENV)/installed
 
 test-oldest: $(OLD)/installed
 	$(OLD)/bin/python -m pytest -n 2 tests/oracle
-	$(OLD)/bin/python -m pytest tests --ignore tests/oracle
+	$(OLD)/bin/python -m pytest tests --ignore tests/oracle --ignore tests/faults $(PROCESSES:%=--ignore tests/test_%.py)
 
 notebooks: $(VENV)/installed
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
@@ -60,6 +63,9 @@ $(PEERS)/installed: pyproject.toml
 	$(PEERS)/bin/python $(PIP) --upgrade pip
 	$(PEERS)/bin/python $(PIP) -e . 'pandas==2.3.*' pandarallel mapply parallel-pandas swifter
 	touch $@
+
+faults: $(VENV)/installed
+	$(BIN)/python -m tests.faults
 
 bench: $(VENV)/installed $(PEERS)/installed
 	$(BIN)/python -m benchmarks

@@ -15,6 +15,7 @@ from pdparallel.accessor import FramePar, SeriesPar, map, par
 from pdparallel.engines.registry import shutdown
 from pdparallel.errors import (
     CallTimeoutError,
+    FailedCallsWarning,
     FunctionNotSerializableError,
     InvalidOptionError,
     PdParallelError,
@@ -29,6 +30,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "CallTimeoutError",
+    "FailedCallsWarning",
     "FunctionNotSerializableError",
     "InvalidOptionError",
     "Options",

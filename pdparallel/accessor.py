@@ -128,6 +128,10 @@ class _Par(Generic[T]):
         before them, which shows what a row costs; ``chunk_size=`` sets the number of rows exactly. An empty frame is
         one chunk. Without ``by=`` it replaces ``np.vstack(pool.map(func, np.array_split(df, cores)))``.
 
+        With the option ``errors="coerce"`` a chunk that failed has missing rows if each of the other results has a row
+        for each row of its chunk; no rows if they are frames, Series or arrays with other rows; and None in a list.
+        With ``errors="return"`` the result is a list as soon as an exception stands in it.
+
         Examples
         --------
         >>> import pandas as pd, pdparallel
@@ -247,7 +251,7 @@ class FramePar(_Par[pd.DataFrame]):
         Raises
         ------
         Exception
-            What ``func`` raised for the first failing row, with a note that names the row.
+            What ``func`` raised for the first failing row (option ``errors``), with a note that names the row.
         InvalidOptionError
             For arguments that are not allowed, before anything runs.
         FunctionNotSerializableError
@@ -307,7 +311,7 @@ class FramePar(_Par[pd.DataFrame]):
         Raises
         ------
         Exception
-            What ``func`` raised for the first failing column, with a note that names the column.
+            What ``func`` raised for the first failing column (option ``errors``), with a note that names it.
         InvalidOptionError
             For arguments that are not allowed, before anything runs.
         FunctionNotSerializableError
@@ -412,7 +416,7 @@ class SeriesPar(_Par[pd.Series]):
         Raises
         ------
         Exception
-            What ``func`` raised for the first failing value, with a note that names it.
+            What ``func`` raised for the first failing value (option ``errors``), with a note that names it.
         InvalidOptionError
             For arguments that are not allowed, before anything runs.
         FunctionNotSerializableError
@@ -453,7 +457,7 @@ class SeriesPar(_Par[pd.Series]):
         Raises
         ------
         Exception
-            What ``func`` raised for the first failing value, with a note that names it.
+            What ``func`` raised for the first failing value (option ``errors``), with a note that names it.
         InvalidOptionError
             If ``func`` is nothing that pandas could apply.
 
@@ -489,7 +493,7 @@ def map(func: Func, *iterables: Iterable[Any], **options: Any) -> list[Any]:
     Raises
     ------
     Exception
-        What ``func`` raised for the first failing item, with a note that names it.
+        What ``func`` raised for the first failing item (option ``errors``), with a note that names it.
     InvalidOptionError
         For arguments that are not allowed, before anything runs.
 

@@ -23,7 +23,7 @@ import pandas as pd
 from pdparallel.packing import Columns, Dicts, Mixed, Numbers, Packed, Returns, SeriesRows, Texts, Times
 from pdparallel.typing import Func, ResultType
 
-__all__ = ["TellingNan", "shaped_apply", "shaped_map"]
+__all__ = ["TellingNan", "hand_out", "shaped_apply", "shaped_map"]
 
 #: Types of numbers of which ``pd.Series`` makes the dtype that an array of them has.
 _PLAIN_NUMBERS = (float, int, bool, np.float64, np.int64, np.bool_)
@@ -47,10 +47,10 @@ def shaped_apply(df: pd.DataFrame, returns: Returns, axis: int, raw: bool, resul
         if short is not None:
             return _finished(short, df)
     target: Any = _stand_in(df, axis, raw) if plain and result_type != "broadcast" else df
-    return target.apply(_hand_out(returns), axis=axis, raw=raw, result_type=result_type)
+    return target.apply(hand_out(returns), axis=axis, raw=raw, result_type=result_type)
 
 
-def _hand_out(returns: Returns) -> Callable[[Any], Any]:
+def hand_out(returns: Returns) -> Callable[[Any], Any]:
     """A function of one argument that returns one return after the other."""
     # ``next`` takes the row or value as what to return at the end, which is never reached; a C function called by
     # another costs a fraction of a Python function.
@@ -212,7 +212,7 @@ def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
             if isinstance(values, list):  # as pandas has them at that point, so that it infers the same
                 values = np.array(values, dtype=object)
             return _finished(pd.Series(values, index=s.index, name=s.name), s)
-    return getattr(s, verb)(_hand_out(returns), **how)
+    return getattr(s, verb)(hand_out(returns), **how)
 
 
 def _maps_value_by_value(s: pd.Series) -> bool:

@@ -18,7 +18,7 @@ from pdparallel.call import Call
 from pdparallel.engines.base import Engine
 from pdparallel.ledger import Ledger
 from pdparallel.options import Options
-from pdparallel.outcome import Outcome
+from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import pack
 from pdparallel.plan import Chunk
 from pdparallel.progress import Advance
@@ -151,8 +151,11 @@ class Parent:
             The latest one: some of its returns are written and read as if they travelled.
         """
         if self.head >= 4 * self._travel_known_at:  # it costs a millisecond or two to find out
+            returns = [value for value in outcome.returns if type(value) is not Failed]
+            # An exception travels by itself; where there is nothing else, its text shows about what it costs.
+            returns = returns or [getattr(value, "traceback_text", "") for value in outcome.returns]
             share = len(outcome.returns) / len(outcome.chunk)
-            write, read = seconds_of_travel(list(outcome.returns))
+            write, read = seconds_of_travel(returns)
             self._travel, self._travel_known_at = (write * share, read * share), self.head
         write, read = self._travel
         return cost - (cost + write) / self._options.workers - read  # the workers share the writing, too

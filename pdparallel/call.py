@@ -10,7 +10,7 @@ import numpy as np
 
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
-from pdparallel.typing import Data, Func, Hand
+from pdparallel.typing import Data, Errors, Func, Hand
 
 __all__ = ["Call", "Work"]
 
@@ -19,6 +19,7 @@ __all__ = ["Call", "Work"]
 class Work:
     """What a worker does with its part of the data: the half of a call that travels.
 
+    ``errors`` says whether it stops at the first call of ``func`` that raises, or goes on.
     With ``seed`` each unit has its own streams of random numbers; see :mod:`pdparallel.streams`.
     """
 
@@ -26,6 +27,7 @@ class Work:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     hand: Hand
+    errors: Errors = "raise"
     seed: int | None = None
 
 
@@ -66,6 +68,8 @@ class Call:
     def where(self, chunk: Chunk, offset: int) -> str:
         """The place of a failure in words: ``in row 'x17' (position 17)``."""
         if self.work.hand == "chunk":
+            if not len(chunk):
+                return "in the chunk of no rows"
             return f"in the chunk of rows {chunk.start} to {chunk.stop - 1}"
         position = chunk.start + offset
         return f"in {self.unit} {_short(self.label(position))} (position {position})"

@@ -20,7 +20,7 @@ from pdparallel.engines.base import REMEDY, Engine, how_it_ended
 from pdparallel.errors import CallTimeoutError, WorkerDiedError, WorkerStartError
 from pdparallel.ledger import Ledger
 from pdparallel.options import Options
-from pdparallel.outcome import Failure, Outcome
+from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.progress import Advance
 from pdparallel.transport.arena import Running
@@ -185,7 +185,11 @@ class Delivery:
         self._again.append(_Try(one.chunk, one.deaths, one.lost + 1))
 
     def _give_up(self, units: Chunk, error: Exception, tell: Callable[[Outcome], None]) -> None:
-        tell(Outcome(units, [], Failure(0, error)))
+        work = self._call.work
+        if work.errors == "raise":
+            tell(Outcome(units, [], Failure(0, error)))
+        else:
+            tell(Outcome(units, [Failed(error)] * (1 if work.hand == "chunk" else len(units))))
         self._advance(len(units))
 
     def _named(self, problem: WorkerDiedError, units: Chunk, times: int) -> WorkerDiedError:

@@ -9,6 +9,8 @@
     ├── CallTimeoutError(TimeoutError)             a call of func took longer than timeout= allows
     └── RemoteError(RuntimeError)                  func's own exception could not be rebuilt
 
+    FailedCallsWarning(UserWarning)                with errors="coerce": some calls of func failed
+
 An exception that *func* raises is none of these: it arrives as itself.  Each class also extends the
 builtin that a caller would catch.
 """
@@ -19,6 +21,7 @@ from typing import Any
 
 __all__ = [
     "CallTimeoutError",
+    "FailedCallsWarning",
     "FunctionNotSerializableError",
     "InvalidOptionError",
     "PdParallelError",
@@ -31,6 +34,22 @@ __all__ = [
 
 class PdParallelError(Exception):
     """Base class of the errors that pdparallel raises on its own account."""
+
+
+class FailedCallsWarning(UserWarning):
+    """Some calls of the function failed, and ``errors="coerce"`` left missing values in their places.
+
+    Said once for a call of a verb, with the number of failures and the first of them, whose exception is the cause.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import pandas as pd, pdparallel
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", pdparallel.FailedCallsWarning)
+    ...     pd.Series(["1", "x", "3"]).par(errors="coerce").map(int).tolist()
+    [1.0, nan, 3.0]
+    """
 
 
 class InvalidOptionError(PdParallelError, ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,13 @@ import pandas as pd
 from pandas.api.types import is_object_dtype
 
 from pdparallel.errors import InvalidOptionError
+from pdparallel.missing import array_of_nan
 from pdparallel.plan import Chunk
 from pdparallel.stacking import stack
 from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Combine
 
-__all__ = ["combined", "without_overlap"]
+__all__ = ["blank", "combined", "without_overlap"]
 
 
 def combined(
@@ -99,6 +100,52 @@ def without_overlap(piece: Any, chunk: Chunk) -> Any:
         )
     cut = slice(chunk.before, given - chunk.after)
     return piece[cut] if isinstance(piece, np.ndarray) else piece.iloc[cut]
+
+
+def blank(
+    good: Mapping[int, Any], combine: Combine, plan: Sequence[Chunk], labels: Callable[[Chunk], pd.Index]
+) -> Callable[[int], Any]:
+    """What stands for the result of a chunk that failed, so that the others can be combined as if it had not.
+
+    Parameters
+    ----------
+    good : mapping of int to object
+        What the function returned for the other chunks, by number.
+    combine : {"auto", "concat", "list"} or callable
+        Lists have None.
+    plan : sequence of Chunk
+        The chunks.
+    labels : callable
+        Takes a chunk; its row labels.
+
+    Returns
+    -------
+    callable
+        Takes the number of a chunk that failed. If each of the others has a row for each row of its chunk, gives
+        missing rows; if they are frames or Series or arrays with other rows, none at all; else None.
+    """
+    kinds = {_kind(piece) for piece in good.values()}
+    if callable(combine) or combine == "list" or len(kinds) != 1 or kinds == {"other"}:
+        return lambda number: None
+    first = next(iter(good.values()))
+    if not all(_has_the_rows_of(piece, plan[number], labels) for number, piece in good.items()):
+        return lambda number: first[:0] if isinstance(first, np.ndarray) else first.iloc[:0]
+    if isinstance(first, np.ndarray):
+        return lambda number: array_of_nan((len(plan[number]), *first.shape[1:]), first.dtype)
+    empty = first.iloc[:0].reset_index(drop=True)
+
+    def rows(number: int) -> Any:
+        missing = empty.reindex(range(len(plan[number])))
+        missing.index = labels(plan[number]).set_names(first.index.names)
+        return missing
+
+    return rows
+
+
+def _has_the_rows_of(piece: Any, chunk: Chunk, labels: Callable[[Chunk], pd.Index]) -> bool:
+    if isinstance(piece, np.ndarray):
+        return len(piece) == len(chunk)
+    return bool(piece.index.equals(labels(chunk)))
 
 
 def _in_row_order(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from pdparallel.call import Call
-from pdparallel.outcome import Failure, Outcome
+from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.packing import Returns
 from pdparallel.transport.outcomes import users_part
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "told"]
 
 
 class Ledger:
@@ -58,14 +60,8 @@ class Ledger:
             returns = Returns([self._outcomes[start].returns for start in before])
             if len(returns):
                 self._call.taking(returns)
-        exception = failure.exception
         place = self._call.where(self.failure.chunk, failure.offset)
-        try:
-            exception.add_note(f"pdparallel: {self._call.verb}, {place}")
-        except Exception:  # an exception class may refuse attributes; the exception matters more than its note
-            pass
-        if failure.traceback_text and exception.__cause__ is None:
-            exception.__cause__ = _WorkerTraceback(failure)
+        exception = told(failure, f"{self._call.verb}, {place}")
         raise exception.with_traceback(users_part(exception.__traceback__))
 
     def returns(self) -> Returns:
@@ -76,8 +72,20 @@ class Ledger:
         return returns
 
 
+def told(failure: Failure | Failed, place: str) -> BaseException:
+    """The exception, with a note of its place, and with its traceback as cause where that is a text."""
+    exception = failure.exception
+    # An exception class may refuse attributes; the exception matters more than its note.
+    with contextlib.suppress(Exception):
+        exception.add_note(f"pdparallel: {place}")
+    with contextlib.suppress(Exception):
+        if failure.traceback_text and exception.__cause__ is None:
+            exception.__cause__ = _WorkerTraceback(failure)
+    return exception
+
+
 class _WorkerTraceback(Exception):  # noqa: N818 - shown as a cause, never raised
     """Shows the traceback of a worker above the exception that came from there."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure | Failed) -> None:
         super().__init__(f"\n\n{failure.traceback_text.rstrip()}")

@@ -24,13 +24,14 @@ import numpy as np
 
 from pdparallel.cores import usable_cores
 from pdparallel.errors import InvalidOptionError
-from pdparallel.typing import EngineName, Progress, Serializer, StartMethod
+from pdparallel.typing import EngineName, Errors, Progress, Serializer, StartMethod
 
 __all__ = ["ENGINE_NAMES", "Options", "get_options", "option_context", "resolve", "set_options"]
 
 ENGINE_NAMES: tuple[str, ...] = ("auto", "process", "pathos", "thread", "serial")
 _START_METHODS = ("forkserver", "spawn", "fork")
 _SERIALIZERS = ("dill", "cloudpickle")
+_ERRORS = ("raise", "coerce", "return")
 _ENVIRONMENT_PREFIX = "PDPARALLEL_"
 
 
@@ -52,6 +53,11 @@ class Options:
         ``"forkserver"``, ``"spawn"`` or ``"fork"``; None means forkserver where there is one, else spawn.
     progress : bool, str or callable, default False
         True, ``"text"``, ``"notebook"``, or a callable that is given ``(done, total)``.
+    errors : str, default "raise"
+        What becomes of a call that raises an :class:`Exception`: ``"raise"`` raises the first one, ``"coerce"`` leaves
+        a missing value in its place (in a list None) and warns once (:class:`FailedCallsWarning`), ``"return"`` leaves
+        the exception. SystemExit, KeyboardInterrupt and their like always end the call; what goes to
+        pandas as it is (names of functions, ufuncs, lists, dicts) raises as ever.
     retries : int, default 2
         Times that units are run again after the worker that ran them ended; an exception is never tried again.
     timeout : float, default None
@@ -71,6 +77,7 @@ class Options:
     chunk_size: int | None = None
     start_method: StartMethod | None = None
     progress: Progress = False
+    errors: Errors = "raise"
     retries: int = 2
     timeout: float | None = None
     threads_per_worker: int | None = None
@@ -200,6 +207,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "chunk_size": _count,
     "start_method": _start_method,
     "progress": _progress,
+    "errors": _one_of(*_ERRORS),
     "retries": _times,
     "timeout": _seconds,
     "threads_per_worker": _count,

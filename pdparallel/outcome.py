@@ -1,4 +1,4 @@
-"""Outcome: what a worker says of a chunk: the recorded returns by position, and the first failure if there was one."""
+"""Outcome: what a worker says of a chunk: the recorded returns by position, and what ended it if something did."""
 
 from __future__ import annotations
 
@@ -8,12 +8,24 @@ from typing import Any
 from pdparallel.packing import Packed
 from pdparallel.plan import Chunk
 
-__all__ = ["Failure", "Outcome"]
+__all__ = ["Failed", "Failure", "Outcome"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failed:
+    """Stands among the returns for one that there is not, in a call that goes on after a failure.
+
+    Without a traceback: its frames would keep alive what they worked on, in the parent the user's frames too.  What it
+    said is in ``traceback_text``.
+    """
+
+    exception: BaseException
+    traceback_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception, where it happened, and the worker's traceback as text (empty where the exception has its own).
+    """An exception that ended a chunk, where, and the worker's traceback as text (empty where it has its own).
 
     ``offset`` counts from the start of the chunk.
     """
@@ -27,6 +39,7 @@ class Failure:
 class Outcome:
     """Of one chunk: ``returns`` holds what ``func`` returned for each unit from ``chunk.start`` on.
 
+    Where ``errors=`` lets a call go on, there is a :class:`Failed` for each unit of which ``func`` raised.
     With a failure, ``returns`` ends just before it.  A chunk function has one return for the whole chunk.
     ``seconds`` is how long the calls took.
     """

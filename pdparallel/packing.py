@@ -16,7 +16,7 @@ import functools
 import itertools
 import operator
 import zoneinfo
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -492,6 +492,32 @@ class Returns(Sequence[Any]):
                 values[at : at + len(part)] = part
             at += len(part)
         return values
+
+    def places_of(self, kind: type) -> dict[int, Any]:
+        """What is of exactly that type, which is none that packs, by position."""
+        found: dict[int, Any] = {}
+        start = 0
+        for part in self._parts:
+            if isinstance(part, list) and kind in map(type, part):
+                found |= {at: value for at, value in enumerate(part, start) if type(value) is kind}
+            start += len(part)
+        return found
+
+    def first_but(self, kind: type) -> list[Any]:
+        """The first that is of another type, in a list; an empty one if there is none."""
+        return next(([value] for part in self._parts for value in part if type(value) is not kind), [])
+
+    def put(self, values: Mapping[int, Any]) -> None:
+        """Put other values in some places, before the whole was asked for."""
+        places, start = sorted(values, reverse=True), 0
+        for number, part in enumerate(self._parts):
+            stop = start + len(part)
+            if places and places[-1] < stop:
+                whole = self._parts[number] = list(part)
+                while places and places[-1] < stop:
+                    at = places.pop()
+                    whole[at - start] = values[at]
+            start = stop
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))

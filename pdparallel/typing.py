@@ -12,6 +12,7 @@ __all__ = [
     "Combine",
     "Data",
     "EngineName",
+    "Errors",
     "Func",
     "Hand",
     "Progress",
@@ -24,6 +25,7 @@ __all__ = [
 
 Func: TypeAlias = Callable[..., Any]
 EngineName: TypeAlias = Literal["auto", "process", "pathos", "thread", "serial"]
+Errors: TypeAlias = Literal["raise", "coerce", "return"]
 StartMethod: TypeAlias = Literal["forkserver", "spawn", "fork"]
 Serializer: TypeAlias = Literal["dill", "cloudpickle"]
 Progress: TypeAlias = bool | Literal["text", "notebook"] | Callable[[int, int], object]

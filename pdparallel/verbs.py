@@ -6,20 +6,22 @@ Frames and Series meet here as plain data: what a verb says to its users stands 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pdparallel import assemble, joining, streams
+from pdparallel import assemble, joining, missing, streams
 from pdparallel.arguments import goes_to_pandas
 from pdparallel.call import Call, Work
 from pdparallel.options import Options
+from pdparallel.outcome import Failed
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_chunks
 from pdparallel.runner import run
 from pdparallel.typing import Combine, Func, Hand, ResultType
+from pdparallel.worker import calling
 
 __all__ = ["apply_chunks", "apply_frame", "apply_series", "map_items"]
 
@@ -30,12 +32,11 @@ def apply_frame(
 ) -> Any:  # fmt: skip
     """``df.apply(func, axis, ...)``, by ``hand`` for each row or column."""
     labels = df.index if axis else df.columns
-    if (
-        goes_to_pandas(func)
-        or 0 in df.shape
-        # pandas takes the units by label here, so that a label that repeats brings a frame: its business.
-        or (result_type == "broadcast" and not labels.is_unique)
-    ):
+    # For broadcast pandas takes the units by label, so that a label that repeats brings a frame: its business.
+    by_pandas = 0 in df.shape or (result_type == "broadcast" and not labels.is_unique)
+    # It tries what becomes of nothing, and takes an exception for an answer, but for these.
+    tries = result_type not in ("broadcast", "reduce")
+    if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
         with streams.whole(options.seed):
             return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
     data: Any = df
@@ -48,15 +49,70 @@ def apply_frame(
         data = df.to_numpy()
     call = Call(
         verb=verb,
-        work=Work(func, tuple(args), kwargs, hand, options.seed),
+        work=Work(func, tuple(args), kwargs, hand, options.errors, options.seed),
         data=data,
         n=len(labels),
         unit="row" if axis else "column",
         label=labels.__getitem__,
-        taking=functools.partial(_taken_raw, df, axis) if hand.endswith("-array") and raw else None,
+        taking=(
+            functools.partial(_taken_raw, df, axis)
+            if hand.endswith("-array") and raw and options.errors == "raise"
+            else None
+        ),
     )
+    raw = raw and result_type != "broadcast"
+    fill = missing.in_frame(df, axis, raw, result_type)
+    if by_pandas:
+        how: dict[str, Any] = {"axis": axis, "result_type": result_type}
+        return _by_pandas(
+            call,
+            lambda keep: df.apply(keep, **how),
+            fill,
+            lambda returns: missing.with_room(df, returns, False, result_type, options.errors).apply(
+                assemble.hand_out(returns), **how
+            ),
+            0,
+            [],
+        )
     returns = run(call, options)
-    return assemble.shaped_apply(df, returns, axis, raw and result_type != "broadcast", result_type)
+    if missing.settle(call, returns, fill):
+        df = missing.with_room(df, returns, raw, result_type, options.errors)
+    return assemble.shaped_apply(df, returns, axis, raw, result_type)
+
+
+def _by_pandas(
+    call: Call, ask: Callable[[Func], Any], fill: missing.Fill, shape: Callable[[Returns], Any], meanwhile: Any,
+    seen: list[Any],
+) -> Any:  # fmt: skip
+    """Where only pandas knows what to call the function with, it does so, here.
+
+    Parameters
+    ----------
+    call : Call
+        What is called.
+    ask : callable
+        Takes a function; pandas' own call with it.
+    fill : callable
+        What stands for a call that failed.
+    shape : callable
+        Takes returns; pandas' own call with a function that hands them out.
+    meanwhile : object
+        What pandas gets first for a call that failed, before it is known what fits.
+    seen : list
+        Gets what pandas calls the function with.
+    """
+    func, kept = calling(call.work), []
+
+    def keep(unit: Any) -> Any:
+        seen.append(unit)
+        value = func(unit)
+        kept.append(value)
+        return meanwhile if type(value) is Failed else value
+
+    with streams.whole(call.work.seed):
+        result = ask(keep)
+    returns = Returns([kept])
+    return shape(returns) if missing.settle(call, returns, fill) else result
 
 
 def _taken_raw(df: pd.DataFrame, axis: int, returns: Returns) -> None:
@@ -76,21 +132,31 @@ def apply_series(
         hand, data = "item", _values_that_pandas_passes(s, verb, how)
     elif na_action == "ignore":
         data = s[s.notna().to_numpy()]
-    if len(s) == 0 or data is None:
-        # Categories and fill values are mapped even where there is no value.
-        with streams.whole(options.seed):
-            return getattr(s, verb)(functools.partial(_call, func, args, kwargs), **how)
-    if isinstance(s.dtype, pd.CategoricalDtype):
+    by_pandas = len(s) == 0 or data is None  # categories and fill values are mapped even where there is no value
+    if by_pandas:
+        hand, data = "item", []
+    elif isinstance(s.dtype, pd.CategoricalDtype):
         func = assemble.TellingNan(func)
     call = Call(
         verb=verb,
-        work=Work(func, tuple(args), kwargs, hand, options.seed),
+        work=Work(func, tuple(args), kwargs, hand, options.errors, options.seed),
         data=data,
         n=len(data),
         unit="value",
         label=(lambda position: data[position]) if hand == "item" else data.index.__getitem__,
     )
-    return assemble.shaped_map(s, run(call, options), verb, **how)
+    if by_pandas:
+        return _by_pandas(
+            call,
+            lambda keep: getattr(s, verb)(keep, **how),
+            missing.in_series(verb),
+            lambda returns: getattr(s, verb)(assemble.hand_out(returns), **how),
+            np.nan,
+            data,
+        )
+    returns = run(call, options)
+    missing.settle(call, returns, missing.in_series(verb))
+    return assemble.shaped_map(s, returns, verb, **how)
 
 
 def _converts_value_by_value(s: pd.Series) -> bool:
@@ -120,10 +186,6 @@ def _values_that_pandas_passes(s: pd.Series, verb: str, how: dict[str, Any]) -> 
     return seen
 
 
-def _call(func: Func, args: Sequence[Any], kwargs: dict[str, Any], value: Any) -> Any:
-    return func(value, *args, **kwargs)
-
-
 def apply_chunks(
     data: Any, whole: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
     by: Any, around: tuple[int, int] | None, combine: Combine, options: Options,
@@ -139,7 +201,7 @@ def apply_chunks(
         data = data.iloc[order]
     call = Call(
         verb="apply_chunks",
-        work=Work(func, tuple(args), kwargs, "chunk", options.seed),
+        work=Work(func, tuple(args), kwargs, "chunk", options.errors, options.seed),
         data=data,
         n=len(data),
         unit="row",
@@ -150,10 +212,31 @@ def apply_chunks(
         pieces = run(call, options).values()
     else:  # which is a chunk too, but has no positions for a runner to count by
         with streams.whole(options.seed):
-            pieces = [func(data, *args, **kwargs)]
+            pieces = [calling(call.work)(data)]
     if around is not None:
-        pieces = [joining.without_overlap(piece, chunk) for piece, chunk in zip(pieces, plan, strict=True)]
+        pieces = [
+            piece if type(piece) is Failed else joining.without_overlap(piece, chunk)
+            for piece, chunk in zip(pieces, plan, strict=True)
+        ]
+    if options.errors != "raise":
+        pieces, combine = _settled_pieces(call, pieces, combine, lambda chunk: data.index[chunk.start : chunk.stop])
     return joining.combined(pieces, combine, index, plan, order)
+
+
+def _settled_pieces(
+    call: Call, pieces: list[Any], combine: Combine, labels: Callable[[Chunk], pd.Index]
+) -> tuple[list[Any], Combine]:
+    """The results of chunks with what stands for those that failed, and how they can be combined then."""
+    assert call.plan is not None
+    good = {number: piece for number, piece in enumerate(pieces) if type(piece) is not Failed}
+    if len(good) == len(pieces):
+        return pieces, combine
+    blank = joining.blank(good, combine, call.plan, labels)
+    returns = Returns([pieces])
+    missing.settle(call, returns, lambda _, number, value: blank(number) if value is np.nan else value)
+    if combine == "concat" and (not good or call.work.errors == "return"):
+        combine = "list"  # exceptions cannot be joined to frames, nor None
+    return returns.values(), combine
 
 
 def _plan(n: int, options: Options, before: int, after: int) -> tuple[Chunk, ...]:
@@ -179,6 +262,16 @@ def _plan_by(obj: Any, by: Any, options: Options) -> tuple[np.ndarray, tuple[Chu
 
 def map_items(func: Func, items: list[Any], hand: Hand, options: Options) -> list[Any]:
     """What ``func`` returns for each item of a list."""
-    work = Work(func, (), {}, hand, options.seed)
-    call = Call(verb="map", work=work, data=items, n=len(items), unit="item", label=items.__getitem__)
-    return run(call, options).values() if items else []
+    call = Call(
+        verb="map",
+        work=Work(func, (), {}, hand, options.errors, options.seed),
+        data=items,
+        n=len(items),
+        unit="item",
+        label=items.__getitem__,
+    )
+    if not items:
+        return []
+    returns = run(call, options)
+    missing.settle(call, returns, missing.none_for_nan)
+    return returns.values()

@@ -26,12 +26,13 @@ import pandas as pd
 from pdparallel import streams
 from pdparallel.call import Work
 from pdparallel.lean import FRESH
-from pdparallel.outcome import Failure, Outcome
+from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
+from pdparallel.transport.outcomes import Stacks, failed
 from pdparallel.transport.parcel import answer, answer_to, forget, open_task
 
-__all__ = ["Setup", "inside_task", "inside_worker", "record", "run_apart", "run_task", "serve", "start"]
+__all__ = ["Setup", "calling", "inside_task", "inside_worker", "record", "run_apart", "run_task", "serve", "start"]
 
 #: Seconds of a block of units, between two looks at the clock and two notes of what runs.
 BLOCK_SECONDS = 0.001
@@ -77,7 +78,7 @@ class _Recorder:
         self._one_by_one = one_by_one
         self._paced = notes is not None or until < math.inf
         self._size, self._began = 1, 0.0
-        self._call = _with_arguments(work)
+        self._call = calling(work)
         self.in_block = self._taking()
         self.one = self._looking() if self._paced else self.in_block
 
@@ -145,6 +146,41 @@ class _Recorder:
                 return
 
 
+def calling(work: Work) -> Callable[[Any], Any]:
+    """The function as one of a unit only, which ``errors=`` may keep from raising."""
+    call = _with_arguments(work)
+    return call if work.errors == "raise" else _guarded(call, each=work.errors == "return")
+
+
+def _guarded(call: Callable[[Any], Any], each: bool) -> Callable[[Any], Any]:
+    """A function that returns a :class:`Failed` instead of raising.
+
+    Parameters
+    ----------
+    call : callable
+        Takes a unit.
+    each : bool
+        Whether each exception will be looked at; else the first stands for those that follow, for nobody will see them.
+    """
+    first: Failed | None = None
+    stacks: Stacks = {}
+
+    # A function around each call, though a ``map`` may be resumed after an exception: it would take an exception
+    # of what iterates for one of the function, and a StopIteration of the function for the end.
+    def guarded(unit: Any) -> Any:
+        nonlocal first
+        try:
+            return call(unit)
+        except Exception as exception:
+            if each:
+                return failed(exception, stacks)
+            if first is None:
+                first = failed(exception, stacks)
+            return first
+
+    return guarded
+
+
 def _with_arguments(work: Work) -> Callable[[Any], Any]:
     """The function as one of a unit only."""
     func, args, kwargs = work.func, work.args, work.kwargs
@@ -206,6 +242,10 @@ def record(
         chunk = Chunk(chunk.start, chunk.start + len(recorder.returns))
     except BaseException as exception:
         failure = Failure(len(recorder.returns), exception)
+    else:
+        if len(recorder.returns) < (1 if work.hand == "chunk" else len(chunk)):
+            # map() takes a StopIteration of the function, as of next() with nothing left, for its own end.
+            failure = Failure(len(recorder.returns), StopIteration())
     try:
         return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began)
     finally:
@@ -313,9 +353,13 @@ def serve(pipe: Connection, setup: Setup, said: str) -> None:
     with _standard_error_to(said):
         start(setup)
     with contextlib.suppress(EOFError, OSError):  # the parent has closed its end, or is gone
+        pid = os.getpid()
         pipe.send_bytes(b"")
         while True:
-            pipe.send_bytes(run_task(pipe.recv_bytes()))
+            answer = run_task(pipe.recv_bytes())
+            if os.getpid() != pid:  # the function forked, and this is the child, which is nobody's worker
+                os._exit(0)
+            pipe.send_bytes(answer)
 
 
 @contextlib.contextmanager

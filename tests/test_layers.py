@@ -32,8 +32,9 @@ LAYERS: list[set[str]] = [
     {"engines.watched", "engines.pool"},
     {"engines.serial", "engines.thread", "engines.process", "engines.pathos", "engines.executor"},
     {"engines.registry"},
-    {"stacking"},
-    {"assemble", "joining", "ledger", "progress", "testing"},
+    {"ledger", "stacking"},
+    {"missing"},
+    {"assemble", "joining", "progress", "testing"},
     {"auto", "delivery"},
     {"runner"},
     {"verbs"},
@@ -104,8 +105,8 @@ def test_exports_exist_and_are_sorted(name: str) -> None:
 
 def test_the_public_names() -> None:
     assert set(pdparallel.__all__) == {
-        "CallTimeoutError", "FunctionNotSerializableError", "InvalidOptionError", "Options", "PdParallelError",
-        "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
+        "CallTimeoutError", "FailedCallsWarning", "FunctionNotSerializableError", "InvalidOptionError", "Options",
+        "PdParallelError", "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
         "get_options", "map", "option_context", "par", "set_options", "shutdown",
     }  # fmt: skip
 

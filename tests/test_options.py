@@ -65,6 +65,7 @@ def test_none_in_a_call_beats_what_is_set(monkeypatch: pytest.MonkeyPatch) -> No
         ("PROGRESS", "text", "text"),
         ("THREADS_PER_WORKER", "2", 2),
         ("SERIALIZER", "cloudpickle", "cloudpickle"),
+        ("ERRORS", "coerce", "coerce"),
         ("SEED", "0", 0),
     ],
 )
@@ -96,6 +97,8 @@ def test_a_wrong_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch)
         ({"progress": "loud"}, ["progress='loud'", "'notebook'"]),
         ({"progress": 3}, ["progress=3"]),
         ({"serializer": "json"}, ["serializer='json'", "'dill'", "'cloudpickle'"]),
+        ({"errors": "ignore"}, ["errors='ignore'", "'raise'", "'coerce'", "'return'"]),
+        ({"errors": None}, ["errors=None"]),
         ({"seed": -1}, ["seed=-1", "at least 0"]),
         ({"seed": 1.0}, ["seed=1.0", "whole number"]),
         ({"seed": True}, ["seed=True", "whole number"]),

@@ -77,6 +77,25 @@ def test_a_failure_ends_it_and_says_where(hand: Hand, until: float) -> None:
     assert len(calls) == 38
 
 
+@pytest.mark.parametrize("until", [math.inf, 1e12])
+@pytest.mark.parametrize("hand", HANDS)
+def test_a_stop_iteration_of_the_function_is_a_failure_and_no_end(hand: Hand, until: float) -> None:
+    few = iter(range(38))
+    outcome = _recorded(hand, lambda unit: next(few), until)
+    assert list(outcome.returns) == list(range(38))
+    assert outcome.failure.offset == 38
+    assert isinstance(outcome.failure.exception, StopIteration)
+    assert outcome.chunk == Chunk(200, 300)
+
+
+def test_a_stop_iteration_in_the_last_unit_and_in_a_chunk() -> None:
+    few = iter(range(99))
+    assert _recorded("value", lambda unit: next(few)).failure.offset == 99
+    work = Work(lambda chunk: next(iter([])), (), {}, "chunk")
+    outcome = record(work, feed_for("chunk", work.func), FRAME, Chunk(200, 300))
+    assert (outcome.failure.offset, type(outcome.failure.exception)) == (0, StopIteration)
+
+
 @pytest.mark.parametrize("hand", HANDS)
 def test_arguments_come_after_the_unit(hand: Hand) -> None:
     outcome = _recorded(hand, lambda unit, one, two=0: (one, two), math.inf, 5, two=6)

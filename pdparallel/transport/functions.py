@@ -18,7 +18,7 @@ from pdparallel.transport.objects import PROTOCOL, SharedTable
 from pdparallel.transport.reductions import reduced
 from pdparallel.typing import Serializer
 
-__all__ = ["decode_work", "encode_work"]
+__all__ = ["decode_work", "encode_work", "level_of_the_user"]
 
 #: So many steps the search for what cannot travel goes into what holds it: "item 0 of attribute 'x' of ...".
 DEEPEST = 12
@@ -49,7 +49,7 @@ def encode_work(work: Work, table: SharedTable, serializer: Serializer) -> bytes
     except Exception as error:
         raise _explained(work, serializer, error) from error
     if len(data) > LARGE:
-        warnings.warn(_large(work, serializer, len(data)), UserWarning, stacklevel=_level_of_the_user())
+        warnings.warn(_large(work, serializer, len(data)), UserWarning, stacklevel=level_of_the_user())
     return data
 
 
@@ -175,8 +175,8 @@ def _large(work: Work, serializer: Serializer, size: int) -> str:
     )
 
 
-def _level_of_the_user() -> int:
-    """The ``stacklevel`` at which a warning of :func:`encode_work` points to the line that made the call."""
+def level_of_the_user() -> int:
+    """The ``stacklevel`` at which a warning of the function that asks points to the line that made the call."""
     level, frame = 0, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]:
         level, frame = level + 1, frame.f_back

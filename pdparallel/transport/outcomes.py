@@ -3,29 +3,65 @@
 from __future__ import annotations
 
 import traceback
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from types import CodeType, TracebackType
 from typing import Any
 
 from pdparallel.errors import RemoteError, ResultNotSerializableError
-from pdparallel.outcome import Failure, Outcome
+from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.packing import pack
 from pdparallel.transport.objects import SharedTable, dump, load
+from pdparallel.typing import Errors
 
-__all__ = ["decode_outcome", "encode_outcome", "users_part"]
+__all__ = ["Stacks", "decode_outcome", "described", "encode_outcome", "failed", "users_part"]
 
 
-def encode_outcome(outcome: Outcome, table: SharedTable) -> list[memoryview]:
+#: Texts of stacks, by the code and the instruction of each frame.
+Stacks = dict[tuple[tuple[CodeType, int], ...], str]
+
+
+def failed(exception: Exception, stacks: Stacks) -> Failed:
+    """What is kept of an exception where a call goes on.
+
+    Parameters
+    ----------
+    exception : Exception
+        What the function raised.
+    stacks : dict
+        Of the failures before, which mostly came the same way: to write a stack costs ten times what all else does.
+    """
+    text = _traceback_text(exception, stacks)
+    return Failed(exception.with_traceback(None), text)
+
+
+def encode_outcome(outcome: Outcome, table: SharedTable, errors: Errors = "raise") -> list[memoryview]:
     """Write an outcome: how it went, the returns, and their buffers; never raises for what a function returned."""
     failure, values = outcome.failure, list(outcome.returns)
     buffers: list[memoryview] = []
+    packed, places = pack(values), {}
+    if packed is None and Failed in map(type, values):
+        places = {offset: value for offset, value in enumerate(values) if type(value) is Failed}
+        values = [value for value in values if type(value) is not Failed]
+        packed = pack(values)
     try:
-        returns = dump(pack(values) or values, table, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
+        returns = dump(packed or values, table, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
+        if packed is None and errors != "raise":
+            load(returns, table, buffers)  # here it can still be told which one cannot be rebuilt
     except Exception as error:
         buffers.clear()
-        returns, failure = _up_to_the_first_bad_one(values, table, error)
-    failed = None if failure is None else _encode_failure(failure, table)
-    head = dump((outcome.chunk, failed, outcome.seconds), table)
+        if errors == "raise":
+            returns, failure = _up_to_the_first_bad_one(values, table, error)
+        else:
+            returns, places = _without_the_bad_ones(list(outcome.returns), table)
+    ended = None if failure is None else _encode_failure(failure, table)
+    head = dump((outcome.chunk, ended, _encode_places(places, table), outcome.seconds), table)
     return [memoryview(head), memoryview(returns), *buffers]
+
+
+def _path(tb: TracebackType | None) -> Iterator[tuple[CodeType, int]]:
+    while tb is not None:
+        yield tb.tb_frame.f_code, tb.tb_lasti
+        tb = tb.tb_next
 
 
 def users_part(tb: TracebackType | None) -> TracebackType | None:
@@ -35,7 +71,7 @@ def users_part(tb: TracebackType | None) -> TracebackType | None:
         ours = at.tb_frame.f_globals.get("__name__") == "pdparallel.worker"
         if inside and not ours:
             return at
-        inside = ours and at.tb_frame.f_code.co_name in ("one", "all", "<lambda>")
+        inside = ours and at.tb_frame.f_code.co_name in ("one", "all", "guarded", "<lambda>")
         at = at.tb_next
     return tb
 
@@ -43,49 +79,110 @@ def users_part(tb: TracebackType | None) -> TracebackType | None:
 def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
     """Read an outcome in the parent; what cannot be rebuilt becomes a failure."""
     head, returns, *rest = buffers
-    chunk, failure, seconds = load(head, table)
+    chunk, failure, places, seconds = load(head, table)
     try:
         values = load(returns, table, rest)
     except Exception as error:
         loading = ResultNotSerializableError(
             f"one of the returns at positions {chunk.start} to {chunk.stop - 1} could not be rebuilt in this process: "
-            f"{_described(error)}"
+            f"{described(error)}"
         )
         loading.__cause__ = error
         return Outcome(chunk, [], Failure(0, loading))
+    if places:
+        values = _with_places(values, places, table)
     return Outcome(chunk, values, None if failure is None else _decode_failure(failure, table), seconds)
 
 
 def _up_to_the_first_bad_one(returns: list[Any], table: SharedTable, error: Exception) -> tuple[bytes, Failure]:
     for offset, value in enumerate(returns):
-        try:
-            dump(value, table)
-        except Exception as reason:
-            kind = type(value)
-            bad = ResultNotSerializableError(
-                f"the function returned a {kind.__module__}.{kind.__qualname__}, which cannot travel to another "
-                f"process ({_described(reason)}). Return plain data, or use engine='thread'."
-            )
+        bad = _why_it_stays(value, lambda value: dump(value, table))
+        if bad is not None:
             return dump(returns[:offset], table), Failure(offset, bad)
-    return dump([], table), Failure(0, ResultNotSerializableError(f"the returns cannot travel: {_described(error)}"))
+    return dump([], table), Failure(0, ResultNotSerializableError(f"the returns cannot travel: {described(error)}"))
 
 
-def _encode_failure(failure: Failure, table: SharedTable) -> tuple[int, bytes, str, str, str]:
+def _why_it_stays(value: Any, travel: Callable[[Any], Any]) -> ResultNotSerializableError | None:
+    """The error of a return that cannot travel; None of one that can."""
+    try:
+        travel(value)
+    except Exception as reason:
+        kind = type(value)
+        return ResultNotSerializableError(
+            f"the function returned a {kind.__module__}.{kind.__qualname__}, which cannot travel to another "
+            f"process ({described(reason)}). Return plain data, or use engine='thread'."
+        )
+    return None
+
+
+def _without_the_bad_ones(returns: list[Any], table: SharedTable) -> tuple[bytes, dict[int, Failed]]:
+    """The returns that can travel, each by itself, and in the places of the others what failed."""
+    good, places = [], {}
+    for offset, value in enumerate(returns):
+        if type(value) is Failed:
+            places[offset] = value
+            continue
+        bad = _why_it_stays(value, lambda value: load(dump(value, table), table))
+        if bad is None:
+            good.append(value)
+        else:
+            places[offset] = Failed(bad)
+    try:
+        return dump(good, table), places
+    except Exception as error:  # each by itself can, all together cannot
+        together = Failed(ResultNotSerializableError(f"the returns cannot travel: {described(error)}"))
+        return dump([], table), {offset: places.get(offset, together) for offset in range(len(returns))}
+
+
+_Written = tuple[int, bytes, str, str, str]
+
+
+def _encode_places(places: dict[int, Failed], table: SharedTable) -> list[tuple[_Written, list[int]]]:
+    """Each failure once, with its offsets: one may stand for many."""
+    offsets: dict[int, list[int]] = {}
+    for offset, one in places.items():
+        offsets.setdefault(id(one), []).append(offset)
+    return [
+        (_encode_failure(Failure(at[0], places[at[0]].exception, places[at[0]].traceback_text), table), at)
+        for at in offsets.values()
+    ]
+
+
+def _with_places(values: Any, places: list[tuple[_Written, list[int]]], table: SharedTable) -> list[Any]:
+    """The returns, with what failed among them."""
+    found: dict[int, Failed] = {}
+    for written, offsets in places:
+        failure = _decode_failure(written, table)
+        found |= dict.fromkeys(offsets, Failed(failure.exception, failure.traceback_text))
+    good = iter(values)
+    return [found[offset] if offset in found else next(good) for offset in range(len(values) + len(found))]
+
+
+def _encode_failure(failure: Failure, table: SharedTable) -> _Written:
     exception = failure.exception
     kind = type(exception)
-    try:
-        text = failure.traceback_text or "".join(
-            traceback.format_exception(kind, exception, users_part(exception.__traceback__))
-        )
-    except Exception:  # an exception whose own __str__ raises
-        text = f"{kind.__qualname__} (its text could not be made)"
     return (
         failure.offset,
         _encode_exception(exception, table),
         f"{kind.__module__}.{kind.__qualname__}",
         _message(exception),
-        text,
+        failure.traceback_text or _traceback_text(exception),
     )
+
+
+def _traceback_text(exception: BaseException, stacks: Stacks | None = None) -> str:
+    kind, tb = type(exception), users_part(exception.__traceback__)
+    # What has another exception beside it shows several stacks; for a misspelt name, one like it is looked for in this.
+    alone = exception.__cause__ is None and exception.__context__ is None
+    try:
+        if stacks is None or tb is None or not alone or isinstance(exception, (BaseExceptionGroup, NameError)):
+            return "".join(traceback.format_exception(kind, exception, tb))
+        path = tuple(_path(tb))
+        if path not in stacks:
+            stacks[path] = "Traceback (most recent call last):\n" + "".join(traceback.format_tb(tb))
+        return stacks[path] + "".join(traceback.format_exception_only(kind, exception))
+    except Exception:  # an exception whose own __str__ raises
+        return f"{kind.__qualname__} (its text could not be made)"
 
 
 def _message(exception: BaseException) -> str:
@@ -95,7 +192,8 @@ def _message(exception: BaseException) -> str:
         return f"<its text raised {type(error).__name__}>"
 
 
-def _described(error: BaseException) -> str:
+def described(error: BaseException) -> str:
+    """The type and the message, in short."""
     return f"{type(error).__name__}: {_message(error)}"
 
 
@@ -109,11 +207,11 @@ def _encode_exception(exception: BaseException, table: SharedTable) -> bytes:
     return data if type(rebuilt).__qualname__ == type(exception).__qualname__ else b""
 
 
-def _decode_failure(parts: tuple[int, bytes, str, str, str], table: SharedTable) -> Failure:
+def _decode_failure(parts: _Written, table: SharedTable) -> Failure:
     offset, data, type_name, message, text = parts
     if data:
         try:
             return Failure(offset, load(data, table), text)
         except Exception as error:
-            message = f"{message} (it could not be rebuilt here: {_described(error)})"
+            message = f"{message} (it could not be rebuilt here: {described(error)})"
     return Failure(offset, RemoteError(f"{type_name}: {message}", type_name, text), text)

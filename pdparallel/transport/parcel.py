@@ -310,7 +310,7 @@ def answer(opened: Opened, outcome: Outcome) -> bytes:
         if task.call_id in _registry:  # else the call ended meanwhile, and nobody would take it
             _registry[key] = outcome
         return key.encode()
-    return _sealed(encode_outcome(outcome, opened.table), task.mailbox)
+    return _sealed(encode_outcome(outcome, opened.table, opened.work.errors), task.mailbox)
 
 
 def answer_to(task: bytes, failure: Failure) -> bytes:

@@ -1,0 +1,311 @@
+"""The faults: at which stage of a call, what goes wrong there, and what the user is to see.
+
+A fault is a call that is sabotaged.  Its positions are those of ``DF``: 40 rows in chunks of four, so that row 17 is in
+the middle of a chunk, 16 and 19 are its first and last, and 0 and 39 the first and last of all.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+import pdparallel
+from pdparallel import (
+    CallTimeoutError,
+    FunctionNotSerializableError,
+    ResultNotSerializableError,
+    WorkerDiedError,
+)
+
+__all__ = ["ENGINES", "FAULTS", "Fault"]
+
+N = 40
+DF = pd.DataFrame({"a": range(N), "b": 1.5}, index=[f"x{at}" for at in range(N)])
+
+#: Options of each engine, by the name in the table.
+ENGINES: dict[str, dict[str, Any]] = {
+    "process, forkserver": {"engine": "process"},
+    "process, spawn": {"engine": "process", "start_method": "spawn"},
+    "process, fork": {"engine": "process", "start_method": "fork"},
+    "pathos": {"engine": "pathos"},
+    "thread": {"engine": "thread"},
+    "serial": {"engine": "serial"},
+}
+PROCESSES = tuple(ENGINES)[:4]
+
+#: Seconds within which an error comes that needs no new worker; one with new workers; and one by pathos, whose pool
+#: takes seconds to end.  A machine under load gets more, but far less than the five minutes that a hang would take.
+SOON, NEW_WORKERS = 20.0, 60.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A sabotaged call.
+
+    Attributes
+    ----------
+    stage, sabotage : str
+        When, and what goes wrong.
+    call : callable
+        Makes the call with the options of an engine.
+    sees : type
+        The class of the error, or None where the call is to come to its right end.
+    says : str
+        What the error's text or notes hold.
+    engines : tuple of str
+        Where it makes sense.
+    limit : float
+        Seconds.
+    """
+
+    stage: str
+    sabotage: str
+    call: Callable[[dict[str, Any]], Any]
+    sees: type[BaseException] | None
+    says: str = ""
+    engines: tuple[str, ...] = tuple(ENGINES)
+    limit: float = SOON
+
+
+# Sabotage of a running function
+
+
+class TwoArguments(Exception):  # noqa: N818 - it stands for any
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+        self.one, self.two = one, two
+
+
+class WithLock(Exception):  # noqa: N818
+    def __init__(self) -> None:
+        super().__init__("it holds a lock")
+        self.lock = _thread.allocate_lock()
+        self.frames = sys._getframe()
+
+
+class NoText(Exception):  # noqa: N818
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+class NotLoaded:
+    def __reduce__(self) -> Any:
+        return _refuse, ()
+
+
+class OwnBase(BaseException):
+    pass
+
+
+def _refuse() -> None:
+    raise LookupError("it cannot be rebuilt")
+
+
+def _raise(error: Callable[[], BaseException]) -> Callable[[], Any]:
+    def sabotage() -> Any:
+        raise error()
+
+    return sabotage
+
+
+def _an_open_file() -> Any:
+    return open(os.devnull, "rb")  # noqa: SIM115 - that it stays open is the fault
+
+
+def _recurse() -> Any:
+    return _recurse()
+
+
+def _kill(number: signal.Signals) -> Callable[[], Any]:
+    def sabotage() -> Any:
+        os.kill(os.getpid(), number)
+        time.sleep(300 if number != signal.SIGSTOP else 0)
+
+    return sabotage
+
+
+def _loop() -> Any:
+    while True:
+        pass
+
+
+def _balloon() -> Any:
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, hard))
+    try:
+        return len(bytearray(2**32))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _close_stdout() -> Any:
+    os.close(1)
+    return 1.5
+
+
+def _fork_and_end() -> Any:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return 1.5
+
+
+def _fork_and_go_on() -> Any:
+    os.fork()  # both return, and both go on
+    return 1.5
+
+
+def _at(position: int, sabotage: Callable[[], Any], **more: Any) -> Callable[[dict[str, Any]], Any]:
+    """A call whose function is sabotaged at a row."""
+
+    def call(options: dict[str, Any]) -> Any:
+        def func(row: Any) -> Any:
+            return sabotage() if row["a"] == position else row["b"]
+
+        return DF.par(**options, n_workers=2, chunk_size=4, **more).apply_rows(func)
+
+    return call
+
+
+def _returning(value: Callable[[], Any]) -> Callable[[dict[str, Any]], Any]:
+    return _at(17, value)
+
+
+# Sabotage of other stages
+
+
+def _function_that_cannot_leave(options: dict[str, Any]) -> Any:
+    generator = (number for number in range(3))
+    return DF.par(**options, n_workers=2).apply_rows(lambda row: next(generator))
+
+
+class LoadsBadly:
+    """A function that cannot be rebuilt in another process."""
+
+    def __call__(self, row: Any) -> float:
+        return 1.5
+
+    def __reduce__(self) -> Any:
+        return _refuse, ()
+
+
+def _function_that_does_not_load(options: dict[str, Any]) -> Any:
+    return DF.par(**options, n_workers=2).apply_rows(LoadsBadly())
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return os._exit, (3,)
+
+
+def _data_that_kills(options: dict[str, Any]) -> Any:
+    return pdparallel.map(lambda item: 1, [1, Bomb(), 2], **options, n_workers=2)
+
+
+def _data_that_does_not_load(options: dict[str, Any]) -> Any:
+    return pdparallel.map(lambda item: 1, [1, NotLoaded(), 2], **options, n_workers=2)
+
+
+def _idle_worker_is_killed(options: dict[str, Any]) -> Any:
+    par = DF["a"].par(**options, n_workers=2, chunk_size=4)
+    for pid in set(par.map(lambda value: (time.sleep(0.01), os.getpid())[1])):
+        os.kill(pid, signal.SIGKILL)
+    return par.map(lambda value: 1.5)
+
+
+def _killed_while_the_pool_starts(options: dict[str, Any]) -> Any:
+    done = threading.Event()
+
+    def kill_the_first_that_comes() -> None:
+        import psutil
+
+        me = psutil.Process()
+        while not done.is_set():
+            for process in me.children(recursive=True):
+                if "pdparallel-worker" in process.name() or "spawn_main" in " ".join(process.cmdline()):
+                    process.kill()
+                    return
+            time.sleep(0.001)
+
+    killer = threading.Thread(target=kill_the_first_that_comes)
+    killer.start()
+    try:
+        return DF["b"].par(**options, n_workers=2, chunk_size=4).map(lambda value: value)
+    finally:
+        done.set()
+        killer.join()
+
+
+def _killed_anyway(position: int, how: Callable[[], Any], says: str) -> dict[str, Any]:
+    return {
+        "call": _at(position, how),
+        "sees": WorkerDiedError,
+        "says": f"{says} in row 'x{position}' (position {position})",
+        "engines": PROCESSES,
+        "limit": NEW_WORKERS,
+    }
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("function written", "it holds a generator", _function_that_cannot_leave, FunctionNotSerializableError,
+          "generator", engines=PROCESSES),
+    Fault("function read", "it cannot be rebuilt", _function_that_does_not_load, LookupError,
+          "could not be loaded in the worker process", engines=PROCESSES),
+    Fault("data read", "it cannot be rebuilt", _data_that_does_not_load, LookupError,
+          "could not be loaded in the worker process", engines=PROCESSES),
+    Fault("data read", "os._exit(3)", _data_that_kills, WorkerDiedError, "exit code 3", PROCESSES, NEW_WORKERS),
+    *(
+        Fault(f"running, {where} row", "ValueError", _at(at, _raise(lambda: ValueError("wrong"))), ValueError,
+              f"in row 'x{at}' (position {at})")
+        for where, at in {"first": 0, "a chunk's first": 16, "a chunk's last": 19, "last": 39}.items()
+    ),
+    Fault("running", "BaseException", _at(17, _raise(OwnBase)), OwnBase, "row 'x17'"),
+    Fault("running", "SystemExit", _at(17, _raise(lambda: SystemExit(3))), SystemExit, "row 'x17'"),
+    Fault("running", "KeyboardInterrupt", _at(17, _raise(KeyboardInterrupt)), KeyboardInterrupt, "row 'x17'"),
+    Fault("running", "exception of two arguments", _at(17, _raise(lambda: TwoArguments(1, 2))), TwoArguments,
+          "1 and 2"),
+    Fault("running", "exception that cannot travel", _at(17, _raise(WithLock)), Exception, "it holds a lock"),
+    Fault("running", "exception group", _at(17, _raise(lambda: ExceptionGroup("both", [ValueError(1), TypeError(2)]))),
+          ExceptionGroup, "both"),
+    Fault("running", "exception whose __str__ raises", _at(17, _raise(NoText)), NoText, "row 'x17'"),
+    Fault("running", "recursion without end", _at(17, _recurse), RecursionError, "row 'x17'"),
+    Fault("running", "os._exit(0)", **_killed_anyway(17, lambda: os._exit(0), "ended with exit code 0")),
+    Fault("running", "os._exit(3)", **_killed_anyway(17, lambda: os._exit(3), "ended with exit code 3")),
+    *(
+        Fault(f"running, {where} row", "SIGKILL", **_killed_anyway(at, _kill(signal.SIGKILL), "was killed by SIGKILL"))
+        for where, at in {"first": 0, "a chunk's last": 19, "last": 39}.items()
+    ),
+    Fault("running", "SIGSEGV", **_killed_anyway(17, _kill(signal.SIGSEGV), "was killed by SIGSEGV")),
+    Fault("running", "endless loop, timeout=1", _at(17, _loop, timeout=1), CallTimeoutError, "row 'x17'", PROCESSES,
+          NEW_WORKERS),
+    Fault("running", "SIGSTOP, timeout=1", _at(17, _kill(signal.SIGSTOP), timeout=1), CallTimeoutError, "row 'x17'",
+          PROCESSES, NEW_WORKERS),
+    Fault("running", "memory beyond RLIMIT_AS", _at(17, _balloon), MemoryError, "row 'x17'", PROCESSES),
+    Fault("running", "standard output is closed", _at(17, _close_stdout), None, engines=PROCESSES),
+    Fault("running", "it forks, the child ends", _at(17, _fork_and_end), None, engines=PROCESSES),
+    Fault("running", "it forks, the child goes on", _at(17, _fork_and_go_on), None, engines=PROCESSES[:3]),
+    Fault("result written", "a lock, which arrives as a free one", _returning(_thread.allocate_lock), None),
+    Fault("result written", "a generator", _returning(lambda: (x for x in ())), ResultNotSerializableError,
+          "position 17", PROCESSES),
+    Fault("result written", "an open file", _returning(_an_open_file), ResultNotSerializableError,
+          "position 17", PROCESSES),
+    Fault("result read", "it cannot be rebuilt", _returning(NotLoaded), ResultNotSerializableError,
+          "could not be rebuilt in this process", PROCESSES),
+    Fault("the pool starts", "SIGKILL of the first worker", _killed_while_the_pool_starts, None,
+          engines=("process, forkserver", "process, spawn"), limit=NEW_WORKERS),
+    Fault("between two calls", "SIGKILL of the idle workers", _idle_worker_is_killed, None, engines=PROCESSES,
+          limit=NEW_WORKERS),
+)  # fmt: skip
