@@ -20,6 +20,7 @@ class Work:
     """What a worker does with its part of the data: the half of a call that travels.
 
     ``errors`` says whether it stops at the first call of ``func`` that raises, or goes on.
+    With ``seed`` each unit has its own streams of random numbers; see :mod:`pdparallel.streams`.
     """
 
     func: Func
@@ -27,6 +28,7 @@ class Work:
     kwargs: dict[str, Any]
     hand: Hand
     errors: Errors = "raise"
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How many cores this process may really use, and why: affinity, container quota, Windows' limit.
+"""How many cores this process may really use, and why: affinity, container quota, batch system, Windows' limit.
 
 ``os.cpu_count()`` counts the cores of the machine, also in a container that was given two of them; a pool
 of that size only makes the workers wait for each other.
@@ -21,6 +21,10 @@ __all__ = ["Cores", "cgroup_folders", "load", "usable_cores"]
 WINDOWS_MOST_WORKERS = 61
 
 
+#: What SLURM tells a job of its cores; where it does not bind the job to them as well, only these say so.
+SLURM_VARIABLES = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
+
+
 class Cores(NamedTuple):
     """A number of cores, and the reason for it in words."""
 
@@ -40,7 +44,7 @@ def usable_cores(root: str | os.PathLike[str] = "/") -> Cores:
     -------
     Cores
         The least of the machine's cores, the affinity mask, the cgroup (v1 or v2) quota of this process and
-        of every group above it, rounded up, and 61 on Windows; never under 1.
+        of every group above it, rounded up, what SLURM gave the job, and 61 on Windows; never under 1.
 
     Examples
     --------
@@ -56,6 +60,10 @@ def usable_cores(root: str | os.PathLike[str] = "/") -> Cores:
     if quota is not None and math.ceil(quota) < found.number:
         # A quota of 1.5 cores keeps two workers busier than one, so it is rounded up.
         found = Cores(math.ceil(quota), f"cgroup quota of {quota:g} cores ({machine} in the machine)")
+    for variable in SLURM_VARIABLES:
+        text = os.environ.get(variable, "").strip()
+        if text.isdecimal() and 0 < int(text) < found.number:
+            found = Cores(int(text), f"{variable}={text} ({machine} in the machine)")
     if sys.platform == "win32" and found.number > WINDOWS_MOST_WORKERS:
         found = Cores(WINDOWS_MOST_WORKERS, f"Windows waits for {WINDOWS_MOST_WORKERS} processes at most")
     return found

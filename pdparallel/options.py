@@ -20,6 +20,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pdparallel.cores import usable_cores
 from pdparallel.errors import InvalidOptionError
 from pdparallel.typing import EngineName, Errors, Progress, Serializer, StartMethod
@@ -66,6 +68,10 @@ class Options:
         ``"dill"`` or ``"cloudpickle"``, for the function and its arguments.
     checkpoint : str or path, default None
         A folder of one call: what is finished is kept there, and the same call takes up where it stopped.
+    seed : int, default None
+        Makes what ``random`` and ``np.random`` draw in the function the same for any engine, number of workers and
+        size of chunks; the streams of this process stay as they are.  Each row (column, value, item) has its own
+        stream, by its position; of ``apply_chunks`` each chunk, so give ``chunk_size`` too.  None leaves it to chance.
     """
 
     engine: EngineName | object = "auto"
@@ -79,6 +85,7 @@ class Options:
     threads_per_worker: int | None = None
     serializer: Serializer = "dill"
     checkpoint: str | None = None
+    seed: int | None = None
 
     @property
     def workers(self) -> int:
@@ -100,32 +107,27 @@ class Options:
         return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
-def _count(name: str, value: Any) -> Any:
-    allowed = "a whole number of at least 1, or None"
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        raise InvalidOptionError(name, value, allowed)
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise InvalidOptionError(name, value, allowed) from None
-    if number < 1:
-        raise InvalidOptionError(name, value, allowed)
-    return number
+def _whole_number(least: int, none: bool = True) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        allowed = f"a whole number of at least {least}" + (", or None" if none else "")
+        if value is None and none:
+            return None
+        if isinstance(value, (bool, np.bool_)):
+            raise InvalidOptionError(name, value, allowed)
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise InvalidOptionError(name, value, allowed) from None
+        if number < least:
+            raise InvalidOptionError(name, value, allowed)
+        return number
+
+    return check
 
 
-def _times(name: str, value: Any) -> Any:
-    allowed = "a whole number of at least 0"
-    if isinstance(value, bool):
-        raise InvalidOptionError(name, value, allowed)
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise InvalidOptionError(name, value, allowed) from None
-    if number < 0:
-        raise InvalidOptionError(name, value, allowed)
-    return number
+_count = _whole_number(1)
+_seed = _whole_number(0)
+_times = _whole_number(0, none=False)
 
 
 def _seconds(name: str, value: Any) -> Any:
@@ -211,6 +213,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "threads_per_worker": _count,
     "serializer": _serializer,
     "checkpoint": _folder,
+    "seed": _seed,
 }
 
 
@@ -252,7 +255,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _from_text(name: str, text: str) -> Any:
-    if _CHECKS[name] in (_count, _times):
+    if _CHECKS[name] in (_count, _times, _seed):
         return int(text) if text.isdecimal() else text
     if _CHECKS[name] is _seconds:
         with contextlib.suppress(ValueError):

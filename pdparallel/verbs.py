@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdparallel import assemble, joining, missing
+from pdparallel import assemble, joining, missing, streams
 from pdparallel.arguments import goes_to_pandas
 from pdparallel.call import Call, Work
 from pdparallel.options import Options
@@ -37,7 +37,8 @@ def apply_frame(
     # It tries what becomes of nothing, and takes an exception for an answer, but for these.
     tries = result_type not in ("broadcast", "reduce")
     if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
-        return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
+        with streams.whole(options.seed):
+            return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
     data: Any = df
     if result_type == "broadcast":
         hand = "row-broadcast" if axis else "column-broadcast"
@@ -48,7 +49,7 @@ def apply_frame(
         data = df.to_numpy()
     call = Call(
         verb=verb,
-        work=Work(func, tuple(args), kwargs, hand, options.errors),
+        work=Work(func, tuple(args), kwargs, hand, options.errors, options.seed),
         data=data,
         n=len(labels),
         unit="row" if axis else "column",
@@ -108,7 +109,8 @@ def _by_pandas(
         kept.append(value)
         return meanwhile if type(value) is Failed else value
 
-    result = ask(keep)
+    with streams.whole(call.work.seed):
+        result = ask(keep)
     returns = Returns([kept])
     return shape(returns) if missing.settle(call, returns, fill) else result
 
@@ -137,7 +139,7 @@ def apply_series(
         func = assemble.TellingNan(func)
     call = Call(
         verb=verb,
-        work=Work(func, tuple(args), kwargs, hand, options.errors),
+        work=Work(func, tuple(args), kwargs, hand, options.errors, options.seed),
         data=data,
         n=len(data),
         unit="value",
@@ -199,15 +201,18 @@ def apply_chunks(
         data = data.iloc[order]
     call = Call(
         verb="apply_chunks",
-        work=Work(func, tuple(args), kwargs, "chunk", options.errors),
+        work=Work(func, tuple(args), kwargs, "chunk", options.errors, options.seed),
         data=data,
         n=len(data),
         unit="row",
         label=data.index.__getitem__,
         plan=plan,
     )
-    # The one chunk of an empty frame has no positions for a runner to count by.
-    pieces = run(call, options).values() if len(data) else [calling(call.work)(data)]
+    if len(data):
+        pieces = run(call, options).values()
+    else:  # which is a chunk too, but has no positions for a runner to count by
+        with streams.whole(options.seed):
+            pieces = [calling(call.work)(data)]
     if around is not None:
         pieces = [
             piece if type(piece) is Failed else joining.without_overlap(piece, chunk)
@@ -259,7 +264,7 @@ def map_items(func: Func, items: list[Any], hand: Hand, options: Options) -> lis
     """What ``func`` returns for each item of a list."""
     call = Call(
         verb="map",
-        work=Work(func, (), {}, hand, options.errors),
+        work=Work(func, (), {}, hand, options.errors, options.seed),
         data=items,
         n=len(items),
         unit="item",

@@ -17,12 +17,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import pandas as pd
 
+from pdparallel import streams
 from pdparallel.call import Work
 from pdparallel.lean import FRESH
 from pdparallel.outcome import Failed, Failure, Outcome
@@ -31,7 +32,7 @@ from pdparallel.rows import Feed
 from pdparallel.transport.outcomes import Stacks, failed
 from pdparallel.transport.parcel import answer, answer_to, forget, open_task
 
-__all__ = ["Setup", "calling", "inside_worker", "record", "run_task", "serve", "start"]
+__all__ = ["Setup", "calling", "inside_task", "inside_worker", "record", "run_apart", "run_task", "serve", "start"]
 
 #: Seconds of a block of units, between two looks at the clock and two notes of what runs.
 BLOCK_SECONDS = 0.001
@@ -190,6 +191,17 @@ def _with_arguments(work: Work) -> Callable[[Any], Any]:
     return func
 
 
+def _with_streams(work: Work, step: Callable[[], None]) -> Work:
+    """The same work, which begins another stream of random numbers before each unit by itself."""
+    func = work.func
+
+    def one(*args: Any, **kwargs: Any) -> Any:
+        step()
+        return func(*args, **kwargs)
+
+    return replace(work, func=one, seed=None)
+
+
 def record(
     work: Work, feed: Feed, piece: Any, chunk: Chunk, until: float = math.inf,
     notes: memoryview | None = None, one_by_one: bool = False,
@@ -218,6 +230,9 @@ def record(
     Outcome
         With a failure if the function raised, whatever it raised.
     """
+    if work.seed is not None:
+        with streams.seeded(work.seed, chunk.start) as step:
+            return record(_with_streams(work, step), feed, piece, chunk, until, notes, one_by_one)
     recorder = _Recorder(work, until, chunk.start, notes, one_by_one)
     failure = None
     began = time.perf_counter()
@@ -231,7 +246,13 @@ def record(
         if len(recorder.returns) < (1 if work.hand == "chunk" else len(chunk)):
             # map() takes a StopIteration of the function, as of next() with nothing left, for its own end.
             failure = Failure(len(recorder.returns), StopIteration())
-    return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began)
+    try:
+        return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began)
+    finally:
+        # The traceback leads to this frame and to that of who called: a circle, which would keep the piece, and with it
+        # the mapping of the whole arena, until the garbage collector comes by.  So does a method of the recorder in it.
+        failure = None
+        recorder.one = recorder.in_block
 
 
 def run_task(data: bytes) -> bytes:
@@ -253,11 +274,15 @@ def run_task(data: bytes) -> bytes:
         except Exception as exception:
             exception.add_note("pdparallel: the function or the data could not be loaded in the worker process")
             return answer_to(data, Failure(0, exception, _text(exception)))
+        streams.own(opened.task.maker)
         outcome = record(
             opened.work, opened.feed, opened.piece, opened.task.chunk,
             notes=opened.notes, one_by_one=opened.task.one_by_one,
         )  # fmt: skip
-        return answer(opened, outcome)
+        try:
+            return answer(opened, outcome)
+        finally:
+            del outcome  # as at the end of record
     finally:
         with _busy_lock:
             _busy -= 1
@@ -281,8 +306,34 @@ class Setup:
     parent: int
 
 
+class _Thread(threading.local):
+    in_task = False
+
+
+_thread = _Thread()
+
+
+def run_apart(data: bytes) -> bytes:
+    """:func:`run_task` in another thread or process than the one that waits for the answer."""
+    before, _thread.in_task = _thread.in_task, True
+    try:
+        return run_task(data)
+    finally:
+        _thread.in_task = before
+
+
+def inside_task() -> bool:
+    """Whether this thread is at work on a task: a call from here that waits for other threads may wait for ever.
+
+    The others may be as many as a pool has, and wait likewise; or want the random numbers that this one has.
+    """
+    return _thread.in_task or streams.busy()
+
+
 def inside_worker() -> bool:
-    """Whether this process is a worker, of ours or of some other pool: a call from here runs serially."""
+    """Whether this process or thread is a worker, of ours or of some other pool: a call from here runs serially."""
+    if inside_task():
+        return True
     modules = [multiprocessing, sys.modules.get("multiprocess")]  # pathos' pools are of the latter
     return _inside or any(module.current_process().daemon for module in modules if module is not None)
 
@@ -339,13 +390,21 @@ def start(setup: Setup) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked while this process was made
     _limit_threads(setup.threads)
+    streams.begin()
     threading.Thread(target=_watch, args=(setup.parent,), name="pdparallel-watch", daemon=True).start()
 
 
+#: What libraries read when they are loaded.
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)  # fmt: skip
+
+
 def _limit_threads(threads: int) -> None:
-    """Let BLAS, OpenMP and Arrow use so many threads: two workers with all cores each only wait for each other."""
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
-        os.environ[variable] = str(threads)  # for libraries that are loaded later
+    """Let BLAS, OpenMP, Arrow and numexpr use so many threads: workers with all cores each only wait for each other."""
+    for variable in _THREAD_VARIABLES:
+        os.environ[variable] = str(threads)
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(limits=threads)
@@ -353,6 +412,10 @@ def _limit_threads(threads: int) -> None:
         import pyarrow
 
         pyarrow.set_cpu_count(threads)
+    numexpr = sys.modules.get("numexpr")  # which pandas has loaded, where it is installed
+    if numexpr is not None:
+        with contextlib.suppress(ValueError):  # more than it was loaded for
+            numexpr.set_num_threads(threads)
 
 
 def _watch(parent: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -57,8 +58,10 @@ def test_the_way_is_the_one_that_was_asked_for(way: str, folder: Path) -> None:
             assert made.ref.path.startswith(f"/proc/{os.getpid()}/fd/")
             assert left(folder) == []
         else:
-            assert Path(made.ref.path).parent == folder
-            assert stat.S_IMODE(os.stat(made.ref.path).st_mode) == 0o600
+            file = Path(made.ref.path)
+            assert file.parent.parent == folder
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+            assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     finally:
         made.close()
 
@@ -153,8 +156,24 @@ def test_a_write_that_fails_leaves_nothing(way: str, folder: Path, monkeypatch: 
 
     monkeypatch.setattr(arena, "_pwrite", full)
     before = descriptors()
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(PdParallelError if way == "file" else OSError) as caught:
         Arena([memoryview(b"abc")])
+    assert descriptors() == before
+    if way == "file":
+        assert re.match(rf"the data takes 3 bytes and {folder} has [\d,]+ left: set TMPDIR", str(caught.value))
+        assert isinstance(caught.value.__cause__, OSError)
+
+
+@needs_proc
+def test_too_many_open_files_leave_no_folder(way: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: Any) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "open", refused)
+    monkeypatch.setattr(os, "memfd_create", refused, raising=False)
+    before = descriptors()
+    with pytest.raises(OSError, match="Too many open files"):
+        Mailbox()
     assert descriptors() == before
 
 

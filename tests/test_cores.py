@@ -10,6 +10,13 @@ import pytest
 
 from pdparallel import cores
 from pdparallel.cores import cgroup_folders, load, usable_cores
+from pdparallel.options import resolve
+
+
+@pytest.fixture(autouse=True)
+def _no_batch_system(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -150,6 +157,46 @@ def test_windows_waits_for_61_processes(tmp_path, machine, monkeypatch):
     found = usable_cores(tmp_path)
     assert found.number == 61
     assert "Windows" in found.why
+
+
+@pytest.mark.parametrize(
+    ("variables", "number", "why"),
+    [
+        ({"SLURM_CPUS_PER_TASK": "2"}, 2, "SLURM_CPUS_PER_TASK=2 (8 in the machine)"),
+        ({"SLURM_CPUS_ON_NODE": "3"}, 3, "SLURM_CPUS_ON_NODE=3 (8 in the machine)"),
+        ({"SLURM_CPUS_PER_TASK": "2", "SLURM_CPUS_ON_NODE": "6"}, 2, "SLURM_CPUS_PER_TASK=2 (8 in the machine)"),
+        ({"SLURM_CPUS_PER_TASK": "6", "SLURM_CPUS_ON_NODE": "2"}, 2, "SLURM_CPUS_ON_NODE=2 (8 in the machine)"),
+        ({"SLURM_CPUS_PER_TASK": " 1\n"}, 1, "SLURM_CPUS_PER_TASK=1 (8 in the machine)"),
+        ({"SLURM_CPUS_PER_TASK": "8"}, 8, "all cores of the machine"),
+        ({"SLURM_CPUS_PER_TASK": "64"}, 8, "all cores of the machine"),
+        *(
+            ({"SLURM_CPUS_PER_TASK": text, "SLURM_CPUS_ON_NODE": text}, 8, "all cores of the machine")
+            for text in ("", " ", "0", "-1", "2.5", "two", "4(x2)", "\u00b2")
+        ),
+    ],
+)
+def test_slurm_may_only_lower_the_number(tmp_path, machine, monkeypatch, variables, number, why):
+    machine(8)
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text)
+    assert usable_cores(tmp_path) == (number, why)
+
+
+def test_slurm_beside_an_affinity_and_a_quota(tmp_path, machine, monkeypatch):
+    machine(8, affinity=4)
+    write(tmp_path, v2("/a", a="300000 100000\n"))
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
+    assert usable_cores(tmp_path) == (3, "cgroup quota of 3 cores (8 in the machine)")
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "2")
+    assert usable_cores(tmp_path).number == 2
+
+
+def test_a_variable_of_ours_beats_the_batch_system(machine, monkeypatch):
+    machine(8)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "2")
+    assert resolve().workers == 2
+    monkeypatch.setenv("PDPARALLEL_N_WORKERS", "5")
+    assert resolve().workers == 5
 
 
 def test_folders_of_another_controller(tmp_path):

@@ -67,6 +67,7 @@ def test_none_in_a_call_beats_what_is_set(monkeypatch: pytest.MonkeyPatch) -> No
         ("SERIALIZER", "cloudpickle", "cloudpickle"),
         ("CHECKPOINT", "night", "night"),
         ("ERRORS", "coerce", "coerce"),
+        ("SEED", "0", 0),
     ],
 )
 def test_environment(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
@@ -99,6 +100,11 @@ def test_a_wrong_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch)
         ({"serializer": "json"}, ["serializer='json'", "'dill'", "'cloudpickle'"]),
         ({"errors": "ignore"}, ["errors='ignore'", "'raise'", "'coerce'", "'return'"]),
         ({"errors": None}, ["errors=None"]),
+        ({"seed": -1}, ["seed=-1", "at least 0"]),
+        ({"seed": 1.0}, ["seed=1.0", "whole number"]),
+        ({"seed": True}, ["seed=True", "whole number"]),
+        ({"seed": np.bool_(True)}, ["seed=", "whole number"]),
+        ({"seed": "7"}, ["seed='7'", "whole number"]),
     ],
 )
 def test_a_wrong_option_names_itself_its_value_and_what_is_allowed(options: dict, parts: list[str]) -> None:
@@ -164,6 +170,8 @@ def test_an_unknown_option_says_where_arguments_of_the_function_go() -> None:
 def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
     assert checked({"n_workers": np.int64(3)}) == {"n_workers": 3}
     assert type(checked({"n_workers": np.int64(3)})["n_workers"]) is int
+    assert checked({"seed": np.uint64(0)}) == {"seed": 0}
+    assert checked({"seed": 2**200}) == {"seed": 2**200}
 
 
 def test_options_of_a_call_stay_with_the_call() -> None:

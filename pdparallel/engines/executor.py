@@ -11,7 +11,7 @@ from pdparallel.engines.base import Engine, chained, died
 from pdparallel.engines.watched import Watched
 from pdparallel.errors import InvalidOptionError
 from pdparallel.transport.parcel import Reach
-from pdparallel.worker import run_task
+from pdparallel.worker import run_apart
 
 __all__ = ["ExecutorEngine"]
 
@@ -61,7 +61,7 @@ def _adapted(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
             reach = Reach.PROCESS
         else:
             reach = Reach.HOST if isinstance(given, ProcessPoolExecutor) else Reach.ANYWHERE
-        return (lambda task: chained(given.submit(run_task, task), _explained)), reach
+        return (lambda task: chained(given.submit(run_apart, task), _explained)), reach
     if hasattr(given, "apipe"):
         return _adapted_pathos(given)
     if hasattr(given, "apply_async"):

@@ -212,23 +212,25 @@ class Pool:
 
     def _hire(self) -> None:
         """Start a worker."""
-        said = Mailbox()
-        mine, its = self.context.Pipe()
-        process = self.context.Process(target=serve, args=(its, self._setup, said.path), name="pdparallel-worker")
+        made: list[Any] = []
         try:
+            said = Mailbox()
+            made.append(said)
+            mine, its = self.context.Pipe()
+            made += (mine, its)
+            process = self.context.Process(target=serve, args=(its, self._setup, said.path), name="pdparallel-worker")
             process.start()
         except Exception as error:
-            mine.close()
-            said.close()
+            for one in made:
+                one.close()
             reason = WorkerStartError(f"no worker process could be started: {type(error).__name__}: {error}")
             reason.__cause__ = error
             self._make_do(reason)
         else:
+            its.close()
             with self._lock:
                 self._workers.append(_Worker(process, mine, said))
                 self._deal()
-        finally:
-            its.close()
 
     def _attend(self, worker: _Worker) -> None:
         """Take what a worker has sent, and notice its end."""

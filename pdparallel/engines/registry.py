@@ -7,7 +7,7 @@ import sys
 
 from pdparallel.engines.base import Engine
 from pdparallel.options import Options
-from pdparallel.worker import inside_worker
+from pdparallel.worker import inside_task, inside_worker
 
 __all__ = ["is_warm", "open_engine", "shutdown"]
 
@@ -26,7 +26,7 @@ def open_engine(options: Options) -> Engine:
         Where an object is no engine.
     """
     engine = options.engine
-    if not isinstance(engine, str):
+    if not isinstance(engine, str) and not inside_task():
         from pdparallel.engines.executor import ExecutorEngine
 
         return ExecutorEngine(engine, options.workers)

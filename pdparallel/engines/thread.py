@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pdparallel.engines.base import Engine
 from pdparallel.transport.parcel import Reach
-from pdparallel.worker import run_task
+from pdparallel.worker import run_apart
 
 __all__ = ["ThreadEngine"]
 
@@ -29,7 +29,7 @@ class ThreadEngine(Engine):
         self._executor = ThreadPoolExecutor(n_workers, thread_name_prefix="pdparallel")
 
     def submit(self, task: bytes) -> Future[bytes]:
-        return self._executor.submit(run_task, task)
+        return self._executor.submit(run_apart, task)
 
     def close(self, *, kill: bool = False) -> None:
         # A thread cannot be ended from outside: with kill, what runs is left to run out and its result is dropped.

@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from pdparallel.engines.base import died
-from pdparallel.worker import run_task
+from pdparallel.worker import run_apart
 
 __all__ = ["Watched"]
 
@@ -56,7 +56,7 @@ class Watched:
             self._look()
             self._open.add(future)
             self.pool.apply_async(
-                run_task,
+                run_apart,
                 (task,),
                 callback=lambda value: self._finish(future, value, None),
                 error_callback=lambda error: self._finish(future, b"", error),

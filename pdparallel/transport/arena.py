@@ -3,7 +3,7 @@
 On Linux it is a ``memfd``: no name in any folder, no limit from a small ``/dev/shm``, gone with the last
 process that holds it, also when the parent is killed.  Workers open it as ``/proc/<parent>/fd/<n>`` and map it
 copy-on-write: arrays are writable and private, and no byte is copied before it is written.  Where there is no
-memfd or no ``/proc``, it is a temporary file of mode 0600 that the parent removes.
+memfd or no ``/proc``, it is a temporary file of mode 0600 in a folder of mode 0700 that the parent removes.
 
 A mailbox is the same the other way round: the parent makes and removes it, so that a worker that dies leaves nothing.
 """
@@ -11,6 +11,7 @@ A mailbox is the same the other way round: the parent makes and removes it, so t
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import shutil
@@ -28,6 +29,12 @@ ALIGNMENT = 64
 
 #: ``write`` takes 2 GiB - 4 KiB at most at a time on Linux.
 MOST_BYTES_PER_WRITE = 1 << 30
+
+#: The file in a folder of its own.
+_NAME = "data"
+
+#: What the system says where nothing more can be written: others filled the folder meanwhile, or there is a quota.
+_FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
 
 
 #: Bytes at the begin of a mailbox, for what a worker notes.
@@ -57,33 +64,46 @@ class _File:
 
     def __init__(self, size: int) -> None:
         self._fd = -1
-        self._temporary: str | None = None
-        self.path = self._open(size)
+        self._folder: str | None = None
+        try:
+            self.path = self._open(size)
+        except BaseException:  # an interrupt, too, leaves no folder
+            self.close()
+            raise
 
     def _open(self, size: int) -> str:
         if _memfd_can_be_shared():
             self._fd = os.memfd_create("pdparallel", os.MFD_CLOEXEC)
             return f"/proc/{os.getpid()}/fd/{self._fd}"
         folder = tempfile.gettempdir()
-        free = shutil.disk_usage(folder).free
-        if size > free:
-            raise PdParallelError(
-                f"the data takes {size:,} bytes and {folder} has {free:,} left: "
-                "set TMPDIR to a folder with more space, or let only the columns travel that are needed: "
-                "df.par(columns=[...])"
-            )
-        self._fd, self._temporary = tempfile.mkstemp(prefix="pdparallel-", dir=folder)
-        return self._temporary
+        if size > shutil.disk_usage(folder).free:
+            raise _no_space(size, folder)
+        # A folder of mode 0700 around a file of mode 0600.
+        self._folder = tempfile.mkdtemp(prefix="pdparallel-", dir=folder)
+        path = os.path.join(self._folder, _NAME)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        return path
 
     def close(self) -> None:
         """Let the file go; who has mapped it keeps the mapping."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        if self._temporary is not None:
+        if self._folder is not None:
             with contextlib.suppress(OSError):
-                os.unlink(self._temporary)
-            self._temporary = None
+                os.unlink(os.path.join(self._folder, _NAME))
+            with contextlib.suppress(OSError):
+                os.rmdir(self._folder)
+            self._folder = None
+
+
+def _no_space(size: int, folder: str) -> PdParallelError:
+    free = shutil.disk_usage(folder).free
+    return PdParallelError(
+        f"the data takes {size:,} bytes and {folder} has {free:,} left: "
+        "set TMPDIR to a folder with more space, or let only the columns travel that are needed: "
+        "df.par(columns=[...])"
+    )
 
 
 class Arena(_File):
@@ -101,8 +121,11 @@ class Arena(_File):
         self.ref = ArenaRef(self.path, size, spans)
         try:
             _write_all(self._fd, self.ref, buffers)
-        except BaseException:  # an interrupt, too, leaves no file
+        except BaseException as error:  # an interrupt, too, leaves no file
+            folder = self._folder
             self.close()
+            if folder is not None and isinstance(error, OSError) and error.errno in _FULL:
+                raise _no_space(size, os.path.dirname(folder)) from error
             raise
 
 

@@ -15,6 +15,7 @@ from pdparallel.call import Work
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.byvalue import ByValuePickler, global_names, travels_by_value
 from pdparallel.transport.objects import PROTOCOL, SharedTable
+from pdparallel.transport.reductions import reduced
 from pdparallel.typing import Serializer
 
 __all__ = ["decode_work", "encode_work", "level_of_the_user"]
@@ -139,7 +140,8 @@ def _cloud_pickler() -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, (type, types.FunctionType)) and travels_by_value(obj):
                 self.table.add(obj)
-            return super().reducer_override(obj)
+            reduction = reduced(obj)
+            return super().reducer_override(obj) if reduction is NotImplemented else reduction
 
     return CloudPickler
 

@@ -74,6 +74,11 @@ class Task:
     piece: tuple[bytes | bytearray, ...] | ArenaRef = ()
     one_by_one: bool = False
 
+    @property
+    def maker(self) -> int:
+        """Id of the process that made the call."""
+        return int(self.call_id.partition("-")[0])
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:

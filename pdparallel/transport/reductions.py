@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import types
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 __all__ = ["HEAP_TYPE", "reduced"]
@@ -25,7 +27,24 @@ def reduced(obj: Any) -> Any:
         return _reduced_arrow(obj, dtype.__from_arrow__)
     if type(obj) is pd.arrays.ArrowExtensionArray:
         return _reduced_arrow(obj, pd.arrays.ArrowExtensionArray)
+    if type(obj) in _GLOBAL_STREAMS and obj is _global_stream(type(obj)):
+        return _global_stream, (type(obj),)
     return NotImplemented
+
+
+#: The object behind the functions of a module: ``random.random`` is a method of it.
+_GLOBAL_STREAMS: dict[type, Callable[..., Any]] = {
+    random.Random: random.random,
+    np.random.RandomState: np.random.random_sample,
+}
+
+
+def _global_stream(kind: type) -> Any:
+    """Each process's own: a function that holds ``random.random`` would take a copy of the parent's along.
+
+    All workers would draw the same numbers from it, and the same again in the next call.
+    """
+    return getattr(_GLOBAL_STREAMS[kind], "__self__", None)
 
 
 def _reduced_arrow(array: Any, make: Callable[[Any], Any]) -> Any:
