@@ -321,6 +321,8 @@ def _numbers(values: list[Any], kind: type) -> Numbers | None:
     dtype = np.dtype(_DTYPES.get(kind, kind))
     if dtype.kind not in _NUMBERS or dtype.itemsize > 8:
         return None
+    if kind not in _DTYPES and np.dtype(dtype.str).type is not kind:
+        return None  # a second type of the same width, which an array that travels does not keep
     try:
         return Numbers(np.array(values, dtype=dtype), kind)
     except OverflowError:  # an int of more than 64 bits

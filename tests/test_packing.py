@@ -92,6 +92,7 @@ LEFT_ALONE: list[list[Any]] = [
     [2**63],
     [1 + 2j],
     [np.longdouble(1)],
+    [np.longlong(1), np.longlong(2)] if np.longlong is not np.int64 else [1 + 2j],
     [np.datetime64("2024-01-01")],
     [pd.NaT, pd.NaT],
     [NOON, None],

@@ -12,7 +12,6 @@ task::
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
@@ -66,6 +65,7 @@ class _Worker:
         self.said = said
         self.sent: deque[_Sent] = deque()
         self.up = False
+        self.gone = False
 
 
 class Pool:
@@ -93,6 +93,7 @@ class Pool:
         self._rung = False
         self._ended = False
         self._failed_starts = 0
+        self._makes_do = False
         # Before multiprocessing waits for its processes at the end of this one.
         self._at_exit = util.Finalize(None, self.end, kwargs={"kill": False}, exitpriority=10)
 
@@ -100,8 +101,8 @@ class Pool:
 
     @property
     def usable(self) -> bool:
-        """Whether the pool takes tasks."""
-        return not self._ended
+        """Whether the pool takes tasks, with all the workers that were asked for."""
+        return not self._ended and not self._makes_do
 
     @property
     def up(self) -> bool:
@@ -156,7 +157,8 @@ class Pool:
     def _deal(self) -> None:
         """Send what waits to the workers with the fewest tasks, under the lock."""
         while self._waiting:
-            free = min(self._workers, key=lambda worker: len(worker.sent), default=None)
+            there = [worker for worker in self._workers if not worker.gone]
+            free = min(there, key=lambda worker: len(worker.sent), default=None)
             # A second task goes to a worker only where no further worker can take it.
             most = TASKS_OF_A_WORKER if len(self._workers) == self.n_workers else 1
             if free is None or len(free.sent) >= most:
@@ -164,10 +166,13 @@ class Pool:
             sent = self._waiting.popleft()
             if not sent.runs():
                 continue
-            free.sent.append(sent)
-            # A worker that has ended is noticed by its sentinel, and its tasks are dealt anew.
-            with contextlib.suppress(OSError):
+            try:
                 free.pipe.send_bytes(sent.task)
+            except OSError:  # it has ended, which the thread is about to notice
+                free.gone = True
+                self._waiting.appendleft(sent)
+            else:
+                free.sent.append(sent)
 
     def _wake(self) -> None:
         """Have the thread look again, under the lock."""
@@ -275,7 +280,7 @@ class Pool:
             self._failed_starts = 0
             lost: list[_Sent] = []
             if self._workers:
-                self.n_workers = len(self._workers)
+                self.n_workers, self._makes_do = len(self._workers), True
                 self._deal()
             else:
                 lost, self._waiting = list(self._waiting), deque()

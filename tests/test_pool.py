@@ -1,0 +1,104 @@
+"""Pool: who has which task, what becomes of it when a worker ends, and pools that cannot have all their workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pdparallel.engines.pool import Pool
+from pdparallel.errors import WorkerDiedError, WorkerStartError
+from pdparallel.worker import Setup
+from tests.conftest import wait_until
+
+#: A task that is answered at once, by as little.
+KNOCK = b""
+
+
+@pytest.fixture
+def pool(alone: None) -> Iterator[Pool]:
+    pool = Pool(2, "forkserver", Setup(1, os.getpid()))
+    yield pool
+    pool.end(kill=True)
+
+
+def test_workers_start_when_there_is_work_for_them(pool: Pool) -> None:
+    assert not pool.up
+    assert pool.submit(KNOCK).result(60) == KNOCK
+    assert pool.up
+    assert len(pool.pids) == 1
+    for future in [pool.submit(KNOCK) for _ in range(20)]:
+        assert future.result(60) == KNOCK
+    assert len(pool.pids) <= 2
+
+
+def test_an_idle_worker_that_ends_is_replaced(pool: Pool) -> None:
+    pool.submit(KNOCK).result(60)
+    (pid,) = pool.pids
+    os.kill(pid, signal.SIGKILL)
+    assert wait_until(lambda: pid not in pool.pids)
+    assert pool.submit(KNOCK).result(60) == KNOCK
+    assert pool.pids != [pid]
+    assert pool.usable
+
+
+def test_the_task_of_a_worker_that_is_ended_fails_and_no_other(pool: Pool) -> None:
+    for future in [pool.submit(KNOCK) for _ in range(4)]:
+        future.result(60)
+    first = pool.pids[0]
+    os.kill(first, signal.SIGSTOP)  # it takes tasks, and answers none
+    sent = [pool.submit(KNOCK) for _ in range(12)]
+    assert wait_until(lambda: sum(future.done() for future in sent) >= 10)
+    pool.kill(first)
+    errors = [future.exception(60) for future in sent]
+    (lost,) = [error for error in errors if error is not None]  # what it had not begun was done by another
+    assert isinstance(lost, WorkerDiedError)
+    assert lost.pid == first
+    assert lost.exitcode == -signal.SIGKILL
+
+
+def test_where_no_further_worker_can_be_had_those_that_there_are_go_on(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool.submit(KNOCK).result(60)
+    monkeypatch.setattr(pool.context, "Process", _no_process)
+    for future in [pool.submit(KNOCK) for _ in range(20)]:
+        assert future.result(60) == KNOCK
+    assert wait_until(lambda: not pool.usable)  # the next call gets a pool of full size
+    assert pool.n_workers == 1
+
+
+def test_where_no_worker_can_be_had_the_tasks_fail(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool.context, "Process", _no_process)
+    with pytest.raises(WorkerStartError, match="no worker process could be started: OSError: no more processes"):
+        pool.submit(KNOCK).result(60)
+
+
+def _no_process(*args: Any, **kwargs: Any) -> Any:
+    raise OSError("no more processes")
+
+
+def test_an_ended_pool_takes_no_task(pool: Pool) -> None:
+    pool.submit(KNOCK).result(60)
+    pool.end(kill=False)
+    pool.end(kill=True)
+    assert not pool.usable
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit(KNOCK)
+
+
+def test_a_pool_that_never_had_work_ends(alone: None) -> None:
+    pool = Pool(2, "forkserver", Setup(1, os.getpid()))
+    pool.end(kill=False)
+    assert not pool.usable
+
+
+def test_who_waits_when_the_pool_ends_learns_it(pool: Pool) -> None:
+    pool.submit(KNOCK).result(60)
+    os.kill(pool.pids[0], signal.SIGSTOP)
+    waiting = pool.submit(KNOCK)
+    pool.end(kill=True)
+    assert isinstance(waiting.exception(60), WorkerDiedError)
