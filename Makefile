@@ -8,7 +8,7 @@ OLD := .venv-oldest
 OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
 # What is the same on each pandas, and takes long.
-PROCESSES := big delivery interrupt
+PROCESSES := big cores delivery demo doctor engines faults interrupt pool resources warm
 # What the benchmarks compare with: four packages that do not run on pandas 3.
 PEERS := .venv-peers
 PIP := -m pip --disable-pip-version-check --quiet install
@@ -48,12 +48,12 @@ types: $(VENV)/installed
 
 test-newest: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 tests/oracle
-	$(BIN)/python -m pytest tests --ignore tests/oracle
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests --ignore tests/oracle
 	$(BIN)/python -m pytest --doctest-modules pdparallel
 
 test-oldest: $(OLD)/installed
 	$(OLD)/bin/python -m pytest -n 2 tests/oracle
-	$(OLD)/bin/python -m pytest tests --ignore tests/oracle --ignore tests/faults $(PROCESSES:%=--ignore tests/test_%.py)
+	$(OLD)/bin/python -m pytest -n 2 --dist loadfile tests --ignore tests/oracle --ignore tests/faults $(PROCESSES:%=--ignore tests/test_%.py)
 
 notebooks: $(VENV)/installed
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks

@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import constants, death, handover, memory, peers, scale, speed, when_it_helps
+from benchmarks import constants, death, faults, handover, memory, peers, scale, speed, when_it_helps
 from benchmarks.measure import folder
 
 #: In this order: first what has long been shown in the README, then side by side with others, then alone.
@@ -19,6 +19,7 @@ ALL = {
     "handover": handover.main,
     "constants": constants.main,
     "death": death.main,
+    "faults": faults.main,
 }
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.works import BY_NAME, Columns, Rows, Values, Work
+from benchmarks.works import BY_NAME, MAIN, Columns, Rows, Values, Work
 
 Call = Callable[[], Any]
 
@@ -184,6 +184,7 @@ def main(asked: str) -> None:
     # What peers and their workers print goes to standard error; the lines of the report have standard output alone.
     report = io.TextIOWrapper(os.fdopen(os.dup(1), "wb", buffering=0), write_through=True)
     os.dup2(2, 1)
+    os.environ[MAIN] = str(os.getpid())
 
     def say(**what: Any) -> None:
         report.write(json.dumps(what) + "\n")

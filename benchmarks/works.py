@@ -9,6 +9,9 @@ All functions are of this module, so that every peer can send them to its worker
 from __future__ import annotations
 
 import math
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -122,6 +125,54 @@ def clean(chunk: pd.DataFrame) -> pd.DataFrame:
     """Vectorised cleaning of texts."""
     text = chunk["text"].str.strip().str.replace(r"[-_\s]+", " ", regex=True).str.title()
     return chunk.assign(text=text, long=text.str.len() > 12)
+
+
+# Functions that go wrong in one of 40 rows, in a worker: pandas has none, and many peers try some rows without one
+
+MAIN = "PDPARALLEL_BENCHMARK_MAIN"  # the process that is no worker
+
+
+def goes_wrong(row: Any) -> bool:
+    return row["lat1"] == points(40)["lat1"][17] and os.environ.get(MAIN) != str(os.getpid())
+
+
+class TwoArgumentsError(Exception):
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class WithLockError(Exception):
+    def __init__(self) -> None:
+        super().__init__("it holds a lock")
+        self.lock = threading.Lock()
+
+
+def killed(row: Any) -> float:
+    if goes_wrong(row):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 1.0
+
+
+def exits(row: Any) -> float:
+    if goes_wrong(row):
+        os._exit(3)
+    return 1.0
+
+
+def raises_two(row: Any) -> float:
+    if goes_wrong(row):
+        raise TwoArgumentsError("one", "two")
+    return 1.0
+
+
+def raises_lock(row: Any) -> float:
+    if goes_wrong(row):
+        raise WithLockError
+    return 1.0
+
+
+def returns_generator(row: Any) -> Any:
+    return (number for number in range(3)) if goes_wrong(row) else 1.0
 
 
 # Frames
@@ -266,6 +317,14 @@ class Tuples(Rows):
 
 
 @dataclass(frozen=True)
+class Faulty(Rows):
+    """Rows of which one goes wrong, in worker processes."""
+
+    def ours(self, data: pd.DataFrame) -> Any:
+        return self.par(data)(engine="process").apply_rows(self.func)
+
+
+@dataclass(frozen=True)
 class Values(Work):
     """``s.map(func)``."""
 
@@ -338,7 +397,16 @@ WORKS: tuple[Work, ...] = (
     Rows("rows-1000", "1,000 light rows", points, 1_000, haversine, 1.0, 2.0, pairs=31),
 )
 
-BY_NAME: dict[str, Work] = {work.name: work for work in WORKS}
+#: What goes wrong in a worker, to see what becomes of it; with pdparallel in processes, as with the others.
+FAULTS: tuple[Work, ...] = (
+    Faulty("killed", "the worker is killed (memory)", points, 40, killed, 0, 0),
+    Faulty("exits", "the function calls os._exit()", points, 40, exits, 0, 0),
+    Faulty("two", "an exception of two arguments", points, 40, raises_two, 0, 0),
+    Faulty("lock", "an exception that holds a lock", points, 40, raises_lock, 0, 0),
+    Faulty("generator", "a result that cannot travel", points, 40, returns_generator, 0, 0),
+)
+
+BY_NAME: dict[str, Work] = {work.name: work for work in (*WORKS, *FAULTS)}
 
 
 def quick_rows(work: Work) -> int:

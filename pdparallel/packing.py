@@ -93,7 +93,11 @@ class Numbers(Packed):
         return len(self.array)
 
     def unpacked(self) -> list[Any]:
-        return self.array.tolist() if self.type in _DTYPES else list(self.array)
+        if self.type in _DTYPES:
+            return self.array.tolist()
+        # An array that travelled forgets which of two types of the same width it had: np.longlong comes back as int64.
+        values: list[Any] = list(self.array.view(self.type))
+        return values
 
     @classmethod
     def joined(cls, parts: Sequence[Numbers]) -> Numbers:
@@ -321,8 +325,6 @@ def _numbers(values: list[Any], kind: type) -> Numbers | None:
     dtype = np.dtype(_DTYPES.get(kind, kind))
     if dtype.kind not in _NUMBERS or dtype.itemsize > 8:
         return None
-    if kind not in _DTYPES and np.dtype(dtype.str).type is not kind:
-        return None  # a second type of the same width, which an array that travels does not keep
     try:
         return Numbers(np.array(values, dtype=dtype), kind)
     except OverflowError:  # an int of more than 64 bits

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +19,12 @@ import pdparallel
 
 # Doctests and tests never wait for a person: a hang shows where it hangs.
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # Each looks for files that are left, and must not find those that another is about to remove.
+    folder = tempfile.mkdtemp(prefix=f"tests-{worker}-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
 
 
 def children() -> list[psutil.Process]:

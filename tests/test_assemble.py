@@ -88,7 +88,7 @@ def test_what_is_known_is_not_replayed(case, travelled, monkeypatch):
     result_type, values = SHORT[case]
     df = _frame()
     expected = _by_pandas(df, values, result_type)
-    monkeypatch.setattr(pdparallel.assemble, "_hand_out", None)
+    monkeypatch.setattr(pdparallel.assemble, "hand_out", None)
     parts = [(pack(values) if travelled else None) or values]
     assert_same(shaped_apply(df, Returns(parts), 1, False, result_type), expected)
 

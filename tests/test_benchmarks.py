@@ -16,7 +16,7 @@ import benchmarks
 import pdparallel
 from benchmarks import contenders, first_call, measure, memory, peers, plots, speed
 from benchmarks.__main__ import ALL, main
-from benchmarks.works import BY_NAME, WORKS
+from benchmarks.works import BY_NAME, FAULTS, WORKS
 from pdparallel.testing import assert_same
 
 ROWS = {"heavy": 8, "uneven": 30}
@@ -45,7 +45,7 @@ def test_the_bare_function_takes_the_units_that_lie_ready(work):
 
 
 def test_names_are_unique():
-    assert len(BY_NAME) == len(WORKS)
+    assert len(BY_NAME) == len(WORKS) + len(FAULTS)
     assert set(peers.SIZES) <= set(BY_NAME)
     assert {*peers.NEW, *peers.OLD} == set(contenders.CONTENDERS) == set(plots.LOOKS)
 
