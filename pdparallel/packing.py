@@ -93,10 +93,9 @@ class Numbers(Packed):
         return len(self.array)
 
     def unpacked(self) -> list[Any]:
-        if self.type in _DTYPES:
-            return self.array.tolist()
         # An array that travelled forgets which of two types of the same width it had: np.longlong comes back as int64.
-        values: list[Any] = list(self.array.view(self.type))
+        plain = self.type in _DTYPES
+        values: list[Any] = self.array.tolist() if plain else list(self.array.view(self.type))
         return values
 
     @classmethod
