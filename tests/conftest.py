@@ -7,6 +7,7 @@ import gc
 import os
 import re
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ import pdparallel
 
 # Doctests and tests never wait for a person: a hang shows where it hangs.
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So a shell starts what it runs in the background, and what tests interrupt would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     # Each looks for files that are left, and must not find those that another is about to remove.

@@ -319,7 +319,7 @@ class TestWhileThePoolStarts:
             time.sleep(0.05)
             return os.getpid()
 
-        pids = pd.Series(range(400)).par(n_workers=2).map(func)  # long enough for a pool to come up on a busy machine
+        pids = pd.Series(range(200)).par(n_workers=2).map(func)  # long enough for a pool to come up on a busy machine
         assert pids.iloc[0] == os.getpid()
         assert pids.iloc[-1] != os.getpid()
         assert SERIES.head(20).par(n_workers=2).map(func).nunique() >= 2

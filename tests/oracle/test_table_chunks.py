@@ -29,7 +29,7 @@ ROW_BY_ROW = {
 def _cases():
     for function in ROW_BY_ROW:
         for frame in FRAMES:
-            if function == "itself" or drawn(3, function, frame):
+            if function == "itself" or drawn(5, function, frame):
                 yield pytest.param(function, frame, id=f"{function}-{frame}")
 
 

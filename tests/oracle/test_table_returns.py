@@ -34,7 +34,7 @@ def test_returns(returns, mode, labels):
 
 def _pairs():
     for first, second, container in itertools.product(PLACES, PLACES, CONTAINERS):
-        if drawn(3, first, second, container):
+        if drawn(6, first, second, container):
             yield pytest.param(first, second, container, id=f"{first}-{second}-{container}")
 
 

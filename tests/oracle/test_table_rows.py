@@ -26,7 +26,7 @@ def _cases():
     for function in ROW_FUNCTIONS:
         for kind in KINDS:
             for frame in (*DTYPES, *LABELS):
-                if drawn(1 if function == "looks at everything" else 6, function, kind, frame):
+                if drawn(1 if function == "looks at everything" else 9, function, kind, frame):
                     yield pytest.param(function, kind, frame, id=f"{function}-{kind}-{frame}")
 
 
