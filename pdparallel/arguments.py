@@ -207,7 +207,7 @@ def _are_plain_texts(df: pd.DataFrame, labels: Any) -> bool:
 def _has(df: pd.DataFrame, label: Any) -> bool:
     try:
         df[[label]]
-    except Exception:
+    except Exception:  # whatever pandas raises, by the kind of labels, it says no
         return False
     return True
 

@@ -15,14 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pdparallel.transport.cargo import MOST_COLUMNS
+
 __all__ = ["stack"]
 
 #: Bytes of a piece from which a second copy of all matters more than what each piece costs by itself.
 LEAST_BYTES = 1 << 20
-
-#: Columns of several dtypes that are put together one by one at most: of more, pandas would complain that the frame is
-#: fragmented.
-MOST_COLUMNS = 64
 
 
 def stack(pieces: list[Any]) -> Any:

@@ -39,7 +39,7 @@ def write_whole(folder: Path, name: str, parts: Iterable[Any]) -> None:
             file.flush()
             _sync(file.fileno())
         os.replace(temporary, folder / name)
-    except BaseException:
+    except BaseException:  # an interrupt, too, leaves no file
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
@@ -94,7 +94,7 @@ class Lock:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 self._take()
-            except BaseException:
+            except BaseException:  # an interrupt, too, leaves no descriptor
                 os.close(self._fd)
                 raise
             self._held.add(self._name)

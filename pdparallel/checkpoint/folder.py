@@ -119,7 +119,7 @@ class Checkpoint:
         try:
             with self._refusing():
                 self._check_call()
-        except BaseException:
+        except BaseException:  # an interrupt, too, lets the folder go
             self.close()
             raise
 
@@ -301,7 +301,7 @@ class Checkpoint:
     def _can_be_written(self, outcome: Outcome) -> bool:
         try:
             self._encoded([outcome])
-        except Exception:
+        except Exception:  # whatever a class's own __reduce__ raises
             return False
         return True
 
