@@ -36,14 +36,21 @@ LOOK_SECONDS = 0.01
 IDLE_LOOK_SECONDS = 0.5
 
 #: Seconds of work, in one process, from which it is worth starting a pool: twice what one takes to start, during which
-#: the parent works on (benchmarks/handover.py).
-COLD_WORTH_SECONDS = 1.5
+#: the parent works on, a little slower (benchmarks/handover.py).  What earlier calls of this process would have given to a
+#: pool counts, too: who calls again and again soon has one, and a single call is never slowed by one.
+COLD_WORTH_SECONDS = 1.2
 
 #: The same for a pool that is up: what a call of it costs before the first row is done (benchmarks/handover.py).
 WARM_WORTH_SECONDS = 0.05
 
+#: Seconds in which a pool that is up has answered.
+ANSWER_SECONDS = 0.005
+
 #: Units that the parent takes up at first; the clock stops it earlier where they are slow.
 FEW = 1_000
+
+#: Seconds of work that calls of this process would have given to a pool, had one been up, since there last was one.
+_missed = 0.0
 
 
 class Parent:
@@ -82,25 +89,27 @@ class Parent:
         is_warm : callable
             Says whether a pool is up; asked at most once, because asking costs as much as a few rows.
         """
-        least: float | None = None
+        global _missed
+        warm: bool | None = None
+        misses = 0.0
         while self._gaps:
             outcome = self._work()
             left = len(self._gaps)
             if not left:
-                return
-            if least is None:
-                least = self._least(is_warm)
-                if least == math.inf:
+                break
+            if warm is None:
+                if self._options.workers == 1 or inside_worker():
                     self._look = IDLE_LOOK_SECONDS
+                    continue
+                warm = is_warm()
             cost = self._ledger.seconds / self._ledger.units
-            if cost * left > least and self._saved_by_workers(cost, outcome) * left > WARM_WORTH_SECONDS:
-                return
-
-    def _least(self, is_warm: Callable[[], bool]) -> float:
-        """Seconds of work from which workers are worth it."""
-        if self._options.workers == 1 or inside_worker():
-            return math.inf
-        return WARM_WORTH_SECONDS if is_warm() else COLD_WORTH_SECONDS
+            rest = cost * left
+            if rest > WARM_WORTH_SECONDS and self._saved_by_workers(cost, outcome) * left > WARM_WORTH_SECONDS:
+                misses = max(misses, rest)
+                if warm or rest + _missed > COLD_WORTH_SECONDS:
+                    _missed = 0.0
+                    return
+        _missed += misses
 
     def go_on_until_up(self, engine: Engine) -> None:
         """Start the pool in the background and work on until it is up."""
@@ -113,7 +122,7 @@ class Parent:
             up.set()
 
         threading.Thread(target=start, name="pdparallel-start", daemon=True).start()
-        if up.wait(WARM_WORTH_SECONDS / 10):  # a warm pool answers in less
+        if up.wait(ANSWER_SECONDS):
             return
         while self._gaps and not up.is_set():
             self._work()

@@ -366,7 +366,10 @@ def serve(pipe: Connection, setup: Setup, said: str) -> None:
 def _standard_error_to(path: str) -> Iterator[None]:
     """What this process writes on its standard error goes into a file, also when it crashes."""
     error, kept = 2, os.dup(2)
-    file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    except FileNotFoundError:  # it is the parent's, who has gone with it while this process came up
+        os._exit(1)
     os.dup2(file, error)
     os.close(file)
     try:

@@ -67,6 +67,23 @@ def test_auto_stays_here_when_the_rest_costs_less_than_a_pool(recording: Recordi
     assert recording.tasks == 0
 
 
+def test_calls_that_are_made_again_and_again_get_a_pool(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "_missed", 0.0)
+
+    def slow(x: int) -> int:
+        time.sleep(0.12 / N)
+        return x
+
+    for worth, asked in ((60.0, False), (60.0, False), (0.15, True)):
+        monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", worth)
+        assert SERIES.par(n_workers=2).map(slow).tolist() == list(range(N))
+        assert recording.closed == [False] * asked
+        assert auto._missed > 0.05 or asked  # some 0.1 s of each call, that a pool could have shared
+    assert auto._missed == 0.0  # from here on as at first
+    pdparallel.map(slow, range(10), n_workers=2)
+    assert auto._missed == 0.0  # too little for any pool
+
+
 @pytest.mark.usefixtures("any_rest_is_worth_it")
 def test_auto_hands_over_what_is_worth_it_and_keeps_what_it_did(recording: Recording) -> None:
     calls: list[int] = []

@@ -77,7 +77,8 @@ def running(way: Way) -> Iterator[None]:
         # After its first chunk the parent finds any rest worth a pool, and waits for the pool, which is up at once.
         patches.enter_context(patch(pdparallel.auto, "LOOK_SECONDS", -1.0))
         patches.enter_context(patch(pdparallel.auto, "COLD_WORTH_SECONDS", -1.0))
-        patches.enter_context(patch(pdparallel.auto, "WARM_WORTH_SECONDS", 10.0))
+        patches.enter_context(patch(pdparallel.auto, "WARM_WORTH_SECONDS", -1.0))
+        patches.enter_context(patch(pdparallel.auto, "ANSWER_SECONDS", 1.0))
         patches.enter_context(patch(pdparallel.runner, "is_warm", lambda options: False))
         patches.enter_context(patch(pdparallel.auto.Parent, "_saved_by_workers", lambda *args: 1e9))
         yield
