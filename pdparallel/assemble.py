@@ -210,7 +210,7 @@ def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
         if isinstance(packed, (Texts, Times)) or (isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS):
             values = _values(packed, returns)
             if isinstance(values, list):  # as pandas has them at that point, so that it infers the same
-                values = np.array(values, dtype=object)
+                values = np.fromiter(values, dtype=object, count=len(values))
             return _finished(pd.Series(values, index=s.index, name=s.name), s)
     return getattr(s, verb)(hand_out(returns), **how)
 

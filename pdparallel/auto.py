@@ -19,11 +19,11 @@ from pdparallel.engines.base import Engine
 from pdparallel.ledger import Ledger
 from pdparallel.options import Options
 from pdparallel.outcome import Failed, Outcome
-from pdparallel.packing import pack
-from pdparallel.plan import Gaps
+from pdparallel.packing import Texts, pack
+from pdparallel.plan import Chunk, Gaps
 from pdparallel.progress import Advance
 from pdparallel.rows import feed_for
-from pdparallel.transport.frames import take
+from pdparallel.transport.frames import cut_out, take
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.worker import inside_worker, record
 
@@ -36,8 +36,8 @@ LOOK_SECONDS = 0.01
 IDLE_LOOK_SECONDS = 0.5
 
 #: Seconds of work, in one process, from which it is worth starting a pool: twice what one takes to start, during which
-#: the parent works on, a little slower (benchmarks/handover.py).  What earlier calls of this process would have given to a
-#: pool counts, too: who calls again and again soon has one, and a single call is never slowed by one.
+#: the parent works on, a little slower (benchmarks/handover.py).  What earlier calls of this process would have given
+#: to a pool counts, too: who calls again and again soon has one, and a single short call is never slowed by one.
 COLD_WORTH_SECONDS = 1.2
 
 #: The same for a pool that is up: what a call of it costs before the first row is done (benchmarks/handover.py).
@@ -45,6 +45,9 @@ WARM_WORTH_SECONDS = 0.05
 
 #: Seconds in which a pool that is up has answered.
 ANSWER_SECONDS = 0.005
+
+#: Seconds of travelling that are enough to tell what more of it costs.
+ENOUGH_SECONDS = 0.0002
 
 #: Units that the parent takes up at first; the clock stops it earlier where they are slow.
 FEW = 1_000
@@ -104,11 +107,14 @@ class Parent:
                 warm = is_warm()
             cost = self._ledger.seconds / self._ledger.units
             rest = cost * left
-            if rest > WARM_WORTH_SECONDS and self._saved_by_workers(cost, outcome) * left > WARM_WORTH_SECONDS:
-                misses = max(misses, rest)
-                if warm or rest + _missed > COLD_WORTH_SECONDS:
-                    _missed = 0.0
-                    return
+            if rest <= WARM_WORTH_SECONDS:
+                continue
+            misses = max(misses, rest)
+            if not warm and rest + _missed <= COLD_WORTH_SECONDS:
+                continue
+            if self._saved_by_workers(cost, outcome) * left > WARM_WORTH_SECONDS:
+                _missed = 0.0
+                return
         _missed += misses
 
     def go_on_until_up(self, engine: Engine) -> None:
@@ -144,46 +150,70 @@ class Parent:
         return outcome
 
     def _saved_by_workers(self, cost: float, outcome: Outcome) -> float:
-        """Seconds that a unit takes less when workers do it: they share its work, but what it returns travels.
+        """Seconds that a unit takes less when workers do it: they share its work, but it travels, and what it returns.
 
         Parameters
         ----------
         cost : float
             Seconds of a unit in this process.
         outcome : Outcome
-            The latest one: some of its returns are written and read as if they travelled.
+            The latest one: some of its units and returns are written and read as if they travelled.
         """
         done = self._ledger.units
-        if done >= 4 * self._travel_known_at:  # it costs a millisecond or two to find out
-            returns = [value for value in outcome.returns if type(value) is not Failed]
-            # An exception travels by itself; where there is nothing else, its text shows about what it costs.
-            returns = returns or [getattr(value, "traceback_text", "") for value in outcome.returns]
-            share = len(outcome.returns) / len(outcome.chunk)
-            write, read = seconds_of_travel(returns)
-            self._travel, self._travel_known_at = (write * share, read * share), done
-        write, read = self._travel
-        return cost - (cost + write) / self._options.workers - read  # the workers share the writing, too
+        if done >= 16 * self._travel_known_at:  # it costs some milliseconds to find out
+            self._travel, self._travel_known_at = self._seconds_of_travel(outcome), done
+        shared, here = self._travel
+        return cost - (cost + shared) / self._options.workers - here
+
+    def _seconds_of_travel(self, outcome: Outcome) -> tuple[float, float]:
+        """Seconds that the travels of a unit take the workers, who share them, and this process."""
+        call, chunk = self._call, outcome.chunk
+
+        def units(size: int) -> Any:
+            return cut_out(call.data, call.work.hand, Chunk(chunk.start, chunk.start + size))
+
+        values = [value for value in outcome.returns if type(value) is not Failed]
+        # An exception travels by itself; where there is nothing else, its text shows about what it costs.
+        values = values or [getattr(value, "traceback_text", "") for value in outcome.returns]
+
+        def returns(size: int) -> Any:
+            return pack(values[:size]) or values[:size]
+
+        written_here, read_there = seconds_of_travel(units, len(chunk))
+        written_there, read_here = seconds_of_travel(returns, len(values))
+        share = len(outcome.returns) / len(chunk)
+        return read_there + share * written_there, written_here + share * read_here
 
 
-def seconds_of_travel(returns: list[Any]) -> tuple[float, float]:
-    """Seconds that it takes to write and to read a return, without what a message costs by itself."""
-    first = _there_and_back(returns[:1])
+def seconds_of_travel(some: Callable[[int], Any], n: int) -> tuple[float, float]:
+    """Seconds that it takes to write and to read one of many, without what a message costs by itself.
+
+    Parameters
+    ----------
+    some : callable
+        Makes what travels of so many.
+    n : int
+        How many there are.
+    """
+    first = min(_there_and_back(some, 1), _there_and_back(some, 1))  # once it may wait for an import
     write, read, size = *first, 1
-    while size < len(returns) and write + read < LOOK_SECONDS / 10:
-        size = min(8 * size, len(returns))
-        write, read = _there_and_back(returns[:size])
+    while size < n and write + read < sum(first) + ENOUGH_SECONDS:
+        size = min(16 * size, n)
+        write, read = _there_and_back(some, size)
     if size == 1:
         return first
     return max(0.0, write - first[0]) / (size - 1), max(0.0, read - first[1]) / (size - 1)
 
 
-def _there_and_back(returns: list[Any]) -> tuple[float, float]:
+def _there_and_back(some: Callable[[int], Any], size: int) -> tuple[float, float]:
     table = SharedTable()
     began = time.perf_counter()
     try:
-        data = dump(pack(returns) or returns, table, grow=True)
+        data = dump(some(size), table, grow=True)
         written = time.perf_counter()
-        load(data, table)
+        back = load(data, table)
     except Exception:  # what cannot travel stays here: pandas' answer needs no travelling
         return math.inf, math.inf
+    if isinstance(back, Texts):
+        _ = back.inferred  # which pandas 2 wants as they were
     return written - began, time.perf_counter() - written

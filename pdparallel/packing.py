@@ -111,7 +111,7 @@ class Texts(Packed):
 
     @property
     def form(self) -> Any:
-        return Texts, getattr(self.values, "dtype", None)
+        return Texts
 
     def __len__(self) -> int:
         return len(self.values)
@@ -121,8 +121,8 @@ class Texts(Packed):
 
     @classmethod
     def joined(cls, parts: Sequence[Texts]) -> Texts:
-        if isinstance(parts[0].values, list):
-            return cls(list(itertools.chain.from_iterable(part.values for part in parts)))
+        if any(isinstance(part.values, list) for part in parts):
+            return cls(list(itertools.chain.from_iterable(part.unpacked() for part in parts)))
         return cls(pd.concat([pd.Series(part.values) for part in parts]).array)
 
     @property
@@ -439,6 +439,8 @@ def _packed_here(part: list[Any], columns: bool) -> Packed | None:
     kind = type(part[0]) if part else None
     if kind is dict:
         return _dicts(part) if columns else None
+    if kind is str and isinstance(_inferred_dtype(), np.dtype):  # objects: then Arrow is for travelling only
+        return Texts(part) if set(map(type, part)) == {str} else None
     return pack(part) if columns or kind not in (tuple, list) else None
 
 

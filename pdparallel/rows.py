@@ -73,7 +73,7 @@ def _dicts(piece: pd.DataFrame, taker: Taker) -> None:
 
 def _values(piece: pd.Series, taker: Taker) -> None:
     # What ``map`` makes of a Series whose values are passed one by one.
-    taker.all(piece.astype(object).tolist())
+    taker.all((piece if piece.dtype == object else piece.astype(object)).tolist())
 
 
 def _items(piece: list[Any], taker: Taker) -> None:

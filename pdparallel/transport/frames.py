@@ -23,7 +23,7 @@ PANDAS_2 = int(pd.__version__.partition(".")[0]) < 3
 def take(data: Data, hand: Hand, chunk: Chunk) -> Any:
     """The piece of the data that a chunk covers; what a function writes into it stays there."""
     piece = cut_out(data, hand, chunk)
-    if not PANDAS_2 or isinstance(piece, list):
+    if not PANDAS_2 or isinstance(piece, list) or hand == "value":  # nobody gets hold of what values come from
         return piece
     if isinstance(piece, np.ndarray):
         return piece.copy(order="K") if piece.flags.writeable else piece
