@@ -40,10 +40,10 @@ OLD = ("pandas", "pdparallel", "pandarallel", "mapply", "parallel-pandas", "swif
 SIZES: dict[str, tuple[int, int]] = {
     "light": (50_000, 3),
     "mixed": (30_000, 3),
-    "series": (3_000, 3),
+    "series": (8_000, 3),
     "expand": (30_000, 3),
-    "heavy": (400, 3),
-    "map": (200_000, 3),
+    "heavy": (1_000, 3),
+    "map": (500_000, 3),
     "rows-100": (100, 5),
 }
 

@@ -1,14 +1,17 @@
 """Speed: each work by plain pandas and by pdparallel, in turn, against what is to be reached and what can be.
 
 The *limit* is the bare function upon data that lies ready, shared by the workers: no way to hand out rows, to send
-them, or to shape the result can be quicker than none.
+them, or to shape the result can be quicker than none.  It takes for granted that cores do not slow each other down;
+whether they do is measured beside it, by bare processes that have nothing in common but the machine.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,7 +20,7 @@ import pdparallel
 from benchmarks import plots
 from benchmarks.first_call import in_new_process
 from benchmarks.measure import difference, folder, in_turn, paired, seconds, table, write
-from benchmarks.works import WORKS, Work, first, quick_rows
+from benchmarks.works import WORKS, Work, first, loop_seconds, quick_rows
 from pdparallel.cores import usable_cores
 
 #: A bare function that takes longer than this many seconds is run once only: it is a good part of pandas' own time, and
@@ -31,6 +34,9 @@ FIRST_PAIRS = 2
 #: A warm call of two workers with nothing to do: seconds to reach, and the stretch.
 WARM_CALL, WARM_STRETCH = 0.005, 0.002
 WARM_TIMES = 50
+
+#: Rounds of bare processes, of some tenths of a second each.
+BARE_TIMES = 9
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,22 @@ def warm_call(times: int) -> float:
     return statistics.median(seconds(lambda: par.apply_rows(first))[0] for _ in range(times + 1))
 
 
+def cores_together(times: int) -> float:
+    """How many times as much all cores do at once as one does alone, by processes that share nothing.
+
+    Each runs the plain Python of the work of columns; no pool can make more of the machine.
+    """
+    cores = usable_cores().number
+    together = []
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
+        for number in range(times + 1):
+            alone = pool.submit(loop_seconds).result()
+            at_once = [one.result() for one in [pool.submit(loop_seconds) for _ in range(cores)]]
+            if number:  # before that they start
+                together.append(sum(alone / one for one in at_once))
+    return statistics.median(together)
+
+
 def yes(reached: bool) -> str:
     return "yes" if reached else "NO"
 
@@ -148,7 +170,11 @@ def main(quick: bool = False) -> list[Speed]:
         firsts.append(first_call(work, quick))
         print(f"first call, {firsts[-1].work}: {firsts[-1].ratio:.2f}", file=sys.stderr, flush=True)
     warm = warm_call(3 if quick else WARM_TIMES)
-    write("speed", found, as_markdown(found, firsts, warm), quick, first_calls=firsts, warm_call=[{"seconds": warm}])
+    together = cores_together(1 if quick else BARE_TIMES)
+    write(
+        "speed", found, as_markdown(found, firsts, warm, together), quick,
+        first_calls=firsts, warm_call=[{"seconds": warm}], cores_together=[{"cores": together}],
+    )  # fmt: skip
     plots.bars(
         folder(quick) / "speed.png",
         "Speed-up over plain pandas, pool warm",
@@ -157,7 +183,7 @@ def main(quick: bool = False) -> list[Speed]:
     return found
 
 
-def as_markdown(found: Iterable[Speed], firsts: Iterable[First], warm: float) -> str:
+def as_markdown(found: Iterable[Speed], firsts: Iterable[First], warm: float, together: float) -> str:
     speeds = table(
         "work | rows | pandas, s | pdparallel, s | speed-up | limit | of the limit | to reach | reached | same result",
         "lrrrrrrrll",
@@ -195,7 +221,12 @@ def as_markdown(found: Iterable[Speed], firsts: Iterable[First], warm: float) ->
     )
     line = (f"{warm * 1_000:.1f}", f"{WARM_CALL * 1_000:g}", f"{WARM_STRETCH * 1_000:g}", yes(warm <= WARM_CALL))
     overhead = table("warm call of two workers with nothing to do, ms | to reach | stretch | reached", "rrrl", [line])
-    return f"{speeds}\n\n{calls}\n\n{overhead}"
+    cores = table(
+        "bare processes of plain Python, one for each core | as many cores as have nothing to do with each other",
+        "lr",
+        [(f"{usable_cores().number}", f"{together:.2f}")],
+    )
+    return f"{speeds}\n\n{calls}\n\n{overhead}\n\n{cores}"
 
 
 if __name__ == "__main__":
