@@ -10,6 +10,7 @@ What costs more to pack and unpack than to pickle is left alone: dicts, and the 
 from __future__ import annotations
 
 import abc
+import contextlib
 import datetime
 import decimal
 import functools
@@ -420,18 +421,35 @@ def _series_rows(values: list[pd.Series]) -> SeriesRows | None:
     dtype = values[0].dtype
     if not (isinstance(dtype, np.dtype) and dtype.kind in _NUMBERS + "OMm"):
         return None
-    rows = []
+    rows, others = [], []
     for value in values:
         index = value.index
-        if index is not first and not (
-            type(index) is type(first) and index.dtype == first.dtype and index.name == first.name
-            and index.equals(first)
-        ):  # fmt: skip
-            return None
+        if index is not first:
+            if type(index) is not type(first) or len(index) != len(first) or index.name != first.name:
+                return None
+            others.append(index)
         if value.dtype != dtype or value.name is not None or value.attrs or not value.flags.allows_duplicate_labels:
             return None
         rows.append(value.to_numpy())
-    return SeriesRows(np.stack(rows), first)
+    if not _all_equal(first, others):
+        return None
+    return SeriesRows(np.concatenate(rows).reshape(len(rows), len(first)), first)
+
+
+def _all_equal(first: pd.Index, others: list[pd.Index]) -> bool:
+    """Whether indexes of the same length are equal, with their dtypes.
+
+    All at once: one by one takes a third of the time that packing Series takes.
+    """
+    if any(index.dtype != first.dtype for index in others):
+        return False
+    if isinstance(first, pd.RangeIndex) or not others:
+        return all(index.equals(first) for index in others)
+    labels = others[0].append(others[1:]).to_numpy(dtype=object).reshape(len(others), len(first))
+    with contextlib.suppress(Exception):  # labels of a kind that cannot be compared so
+        if (labels == first.to_numpy(dtype=object)).all() is np.True_:
+            return True
+    return all(index.equals(first) for index in others)
 
 
 def _packed_here(part: list[Any], columns: bool) -> Packed | None:
