@@ -12,7 +12,15 @@ from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
 from pdparallel.typing import Data, Errors, Func, Hand
 
-__all__ = ["Call", "Work"]
+__all__ = ["Call", "Initializer", "Work"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Initializer:
+    """What each worker calls once before its first unit; each has an identity, by which a worker knows it again."""
+
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +29,7 @@ class Work:
 
     ``errors`` says whether it stops at the first call of ``func`` that raises, or goes on.
     With ``seed`` each unit has its own streams of random numbers; see :mod:`pdparallel.streams`.
+    It travels with its initializer, so that both have the same globals in a worker.
     """
 
     func: Func
@@ -29,6 +38,7 @@ class Work:
     hand: Hand
     errors: Errors = "raise"
     seed: int | None = None
+    initializer: Initializer | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,8 @@ class Delivery:
         how = "ended" if problem.exitcode is None else how_it_ended(problem.exitcode)
         again = f", and so were the {times - 1} that tried it again" if times > 1 else ""
         return WorkerDiedError(
-            f"worker process {problem.pid} {how} {self._call.where(units, 0)}{again}. {REMEDY}",
+            f"worker process {problem.pid} {how} {self._call.where(units, 0)}{again}. {REMEDY} "
+            "With errors='coerce' the results of all others are kept.",
             problem.pid,
             problem.exitcode,
         )

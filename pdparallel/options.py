@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from pdparallel.cores import usable_cores
+from pdparallel.cores import WINDOWS_MOST_WORKERS, usable_cores
 from pdparallel.errors import InvalidOptionError
 from pdparallel.typing import EngineName, Errors, Progress, Serializer, StartMethod
 
@@ -68,6 +68,12 @@ class Options:
         ``"dill"`` or ``"cloudpickle"``, for the function and its arguments.
     checkpoint : str or path, default None
         A folder of one call: what is finished is kept there, and the same call takes up where it stopped.
+    initializer : callable, default None
+        Called once in each worker before the first call of the function there, as to load a model into a global
+        variable that the function reads.  With an initializer nothing runs in this process (but with
+        ``engine="serial"``); a warm worker that has run it for the same function does not run it again.
+    initargs : tuple, default ()
+        What the initializer is called with.
     seed : int, default None
         Makes what ``random`` and ``np.random`` draw in the function the same for any engine, number of workers and
         size of chunks; the streams of this process stay as they are.  Each row (column, value, item) has its own
@@ -86,6 +92,8 @@ class Options:
     serializer: Serializer = "dill"
     checkpoint: str | None = None
     seed: int | None = None
+    initializer: Callable[..., Any] | None = None
+    initargs: tuple[Any, ...] = ()
 
     @property
     def workers(self) -> int:
@@ -128,6 +136,16 @@ def _whole_number(least: int, none: bool = True) -> Callable[[str, Any], Any]:
 _count = _whole_number(1)
 _seed = _whole_number(0)
 _times = _whole_number(0, none=False)
+
+
+def _workers(name: str, value: Any) -> Any:
+    number = _count(name, value)
+    if os.name == "nt" and number is not None and number > WINDOWS_MOST_WORKERS:
+        raise InvalidOptionError(
+            name, value, f"at most {WINDOWS_MOST_WORKERS}, or None",
+            "On Windows a process can wait for no more of them at once.",
+        )  # fmt: skip
+    return number
 
 
 def _seconds(name: str, value: Any) -> Any:
@@ -194,6 +212,18 @@ def _folder(name: str, value: Any) -> Any:
     return path
 
 
+def _initializer(name: str, value: Any) -> Any:
+    if value is None or (callable(value) and not isinstance(value, str)):
+        return value
+    raise InvalidOptionError(name, value, "a function that each worker calls once, or None")
+
+
+def _initargs(name: str, value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return tuple(value)
+    raise InvalidOptionError(name, value, "a tuple or list of what initializer= is called with")
+
+
 def _of_one_call(name: str, value: Any) -> InvalidOptionError:
     return InvalidOptionError(
         name, value, "columns= to the accessor of a frame: df.par(columns=['a', 'b']).apply_rows(func)",
@@ -203,7 +233,7 @@ def _of_one_call(name: str, value: Any) -> InvalidOptionError:
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "engine": _engine,
-    "n_workers": _count,
+    "n_workers": _workers,
     "chunk_size": _count,
     "start_method": _start_method,
     "progress": _progress,
@@ -214,6 +244,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "serializer": _serializer,
     "checkpoint": _folder,
     "seed": _seed,
+    "initializer": _initializer,
+    "initargs": _initargs,
 }
 
 
@@ -241,13 +273,19 @@ _process_wide_lock = threading.Lock()
 _context: ContextVar[Mapping[str, Any] | None] = ContextVar("pdparallel_options", default=None)
 
 
+_COLUMNS_VARIABLE = _ENVIRONMENT_PREFIX + "COLUMNS"
+_VARIABLES = {_ENVIRONMENT_PREFIX + name.upper(): name for name in _CHECKS}
+_ALL_VARIABLES = frozenset({*_VARIABLES, _COLUMNS_VARIABLE})
+
+
 def _environment() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    variable = _ENVIRONMENT_PREFIX + "COLUMNS"
-    if os.environ.get(variable, "").strip():
-        raise _of_one_call(variable, os.environ[variable])
-    for name in _CHECKS:
-        variable = _ENVIRONMENT_PREFIX + name.upper()
+    # Mostly there is none, and to look for each by itself would take a tenth of a call upon ten rows.
+    if _ALL_VARIABLES.isdisjoint(os.environ):
+        return found
+    if os.environ.get(_COLUMNS_VARIABLE, "").strip():
+        raise _of_one_call(_COLUMNS_VARIABLE, os.environ[_COLUMNS_VARIABLE])
+    for variable, name in _VARIABLES.items():
         text = os.environ.get(variable, "").strip()
         if text:
             found[name] = _CHECKS[name](variable, _from_text(name, text))
@@ -255,7 +293,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _from_text(name: str, text: str) -> Any:
-    if _CHECKS[name] in (_count, _times, _seed):
+    if _CHECKS[name] in (_count, _workers, _times, _seed):
         return int(text) if text.isdecimal() else text
     if _CHECKS[name] is _seconds:
         with contextlib.suppress(ValueError):
@@ -274,7 +312,10 @@ def resolve(call: Mapping[str, Any] | None = None) -> Options:
         What was given to ``df.par(...)``, checked before.
     """
     merged = {**_environment(), **_process_wide, **(_context.get() or {}), **(call or {})}
-    return Options(**merged)
+    options = Options(**merged)
+    if options.initargs and options.initializer is None:
+        raise InvalidOptionError("initargs", options.initargs, "() without initializer=")
+    return options
 
 
 def get_options() -> dict[str, Any]:

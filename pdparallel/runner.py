@@ -56,22 +56,20 @@ def run(call: Call, options: Options) -> Returns:
     CallTimeoutError
         Where a call took longer than ``timeout=`` allows.
     """
+    if options.timeout is not None:
+        _check_that_workers_can_be_ended(options)
     ledger = Ledger(call)
     with opened(call, options, ledger) as finished, bar(options.progress, call.n, call.verb, call.unit) as advance:
         gaps = Gaps(call.n, finished, call.plan)
         if finished:
             advance(call.n - len(gaps))
         parent = Parent(call, options, ledger, advance, gaps)
-        begins_here = options.engine == "auto" and options.timeout is None  # this process cannot be ended
+        # This process cannot be ended after a time, and what an initializer sets is for workers.
+        begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
         if begins_here:
             parent.begin(lambda: is_warm(options))
         if gaps:
             engine = open_engine(options)
-            if options.timeout is not None and not engine.restarts:
-                raise InvalidOptionError(
-                    "timeout", options.timeout, f"None with engine={engine.name!r}",
-                    "Only a worker process of pdparallel's own can be ended: engine='process' or 'pathos'.",
-                )  # fmt: skip
             settled = True
             try:
                 with contextlib.closing(pack(call, engine.reach, options.serializer)) as parcel:
@@ -85,6 +83,15 @@ def run(call: Call, options: Options) -> Returns:
                 engine.close(kill=not settled)
         ledger.raise_failure()
     return ledger.returns()
+
+
+def _check_that_workers_can_be_ended(options: Options) -> None:
+    with contextlib.closing(open_engine(options)) as engine:  # which starts nothing before it has a task
+        if not engine.restarts:
+            raise InvalidOptionError(
+                "timeout", options.timeout, f"None with engine={engine.name!r}",
+                "Only a worker process of pdparallel's own can be ended: engine='process' or 'pathos'.",
+            )  # fmt: skip
 
 
 def _chunks(options: Options, gaps: Gaps, engine: Engine, ledger: Ledger) -> Iterator[Chunk]:

@@ -14,16 +14,21 @@ import pandas as pd
 
 from pdparallel import assemble, joining, missing, streams
 from pdparallel.arguments import goes_to_pandas
-from pdparallel.call import Call, Work
+from pdparallel.call import Call, Initializer, Work
 from pdparallel.options import Options
 from pdparallel.outcome import Failed
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_chunks
 from pdparallel.runner import run
 from pdparallel.typing import Combine, Func, Hand, ResultType
-from pdparallel.worker import calling
+from pdparallel.worker import calling, prepare
 
 __all__ = ["apply_chunks", "apply_frame", "apply_series", "map_items"]
+
+
+def _work(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options) -> Work:
+    first = None if options.initializer is None else Initializer(options.initializer, options.initargs)
+    return Work(func, tuple(args), kwargs, hand, options.errors, options.seed, first)
 
 
 def apply_frame(
@@ -37,6 +42,8 @@ def apply_frame(
     # It tries what becomes of nothing, and takes an exception for an answer, but for these.
     tries = result_type not in ("broadcast", "reduce")
     if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
+        if not goes_to_pandas(func):
+            prepare(_work(func, args, kwargs, hand, options))
         with streams.whole(options.seed):
             return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
     data: Any = df
@@ -49,7 +56,7 @@ def apply_frame(
         data = df.to_numpy()
     call = Call(
         verb=verb,
-        work=Work(func, tuple(args), kwargs, hand, options.errors, options.seed),
+        work=_work(func, args, kwargs, hand, options),
         data=data,
         n=len(labels),
         unit="row" if axis else "column",
@@ -101,6 +108,7 @@ def _by_pandas(
     seen : list
         Gets what pandas calls the function with.
     """
+    prepare(call.work)
     func, kept = calling(call.work), []
 
     def keep(unit: Any) -> Any:
@@ -139,7 +147,7 @@ def apply_series(
         func = assemble.TellingNan(func)
     call = Call(
         verb=verb,
-        work=Work(func, tuple(args), kwargs, hand, options.errors, options.seed),
+        work=_work(func, args, kwargs, hand, options),
         data=data,
         n=len(data),
         unit="value",
@@ -201,7 +209,7 @@ def apply_chunks(
         data = data.iloc[order]
     call = Call(
         verb="apply_chunks",
-        work=Work(func, tuple(args), kwargs, "chunk", options.errors, options.seed),
+        work=_work(func, args, kwargs, "chunk", options),
         data=data,
         n=len(data),
         unit="row",
@@ -211,6 +219,7 @@ def apply_chunks(
     if len(data):
         pieces = run(call, options).values()
     else:  # which is a chunk too, but has no positions for a runner to count by
+        prepare(call.work)
         with streams.whole(options.seed):
             pieces = [calling(call.work)(data)]
     if around is not None:
@@ -264,7 +273,7 @@ def map_items(func: Func, items: list[Any], hand: Hand, options: Options) -> lis
     """What ``func`` returns for each item of a list."""
     call = Call(
         verb="map",
-        work=Work(func, (), {}, hand, options.errors, options.seed),
+        work=_work(func, (), {}, hand, options),
         data=items,
         n=len(items),
         unit="item",

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -24,7 +25,7 @@ from typing import Any
 import pandas as pd
 
 from pdparallel import streams
-from pdparallel.call import Work
+from pdparallel.call import Initializer, Work
 from pdparallel.lean import FRESH
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.plan import Chunk
@@ -32,7 +33,18 @@ from pdparallel.rows import Feed
 from pdparallel.transport.outcomes import Stacks, failed
 from pdparallel.transport.parcel import answer, answer_to, forget, open_task
 
-__all__ = ["Setup", "calling", "inside_task", "inside_worker", "record", "run_apart", "run_task", "serve", "start"]
+__all__ = [
+    "Setup",
+    "calling",
+    "inside_task",
+    "inside_worker",
+    "prepare",
+    "record",
+    "run_apart",
+    "run_task",
+    "serve",
+    "start",
+]
 
 #: Seconds of a block of units, between two looks at the clock and two notes of what runs.
 BLOCK_SECONDS = 0.001
@@ -146,6 +158,14 @@ class _Recorder:
                 return
 
 
+def prepare(work: Work) -> None:
+    """Call the initializer, once in each worker: a process, or a thread where those are the workers."""
+    first = work.initializer
+    if first is not None and first not in _thread.prepared:
+        first.func(*first.args)
+        _thread.prepared.add(first)
+
+
 def calling(work: Work) -> Callable[[Any], Any]:
     """The function as one of a unit only, which ``errors=`` may keep from raising."""
     call = _with_arguments(work)
@@ -230,6 +250,12 @@ def record(
     Outcome
         With a failure if the function raised, whatever it raised.
     """
+    try:
+        prepare(work)
+    except BaseException as exception:
+        with contextlib.suppress(Exception):
+            exception.add_note("pdparallel: the initializer raised, before the first call of the function in a worker")
+        return Outcome(chunk, [], Failure(0, exception))
     if work.seed is not None:
         with streams.seeded(work.seed, chunk.start) as step:
             return record(_with_streams(work, step), feed, piece, chunk, until, notes, one_by_one)
@@ -300,14 +326,28 @@ def _text(exception: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker process of ours is told when it starts."""
+    """What a worker process of ours is told when it starts.
+
+    Attributes
+    ----------
+    threads : int
+        Of numeric libraries.
+    parent : int
+        Id of the process with which it ends.
+    socket : str
+        A file that this process has for its workers, and cannot remove where it is killed.
+    """
 
     threads: int
     parent: int
+    socket: str = ""
 
 
 class _Thread(threading.local):
     in_task = False
+
+    def __init__(self) -> None:
+        self.prepared: weakref.WeakSet[Initializer] = weakref.WeakSet()
 
 
 _thread = _Thread()
@@ -394,7 +434,7 @@ def start(setup: Setup) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked while this process was made
     _limit_threads(setup.threads)
     streams.begin()
-    threading.Thread(target=_watch, args=(setup.parent,), name="pdparallel-watch", daemon=True).start()
+    threading.Thread(target=_watch, args=(setup,), name="pdparallel-watch", daemon=True).start()
 
 
 #: What libraries read when they are loaded.
@@ -421,17 +461,26 @@ def _limit_threads(threads: int) -> None:
             numexpr.set_num_threads(threads)
 
 
-def _watch(parent: int) -> None:
+def _watch(setup: Setup) -> None:
     """End with the parent, however it ended, and let go the data of a call soon after its last task."""
     process = multiprocessing.parent_process()
     sentinel = None if process is None else process.sentinel
     while True:
         if sentinel is None:
             time.sleep(KEEP_SECONDS)
-            gone = os.getppid() != parent
+            gone = os.getppid() != setup.parent
         else:
             gone = bool(wait([sentinel], timeout=KEEP_SECONDS))
         if gone:
+            _sweep(setup.socket)
             os._exit(1)
         if _busy == 0 and time.monotonic() - _last_task > KEEP_SECONDS:
             forget()
+
+
+def _sweep(socket: str) -> None:
+    """Remove the socket that a killed parent left, and its folder, unless there is more in it."""
+    if socket:
+        with contextlib.suppress(OSError):  # another worker was first
+            os.unlink(socket)
+            os.rmdir(os.path.dirname(socket))

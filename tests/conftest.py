@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import os
 import re
@@ -11,6 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from multiprocessing import util
 from pathlib import Path
 
 import psutil
@@ -25,11 +25,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So a shell starts what it runs in the background, and what tests interrupt would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def temporary_folder_of_its_own(prefix: str) -> None:
+    """Let this process and its children use a folder that goes at the end, after multiprocessing's own in it."""
+    folder = tempfile.mkdtemp(prefix=prefix)
+    util.Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-200)
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
+
+
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     # Each looks for files that are left, and must not find those that another is about to remove.
-    folder = tempfile.mkdtemp(prefix=f"tests-{worker}-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    tempfile.tempdir = os.environ["TMPDIR"] = folder
+    temporary_folder_of_its_own(f"tests-{worker}-")
 
 
 def children() -> list[psutil.Process]:

@@ -366,7 +366,7 @@ def test_workers_of_a_killed_script_are_gone(place: Place, kind: tuple[str, str]
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert wait_until(lambda: not living(place.mark), 15), living(place.mark)
-    assert [path.name for path in place.temporary.iterdir() if path.name.startswith("pdparallel")] == []
+    assert wait_until(lambda: not list(place.temporary.iterdir())), list(place.temporary.iterdir())
 
 
 def test_a_script_in_another_folder_imports_what_lies_beside_it(place: Place) -> None:

@@ -59,11 +59,14 @@ def identity_of(call: Call) -> Identity:
     work = call.work
     innermost = _innermost(work.func)
     details = dict(digester.parts_of(innermost)) if isinstance(innermost, types.FunctionType) else {}
-    known = ("func", "args", "kwargs", "hand")
+    known = ("func", "args", "kwargs", "hand", "initializer")
     rest = [(field.name, getattr(work, field.name)) for field in dataclasses.fields(work) if field.name not in known]
     parts = {
         "verb": digester.named("verb", (call.verb, work.hand, call.unit)),
         "function": digester.named("the function", work.func),
+        "initializer": digester.named(
+            "the initializer", work.initializer and (work.initializer.func, work.initializer.args)
+        ),
         "arguments": digester.named("an argument", (work.args, work.kwargs)),
         "data": digester.named("the data", call.data),
         "chunks": digester.named("chunks", [dataclasses.astuple(chunk) for chunk in call.plan or ()]),

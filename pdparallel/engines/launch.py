@@ -38,6 +38,9 @@ _PRELOAD = ["pandas", "pdparallel.worker"]
 #: Bytes of the path of a Unix socket: 104 on macOS, 108 on Linux, the end mark included.
 LONGEST_SOCKET_PATH = 103
 
+#: Where such a path fits.
+SHORT = "/tmp"
+
 
 class _Spawn:
     """The standard module ``spawn``, but its preparation data says nothing of the main script."""
@@ -95,18 +98,25 @@ def _spawn_popen() -> Any:
 
 
 class _Connection:
-    """The standard module ``connection``, but the forkserver's socket has a short path where TMPDIR is a long one."""
+    """The standard module ``connection``, but the forkserver's socket has a path that can be bound.
+
+    TMPDIR may be too long for one, and multiprocessing's folder in it may have been removed.
+    """
 
     def __getattr__(self, name: str) -> Any:
         return getattr(mp_connection, name)
 
     @staticmethod
     def arbitrary_address(family: str) -> str:
-        address: str = mp_connection.arbitrary_address(family)  # type: ignore[attr-defined] # not in the stubs
-        short = "/tmp"
-        if len(os.fsencode(address)) <= LONGEST_SOCKET_PATH or not os.access(short, os.W_OK):
-            return address
-        folder = tempfile.mkdtemp(prefix="pymp-", dir=short)
+        place = tempfile.gettempdir()
+        likely = os.path.join(place, "pymp-12345678", "listener-12345678")
+        if len(os.fsencode(likely)) > LONGEST_SOCKET_PATH and os.access(SHORT, os.W_OK):
+            place = SHORT
+        else:
+            address: str = mp_connection.arbitrary_address(family)  # type: ignore[attr-defined] # not in the stubs
+            if os.path.isdir(os.path.dirname(address)):
+                return address
+        folder = tempfile.mkdtemp(prefix="pymp-", dir=place if os.path.isdir(place) else SHORT)
         # As multiprocessing removes its own folder: after every finalizer that may still want a file of it.
         util.Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-100)
         return os.path.join(folder, "listener")
@@ -137,6 +147,14 @@ def _our_forkserver() -> Any:
             _forkserver = type("ForkServer", (ForkServer,), {"ensure_running": ensure_running})()
             _forkserver.set_forkserver_preload(_PRELOAD)
         return _forkserver
+
+
+def _socket() -> str:
+    """Path of the socket of the forkserver, which is started if need be."""
+    with _interrupts_blocked():
+        server = _our_forkserver()
+        server.ensure_running()
+    return getattr(server, "_forkserver_address", None) or ""
 
 
 def stop_forkserver() -> None:
@@ -177,7 +195,13 @@ def _forkserver_popen() -> Any:
     class _Server:
         """The standard module ``forkserver``, but new processes come from ours."""
 
-        connect_to_new_process = staticmethod(lambda fds: _our_forkserver().connect_to_new_process(fds))
+        @staticmethod
+        def connect_to_new_process(fds: Any) -> Any:
+            try:
+                return _our_forkserver().connect_to_new_process(fds)
+            except (FileNotFoundError, ConnectionError):  # its socket was removed, or it was ended by others
+                stop_forkserver()
+                return _our_forkserver().connect_to_new_process(fds)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(forkserver, name)
@@ -227,6 +251,10 @@ class Context(mp_context.BaseContext):
         self._name = method
         self.reducer = multiprocessing.get_context(method).reducer
         self._made: list[Any] = []
+
+    def socket(self) -> str:
+        """Path of the file through which workers are asked for, if there is one."""
+        return _socket() if self._name == "forkserver" else ""
 
     @property
     def started(self) -> list[Any]:

@@ -20,6 +20,7 @@ from pdparallel.engines.base import Engine
 from pdparallel.engines.launch import Context
 from pdparallel.engines.warm import Warm
 from pdparallel.engines.watched import Watched
+from pdparallel.errors import WorkerStartError
 from pdparallel.transport.parcel import Reach
 from pdparallel.typing import StartMethod
 from pdparallel.worker import Setup, start
@@ -41,7 +42,7 @@ class _Pool:
             nodes=n_workers,
             id=f"pdparallel-{os.getpid()}-{next(_numbers)}",
             initializer=start,
-            initargs=(Setup(threads, os.getpid()),),
+            initargs=(Setup(threads, os.getpid(), self._context.socket()),),
             context=self._context,
         )
         inner = self._pathos._serve()  # the pool behind the wrapper: only it takes error callbacks
@@ -121,8 +122,17 @@ class PathosEngine(Engine):
                 pool, self._pool = self._pool, None
                 _warm.give_back(pool, kill=True)
             if self._pool is None:
-                self._pool = _warm.borrow(self._key, lambda: _Pool(*self._key))
+                self._pool = _warm.borrow(self._key, self._made)
             return self._pool
+
+    def _made(self) -> _Pool:
+        try:
+            return _Pool(*self._key)
+        except OSError as error:
+            raise WorkerStartError(
+                f"no pathos pool could be made: {type(error).__name__}: {error}. It needs semaphores, which Linux "
+                "keeps in /dev/shm; engine='process' needs none."
+            ) from error
 
     def submit(self, task: bytes) -> Future[bytes]:
         # A pathos pool starts its workers when it is made, so none is made before there is a task.

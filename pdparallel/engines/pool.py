@@ -12,10 +12,12 @@ task::
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future
+from dataclasses import replace
 from multiprocessing import util
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -37,6 +39,10 @@ FAILED_STARTS = 2
 
 #: Seconds until a worker with tasks is looked after anew: while a child of its own holds its pipe open, it ends unseen.
 LOOK_SECONDS = 1.0
+
+#: Whether the end of a pipe says that its process has ended.  On Windows no process has the handle of another's, and
+#: who waits there can wait for 63 handles: a pipe each, of the 61 workers at most.
+PIPES_TELL_ALL = os.name == "nt"
 
 #: Seconds that workers get to leave by themselves before they are killed.
 LEAVE_SECONDS = 2.0
@@ -204,7 +210,9 @@ class Pool:
         if wanted > 0:
             self._hire()
             return True
-        watched = [key for worker in workers for key in (worker.pipe, worker.process.sentinel)]
+        watched: list[Any] = [worker.pipe for worker in workers]
+        if not PIPES_TELL_ALL:
+            watched += [worker.process.sentinel for worker in workers]
         ready = wait([self._bell, *watched], timeout=LOOK_SECONDS if any(worker.sent for worker in workers) else None)
         if self._bell in ready:
             with self._lock:
@@ -223,7 +231,8 @@ class Pool:
             made.append(said)
             mine, its = self.context.Pipe()
             made += (mine, its)
-            process = self.context.Process(target=serve, args=(its, self._setup, said.path), name="pdparallel-worker")
+            setup = replace(self._setup, socket=self.context.socket())
+            process = self.context.Process(target=serve, args=(its, setup, said.path), name="pdparallel-worker")
             process.start()
         except Exception as error:
             for one in made:

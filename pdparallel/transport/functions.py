@@ -68,6 +68,10 @@ def _dumps(obj: Any, table: SharedTable, serializer: Serializer) -> bytes:
             data = _dump(_cloud_pickler(), (obj, list(table.objects)), table)
             if len(table.objects) == known:
                 return data
+    if isinstance(obj, Work) and obj.initializer is not None:
+        # What an initializer sets in its module a function of that module is to see, also where only one of the two
+        # can be imported by name.
+        return _dump(_ModulePickler, _WithTable(obj, table), table)
     try:
         return _dump(_WorkPickler, _WithTable(obj, table), table)
     except Exception as first:
@@ -215,6 +219,10 @@ def _serializes(value: Any, serializer: Serializer) -> bool:
 
 
 def _parts_of_work(work: Work) -> Iterator[tuple[str, Any]]:
+    if work.initializer is not None:
+        yield "the initializer", work.initializer.func
+        for at, value in enumerate(work.initializer.args):
+            yield f"argument initargs[{at}]", value
     for at, value in enumerate(work.args):
         yield f"argument args[{at}]", value
     for key, value in work.kwargs.items():

@@ -18,6 +18,7 @@ import abc
 import contextlib
 import enum
 import functools
+import hashlib
 import itertools
 import os
 import pickle
@@ -62,7 +63,8 @@ class Reach(enum.Enum):
 class Task:
     """A chunk on its way: what the worker needs beside what it may have loaded for this call already.
 
-    ``one_by_one`` asks for each unit to be noted before it is begun, not for some of the light ones together.
+    ``one_by_one`` asks for each unit to be noted before it is begun, not for some of the light ones together;
+    ``lasting`` for the work to be kept, because an initializer prepares it.
     """
 
     call_id: str
@@ -73,6 +75,7 @@ class Task:
     work: bytes = b""
     piece: tuple[bytes | bytearray, ...] | ArenaRef = ()
     one_by_one: bool = False
+    lasting: bool = False
 
     @property
     def maker(self) -> int:
@@ -176,7 +179,12 @@ class _InArena(Parcel):
         self._drop_mailbox(chunk)  # of an earlier try
         mailbox = self._mailboxes[chunk.start] = Mailbox()
         arena, letter = self._arenas[-1].ref, _letter(piece, mailbox.put)
-        return _packed(Task(self._id, chunk, Reach.HOST, arena, mailbox.path, piece=letter, one_by_one=one_by_one))
+        return _packed(
+            Task(
+                self._id, chunk, Reach.HOST, arena, mailbox.path, piece=letter, one_by_one=one_by_one,
+                lasting=self._call.work.initializer is not None,
+            )
+        )  # fmt: skip
 
     def running(self, chunk: Chunk) -> Running | None:
         mailbox = self._mailboxes.get(chunk.start)
@@ -236,8 +244,11 @@ class _ByChunk(Parcel):
         if len(self._table.objects) > known:  # the piece brought classes that the function did not know
             self._work = encode_work(self._call.work, self._table, self._serializer)
         return _packed(
-            Task(self._id, chunk, Reach.ANYWHERE, work=self._work, piece=tuple(_copied(part) for part in piece))
-        )
+            Task(
+                self._id, chunk, Reach.ANYWHERE, work=self._work, piece=tuple(_copied(part) for part in piece),
+                lasting=self._call.work.initializer is not None,
+            )
+        )  # fmt: skip
 
     def outcome(self, answer: bytes) -> Outcome:
         return decode_outcome(_read(pickle.loads(answer)), self._table)
@@ -263,6 +274,21 @@ class _Loaded:
 _loaded: _Loaded | None = None
 _loaded_lock = threading.Lock()
 
+#: The last work with an initializer, by its bytes: a call with the same ones finds what the initializer has set.
+_lasting: tuple[bytes, Work, SharedTable] | None = None
+_lasting_lock = threading.Lock()
+
+
+def _decoded(task: Task, data: bytes | memoryview) -> tuple[Work, SharedTable]:
+    global _lasting
+    if not task.lasting:
+        return decode_work(data)
+    key = hashlib.sha256(data).digest()
+    with _lasting_lock:
+        if _lasting is None or _lasting[0] != key:
+            _lasting = (key, *decode_work(data))
+        return _lasting[1:]
+
 
 def open_task(data: bytes) -> Opened:
     """Decode a task; of a call whose arena is mapped already, only the chunk is new."""
@@ -271,7 +297,7 @@ def open_task(data: bytes) -> Opened:
         work, feed, whole = _registry[task.call_id]
         return Opened(task, work, feed, take(whole, work.hand, task.chunk), SharedTable())
     if task.reach is Reach.ANYWHERE:
-        work, table = decode_work(task.work)
+        work, table = _decoded(task, task.work)
         piece = decode_data(_read(task.piece), table)
         return Opened(task, work, feed_for(work.hand, work.func), piece, table)
     noted = notes(task.mailbox)
@@ -289,7 +315,7 @@ def _load(task: Task) -> _Loaded:
         if _loaded is None or _loaded.call_id != task.call_id:
             assert task.arena is not None
             first, *rest = open_spans(task.arena)
-            work, table = decode_work(first)
+            work, table = _decoded(task, first)
             feed = feed_for(work.hand, work.func)
             _loaded = _Loaded(task.call_id, work, feed, table, decode_data(rest, table))
         return _loaded

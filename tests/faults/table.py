@@ -7,8 +7,10 @@ the middle of a chunk, 16 and 19 are its first and last, and 0 and 39 the first 
 from __future__ import annotations
 
 import _thread
+import multiprocessing.util
 import os
 import resource
+import shutil
 import signal
 import sys
 import threading
@@ -168,6 +170,32 @@ def _fork_and_go_on() -> Any:
     return 1.5
 
 
+def _temp_folder_is_deleted(options: dict[str, Any]) -> Any:
+    """A worker removes the folder in which multiprocessing has what it needs, and ends, so that another must come."""
+    folder = multiprocessing.util.get_temp_dir()
+
+    def func(row: Any) -> Any:
+        if row["a"] == 17 and os.path.isdir(folder):
+            shutil.rmtree(folder)
+            os._exit(3)
+        return row["b"]
+
+    try:
+        return DF.par(**options, n_workers=2, chunk_size=4).apply_rows(func)
+    finally:
+        os.makedirs(folder, exist_ok=True)  # which others in this process count upon
+
+
+def _initialized_by(sabotage: Callable[[], Any]) -> Callable[[dict[str, Any]], Any]:
+    """A call whose workers begin with the sabotage."""
+
+    def call(options: dict[str, Any]) -> Any:
+        par = DF.par(**options, n_workers=2, chunk_size=4, initializer=sabotage)
+        return par.apply_rows(lambda row: row["b"])
+
+    return call
+
+
 def _at(position: int, sabotage: Callable[[], Any], **more: Any) -> Callable[[dict[str, Any]], Any]:
     """A call whose function is sabotaged at a row."""
 
@@ -267,6 +295,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault("data read", "it cannot be rebuilt", _data_that_does_not_load, LookupError,
           "could not be loaded in the worker process", engines=PROCESSES),
     Fault("data read", "os._exit(3)", _data_that_kills, WorkerDiedError, "exit code 3", PROCESSES, NEW_WORKERS),
+    Fault("initializer", "ValueError", _initialized_by(_raise(lambda: ValueError("no model"))), ValueError,
+          "the initializer raised"),
+    Fault("initializer", "SystemExit", _initialized_by(_raise(lambda: SystemExit(3))), SystemExit,
+          "the initializer raised"),
+    Fault("initializer", "os._exit(3)", _initialized_by(lambda: os._exit(3)), WorkerDiedError, "exit code 3",
+          PROCESSES, NEW_WORKERS),
+    Fault("initializer", "SIGKILL", _initialized_by(_kill(signal.SIGKILL)), WorkerDiedError, "SIGKILL",
+          PROCESSES, NEW_WORKERS),
     *(
         Fault(f"running, {where} row", "ValueError", _at(at, _raise(lambda: ValueError("wrong"))), ValueError,
               f"in row 'x{at}' (position {at})")
@@ -297,6 +333,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("running", "standard output is closed", _at(17, _close_stdout), None, engines=PROCESSES),
     Fault("running", "it forks, the child ends", _at(17, _fork_and_end), None, engines=PROCESSES),
     Fault("running", "it forks, the child goes on", _at(17, _fork_and_go_on), None, engines=PROCESSES[:3]),
+    Fault("running", "it deletes the temp folder, and ends", _temp_folder_is_deleted, None, engines=PROCESSES,
+          limit=NEW_WORKERS),
     Fault("result written", "a lock, which arrives as a free one", _returning(_thread.allocate_lock), None),
     Fault("result written", "a generator", _returning(lambda: (x for x in ())), ResultNotSerializableError,
           "position 17", PROCESSES),
