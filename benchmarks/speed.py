@@ -31,6 +31,9 @@ LONG = 1.0
 PART = 4
 FIRST_PAIRS = 2
 
+#: Seconds under which a first call varies much, and costs little to measure: so many pairs more.
+SHORT, MORE_PAIRS = 1.0, 5
+
 #: A warm call of two workers with nothing to do: seconds to reach, and the stretch.
 WARM_CALL, WARM_STRETCH = 0.005, 0.002
 WARM_TIMES = 50
@@ -120,16 +123,15 @@ def measure(work: Work, quick: bool = False) -> Speed:
 def first_call(work: Work, quick: bool = False) -> First:
     """The first call of a new process, pandas in one and ours in another, in turn."""
     rows = quick_rows(work) if quick else max(work.rows // PART, min(work.rows, 1_000))
-    # the small ones vary most and cost nothing but the processes' start
-    pairs = 1 if quick else FIRST_PAIRS if rows > 1_000 else FIRST_PAIRS + 3
-    theirs, ours = [], []
-    for _ in range(pairs):
+    pairs = 1 if quick else FIRST_PAIRS
+    theirs: list[float] = []
+    ours: list[float] = []
+    while len(ours) < pairs + (MORE_PAIRS if not quick and theirs and theirs[0] < SHORT else 0):
         theirs += in_new_process(work.name, rows, "pandas")
         ours += in_new_process(work.name, rows, "ours")
     ratio = paired(theirs, ours)
-    return First(
-        work.name, work.title, rows, statistics.median(theirs), statistics.median(ours), ratio, 1.0, ratio >= 1, pairs
-    )
+    middle, pairs = statistics.median(ours), len(ours)
+    return First(work.name, work.title, rows, statistics.median(theirs), middle, ratio, 1.0, ratio >= 1, pairs)
 
 
 def warm_call(times: int) -> float:

@@ -7,6 +7,7 @@ over all of them, which is the only way to the answer that pandas gives.
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import math
 import multiprocessing
@@ -434,6 +435,9 @@ def start(setup: Setup) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked while this process was made
     _limit_threads(setup.threads)
     streams.begin()
+    # What is imported stays: that the garbage collector looks through all of pandas again and again, while results are
+    # kept, takes as long as to make 100,000 dicts of a list and a tuple.
+    gc.freeze()
     threading.Thread(target=_watch, args=(setup,), name="pdparallel-watch", daemon=True).start()
 
 
