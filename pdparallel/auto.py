@@ -32,13 +32,16 @@ __all__ = ["Parent"]
 #: Seconds after which the parent looks whether the rest is worth a pool; it costs nothing on smaller calls.
 LOOK_SECONDS = 0.01
 
+#: The next look comes after twice the time, up to so many seconds: each costs some tenths of a millisecond.
+MOST_LOOK_SECONDS = 0.1
+
 #: The same where there is nothing to decide, as with one worker: for the progress bar alone.
 IDLE_LOOK_SECONDS = 0.5
 
 #: Seconds of work, in one process, from which it is worth starting a pool: twice what one takes to start, during which
 #: the parent works on, a little slower (benchmarks/handover.py).  What earlier calls of this process would have given
 #: to a pool counts, too: who calls again and again soon has one, and a single short call is never slowed by one.
-COLD_WORTH_SECONDS = 1.2
+COLD_WORTH_SECONDS = 1.5
 
 #: The same for a pool that is up: what a call of it costs before the first row is done (benchmarks/handover.py).
 WARM_WORTH_SECONDS = 0.05
@@ -105,6 +108,7 @@ class Parent:
                     self._look = IDLE_LOOK_SECONDS
                     continue
                 warm = is_warm()
+            self._look = min(2 * self._look, MOST_LOOK_SECONDS)
             cost = self._ledger.seconds / self._ledger.units
             rest = cost * left
             if rest <= WARM_WORTH_SECONDS:

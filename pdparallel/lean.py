@@ -17,7 +17,7 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from sys import getrefcount
 from typing import Any
 
@@ -153,7 +153,7 @@ def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any]
         return None
     if labels.inferred_type != "string" or "_lean" in places:  # the name under which a lean row keeps what it has
         return None
-    kinds = set(frame.dtypes)
+    kinds = set(_dtypes(frame))
     first = next(iter(kinds))
     if len(kinds) == 1 and isinstance(first, np.dtype):
         common: Any = first
@@ -165,6 +165,14 @@ def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any]
     else:
         return None
     return common if common.kind in "biufcO" else None
+
+
+def _dtypes(frame: pd.DataFrame) -> Iterable[Any]:
+    try:
+        found: Iterable[Any] = frame._mgr.get_dtypes()
+    except AttributeError:  # no public name: the public way makes a Series of them, a tenth of a call upon ten rows
+        found = frame.dtypes
+    return found
 
 
 class _Columns(dict[str, list[Any]]):

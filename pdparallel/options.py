@@ -275,13 +275,15 @@ _context: ContextVar[Mapping[str, Any] | None] = ContextVar("pdparallel_options"
 
 _COLUMNS_VARIABLE = _ENVIRONMENT_PREFIX + "COLUMNS"
 _VARIABLES = {_ENVIRONMENT_PREFIX + name.upper(): name for name in _CHECKS}
-_ALL_VARIABLES = frozenset({*_VARIABLES, _COLUMNS_VARIABLE})
+_ALL_VARIABLES = frozenset(
+    os.fsencode(name) if hasattr(os, "environb") else name for name in (*_VARIABLES, _COLUMNS_VARIABLE)
+)
 
 
 def _environment() -> dict[str, Any]:
     found: dict[str, Any] = {}
     # Mostly there is none, and to look for each by itself would take a tenth of a call upon ten rows.
-    if _ALL_VARIABLES.isdisjoint(os.environ):
+    if _ALL_VARIABLES.isdisjoint(getattr(os, "environb", os.environ)):
         return found
     if os.environ.get(_COLUMNS_VARIABLE, "").strip():
         raise _of_one_call(_COLUMNS_VARIABLE, os.environ[_COLUMNS_VARIABLE])

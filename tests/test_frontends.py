@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -275,6 +276,15 @@ def test_jupyter_kernel(place: Place) -> None:
         assert "ZeroDivisionError" in plain
         assert "pdparallel: apply_rows, in row 0 (position 0)" in plain
         assert "# the failing line" in plain.split("The above exception was the direct cause")[0]
+        for engine in ("process", "auto"):
+            par = f"pd.Series(range(4000)).par(engine={engine!r}, n_workers=2)"
+            stop = threading.Timer(1.5, manager.interrupt_kernel)
+            stop.start()
+            run(f"import time; {par}.map(lambda x: time.sleep(0.05))")  # longer than the limit of a cell here
+            assert "KeyboardInterrupt" in shown.pop("error")
+            assert shown == {}
+            run(f"print({par}.map(lambda x: x + 1).sum())")
+            assert shown == {"stdout": "8002000\n"}
         client.stop_channels()
         # A kernel waits long for multiprocessing's resource tracker, which does not listen to it; a notebook server
         # gives it some seconds and then kills it.
