@@ -43,9 +43,9 @@ class Seen:
         return "\n".join([self.words, *getattr(self.error, "__notes__", [])])
 
 
-def run(fault: Fault, engine: str) -> Seen:
-    """Make the sabotaged call, and look what is left when the pool is let go."""
-    before = left_files()
+def run(fault: Fault, engine: str, let_go: bool = True) -> Seen:
+    """Make the sabotaged call and one after it, and look what is left when the pool is let go, if it is."""
+    before = left_files() if let_go else set()
     began, error = time.monotonic(), None
     try:
         fault.call(ENGINES[engine])
@@ -56,10 +56,14 @@ def run(fault: Fault, engine: str) -> Seen:
     seconds = time.monotonic() - began
     again = pdparallel.map(abs, [-1, -2, -3], **ENGINES[engine], n_workers=2)
     assert again == [1, 2, 3], "the next call"
+    return Seen(error, seconds, what_is_left(before) if let_go else [])
+
+
+def what_is_left(before: set[str]) -> list[str]:
+    """Processes, and files that there were not before, when all pools are let go."""
     pdparallel.shutdown()
     wait_until(lambda: not children() and left_files() <= before)
-    left = [f"process {process.pid}" for process in children()] + sorted(left_files() - before)
-    return Seen(error, seconds, left)
+    return [f"process {process.pid}" for process in children()] + sorted(left_files() - before)
 
 
 @pytest.mark.timeout(180)
