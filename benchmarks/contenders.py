@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import Any
@@ -163,7 +162,7 @@ def run(work: str, rows: int, rounds: int, workers: int, names: Sequence[str], s
                 took = time.perf_counter() - began
             except Exception as error:
                 lost.add(name)
-                say(fails=name, error=traceback.format_exception_only(error)[-1].strip().splitlines()[0])
+                say(fails=name, error=f"{type(error).__name__}: {error}".splitlines()[0])
                 continue
             say(ends=name, seconds=took)
             if number == 0:
