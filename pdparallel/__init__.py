@@ -25,6 +25,7 @@ from pdparallel.errors import (
     WorkerDiedError,
     WorkerStartError,
 )
+from pdparallel.hook import Hook, engine
 from pdparallel.options import Options, get_options, option_context, set_options
 
 __version__ = "0.1.0.dev0"
@@ -41,6 +42,7 @@ __all__ = [
     "ResultNotSerializableError",
     "WorkerDiedError",
     "WorkerStartError",
+    "engine",
     "get_options",
     "map",
     "option_context",
@@ -48,6 +50,9 @@ __all__ = [
     "set_options",
     "shutdown",
 ]
+
+#: What pandas looks for on ``df.apply(func, axis=1, engine=pdparallel)``.
+__pandas_udf__ = Hook
 
 pd.api.extensions.register_dataframe_accessor("par")(FramePar)
 pd.api.extensions.register_series_accessor("par")(SeriesPar)

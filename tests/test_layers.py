@@ -41,7 +41,7 @@ LAYERS: list[set[str]] = [
     {"auto", "checkpoint.folder", "delivery"},
     {"runner"},
     {"verbs"},
-    {"accessor"},
+    {"accessor", "hook"},
     {""},
     {"doctor", "demo"},
     {"__main__"},
@@ -111,7 +111,7 @@ def test_the_public_names() -> None:
         "CallTimeoutError", "CheckpointError", "FailedCallsWarning", "FunctionNotSerializableError",
         "InvalidOptionError", "Options",
         "PdParallelError", "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
-        "get_options", "map", "option_context", "par", "set_options", "shutdown",
+        "engine", "get_options", "map", "option_context", "par", "set_options", "shutdown",
     }  # fmt: skip
 
 
