@@ -898,7 +898,9 @@ SCRIPT = """
 
 @pytest.mark.parametrize(
     ("engine", "end"),
-    [(engine, signal.SIGKILL) for engine in ENGINES] + [("auto", signal.SIGINT), ("process", signal.SIGINT)],
+    [("process", signal.SIGKILL), ("serial", signal.SIGKILL), ("auto", signal.SIGINT)]
+    if os.environ.get("FAULTS") != "all"
+    else [(engine, end) for engine in ENGINES for end in (signal.SIGKILL, signal.SIGINT)],
 )
 def test_a_script_that_is_ended_goes_on_when_it_is_started_again(
     tmp_path: Path, engine: str, end: signal.Signals

@@ -278,7 +278,8 @@ def test_jupyter_kernel(place: Place) -> None:
         assert "# the failing line" in plain.split("The above exception was the direct cause")[0]
         for engine in ("process", "auto"):
             par = f"pd.Series(range(4000)).par(engine={engine!r}, n_workers=2)"
-            stop = threading.Timer(1.5, manager.interrupt_kernel)
+            # As the manager does it, which in another thread than its own leaves an event loop open.
+            stop = threading.Timer(1.5, os.killpg, (os.getpgid(manager.provisioner.pid), signal.SIGINT))
             stop.start()
             run(f"import time; {par}.map(lambda x: time.sleep(0.05))")  # longer than the limit of a cell here
             assert "KeyboardInterrupt" in shown.pop("error")
