@@ -64,13 +64,13 @@ def wait_until(condition, seconds: float = 10.0) -> bool:
 def left_files() -> set[str]:
     """Files of ours in the folders where something could be left, and named semaphores that this process holds.
 
-    Other processes of the machine have theirs in ``/dev/shm`` too, so of the semaphores only those count that
-    are mapped here.
+    Other processes of the machine have theirs in ``/dev/shm`` too, so only names count that this package or
+    multiprocessing could give, and of the semaphores only those that are mapped here.
     """
     found = {str(path) for path in Path(tempfile.gettempdir()).glob("pdparallel-*")}
     shm, maps = Path("/dev/shm"), Path("/proc/self/maps")
     if shm.is_dir():
-        found |= {str(path) for path in shm.iterdir() if not path.name.startswith("sem.")}
+        found |= {str(path) for path in shm.iterdir() if path.name.startswith(("pdparallel", "pymp-", "psm_", "mp-"))}
     if maps.exists():
         found |= set(re.findall(r"/dev/shm/sem\.mp-\S+", maps.read_text()))
     return found
