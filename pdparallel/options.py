@@ -213,7 +213,7 @@ def _folder(name: str, value: Any) -> Any:
 
 
 def _initializer(name: str, value: Any) -> Any:
-    if value is None or (callable(value) and not isinstance(value, str)):
+    if value is None or callable(value):
         return value
     raise InvalidOptionError(name, value, "a function that each worker calls once, or None")
 

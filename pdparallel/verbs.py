@@ -5,8 +5,9 @@ Frames and Series meet here as plain data: what a verb says to its users stands 
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,14 @@ def _work(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, o
     return Work(func, tuple(args), kwargs, hand, options.errors, options.seed, first)
 
 
+@contextlib.contextmanager
+def _called_here(work: Work) -> Iterator[None]:
+    """For what pandas calls in this process: with the initializer and the random numbers that it has in a worker."""
+    prepare(work)
+    with streams.whole(work.seed):
+        yield
+
+
 def apply_frame(
     df: Any, func: Func, axis: int, args: Sequence[Any], kwargs: dict[str, Any],
     raw: bool, result_type: ResultType, verb: str, hand: Hand, options: Options,
@@ -42,9 +51,8 @@ def apply_frame(
     # It tries what becomes of nothing, and takes an exception for an answer, but for these.
     tries = result_type not in ("broadcast", "reduce")
     if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
-        if not goes_to_pandas(func):
-            prepare(_work(func, args, kwargs, hand, options))
-        with streams.whole(options.seed):
+        work = _work(func, args, kwargs, hand, options)
+        with streams.whole(work.seed) if goes_to_pandas(func) else _called_here(work):
             return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
     data: Any = df
     if result_type == "broadcast":
@@ -108,7 +116,6 @@ def _by_pandas(
     seen : list
         Gets what pandas calls the function with.
     """
-    prepare(call.work)
     func, kept = calling(call.work), []
 
     def keep(unit: Any) -> Any:
@@ -117,7 +124,7 @@ def _by_pandas(
         kept.append(value)
         return meanwhile if type(value) is Failed else value
 
-    with streams.whole(call.work.seed):
+    with _called_here(call.work):
         result = ask(keep)
     returns = Returns([kept])
     return shape(returns) if missing.settle(call, returns, fill) else result
@@ -219,8 +226,7 @@ def apply_chunks(
     if len(data):
         pieces = run(call, options).values()
     else:  # which is a chunk too, but has no positions for a runner to count by
-        prepare(call.work)
-        with streams.whole(options.seed):
+        with _called_here(call.work):
             pieces = [calling(call.work)(data)]
     if around is not None:
         pieces = [
