@@ -10,7 +10,8 @@ import numpy as np
 
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
-from pdparallel.typing import Data, Errors, Func, Hand
+from pdparallel.typing import Errors, Func, Hand
+from pdparallel.units import Data
 
 __all__ = ["Call", "Initializer", "Work"]
 
@@ -51,7 +52,7 @@ class Call:
         As the user wrote it, for messages: ``"apply_rows"``.
     work : Work
         The function, its arguments and how it is handed each unit.
-    data : DataFrame, Series, ndarray or list
+    data : DataFrame, Series, ndarray, list or Units
         What is cut into chunks.
     n : int
         Number of units (rows, columns, values, items).

@@ -15,6 +15,7 @@ import pandas as pd
 
 from pdparallel.lean import LeanRows
 from pdparallel.typing import Func, Hand, Taker
+from pdparallel.units import Units
 
 __all__ = ["Feed", "feed_for"]
 
@@ -81,6 +82,10 @@ def _items(piece: list[Any], taker: Taker) -> None:
     taker.all(np.nan if type(item) is float and item != item else item for item in piece)
 
 
+def _units(piece: Units, taker: Taker) -> None:
+    piece.feed(taker)
+
+
 def _chunk(piece: Any, taker: Taker) -> None:
     taker.all((piece,))
 
@@ -97,5 +102,6 @@ _FEEDS: dict[Hand, Feed] = {
     "value": _values,
     "item": _items,
     "star": _items,
+    "unit": _units,
     "chunk": _chunk,
 }

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Protocol, TypeAlias
 
-import numpy as np
-import pandas as pd
-
 __all__ = [
     "Combine",
-    "Data",
     "EngineName",
     "Errors",
     "Func",
@@ -33,14 +29,12 @@ ResultType: TypeAlias = Literal["expand", "reduce", "broadcast"] | None
 RowKind: TypeAlias = Literal["series", "namedtuple", "tuple", "dict", "array"]
 Combine: TypeAlias = Literal["auto", "concat", "list"] | Callable[[list[Any]], Any]
 
-#: What a call works on: rows, columns and chunks of a frame, values of a Series, a plain array or a list of items.
-Data: TypeAlias = pd.DataFrame | pd.Series | np.ndarray | list[Any]
 
 #: How ``func`` is handed each unit of the data; see :mod:`pdparallel.rows`.
 Hand: TypeAlias = Literal[
     "row", "row-broadcast", "row-array", "row-tuple", "row-namedtuple", "row-dict",
     "column", "column-broadcast", "column-array",
-    "value", "item", "star", "chunk",
+    "value", "item", "star", "unit", "chunk",
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ ROOT = Path(pdparallel.__file__).parent
 #: is said so below.
 LAYERS: list[set[str]] = [
     {"errors", "typing", "cores", "streams"},
-    {"arguments", "options", "plan"},
+    {"arguments", "options", "plan", "units"},
     {"lean", "packing"},
     {"call", "outcome", "rows"},
     {"transport.reductions", "transport.arena"},

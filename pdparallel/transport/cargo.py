@@ -18,7 +18,8 @@ from pandas.api.types import is_object_dtype
 
 from pdparallel.plan import Chunk
 from pdparallel.transport.frames import cut_out, take
-from pdparallel.typing import Data, Hand
+from pdparallel.typing import Hand
+from pdparallel.units import Data, Units
 
 __all__ = ["Cargo", "loaded"]
 
@@ -78,6 +79,8 @@ def loaded(data: Data, hand: Hand) -> Cargo:
     """
     if isinstance(data, list):
         return Cargo(None)
+    if isinstance(data, Units):
+        return Cargo(None if data.by_chunk else data)
     if isinstance(data, np.ndarray):
         return Cargo(None if data.dtype.hasobject else data)
     if isinstance(data, pd.Series):

@@ -10,7 +10,8 @@ import pandas as pd
 
 from pdparallel.plan import Chunk
 from pdparallel.transport.objects import SharedTable, dump, load
-from pdparallel.typing import Data, Hand
+from pdparallel.typing import Hand
+from pdparallel.units import Data, Units
 
 __all__ = ["PANDAS_2", "cut_out", "decode_data", "encode_data", "take"]
 
@@ -25,7 +26,8 @@ def take(data: Data, hand: Hand, chunk: Chunk) -> Any:
     if isinstance(data, (pd.DataFrame, pd.Series)) and hand in ("row", "value") and len(chunk) == len(data):
         return data.copy(deep=PANDAS_2 and hand == "row")  # quicker than to cut
     piece = cut_out(data, hand, chunk)
-    if not PANDAS_2 or isinstance(piece, list) or hand == "value":  # nobody gets hold of what values come from
+    # Nobody gets hold of what values come from; and units of other kinds see to that themselves.
+    if not PANDAS_2 or isinstance(piece, list) or hand in ("value", "unit"):
         return piece
     if isinstance(piece, np.ndarray):
         return piece.copy(order="K") if piece.flags.writeable else piece
@@ -35,6 +37,8 @@ def take(data: Data, hand: Hand, chunk: Chunk) -> Any:
 def cut_out(data: Data, hand: Hand, chunk: Chunk) -> Any:
     """The piece of the data that a chunk covers, which may be a view of it."""
     start, stop = chunk.start - chunk.before, chunk.stop + chunk.after
+    if isinstance(data, Units):
+        return data.cut(start, stop)
     if hand.startswith("column"):
         if isinstance(data, pd.DataFrame):
             return data.iloc[:, start:stop]
