@@ -24,6 +24,7 @@ from pdparallel.arguments import (
     row_hand,
 )
 from pdparallel.errors import InvalidOptionError
+from pdparallel.groupby import GroupByPar
 from pdparallel.options import Options, checked, resolve
 from pdparallel.typing import Combine, Func, ResultType, RowKind
 
@@ -158,6 +159,38 @@ class _Par(Generic[T]):
             self._data(), self._obj, func, args, kwargs, by, around, combine, self._options()
         )  # fmt: skip
 
+    def groupby(self, by: Any = None, **kwargs: Any) -> GroupByPar:
+        """Groups of rows, for functions of a group: ``df.groupby(...)``, with ``apply`` and so on on all cores.
+
+        Parameters
+        ----------
+        by : label, list of labels, function, array, Series, Grouper, optional
+            As in :meth:`pandas.DataFrame.groupby`.
+        **kwargs
+            Further arguments of pandas: ``level``, ``as_index``, ``sort``, ``group_keys``, ``observed``, ``dropna``.
+
+        Returns
+        -------
+        GroupByPar
+            With ``[columns]``, ``apply``, ``agg``, ``transform`` and ``filter``, and all else that pandas has there.
+
+        Raises
+        ------
+        Exception
+            What pandas raises for such arguments.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> s = pd.Series([1, 2, 3, 4], index=["a", "b", "a", "b"])
+        >>> s.par.groupby(level=0).apply(lambda group: group.max() - group.min()).to_dict()
+        {'a': 2, 'b': 2}
+        """
+        return GroupByPar(self._grouped(by, kwargs), self._given)
+
+    def _grouped(self, by: Any, kwargs: dict[str, Any]) -> Any:
+        return self._obj.groupby(by, **kwargs)
+
 
 class FramePar(_Par[pd.DataFrame]):
     """``df.par``: pandas' ``apply`` on all cores, with pandas' exact answer.
@@ -213,6 +246,10 @@ class FramePar(_Par[pd.DataFrame]):
     def _data(self) -> pd.DataFrame:
         # Cut for each call: an accessor that is kept sees what becomes of its frame.
         return self._obj if self._columns is None else self._obj[self._columns]
+
+    def _grouped(self, by: Any, kwargs: dict[str, Any]) -> Any:
+        grouped = super()._grouped(by, kwargs)
+        return grouped if self._columns is None else grouped[list(self._columns)]
 
     def apply_rows(
         self,

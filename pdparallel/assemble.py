@@ -23,10 +23,10 @@ import pandas as pd
 from pdparallel.packing import Columns, Dicts, Mixed, Numbers, Packed, Returns, SeriesRows, Texts, Times
 from pdparallel.typing import Func, ResultType
 
-__all__ = ["TellingNan", "hand_out", "shaped_apply", "shaped_map"]
+__all__ = ["PLAIN_NUMBERS", "TellingNan", "hand_out", "shaped_apply", "shaped_map", "values_for_series"]
 
 #: Types of numbers of which ``pd.Series`` makes the dtype that an array of them has.
-_PLAIN_NUMBERS = (float, int, bool, np.float64, np.int64, np.bool_)
+PLAIN_NUMBERS = (float, int, bool, np.float64, np.int64, np.bool_)
 
 
 def shaped_apply(df: pd.DataFrame, returns: Returns, axis: int, raw: bool, result_type: ResultType) -> Any:
@@ -75,12 +75,12 @@ def _rows(df: pd.DataFrame, returns: Returns, result_type: ResultType) -> Any:
     first = returns[0] if packed is None else None
     if isinstance(first, pd.Series) or (result_type == "expand" and packed is None):
         return None
-    return pd.Series(_values(packed, returns), index=df.index)
+    return pd.Series(values_for_series(packed, returns), index=df.index)
 
 
-def _values(packed: Packed | None, returns: Returns) -> Any:
+def values_for_series(packed: Packed | None, returns: Returns) -> Any:
     """The returns as what ``pd.Series`` reads quickest."""
-    if isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS:
+    if isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS:
         return packed.array
     if isinstance(packed, Texts):
         return packed.inferred
@@ -207,8 +207,8 @@ def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
         returns = Returns([[np.nan if value is _Nan.NAN else value for value in returns]])
     elif len(returns) == len(s) and _maps_value_by_value(s):
         packed = returns.packed()
-        if isinstance(packed, (Texts, Times)) or (isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS):
-            values = _values(packed, returns)
+        if isinstance(packed, (Texts, Times)) or (isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS):
+            values = values_for_series(packed, returns)
             if isinstance(values, list):  # as pandas has them at that point, so that it infers the same
                 values = np.fromiter(values, dtype=object, count=len(values))
             return _finished(pd.Series(values, index=s.index, name=s.name), s)

@@ -27,7 +27,7 @@ from pdparallel.transport.frames import cut_out, take
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.worker import inside_worker, record
 
-__all__ = ["Parent"]
+__all__ = ["Parent", "Worth"]
 
 #: Seconds after which the parent looks whether the rest is worth a pool; it costs nothing on smaller calls.
 LOOK_SECONDS = 0.01
@@ -59,6 +59,106 @@ FEW = 1_000
 _missed = 0.0
 
 
+class Worth:
+    """Whether what is left of a call is worth workers, asked now and then.
+
+    Parameters
+    ----------
+    options : Options
+        Of which the number of workers matters here.
+
+    Attributes
+    ----------
+    look : float
+        Seconds after which to ask again.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._workers = options.workers
+        self.look = LOOK_SECONDS
+        self._warm: bool | None = None
+        self._missed = 0.0
+        self._travel = (0.0, 0.0)
+        self._travel_known_at = 0
+
+    def a_pool(
+        self, cost: float, left: int, is_warm: Callable[[], bool], so_far: Callable[[], tuple[Call, Outcome]]
+    ) -> bool:
+        """Say so.
+
+        Parameters
+        ----------
+        cost : float
+            Seconds of a unit in this process.
+        left : int
+            Units that are left.
+        is_warm : callable
+            Says whether a pool is up; asked at most once, because asking costs as much as a few rows.
+        so_far : callable
+            Gives the call and its latest outcome; asked only where the rest takes long enough.
+        """
+        global _missed
+        if self._warm is None:
+            if self._workers == 1 or inside_worker():
+                self.look = IDLE_LOOK_SECONDS
+                return False
+            self._warm = is_warm()
+        self.look = min(2 * self.look, MOST_LOOK_SECONDS)
+        rest = cost * left
+        if rest <= WARM_WORTH_SECONDS:
+            return False
+        self._missed = max(self._missed, rest)
+        if not self._warm and rest + _missed <= COLD_WORTH_SECONDS:
+            return False
+        if self._saved_by_workers(cost, *so_far()) * left <= WARM_WORTH_SECONDS:
+            return False
+        _missed = 0.0
+        return True
+
+    def stayed(self) -> None:
+        """All was done in this process: what a pool would have got is remembered."""
+        global _missed
+        _missed += self._missed
+
+    def _saved_by_workers(self, cost: float, call: Call, outcome: Outcome) -> float:
+        """Seconds that a unit takes less when workers do it: they share its work, but it travels, and what it returns.
+
+        Parameters
+        ----------
+        cost : float
+            Seconds of a unit in this process.
+        call : Call
+            What is done.
+        outcome : Outcome
+            The latest one: some of its units and returns are written and read as if they travelled.
+        """
+        done = outcome.chunk.stop
+        if done >= 16 * self._travel_known_at:  # it costs some milliseconds to find out
+            self._travel, self._travel_known_at = _travel(call, outcome), done
+        shared, here = self._travel
+        return cost - (cost + shared) / self._workers - here
+
+
+def _travel(call: Call, outcome: Outcome) -> tuple[float, float]:
+    """Seconds that the travels of a unit take the workers, who share them, and this process."""
+    chunk = outcome.chunk
+
+    def units(size: int) -> Any:
+        return cut_out(call.data, call.work.hand, Chunk(chunk.start, chunk.start + size))
+
+    values = [value for value in outcome.returns if type(value) is not Failed]
+    # An exception travels by itself; where there is nothing else, its text shows about what it costs.
+    values = values or [getattr(value, "traceback_text", "") for value in outcome.returns]
+
+    def returns(size: int) -> Any:
+        return pack(values[:size]) or values[:size]
+
+    written_here, read_there = seconds_of_travel(units, len(chunk))
+    written_there, read_here = seconds_of_travel(returns, len(values))
+    share = len(outcome.returns) / len(chunk)
+    return read_there + share * written_there, written_here + share * read_here
+
+
 class Parent:
     """The parent's own part of a call.
 
@@ -82,10 +182,9 @@ class Parent:
         self._ledger = ledger
         self._advance = advance
         self._feed = feed_for(call.work.hand, call.work.func)
-        self._look = LOOK_SECONDS
         self._gaps = gaps
-        self._travel = (0.0, 0.0)
-        self._travel_known_at = 0
+        self._worth = Worth(options)
+        self._latest: Outcome | None = None
 
     def begin(self, is_warm: Callable[[], bool]) -> None:
         """Work for as long as that is the quicker way.
@@ -95,31 +194,20 @@ class Parent:
         is_warm : callable
             Says whether a pool is up; asked at most once, because asking costs as much as a few rows.
         """
-        global _missed
-        warm: bool | None = None
-        misses = 0.0
         while self._gaps:
             outcome = self._work()
             left = len(self._gaps)
             if not left:
                 break
-            if warm is None:
-                if self._options.workers == 1 or inside_worker():
-                    self._look = IDLE_LOOK_SECONDS
-                    continue
-                warm = is_warm()
-            self._look = min(2 * self._look, MOST_LOOK_SECONDS)
             cost = self._ledger.seconds / self._ledger.units
-            rest = cost * left
-            if rest <= WARM_WORTH_SECONDS:
-                continue
-            misses = max(misses, rest)
-            if not warm and rest + _missed <= COLD_WORTH_SECONDS:
-                continue
-            if self._saved_by_workers(cost, outcome) * left > WARM_WORTH_SECONDS:
-                _missed = 0.0
+            self._latest = outcome
+            if self._worth.a_pool(cost, left, is_warm, self._so_far):
                 return
-        _missed += misses
+        self._worth.stayed()
+
+    def _so_far(self) -> tuple[Call, Outcome]:
+        assert self._latest is not None
+        return self._call, self._latest
 
     def go_on_until_up(self, engine: Engine) -> None:
         """Start the pool in the background and work on until it is up."""
@@ -142,51 +230,16 @@ class Parent:
         call, until = self._call, math.inf
         # Not all that is left, but what may be done by then: a piece costs something by itself.
         done, seconds = self._ledger.units, self._ledger.seconds
-        likely = 2 * self._look * done / seconds if seconds else 0
+        likely = 2 * self._worth.look * done / seconds if seconds else 0
         chunk = self._gaps.first(self._options.chunk_size or max(FEW, int(likely)))
         if call.plan is None:
-            until = time.perf_counter() + self._look
+            until = time.perf_counter() + self._worth.look
         outcome = record(call.work, self._feed, take(call.data, call.work.hand, chunk), chunk, until)
         self._ledger.add(outcome)
         self._ledger.raise_failure()
         self._advance(len(outcome.chunk))
         self._gaps.drop(outcome.chunk.stop)
         return outcome
-
-    def _saved_by_workers(self, cost: float, outcome: Outcome) -> float:
-        """Seconds that a unit takes less when workers do it: they share its work, but it travels, and what it returns.
-
-        Parameters
-        ----------
-        cost : float
-            Seconds of a unit in this process.
-        outcome : Outcome
-            The latest one: some of its units and returns are written and read as if they travelled.
-        """
-        done = self._ledger.units
-        if done >= 16 * self._travel_known_at:  # it costs some milliseconds to find out
-            self._travel, self._travel_known_at = self._seconds_of_travel(outcome), done
-        shared, here = self._travel
-        return cost - (cost + shared) / self._options.workers - here
-
-    def _seconds_of_travel(self, outcome: Outcome) -> tuple[float, float]:
-        """Seconds that the travels of a unit take the workers, who share them, and this process."""
-        call, chunk = self._call, outcome.chunk
-
-        def units(size: int) -> Any:
-            return cut_out(call.data, call.work.hand, Chunk(chunk.start, chunk.start + size))
-
-        values = [value for value in outcome.returns if type(value) is not Failed]
-        # An exception travels by itself; where there is nothing else, its text shows about what it costs.
-        values = values or [getattr(value, "traceback_text", "") for value in outcome.returns]
-
-        def returns(size: int) -> Any:
-            return pack(values[:size]) or values[:size]
-
-        written_here, read_there = seconds_of_travel(units, len(chunk))
-        written_there, read_here = seconds_of_travel(returns, len(values))
-        share = len(outcome.returns) / len(chunk)
-        return read_there + share * written_there, written_here + share * read_here
 
 
 def seconds_of_travel(some: Callable[[int], Any], n: int) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from pdparallel.plan import Chunk
 from pdparallel.typing import Errors, Func, Hand
 from pdparallel.units import Data
 
-__all__ = ["Call", "Initializer", "Work"]
+__all__ = ["Call", "Initializer", "Work", "in_words"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -83,7 +83,12 @@ class Call:
                 return "in the chunk of no rows"
             return f"in the chunk of rows {chunk.start} to {chunk.stop - 1}"
         position = chunk.start + offset
-        return f"in {self.unit} {_short(self.label(position))} (position {position})"
+        return in_words(self.unit, self.label(position), position)
+
+
+def in_words(unit: str, label: object, position: int) -> str:
+    """The place of a unit: ``in row 'x17' (position 17)``."""
+    return f"in {unit} {_short(label)} (position {position})"
 
 
 def _short(label: object) -> str:

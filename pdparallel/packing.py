@@ -26,6 +26,7 @@ import pandas as pd
 
 __all__ = [
     "Columns",
+    "Compact",
     "Dicts",
     "Mixed",
     "Numbers",
@@ -77,6 +78,17 @@ class Packed(abc.ABC):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.unpacked())
+
+
+class Compact(abc.ABC):
+    """What stands for a return of the function, and knows itself how many of it are packed."""
+
+    __slots__ = ()
+
+    @staticmethod
+    @abc.abstractmethod
+    def packed(values: list[Any]) -> Packed | None:
+        """All as one, if that can be."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -310,6 +322,8 @@ def pack(values: list[Any]) -> Packed | None:
         return _tuples(values, kind)
     if kind is pd.Series:
         return _series_rows(values)
+    if issubclass(kind, Compact):
+        return kind.packed(values)
     return _flat(values, kind)
 
 

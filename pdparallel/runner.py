@@ -35,6 +35,7 @@ from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Ledger
 from pdparallel.options import Options
+from pdparallel.outcome import Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, Gaps, next_size
 from pdparallel.progress import bar
@@ -43,8 +44,17 @@ from pdparallel.transport.parcel import pack
 __all__ = ["run"]
 
 
-def run(call: Call, options: Options) -> Returns:
+def run(call: Call, options: Options, begun: Outcome | None = None) -> Returns:
     """Everything that the function returned, in order of position.
+
+    Parameters
+    ----------
+    call : Call
+        What is asked.
+    options : Options
+        How.
+    begun : Outcome, optional
+        Of the first units, where they were done in this process and it is known that the rest is worth workers.
 
     Raises
     ------
@@ -60,13 +70,16 @@ def run(call: Call, options: Options) -> Returns:
         _check_that_workers_can_be_ended(options)
     ledger = Ledger(call)
     with opened(call, options, ledger) as finished, bar(options.progress, call.n, call.verb, call.unit) as advance:
+        if begun is not None:
+            ledger.add(begun)
+            finished = [*finished, begun.chunk]
         gaps = Gaps(call.n, finished, call.plan)
         if finished:
             advance(call.n - len(gaps))
         parent = Parent(call, options, ledger, advance, gaps)
         # This process cannot be ended after a time, and what an initializer sets is for workers.
         begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
-        if begins_here:
+        if begins_here and begun is None:
             parent.begin(lambda: is_warm(options))
         if gaps:
             engine = open_engine(options)

@@ -24,10 +24,11 @@ from pdparallel.runner import run
 from pdparallel.typing import Combine, Func, Hand, ResultType
 from pdparallel.worker import calling, prepare
 
-__all__ = ["apply_chunks", "apply_frame", "apply_series", "map_items"]
+__all__ = ["apply_chunks", "apply_frame", "apply_series", "map_items", "work_of"]
 
 
-def _work(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options) -> Work:
+def work_of(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options) -> Work:
+    """What a worker is to do with each unit, by what a call was given."""
     first = None if options.initializer is None else Initializer(options.initializer, options.initargs)
     return Work(func, tuple(args), kwargs, hand, options.errors, options.seed, first)
 
@@ -51,7 +52,7 @@ def apply_frame(
     # It tries what becomes of nothing, and takes an exception for an answer, but for these.
     tries = result_type not in ("broadcast", "reduce")
     if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
-        work = _work(func, args, kwargs, hand, options)
+        work = work_of(func, args, kwargs, hand, options)
         with streams.whole(work.seed) if goes_to_pandas(func) else _called_here(work):
             return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
     data: Any = df
@@ -64,7 +65,7 @@ def apply_frame(
         data = df.to_numpy()
     call = Call(
         verb=verb,
-        work=_work(func, args, kwargs, hand, options),
+        work=work_of(func, args, kwargs, hand, options),
         data=data,
         n=len(labels),
         unit="row" if axis else "column",
@@ -154,7 +155,7 @@ def apply_series(
         func = assemble.TellingNan(func)
     call = Call(
         verb=verb,
-        work=_work(func, args, kwargs, hand, options),
+        work=work_of(func, args, kwargs, hand, options),
         data=data,
         n=len(data),
         unit="value",
@@ -216,7 +217,7 @@ def apply_chunks(
         data = data.iloc[order]
     call = Call(
         verb="apply_chunks",
-        work=_work(func, args, kwargs, "chunk", options),
+        work=work_of(func, args, kwargs, "chunk", options),
         data=data,
         n=len(data),
         unit="row",
@@ -279,7 +280,7 @@ def map_items(func: Func, items: list[Any], hand: Hand, options: Options) -> lis
     """What ``func`` returns for each item of a list."""
     call = Call(
         verb="map",
-        work=_work(func, (), {}, hand, options),
+        work=work_of(func, (), {}, hand, options),
         data=items,
         n=len(items),
         unit="item",

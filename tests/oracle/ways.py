@@ -80,7 +80,7 @@ def running(way: Way) -> Iterator[None]:
         patches.enter_context(patch(pdparallel.auto, "WARM_WORTH_SECONDS", -1.0))
         patches.enter_context(patch(pdparallel.auto, "ANSWER_SECONDS", 1.0))
         patches.enter_context(patch(pdparallel.runner, "is_warm", lambda options: False))
-        patches.enter_context(patch(pdparallel.auto.Parent, "_saved_by_workers", lambda *args: 1e9))
+        patches.enter_context(patch(pdparallel.auto.Worth, "_saved_by_workers", lambda *args: 1e9))
         yield
 
 

@@ -1,0 +1,507 @@
+"""Groupby: ``df.par.groupby(...)``: what users call of it, and what pandas will ask a function of a group for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from pdparallel.arguments import check_func, goes_to_pandas
+from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
+from pdparallel.call import Call, in_words
+from pdparallel.errors import InvalidOptionError
+from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit
+from pdparallel.likeness import Likes, TellingLike
+from pdparallel.options import Options, resolve
+from pdparallel.packing import Numbers, Packed, Returns, Texts, Times
+from pdparallel.standin import Go, StandIn, begins_in_pandas
+from pdparallel.transport.frames import PANDAS_2
+from pdparallel.typing import Func
+from pdparallel.units import Units
+from pdparallel.verbs import work_of
+
+__all__ = ["GroupByPar", "call_grouped"]
+
+#: Functions that pandas 2 replaces by its own, as it does names: they are not called.
+_REPLACED_BY_PANDAS_2 = (sum, max, min)
+
+
+def call_grouped(
+    grouped: Any, method: str, func: Func, args: Sequence[Any], kwargs: Mapping[str, Any],
+    ask: Callable[[Func], Any], options: Options,
+) -> Any:  # fmt: skip
+    """A method of a GroupBy that calls a function for each group.
+
+    Parameters
+    ----------
+    grouped : DataFrameGroupBy or SeriesGroupBy
+        Of pandas.
+    method : {"apply", "agg", "transform", "filter", "resample"}
+        Which one; ``"resample"`` is the ``apply`` of what ``resample`` gives.
+    func : callable
+        Takes a group.
+    args, kwargs
+        Further arguments of ``func``.
+    ask : callable
+        Takes a function; pandas' own call with it.
+    options : Options
+        How it is done.
+    """
+    goes = _Goes(grouped, method, func, args, kwargs, options)
+    stand_in = StandIn(func, goes, options, goes.fill)
+    first = None
+    if begins_in_pandas(options):
+        done, answer = stand_in.watched(ask)
+        if done:
+            return answer
+    else:
+        first, answer = first_unit(ask)
+        if first is None:
+            return answer
+    returns = stand_in.begin(first)
+    short = None if returns is None else goes.shaped(returns)
+    return stand_in.answer(ask) if short is None else short
+
+
+class _Goes:
+    """What a method of a GroupBy asks a function for; see :class:`pdparallel.standin.Goes`.
+
+    ``apply`` and ``filter`` ask for each group; ``agg`` for each group of each column.  ``transform`` of a frame asks
+    for the columns of the first group, then for that group as a frame, and goes on in the way that gave a result.
+    """
+
+    def __init__(
+        self, grouped: Any, method: str, func: Func, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
+    ) -> None:
+        self._grouped = grouped
+        self._method = method
+        self._func = func
+        self._args = tuple(args)
+        self._kwargs = dict(kwargs)
+        self._options = options
+        self._of_frame = grouped.obj.ndim == 2
+        self._tries = method == "transform" and self._of_frame
+
+    @functools.cached_property
+    def grouping(self) -> Grouping:
+        return Grouping(self._grouped)
+
+    # What is asked for
+
+    def is_next(self, number: int, last: Any, unit: Any) -> bool:
+        return self._tries and (number == 1 or (number == 0 and isinstance(unit, pd.DataFrame)))
+
+    def size(self, number: int, first: Any) -> int | None:
+        if self._tries:
+            return self._size_of_trying(number, first)
+        groups = int(self._grouped.ngroups)
+        by_column = self._of_frame and isinstance(first, pd.Series)
+        return groups * len(self.grouping.columns) if by_column else groups
+
+    def _size_of_trying(self, number: int, first: Any) -> int:
+        if number == 1:
+            return 1
+        columns = len(self.grouping.columns) if isinstance(first, pd.Series) else 1
+        return columns * (1 if number == 0 else len(self._rest()))
+
+    def _rest(self) -> np.ndarray:
+        """The groups that are left after the first: pandas leaves out those of no rows."""
+        return 1 + np.flatnonzero(self.grouping.sizes[1:])
+
+    def go(self, number: int, first: Any) -> Go | None:
+        if self._method == "agg" and number > 0:
+            return None  # pandas 2, after a KeyError: with the name of the group, which it says will come to an end
+        if self._tries:
+            return self._go_of_trying(number, first)
+        if isinstance(first, pd.DataFrame):
+            data = self.grouping.frame(first.columns)
+            return None if data is None else self._go(data, first, "name" in vars(first))
+        if not self._of_frame:
+            is_named = self._method in ("apply", "transform") or number > 0
+            return self._go(self.grouping.obj.take(self.grouping.order), first, is_named)
+        return self._go_by_column()
+
+    def _go(self, data: Any, first: Any, is_named: bool) -> Go | None:
+        grouping = self.grouping
+        if len(first) != grouping.sizes[0] or not first.index.equals(data.index[: len(first)]):
+            return None  # pandas groups in another way than it says, which nobody has seen yet
+        names = grouping.names(first.name) if is_named else None
+        return self._with(Groups(data, grouping.sizes, names), type(first))
+
+    def _go_by_column(self) -> Go | None:
+        grouping = self.grouping
+        columns = grouping.columns
+        data = grouping.frame(columns)
+        if data is None:
+            return None
+        units = Several(tuple(Groups(data.iloc[:, at], grouping.sizes) for at in range(len(columns))))
+        groups, sizes, labels = len(grouping), grouping.sizes.tolist(), list(columns)
+
+        def fits(unit: Any, at: int) -> bool:
+            column, group = divmod(at, groups)
+            return isinstance(unit, pd.Series) and unit.name is labels[column] and len(unit) == sizes[group]
+
+        return Go(self._call(units, TellingLike(self._func), self._label_by_column), fits)
+
+    def _go_of_trying(self, number: int, first: Any) -> Go | None:
+        grouping = self.grouping
+        data = grouping.frame(grouping.columns)
+        which = self._rest() if number == 2 else np.array([0])
+        several = len(grouping.columns) if isinstance(first, pd.Series) else 0
+        if data is None or (several and not grouping.sizes[0]):
+            return None
+        # Groups of no rows take no rows away: those of the others stay one piece.
+        rows = data.iloc[int(grouping.sizes[0]) :] if number == 2 else data.iloc[: int(grouping.sizes[0])]
+        every = None if several else grouping.names(first.name, int(which[0]))
+        names = None if every is None else [every[at] for at in which.tolist()]
+        sizes = grouping.sizes[which].tolist()
+
+        def fits(unit: Any, at: int) -> bool:
+            return type(unit) is type(first) and len(unit) == sizes[at // (several or 1)]
+
+        units = Groups(rows, grouping.sizes[which], names)
+        func = EachColumn(self._func) if several else TellingLike(self._func)
+        return Go(self._call(units, func, lambda at: self._label(int(which[at]))), fits, several)
+
+    def _with(self, units: Units, kind: type) -> Go:
+        sizes = self.grouping.sizes.tolist()
+
+        def fits(unit: Any, at: int) -> bool:
+            return type(unit) is kind and len(unit) == sizes[at]  # type: ignore[arg-type]
+
+        return Go(self._call(units, TellingLike(self._func), self._label), fits)
+
+    def _call(self, units: Units, func: Func, label: Callable[[int], Any]) -> Call:
+        return Call(
+            verb=self._verb,
+            work=work_of(func, self._args, self._kwargs, "unit", self._options),
+            data=units,
+            n=len(units),
+            unit="group",
+            label=label,
+        )
+
+    # Words
+
+    def _label(self, at: int) -> Any:
+        labels = self.grouping.labels
+        return self.grouping.known_names[at] if labels is None else labels[at]
+
+    def _label_by_column(self, at: int) -> Any:
+        column, group = divmod(at, len(self.grouping))
+        return _Words(f"{self._label(group)!r} of column {self.grouping.columns[column]!r}")
+
+    @property
+    def _verb(self) -> str:
+        return "resample.apply" if self._method == "resample" else f"groupby.{self._method}"
+
+    def place(self, number: int, unit: Any, at: int) -> str:
+        """See :class:`pdparallel.standin.Goes`."""
+        if self._tries:
+            label = unit.name if isinstance(unit, pd.DataFrame) else _Words(f"of column {unit.name!r}")
+        elif self._of_frame and isinstance(unit, pd.Series):
+            label = self._label_by_column(at)
+        else:
+            label = self._label(at)
+        return f"{self._verb}, {in_words('group', label, at)}"
+
+    # Results
+
+    def fill(self, good: list[Any], at: int, value: Any) -> Any:
+        """What stands for a call that failed; see :mod:`pdparallel.missing`."""
+        if value is not np.nan or not good:
+            return value
+        if isinstance(good[0], pd.DataFrame):
+            return None  # no rows: pandas leaves out the groups of which there is None
+        if self._method == "apply" and isinstance(good[0], pd.Series):
+            return pd.Series(np.nan, index=good[0].index)
+        if isinstance(good[0], list) and self._tries:
+            return [np.nan] * len(good[0])
+        return value
+
+    def shaped(self, returns: Returns) -> Any:
+        """pandas' result, where it is known what pandas makes of such returns; else None."""
+        grouping, obj = self.grouping, self.grouping.obj
+        plain = type(obj) in (pd.DataFrame, pd.Series) and not obj.attrs and obj.flags.allows_duplicate_labels
+        if not plain or self._tries or self._method == "resample":
+            return None
+        packed = returns.packed()
+        if self._method == "transform":
+            return _transformed(grouping, packed)
+        labels = grouping.labels
+        if labels is None or not self._grouped.as_index:
+            return None
+        if self._method == "apply":
+            if not isinstance(packed, (Numbers, Texts, Times)):
+                return None
+            values = values_for_series(packed, returns)
+            return pd.Series(values, index=labels, name=obj.name if obj.ndim == 1 else None)
+        if self._method == "agg" and isinstance(packed, Numbers):
+            return self._aggregated(packed, labels)
+        return None
+
+    def _aggregated(self, packed: Numbers, labels: pd.Index) -> Any:
+        """Of numbers, and columns of NumPy's numbers, the objects' own dtype is what pandas finds."""
+        obj = self.grouping.obj
+        if packed.type not in PLAIN_NUMBERS:
+            return None
+        if not self._of_frame:
+            return pd.Series(packed.array, index=labels, name=obj.name) if _is_of_numbers([obj.dtype]) else None
+        columns: Any = self.grouping.columns
+        if not (columns.is_unique and _is_of_numbers(obj[columns].dtypes)):
+            return None
+        by_column = packed.array.reshape(len(columns), len(labels))
+        return pd.DataFrame(by_column.T, index=labels, columns=columns, copy=True)
+
+
+class _Words(str):
+    """Words that show themselves without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _is_of_numbers(dtypes: Iterable[Any]) -> bool:
+    return all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in dtypes)
+
+
+def _transformed(grouping: Grouping, packed: Packed | None) -> Any:
+    """What ``transform`` makes of a Series for each group over its own index, or of a number."""
+    obj = grouping.obj
+    if len(grouping.order) != len(obj) or not grouping.sizes.all():
+        return None  # rows of no group get what is missing; the dtype of a result of no rows counts, too
+    if isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS:
+        values = np.repeat(packed.array, grouping.sizes)
+    elif isinstance(packed, Likes):
+        values = packed.array
+    else:
+        return None
+    in_order = np.empty_like(values)
+    in_order[grouping.order] = values
+    return pd.Series(in_order, index=obj.index, name=obj.name, copy=False)
+
+
+class GroupByPar:
+    """``df.par.groupby(...)``: what pandas' own object can, with functions of users on all cores.
+
+    ``apply``, ``agg``, ``transform`` and ``filter`` of a Python function run on workers; everything else is pandas'.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3]})
+    >>> df.par.groupby("key")["x"].apply(lambda x: x.max() - x.min()).to_dict()
+    {'a': 2, 'b': 0}
+    """
+
+    def __init__(self, grouped: Any, given: Mapping[str, Any] | None = None) -> None:
+        self._grouped = grouped
+        self._given = given or {}
+
+    def __repr__(self) -> str:
+        return f"<pdparallel accessor of a {type(self._grouped).__name__} of {self._grouped.ngroups:,} groups>"
+
+    def __getitem__(self, key: Any) -> Self:
+        return type(self)(self._grouped[key], self._given)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        found = getattr(self._grouped, name)
+        return type(self)(found, self._given) if isinstance(found, _GROUPED) else found
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *dir(self._grouped)})
+
+    def __iter__(self) -> Any:
+        return iter(self._grouped)
+
+    def __len__(self) -> int:
+        return len(self._grouped)
+
+    def apply(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a function with each group: ``df.groupby(...).apply(func)`` on all cores.
+
+        Parameters
+        ----------
+        func : callable
+            Takes a group, a frame (or Series) whose ``name`` is that of the group.
+        *args, **kwargs
+            Further arguments of ``func``; ``include_groups=`` as in the pandas at hand.
+
+        Returns
+        -------
+        Series or DataFrame
+            Exactly what pandas returns.
+
+        Raises
+        ------
+        Exception
+            What ``func`` raised for the first failing group (option ``errors``), with a note that names it.
+        InvalidOptionError
+            For arguments that are not allowed, before anything runs.
+        FunctionNotSerializableError
+            If ``func`` cannot travel to another process; names the variable.
+        WorkerDiedError
+            If a worker ended.
+
+        Notes
+        -----
+        A group is never split; many small ones travel together, and rows travel once. With ``errors="coerce"`` a group
+        that failed has NaN, or no rows where the others returned frames.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3], "weight": [1, 1, 3]})
+        >>> def mean(group):
+        ...     return float((group["x"] * group["weight"]).sum() / group["weight"].sum())
+        >>> df.par.groupby("key")[["x", "weight"]].apply(mean).to_dict()
+        {'a': 2.5, 'b': 2.0}
+        """
+        how = {"include_groups": kwargs.pop("include_groups")} if "include_groups" in kwargs else {}
+        return self._call("apply", func, args, kwargs, functools.partial(self._grouped.apply, **how))
+
+    def agg(self, func: Any = None, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any) -> Any:
+        """Call a function with each column of each group: ``df.groupby(...).agg(func)`` on all cores.
+
+        Names, lists, dicts and named aggregations go to pandas as they are.
+
+        Parameters
+        ----------
+        func : callable
+            Takes a Series, a column of a group, and returns one value.
+        *args, **kwargs
+            Further arguments of ``func``.
+        engine, engine_kwargs
+            Pandas' own; with any of them the call is pandas'.
+
+        Returns
+        -------
+        Series or DataFrame
+            Exactly what pandas returns.
+
+        Raises
+        ------
+        Exception
+            As for :meth:`apply`.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3], "y": [4, 5, 6]})
+        >>> df.par.groupby("key").agg(lambda column: column.max() - column.min()).to_dict("list")
+        {'x': [2, 0], 'y': [2, 0]}
+        """
+        if engine is not None or engine_kwargs is not None:
+            kwargs |= {"engine": engine, "engine_kwargs": engine_kwargs}
+            return self._grouped.agg(func, *args, **kwargs)
+        return self._call("agg", func, args, kwargs, self._grouped.agg)
+
+    aggregate = agg
+
+    def transform(self, func: Any, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any) -> Any:
+        """Call a function with each group for a result like the whole: ``groupby(...).transform(func)`` on all cores.
+
+        Parameters
+        ----------
+        func : callable
+            Takes a column of a group (of a frame perhaps the whole group, as pandas finds out with the first one), and
+            returns a Series of the same index or one value.
+        *args, **kwargs
+            Further arguments of ``func``.
+        engine, engine_kwargs
+            Pandas' own; with any of them the call is pandas'.
+
+        Returns
+        -------
+        Series or DataFrame
+            Exactly what pandas returns.
+
+        Raises
+        ------
+        Exception
+            As for :meth:`apply`.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1.0, 2.0, 3.0]})
+        >>> df.par.groupby("key")["x"].transform(lambda x: x - x.mean()).tolist()
+        [-1.0, 0.0, 1.0]
+        """
+        if engine is not None or engine_kwargs is not None:
+            kwargs |= {"engine": engine, "engine_kwargs": engine_kwargs}
+            return self._grouped.transform(func, *args, **kwargs)
+        grouped = self._grouped
+        return self._call(
+            "transform", func, args, kwargs, lambda function: grouped.transform(function, *args, **kwargs)
+        )
+
+    def filter(self, func: Any, dropna: bool = True, *args: Any, **kwargs: Any) -> Any:
+        """The rows of the groups for which a function is true: ``df.groupby(...).filter(func)`` on all cores.
+
+        Parameters
+        ----------
+        func : callable
+            Takes a group and returns a bool.
+        dropna : bool, default True
+            As in pandas: False keeps the other rows, as missing ones.
+        *args, **kwargs
+            Further arguments of ``func``.
+
+        Returns
+        -------
+        Series or DataFrame
+            Exactly what pandas returns.
+
+        Raises
+        ------
+        Exception
+            As for :meth:`apply`.
+        InvalidOptionError
+            With ``errors="return"``: rows have no place for an exception.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3]})
+        >>> df.par.groupby("key").filter(lambda group: len(group) > 1)["x"].tolist()
+        [1, 3]
+        """
+        if self._options().errors == "return":
+            raise InvalidOptionError("errors", "return", "'raise' or 'coerce' for filter", "It returns rows only.")
+        grouped = self._grouped
+        return self._call(
+            "filter", func, args, kwargs, lambda function: grouped.filter(function, dropna, *args, **kwargs)
+        )
+
+    def _options(self) -> Options:
+        return resolve(self._given)
+
+    def _call(
+        self, method: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], bound: Callable[..., Any],
+        *before: Any,
+    ) -> Any:  # fmt: skip
+        def ask(function: Func) -> Any:
+            return bound(function, *before, *args, **kwargs)
+
+        if goes_to_pandas(func) or func is None or is_replaced(func) or getattr(self._grouped, "axis", 0) != 0:
+            return ask(func)
+        check_func(func)
+        return call_grouped(self._grouped, method, func, args, kwargs, ask, self._options())
+
+
+def is_replaced(func: Any) -> bool:
+    """Whether pandas calls something of its own instead of a function."""
+    if not PANDAS_2:
+        return False
+    return func in _REPLACED_BY_PANDAS_2 or getattr(func, "__module__", None) == "numpy"
+
+
+_GROUPED = (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy)
