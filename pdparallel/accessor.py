@@ -26,6 +26,7 @@ from pdparallel.arguments import (
 from pdparallel.errors import InvalidOptionError
 from pdparallel.groupby import GroupByPar
 from pdparallel.options import Options, checked, resolve
+from pdparallel.resampling import ResamplePar
 from pdparallel.typing import Combine, Func, ResultType, RowKind
 
 __all__ = ["FramePar", "SeriesPar", "map", "par"]
@@ -191,6 +192,41 @@ class _Par(Generic[T]):
     def _grouped(self, by: Any, kwargs: dict[str, Any]) -> Any:
         return self._obj.groupby(by, **kwargs)
 
+    def resample(self, rule: Any, **kwargs: Any) -> ResamplePar:
+        """Spans of time, for functions of a span: ``df.resample(...)``, with ``apply`` on all cores.
+
+        Parameters
+        ----------
+        rule : str, offset or Timedelta
+            As in :meth:`pandas.DataFrame.resample`.
+        **kwargs
+            Further arguments of pandas: ``closed``, ``label``, ``on``, ``level``, ``origin``, ``offset``,
+            ``group_keys``.
+
+        Returns
+        -------
+        ResamplePar
+            With ``[columns]``, ``apply``, ``agg`` and ``transform``, and all else that pandas has there.
+
+        Raises
+        ------
+        Exception
+            What pandas raises for such arguments.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> s = pd.Series([1, 2, 3], index=pd.to_datetime(["2026-01-01", "2026-01-01", "2026-01-02"]))
+        >>> s.par.resample("D").apply(len).tolist()
+        [2, 1]
+        """
+        self._obj.resample(rule, **kwargs)  # pandas says what is wrong with them
+        return ResamplePar(self._obj, rule, kwargs, self._given, self._only())
+
+    def _only(self) -> Any:
+        """The columns that the call is about; None for all."""
+        return None
+
 
 class FramePar(_Par[pd.DataFrame]):
     """``df.par``: pandas' ``apply`` on all cores, with pandas' exact answer.
@@ -250,6 +286,9 @@ class FramePar(_Par[pd.DataFrame]):
     def _grouped(self, by: Any, kwargs: dict[str, Any]) -> Any:
         grouped = super()._grouped(by, kwargs)
         return grouped if self._columns is None else grouped[list(self._columns)]
+
+    def _only(self) -> Any:
+        return None if self._columns is None else list(self._columns)
 
     def apply_rows(
         self,

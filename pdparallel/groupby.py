@@ -13,7 +13,7 @@ from pdparallel.arguments import check_func, goes_to_pandas
 from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
 from pdparallel.call import Call, in_words
 from pdparallel.errors import InvalidOptionError
-from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit
+from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit, same_name
 from pdparallel.likeness import Likes, TellingLike
 from pdparallel.options import Options, resolve
 from pdparallel.packing import Numbers, Packed, Returns, Texts, Times
@@ -129,7 +129,17 @@ class _Goes:
         if len(first) != grouping.sizes[0] or not first.index.equals(data.index[: len(first)]):
             return None  # pandas groups in another way than it says, which nobody has seen yet
         names = grouping.names(first.name) if is_named else None
-        return self._with(Groups(data, grouping.sizes, names), type(first))
+        units, sizes, kind = Groups(data, grouping.sizes, names), grouping.sizes.tolist(), type(first)
+        own = None if is_named or data.ndim == 2 else data.name
+
+        def fits(unit: Any, at: int) -> bool:
+            if type(unit) is not kind or len(unit) != sizes[at]:
+                return False
+            if names is not None:
+                return same_name(unit.name, names[at])
+            return "name" not in vars(unit) and (unit.ndim == 2 or same_name(unit.name, own))
+
+        return Go(self._call(units, TellingLike(self._func), self._label), fits)
 
     def _go_by_column(self) -> Go | None:
         grouping = self.grouping
@@ -142,7 +152,7 @@ class _Goes:
 
         def fits(unit: Any, at: int) -> bool:
             column, group = divmod(at, groups)
-            return isinstance(unit, pd.Series) and unit.name is labels[column] and len(unit) == sizes[group]
+            return isinstance(unit, pd.Series) and len(unit) == sizes[group] and same_name(unit.name, labels[column])
 
         return Go(self._call(units, TellingLike(self._func), self._label_by_column), fits)
 
@@ -165,14 +175,6 @@ class _Goes:
         units = Groups(rows, grouping.sizes[which], names)
         func = EachColumn(self._func) if several else TellingLike(self._func)
         return Go(self._call(units, func, lambda at: self._label(int(which[at]))), fits, several)
-
-    def _with(self, units: Units, kind: type) -> Go:
-        sizes = self.grouping.sizes.tolist()
-
-        def fits(unit: Any, at: int) -> bool:
-            return type(unit) is kind and len(unit) == sizes[at]  # type: ignore[arg-type]
-
-        return Go(self._call(units, TellingLike(self._func), self._label), fits)
 
     def _call(self, units: Units, func: Func, label: Callable[[int], Any]) -> Call:
         return Call(

@@ -21,7 +21,7 @@ from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Func, Taker
 from pdparallel.units import Units
 
-__all__ = ["EachColumn", "Grouping", "Groups", "Several", "first_unit"]
+__all__ = ["EachColumn", "Grouping", "Groups", "Several", "first_unit", "same_name"]
 
 
 class _SeenError(BaseException):
@@ -105,7 +105,7 @@ class Grouping:
             Which one it is.
         """
         names = None if self.labels is None else _listed(self.labels)
-        return self.known_names if names is None or not _same(names[at], one) else names
+        return self.known_names if names is None or not same_name(names[at], one) else names
 
     @functools.cached_property
     def known_names(self) -> list[Any]:
@@ -156,11 +156,14 @@ def _listed(labels: pd.Index) -> list[Any]:
     return list(zip(*columns, strict=True))
 
 
-def _same(one: Any, other: Any) -> bool:
+def same_name(one: Any, other: Any) -> bool:
+    """Whether two names are the same, with their types; one nan is as good as another."""
+    if one is other:
+        return True
     if type(one) is not type(other):
         return False
     if isinstance(one, tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(same_name, one, other))
     with contextlib.suppress(Exception):
         return bool(one == other or (one != one and other != other))
     return False

@@ -131,7 +131,7 @@ class StandIn:
         self._at = 0
         self._answers: deque[Any] = deque()
         self._raises: BaseException | None = None
-        self._fits: Callable[[Any, int], bool] | None = None
+        self._fits: Callable[[Any, int], bool] = _any
         self._unforeseen = False
 
     # Watching
@@ -216,10 +216,9 @@ class StandIn:
         return returns if alone else None
 
     def _answer(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
-        if not self._answers and self._raises is None and not self._unforeseen:
-            self._begin(unit)
-        if self._fits is not None and not self._fits(unit, self._at):
-            self._unforeseen = True
+        if not self._unforeseen and (not self._answers or not self._fits(unit, self._at)) and self._raises is None:
+            self._begin(unit)  # pandas may leave a go in the middle, when it does not like an answer
+            self._unforeseen = self._unforeseen or not self._fits(unit, 0)
         if self._unforeseen:
             return self._by_itself(unit, *args, **kwargs)
         if not self._answers:
@@ -232,7 +231,8 @@ class StandIn:
 
     def _begin(self, first: Any) -> Returns | None:
         """Have the next go done, or take what is kept of it."""
-        self._number, self._at, self._fits = self._number + 1, 0, None
+        self._number, self._at, self._fits = self._number + 1, 0, _any
+        self._answers.clear()
         kept = self._kept.popleft() if self._kept else None
         if kept is not None and (self._kept or kept.raised is not None):
             self._answers, self._raises = deque(kept.answers), kept.raised
@@ -259,6 +259,10 @@ class StandIn:
             if self._options.errors == "raise":
                 raise
             return exception if self._options.errors == "return" else np.nan
+
+
+def _any(unit: Any, at: int) -> bool:
+    return True
 
 
 class _UnforeseenError(Exception):

@@ -42,6 +42,7 @@ LAYERS: list[set[str]] = [
     {"runner"},
     {"standin", "verbs"},
     {"groupby"},
+    {"resampling"},
     {"accessor", "hook"},
     {""},
     {"doctor", "demo"},

@@ -1,0 +1,151 @@
+"""Resampling: ``df.par.resample(...)``: spans of time as groups, each of which a function gets as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import pandas as pd
+
+from pdparallel.arguments import check_func, goes_to_pandas
+from pdparallel.groupby import call_grouped, is_replaced
+from pdparallel.options import resolve
+from pdparallel.typing import Func
+
+__all__ = ["ResamplePar"]
+
+#: Arguments of ``resample`` that ``pandas.Grouper`` has as well; the others do not change which row is in which span.
+_OF_GROUPER = ("closed", "label", "convention", "origin", "offset")
+
+
+class ResamplePar:
+    """``df.par.resample(...)``: what pandas' own object can, with functions of users on all cores.
+
+    ``apply`` (which is ``agg``) and ``transform`` of a Python function run on workers; everything else is pandas'.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> s = pd.Series(range(6), index=pd.date_range("2026-01-01", periods=6, freq="12h"))
+    >>> s.par.resample("D").apply(lambda day: int(day.max() - day.min())).tolist()
+    [1, 1, 1]
+    """
+
+    def __init__(
+        self, obj: Any, rule: Any, how: Mapping[str, Any], given: Mapping[str, Any], columns: Any = None
+    ) -> None:
+        self._obj = obj
+        self._rule = rule
+        self._how = how
+        self._given = given
+        self._columns = columns
+
+    @property
+    def _resampler(self) -> Any:
+        resampler = self._obj.resample(self._rule, **self._how)
+        return resampler if self._columns is None else resampler[self._columns]
+
+    @property
+    def _grouped(self) -> Any:
+        """The spans as groups of rows, as pandas tells them to anybody who asks."""
+        given = {name: self._how[name] for name in _OF_GROUPER if self._how.get(name) is not None}
+        key, level = self._how.get("on"), self._how.get("level")
+        spans = pd.Grouper(freq=self._rule, key=key, level=level, **given)
+        grouped = self._obj.groupby(spans, group_keys=self._how.get("group_keys", False))
+        return grouped if self._columns is None else grouped[self._columns]
+
+    def __repr__(self) -> str:
+        return f"<pdparallel accessor of a {type(self._resampler).__name__}>"
+
+    def __getitem__(self, key: Any) -> Self:
+        self._resampler[key]  # pandas says what is wrong with it
+        return type(self)(self._obj, self._rule, self._how, self._given, key)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if self._obj.ndim == 2 and name in self._obj.columns and self._columns is None:
+            return self[name]
+        return getattr(self._resampler, name)
+
+    def __iter__(self) -> Any:
+        return iter(self._resampler)
+
+    def __len__(self) -> int:
+        return len(self._resampler)
+
+    def apply(self, func: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Call a function with each span of time: ``df.resample(...).apply(func)`` on all cores.
+
+        Parameters
+        ----------
+        func : callable
+            Takes a Series, a column of a span, and returns one value; where it does not, pandas gives it the whole
+            span as a frame. Names, lists and dicts go to pandas as they are.
+        *args, **kwargs
+            Further arguments of ``func``.
+
+        Returns
+        -------
+        Series or DataFrame
+            Exactly what pandas returns.
+
+        Raises
+        ------
+        Exception
+            What ``func`` raised for the first failing span (option ``errors``), with a note that names it.
+        InvalidOptionError
+            For arguments that are not allowed, before anything runs.
+        FunctionNotSerializableError
+            If ``func`` cannot travel to another process; names the variable.
+        WorkerDiedError
+            If a worker ended.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"x": [1.0, 2.0, 5.0]}, index=pd.to_datetime(["2026-01-01", "2026-01-01", "2026-01-03"]))
+        >>> df.par.resample("D").apply(lambda column: float(column.sum()))["x"].tolist()
+        [3.0, 0.0, 5.0]
+        """
+        return self._call("resample", func, args, kwargs, self._resampler.apply)
+
+    agg = aggregate = apply
+
+    def transform(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a function with each span of time for a result like the whole, on all cores.
+
+        Parameters
+        ----------
+        func : callable
+            Takes a column of a span, and returns a Series of the same index or one value.
+        *args, **kwargs
+            Further arguments of ``func``.
+
+        Returns
+        -------
+        Series or DataFrame
+            Exactly what pandas returns.
+
+        Raises
+        ------
+        Exception
+            As for :meth:`apply`.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> s = pd.Series([1.0, 2.0, 6.0], index=pd.to_datetime(["2026-01-01", "2026-01-01", "2026-01-02"]))
+        >>> s.par.resample("D").transform(lambda day: day - day.mean()).tolist()
+        [-0.5, 0.5, 0.0]
+        """
+        return self._call("transform", func, args, kwargs, self._resampler.transform)
+
+    def _call(self, method: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], bound: Any) -> Any:
+        def ask(function: Func) -> Any:
+            return bound(function, *args, **kwargs)
+
+        if func is None or goes_to_pandas(func) or is_replaced(func) or self._how.get("axis", 0) not in (0, "index"):
+            return ask(func)
+        check_func(func)
+        return call_grouped(self._grouped, method, func, args, kwargs, ask, resolve(self._given))
