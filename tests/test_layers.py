@@ -17,7 +17,7 @@ ROOT = Path(pdparallel.__file__).parent
 #: From the bottom to the top; a module may import from lines above its own, and within its own line only where it
 #: is said so below.
 LAYERS: list[set[str]] = [
-    {"errors", "typing", "cores", "streams"},
+    {"errors", "typing", "cores", "stopping", "streams"},
     {"arguments", "options", "plan", "units"},
     {"lean", "packing"},
     {"call", "outcome", "rows"},
