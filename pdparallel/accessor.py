@@ -12,7 +12,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 import pandas as pd
 
-from pdparallel import verbs
+from pdparallel import iterating, verbs
 from pdparallel.arguments import (
     axis_number,
     check_combine,
@@ -77,6 +77,67 @@ class _Par(Generic[T]):
     def _data(self) -> T:
         """What the call works on."""
         return self._obj
+
+    def iter_chunks(
+        self,
+        func: Func,
+        args: Sequence[Any] = (),
+        by: Any = None,
+        overlap: int | tuple[int, int] | None = None,
+        ordered: bool = True,
+        **kwargs: Any,
+    ) -> iterating.Results:
+        """What a function returns for consecutive chunks of rows, one after the other, as an iterator.
+
+        All results together may be more than memory holds: no further chunk is begun while nobody takes those that are
+        done.
+
+        Parameters
+        ----------
+        func, args, by, overlap, **kwargs
+            As in :meth:`apply_chunks`, which cuts the same chunks.
+        ordered : bool, default True
+            Whether the results come in the order of the chunks; else each comes as soon as it is done.
+
+        Returns
+        -------
+        iterator
+            Work begins with the first ``next``. It is closed by ``close()``, at the end of a ``with`` block, and when
+            nobody has it any more: then what runs is ended.
+
+        Raises
+        ------
+        Exception
+            While iterating, what ``func`` raised for the first failing chunk (option ``errors``), after the results
+            of those before it.
+        InvalidOptionError
+            For arguments that are not allowed, and ``checkpoint=``, at once.
+        FunctionNotSerializableError
+            If ``func`` cannot travel to another process; names the variable.
+        WorkerDiedError
+            If a worker ended.
+
+        Notes
+        -----
+        At most four chunks for each worker are on their way or wait for one before them, so ``chunk_size=`` says how
+        much memory it takes. With the option ``errors="coerce"`` None comes for a chunk that failed, and one
+        warning at the end. The frame is the one of now, whatever is written into it later (from pandas 3 on).
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"a": [1, 2, 3, 4]})
+        >>> for total in df.par(chunk_size=2).iter_chunks(lambda chunk: int(chunk["a"].sum())):
+        ...     print(total)
+        3
+        7
+        """
+        check_func(func)
+        around = neighbours(overlap)
+        if by is not None and around is not None:
+            raise InvalidOptionError("overlap", overlap, "None together with by=", "Groups have no neighbours.")
+        data = self._data().copy(deep=False)
+        return iterating.iter_chunks(data, self._obj, func, args, kwargs, by, around, ordered, self._options())
 
     def apply_chunks(
         self,

@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"errors", "typing", "cores", "stopping", "streams"},
     {"arguments", "options", "plan", "units"},
     {"lean", "packing"},
-    {"call", "outcome", "rows"},
+    {"call", "outcome", "rows", "source"},
     {"transport.reductions", "transport.arena"},
     {"transport.byvalue"},
     {"transport.objects"},
@@ -41,7 +41,8 @@ LAYERS: list[set[str]] = [
     {"auto", "checkpoint.folder", "delivery"},
     {"runner"},
     {"verbs"},
-    {"accessor", "hook"},
+    {"hook", "iterating"},
+    {"accessor"},
     {""},
     {"doctor", "demo"},
     {"__main__"},
@@ -111,7 +112,7 @@ def test_the_public_names() -> None:
         "CallTimeoutError", "CheckpointError", "FailedCallsWarning", "FunctionNotSerializableError",
         "InvalidOptionError", "Options",
         "PdParallelError", "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
-        "engine", "get_options", "map", "option_context", "par", "set_options", "shutdown",
+        "engine", "get_options", "imap", "map", "option_context", "par", "set_options", "shutdown",
     }  # fmt: skip
 
 
