@@ -23,8 +23,10 @@ from pdparallel.arguments import (
     neighbours,
     row_hand,
 )
+from pdparallel.background import Background
 from pdparallel.errors import InvalidOptionError
 from pdparallel.options import Options, checked, resolve
+from pdparallel.stopping import begin
 from pdparallel.typing import Combine, Func, ResultType, RowKind
 
 __all__ = ["FramePar", "SeriesPar", "map", "par"]
@@ -77,6 +79,35 @@ class _Par(Generic[T]):
     def _data(self) -> T:
         """What the call works on."""
         return self._obj
+
+    @property
+    def background(self) -> Any:
+        """The same verbs, each in a thread of this process: it returns a :class:`concurrent.futures.Future` at once.
+
+        Wrong arguments are refused at once, too. ``future.cancel()`` works at any time: whoever waits for the future
+        gets a :class:`concurrent.futures.CancelledError` at once, and the call ends some tenths of a second later,
+        with the workers that are in the middle of it; only a call of the function in this process itself
+        (``engine="auto"`` begins here) runs out. In asyncio code the future can be awaited, and a task that is
+        cancelled cancels it.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
+        >>> future = df.par.background.apply_rows(lambda row: row["a"] * row["b"])
+        >>> future.result().tolist()
+        [3, 8]
+        >>> df["a"].par(n_workers=2).background.map(str).result().tolist()
+        ['1', '2']
+
+        Notes
+        -----
+        The call works on the data as it is now, whatever is written into it later; on pandas 2 that costs a copy. The
+        options of an :func:`pdparallel.option_context` around it count. What ``engine="auto"`` does in this process
+        takes turns with your own code, five milliseconds each; ``engine="process"`` leaves it alone. At the end
+        of the process the calls that still run are cancelled.
+        """
+        return Background(self)
 
     def iter_chunks(
         self,
@@ -434,6 +465,7 @@ class FramePar(_Par[pd.DataFrame]):
         [-2, -2]
         """
         if goes_to_pandas(func) or by_row != "compat" or engine not in (None, "python"):
+            begin()
             own: dict[str, Any] = {} if engine is None else {"engine": engine, "engine_kwargs": engine_kwargs}
             return self._data().apply(
                 func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), by_row=by_row, **own, **kwargs
@@ -495,6 +527,7 @@ class SeriesPar(_Par[pd.Series]):
             raise InvalidOptionError("na_action", na_action, "None or 'ignore'")
         if not callable(func):
             if isinstance(func, (Mapping, pd.Series)):
+                begin()
                 s: Any = self._obj
                 return s.map(func, na_action=na_action)
             raise InvalidOptionError("func", func, "a function, a dict or a Series")
@@ -529,6 +562,7 @@ class SeriesPar(_Par[pd.Series]):
         [1, 4, 9]
         """
         if goes_to_pandas(func) or by_row != "compat":
+            begin()
             return self._obj.apply(func, args=tuple(args), by_row=by_row, **kwargs)
         check_func(func)
         return verbs.apply_series(self._obj, func, args, kwargs, None, "apply", self._options())

@@ -41,7 +41,7 @@ LAYERS: list[set[str]] = [
     {"auto", "checkpoint.folder", "delivery"},
     {"runner"},
     {"verbs"},
-    {"hook", "iterating"},
+    {"background", "hook", "iterating"},
     {"accessor"},
     {""},
     {"doctor", "demo"},
