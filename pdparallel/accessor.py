@@ -87,8 +87,8 @@ class _Par(Generic[T]):
         Wrong arguments are refused at once, too. ``future.cancel()`` works at any time: whoever waits for the future
         gets a :class:`concurrent.futures.CancelledError` at once, and the call ends some tenths of a second later,
         with the workers that are in the middle of it; only a call of the function in this process itself
-        (``engine="auto"`` begins here) runs out. In asyncio code the future can be awaited, and a task that is
-        cancelled cancels it.
+        (``engine="auto"`` begins here, and threads cannot be ended) runs out. In asyncio code the future can be
+        awaited, and a task that is cancelled cancels it.
 
         Examples
         --------

@@ -555,6 +555,27 @@ class TestTheEnd:
         assert next(results, "closed") == "closed"
         assert not process._warm._borrowed
 
+    @engines
+    def test_one_may_read_another(self, engine: str) -> None:
+        options: dict[str, Any] = {"engine": engine, "n_workers": 2}
+        doubled = pdparallel.imap(lambda x: 2 * x, itertools.count(), **options)
+        with pdparallel.imap(lambda x: x + 1, doubled, **options) as results:
+            assert list(itertools.islice(results, 300)) == list(range(1, 601, 2))
+        doubled.close()
+
+    def test_a_fork_ends_nothing_of_its_parents(self) -> None:
+        results = pdparallel.imap(lambda x: x, itertools.count(), engine="process", n_workers=2)
+        assert next(results) == 0
+        child = os.fork()
+        if child == 0:
+            try:
+                results.close()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert list(itertools.islice(results, 200)) == list(range(1, 201))
+        results.close()
+
     def test_another_thread_may_take_the_results(self) -> None:
         results = pdparallel.imap(lambda x: x, range(100), engine="process", n_workers=2)
         got = [next(results)]
