@@ -26,6 +26,7 @@ from pdparallel.errors import (
     WorkerStartError,
 )
 from pdparallel.hook import Hook, engine
+from pdparallel.iterating import imap
 from pdparallel.options import Options, get_options, option_context, set_options
 
 __version__ = "0.1.0.dev0"
@@ -44,6 +45,7 @@ __all__ = [
     "WorkerStartError",
     "engine",
     "get_options",
+    "imap",
     "map",
     "option_context",
     "par",

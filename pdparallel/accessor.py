@@ -12,7 +12,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 import pandas as pd
 
-from pdparallel import verbs
+from pdparallel import iterating, verbs
 from pdparallel.arguments import (
     axis_number,
     check_combine,
@@ -23,10 +23,12 @@ from pdparallel.arguments import (
     neighbours,
     row_hand,
 )
+from pdparallel.background import Background
 from pdparallel.errors import InvalidOptionError
 from pdparallel.groupby import GroupByPar
 from pdparallel.options import Options, checked, resolve
 from pdparallel.resampling import ResamplePar
+from pdparallel.stopping import begin
 from pdparallel.typing import Combine, Func, ResultType, RowKind
 
 __all__ = ["FramePar", "SeriesPar", "map", "par"]
@@ -79,6 +81,96 @@ class _Par(Generic[T]):
     def _data(self) -> T:
         """What the call works on."""
         return self._obj
+
+    @property
+    def background(self) -> Any:
+        """The same verbs, each in a thread of this process: it returns a :class:`concurrent.futures.Future` at once.
+
+        Wrong arguments are refused at once, too. ``future.cancel()`` works at any time: whoever waits for the future
+        gets a :class:`concurrent.futures.CancelledError` at once, and the call ends some tenths of a second later,
+        with the workers that are in the middle of it; only a call of the function in this process itself
+        (``engine="auto"`` begins here, and threads cannot be ended) runs out. In asyncio code the future can be
+        awaited, and a task that is cancelled cancels it.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
+        >>> future = df.par.background.apply_rows(lambda row: row["a"] * row["b"])
+        >>> future.result().tolist()
+        [3, 8]
+        >>> df["a"].par(n_workers=2).background.map(str).result().tolist()
+        ['1', '2']
+
+        Notes
+        -----
+        The call works on the data as it is now, whatever is written into it later; on pandas 2 that costs a copy. The
+        options of an :func:`pdparallel.option_context` around it count. What ``engine="auto"`` does in this process
+        takes turns with your own code, five milliseconds each; ``engine="process"`` leaves it alone. At the end
+        of the process the calls that still run are cancelled.
+        """
+        return Background(self)
+
+    def iter_chunks(
+        self,
+        func: Func,
+        args: Sequence[Any] = (),
+        by: Any = None,
+        overlap: int | tuple[int, int] | None = None,
+        ordered: bool = True,
+        **kwargs: Any,
+    ) -> iterating.Results:
+        """What a function returns for consecutive chunks of rows, one after the other, as an iterator.
+
+        All results together may be more than memory holds: no further chunk is begun while nobody takes those that are
+        done.
+
+        Parameters
+        ----------
+        func, args, by, overlap, **kwargs
+            As in :meth:`apply_chunks`, which cuts the same chunks.
+        ordered : bool, default True
+            Whether the results come in the order of the chunks; else each comes as soon as it is done.
+
+        Returns
+        -------
+        iterator
+            Work begins with the first ``next``. It is closed by ``close()``, at the end of a ``with`` block, and when
+            nobody has it any more: then what runs is ended.
+
+        Raises
+        ------
+        Exception
+            While iterating, what ``func`` raised for the first failing chunk (option ``errors``), after the results
+            of those before it.
+        InvalidOptionError
+            For arguments that are not allowed, and ``checkpoint=``, at once.
+        FunctionNotSerializableError
+            If ``func`` cannot travel to another process; names the variable.
+        WorkerDiedError
+            If a worker ended.
+
+        Notes
+        -----
+        At most four chunks for each worker are on their way or wait for one before them, so ``chunk_size=`` says how
+        much memory it takes. With the option ``errors="coerce"`` None comes for a chunk that failed, and one
+        warning at the end. The frame is the one of now, whatever is written into it later (from pandas 3 on).
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"a": [1, 2, 3, 4]})
+        >>> for total in df.par(chunk_size=2).iter_chunks(lambda chunk: int(chunk["a"].sum())):
+        ...     print(total)
+        3
+        7
+        """
+        check_func(func)
+        around = neighbours(overlap)
+        if by is not None and around is not None:
+            raise InvalidOptionError("overlap", overlap, "None together with by=", "Groups have no neighbours.")
+        data = self._data().copy(deep=False)
+        return iterating.iter_chunks(data, self._obj, func, args, kwargs, by, around, ordered, self._options())
 
     def apply_chunks(
         self,
@@ -449,6 +541,7 @@ class FramePar(_Par[pd.DataFrame]):
         [-2, -2]
         """
         if goes_to_pandas(func) or by_row != "compat" or engine not in (None, "python"):
+            begin()
             own: dict[str, Any] = {} if engine is None else {"engine": engine, "engine_kwargs": engine_kwargs}
             return self._data().apply(
                 func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), by_row=by_row, **own, **kwargs
@@ -510,6 +603,7 @@ class SeriesPar(_Par[pd.Series]):
             raise InvalidOptionError("na_action", na_action, "None or 'ignore'")
         if not callable(func):
             if isinstance(func, (Mapping, pd.Series)):
+                begin()
                 s: Any = self._obj
                 return s.map(func, na_action=na_action)
             raise InvalidOptionError("func", func, "a function, a dict or a Series")
@@ -544,6 +638,7 @@ class SeriesPar(_Par[pd.Series]):
         [1, 4, 9]
         """
         if goes_to_pandas(func) or by_row != "compat":
+            begin()
             return self._obj.apply(func, args=tuple(args), by_row=by_row, **kwargs)
         check_func(func)
         return verbs.apply_series(self._obj, func, args, kwargs, None, "apply", self._options())

@@ -11,7 +11,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pdparallel.call import Call
@@ -20,9 +20,10 @@ from pdparallel.ledger import Ledger
 from pdparallel.options import Options
 from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import Texts, pack
-from pdparallel.plan import Chunk, Gaps
+from pdparallel.plan import Chunk, Left
 from pdparallel.progress import Advance
 from pdparallel.rows import feed_for
+from pdparallel.stopping import Stop
 from pdparallel.transport.frames import cut_out, take
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.worker import inside_worker, record
@@ -52,9 +53,6 @@ ANSWER_SECONDS = 0.005
 #: Seconds of travelling that are enough to tell what more of it costs.
 ENOUGH_SECONDS = 0.0002
 
-#: Units that the parent takes up at first; the clock stops it earlier where they are slow.
-FEW = 1_000
-
 #: Seconds of work that calls of this process would have given to a pool, had one been up, since there last was one.
 _missed = 0.0
 
@@ -66,6 +64,8 @@ class Worth:
     ----------
     options : Options
         Of which the number of workers matters here.
+    idle_look : float, optional
+        Seconds between two looks where there is nothing to decide.
 
     Attributes
     ----------
@@ -73,9 +73,10 @@ class Worth:
         Seconds after which to ask again.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, idle_look: float | None = None) -> None:
         self._workers = options.workers
         self.look = LOOK_SECONDS
+        self._idle_look = IDLE_LOOK_SECONDS if idle_look is None else idle_look
         self._warm: bool | None = None
         self._missed = 0.0
         self._travel = (0.0, 0.0)
@@ -100,7 +101,7 @@ class Worth:
         global _missed
         if self._warm is None:
             if self._workers == 1 or inside_worker():
-                self.look = IDLE_LOOK_SECONDS
+                self.look = self._idle_look
                 return False
             self._warm = is_warm()
         self.look = min(2 * self.look, MOST_LOOK_SECONDS)
@@ -160,7 +161,7 @@ def _travel(call: Call, outcome: Outcome) -> tuple[float, float]:
 
 
 class Parent:
-    """The parent's own part of a call.
+    """The parent's own part of a call; it comes back after each piece of work, to whoever takes what came of it.
 
     Parameters
     ----------
@@ -172,21 +173,28 @@ class Parent:
         Takes the outcomes.
     advance : callable
         Told how many units are done.
-    gaps : Gaps
+    gaps : Left
         What is left to do; what is done here is taken from it.
+    stop : Stop, optional
+        Looked at between two pieces.
     """
 
-    def __init__(self, call: Call, options: Options, ledger: Ledger, advance: Advance, gaps: Gaps) -> None:
+    def __init__(
+        self, call: Call, options: Options, ledger: Ledger, advance: Advance, gaps: Left, stop: Stop | None = None
+    ) -> None:
         self._call = call
         self._options = options
         self._ledger = ledger
         self._advance = advance
         self._feed = feed_for(call.work.hand, call.work.func)
         self._gaps = gaps
-        self._worth = Worth(options)
+        self._stop = stop
+        # Where somebody waits for each result, or may want the call to end, it must not be long until the next look.
+        awaited = ledger.passes_on or stop is not None
+        self._worth = Worth(options, MOST_LOOK_SECONDS if awaited else IDLE_LOOK_SECONDS)
         self._latest: Outcome | None = None
 
-    def begin(self, is_warm: Callable[[], bool]) -> None:
+    def begin(self, is_warm: Callable[[], bool]) -> Iterator[None]:
         """Work for as long as that is the quicker way.
 
         Parameters
@@ -196,6 +204,9 @@ class Parent:
         """
         while self._gaps:
             outcome = self._work()
+            yield
+            if self._ledger.failure is not None:
+                break
             left = len(self._gaps)
             if not left:
                 break
@@ -209,7 +220,7 @@ class Parent:
         assert self._latest is not None
         return self._call, self._latest
 
-    def go_on_until_up(self, engine: Engine) -> None:
+    def go_on_until_up(self, engine: Engine) -> Iterator[None]:
         """Start the pool in the background and work on until it is up."""
         up = threading.Event()
 
@@ -222,21 +233,23 @@ class Parent:
         threading.Thread(target=start, name="pdparallel-start", daemon=True).start()
         if up.wait(ANSWER_SECONDS):
             return
-        while self._gaps and not up.is_set():
+        while self._gaps and self._ledger.failure is None and not up.is_set():
             self._work()
+            yield
 
     def _work(self) -> Outcome:
         """Do a chunk of the plan if there is one, else as much as takes until the next look, and a unit at least."""
+        if self._stop is not None:
+            self._stop.look()
         call, until = self._call, math.inf
         # Not all that is left, but what may be done by then: a piece costs something by itself.
         done, seconds = self._ledger.units, self._ledger.seconds
         likely = 2 * self._worth.look * done / seconds if seconds else 0
-        chunk = self._gaps.first(self._options.chunk_size or max(FEW, int(likely)))
+        chunk = self._gaps.first(self._options.chunk_size or max(self._gaps.few, int(likely)))
         if call.plan is None:
             until = time.perf_counter() + self._worth.look
         outcome = record(call.work, self._feed, take(call.data, call.work.hand, chunk), chunk, until)
         self._ledger.add(outcome)
-        self._ledger.raise_failure()
         self._advance(len(outcome.chunk))
         self._gaps.drop(outcome.chunk.stop)
         return outcome

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from typing import Any
 
 from pdparallel.call import Call
 from pdparallel.engines.base import REMEDY, Engine, how_it_ended
@@ -23,6 +24,7 @@ from pdparallel.options import Options
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.progress import Advance
+from pdparallel.stopping import Stop, StoppedError
 from pdparallel.transport.arena import Running
 from pdparallel.transport.parcel import LOADING, Parcel
 
@@ -31,7 +33,8 @@ __all__ = ["Delivery"]
 #: Tasks on their way for each worker: one that runs and one that waits, so that no worker waits for the parent.
 IN_FLIGHT = 2
 
-#: Seconds that tasks which run when a call fails get to end by themselves, before their workers are ended.
+#: Seconds that tasks which run when a call fails or is given up get to end by themselves, before their workers are
+#: ended.
 RUN_OUT_SECONDS = 0.2
 
 #: Times that a task may be lost before its worker has begun it.
@@ -75,11 +78,19 @@ class Delivery:
         Takes the outcomes.
     advance : callable
         Told how many units are done.
+    stop : Stop, optional
+        Says whether to give up.
+
+    Attributes
+    ----------
+    settled : bool
+        Whether no task of this call is left running.
     """
 
     def __init__(
-        self, call: Call, options: Options, engine: Engine, parcel: Parcel, ledger: Ledger, advance: Advance
-    ) -> None:
+        self, call: Call, options: Options, engine: Engine, parcel: Parcel, ledger: Ledger, advance: Advance,
+        stop: Stop | None = None,
+    ) -> None:  # fmt: skip
         self._call = call
         self._retries = options.retries
         self._timeout = options.timeout
@@ -87,6 +98,8 @@ class Delivery:
         self._parcel = parcel
         self._ledger = ledger
         self._advance = advance
+        self._stop = stop
+        self.settled = True
         self._flying: dict[Future[bytes], _Try] = {}
         self._again: deque[_Try] = deque()
         self._hopeless: list[Outcome] = []
@@ -94,28 +107,58 @@ class Delivery:
         # Of light units some are noted together, which a second try tells apart; there must be one.
         self._one_by_one = options.timeout is not None or options.retries == 0
 
-    def run(self, chunks: Iterator[Chunk]) -> bool:
-        """Run the chunks; returns whether no task of this call is left running."""
-        while True:
-            self._send(chunks)
-            if not self._flying:
-                break
-            done, _ = wait(self._flying, timeout=self._clock.look, return_when=FIRST_COMPLETED)
-            for future in done:
-                self._take(future, self._flying.pop(future))
-            if self._timeout is not None:
-                self._end_what_takes_too_long()
-            if self._ledger.failure is not None and not self._only_what_comes_before():
-                return False
+    def run(self, chunks: Iterator[Chunk]) -> Iterator[None]:
+        """Run the chunks; comes back each time that something has come to the ledger.
+
+        Whoever does not wait for the end lets what runs end by itself, if that is soon.
+        """
+        self.settled = False
+        try:
+            while True:
+                self._send(chunks)
+                if not self._flying:
+                    break
+                for future in self._done():
+                    self._take(future, self._flying.pop(future))
+                if self._timeout is not None:
+                    self._end_what_takes_too_long()
+                if self._ledger.failure is not None and not self._only_what_comes_before():
+                    return
+                yield
+        except (GeneratorExit, StoppedError):
+            self.settled = self._run_out(list(self._flying))
+            raise
         for outcome in self._hopeless:
             self._ledger.add(outcome)
-        return True
+        self.settled = True
+
+    def left(self) -> list[Future[bytes]]:
+        """The tasks that have not ended."""
+        return [future for future in self._flying if not future.done()]
+
+    def _done(self) -> list[Future[bytes]]:
+        """Wait for what comes next."""
+        if self._stop is None:
+            return list(wait(self._flying, timeout=self._clock.look, return_when=FIRST_COMPLETED).done)
+        awaited: list[Future[Any]] = [*self._flying, self._stop.asked]
+        done = wait(awaited, timeout=self._clock.look, return_when=FIRST_COMPLETED).done
+        self._stop.look()
+        return list(done)
 
     def _send(self, chunks: Iterator[Chunk]) -> None:
+        sent = 0
         while len(self._flying) < self._engine.n_workers * IN_FLIGHT:
-            one = self._again.popleft() if self._again else _next(chunks)
+            if self._again:
+                one: _Try | None = self._again.popleft()
+            elif sent and self._ledger.passes_on and len(self.left()) < len(self._flying):
+                return  # to read further items may take long: what has come goes out before
+            elif self._ledger.failure is None and self._ledger.has_room(len(self._flying)):
+                one = _next(chunks)
+            else:  # what is not begun yet lies behind any failure
+                return
             if one is None:
                 return
+            sent += 1
             if self._ledger.fails_before(one.chunk.start):
                 continue
             one_by_one = self._one_by_one or one.deaths > 0
@@ -160,7 +203,8 @@ class Delivery:
             self._give_up(units, _took_too_long(self._call, units, self._timeout or 0.0), self._ledger.add)
             self._run_again(one.chunk, units)
         elif one.deaths >= self._retries and alone:
-            self._give_up(units, self._named(problem, units, one.deaths + 1), self._hopeless.append)
+            tell = self._ledger.add if self._ledger.passes_on else self._hopeless.append
+            self._give_up(units, self._named(problem, units, one.deaths + 1), tell)
             self._run_again(one.chunk, units)
         else:
             self._run_again(one.chunk, units)
@@ -223,11 +267,17 @@ class Delivery:
     def _only_what_comes_before(self) -> bool:
         """After a failure: cancel what comes behind it, wait for what comes before; False if something still runs."""
         behind = [future for future, one in self._flying.items() if self._ledger.fails_before(one.chunk.start)]
-        for future in behind:
-            future.cancel()
         if len(behind) < len(self._flying):
+            for future in behind:
+                future.cancel()
             return True
-        _, running = wait(behind, timeout=RUN_OUT_SECONDS)
+        return self._run_out(behind)
+
+    def _run_out(self, futures: list[Future[bytes]]) -> bool:
+        """Cancel what has not begun, and wait a little for what has; returns whether nothing runs any more."""
+        for future in futures:
+            future.cancel()
+        _, running = wait(futures, timeout=RUN_OUT_SECONDS)
         if not running:
             self._flying.clear()
         return not running

@@ -440,10 +440,7 @@ class GroupByPar:
         if engine is not None or engine_kwargs is not None:
             kwargs |= {"engine": engine, "engine_kwargs": engine_kwargs}
             return self._grouped.transform(func, *args, **kwargs)
-        grouped = self._grouped
-        return self._call(
-            "transform", func, args, kwargs, lambda function: grouped.transform(function, *args, **kwargs)
-        )
+        return self._call("transform", func, args, kwargs, self._grouped.transform)
 
     def filter(self, func: Any, dropna: bool = True, *args: Any, **kwargs: Any) -> Any:
         """The rows of the groups for which a function is true: ``df.groupby(...).filter(func)`` on all cores.
@@ -478,10 +475,7 @@ class GroupByPar:
         """
         if self._options().errors == "return":
             raise InvalidOptionError("errors", "return", "'raise' or 'coerce' for filter", "It returns rows only.")
-        grouped = self._grouped
-        return self._call(
-            "filter", func, args, kwargs, lambda function: grouped.filter(function, dropna, *args, **kwargs)
-        )
+        return self._call("filter", func, args, kwargs, self._grouped.filter, dropna)
 
     def _options(self) -> Options:
         return resolve(self._given)

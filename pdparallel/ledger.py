@@ -1,16 +1,20 @@
-"""Ledger: what came back of a call, by position, and the failure that pandas would have met first."""
+"""Ledger: what came back of a call, by position, and the failure that pandas would have met first.
+
+One that keeps all, for a result that is shaped over all; one that passes on what comes, for results that are taken one
+after the other and may be more than memory holds.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from pdparallel.call import Call
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.packing import Returns
 from pdparallel.transport.outcomes import users_part
 
-__all__ = ["Ledger", "told"]
+__all__ = ["Ledger", "Passing", "told"]
 
 
 class Ledger:
@@ -31,7 +35,11 @@ class Ledger:
         Units whose function has returned.
     seconds : float
         How long these took where they ran, for one core.
+    passes_on : bool
+        Whether somebody waits for each outcome, so that none is held back for the sake of those behind it.
     """
+
+    passes_on = False
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -44,6 +52,13 @@ class Ledger:
     def add(self, outcome: Outcome) -> None:
         """Take an outcome."""
         self._outcomes[outcome.chunk.start] = outcome
+        self._note(outcome)
+
+    def has_room(self, on_their_way: int) -> bool:
+        """Whether a further chunk may be begun while so many are on their way."""
+        return True
+
+    def _note(self, outcome: Outcome) -> None:
         self.units += len(outcome.chunk)
         self.seconds += outcome.seconds
         if outcome.failure is not None and not self.fails_before(outcome.chunk.start):
@@ -76,6 +91,41 @@ class Ledger:
         if self._call.work.hand != "chunk" and len(returns) != self._call.n:
             raise RuntimeError(f"{len(returns)} returns for {self._call.n} {self._call.unit}s: please report this")
         return returns
+
+
+class Passing(Ledger):
+    """Passes on what comes, and forgets it.
+
+    Parameters
+    ----------
+    call : Call
+        Whose outcomes come.
+    ordered : bool
+        Whether each waits for those before it.
+    most : int
+        Chunks that may be on their way or wait for others.
+    """
+
+    passes_on = True
+
+    def __init__(self, call: Call, ordered: bool, most: int) -> None:
+        super().__init__(call)
+        self._ordered = ordered
+        self._most = most
+        self._next = 0
+
+    def has_room(self, on_their_way: int) -> bool:
+        return on_their_way + len(self._outcomes) < self._most
+
+    def taken(self) -> Iterator[Outcome]:
+        """What may be passed on by now; in order nothing comes behind a failure."""
+        while self._outcomes:
+            start = self._next if self._ordered else next(iter(self._outcomes))
+            outcome = self._outcomes.pop(start, None)
+            if outcome is None:
+                return
+            self._next = outcome.chunk.stop if outcome.failure is None else -1
+            yield outcome
 
 
 def told(failure: Failure | Failed, place: str) -> BaseException:

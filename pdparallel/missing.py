@@ -15,7 +15,7 @@ All calls may have failed: then each place has ``np.nan``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from pdparallel.transport.functions import level_of_the_user
 from pdparallel.transport.outcomes import described
 from pdparallel.typing import Errors, ResultType
 
-__all__ = ["Fill", "array_of_nan", "in_frame", "in_series", "none_for_nan", "settle", "with_room"]
+__all__ = ["Fill", "array_of_nan", "in_frame", "in_series", "none_for_nan", "place", "settle", "warn", "with_room"]
 
 #: Takes the first return that did not fail (a list of it, empty if there is none), a position, and ``np.nan`` or the
 #: exception: gives what stands there.
@@ -64,27 +64,29 @@ def settle(call: Call, returns: Returns, fill: Fill) -> bool:
         return False
     good = returns.first_but(Failed)
     if call.work.errors == "coerce":
-        _warn(call, places, len(returns))
+        first = min(places)
+        warn(place(call, first), places[first], len(places), len(returns))
         returns.put({at: fill(good, at, np.nan) for at in places})
     else:
-        returns.put({at: fill(good, at, told(failed, _place(call, at))) for at, failed in places.items()})
+        returns.put({at: fill(good, at, told(failed, place(call, at))) for at, failed in places.items()})
     return True
 
 
-def _place(call: Call, at: int) -> str:
+def place(call: Call, at: int) -> str:
+    """The place of a return in words."""
     chunk = call.plan[at] if call.work.hand == "chunk" and call.plan else Chunk(at, at + 1)
     return f"{call.verb}, {call.where(chunk, 0)}"
 
 
-def _warn(call: Call, places: Mapping[int, Failed], n: int) -> None:
-    first = min(places)
-    exception = places[first].exception
+def warn(first: str, failed: Failed, times: int, n: int) -> None:
+    """Say how many of ``n`` calls failed, where the first of them was, and how it failed."""
+    exception = failed.exception
     shown = str(exception) if type(exception) is RemoteError else described(exception)
     if len(shown) > MOST_SHOWN:
         shown = shown[: MOST_SHOWN - 1] + "…"
     warning = FailedCallsWarning(
-        f"{len(places):,} of {n:,} calls of the function failed, and what they would have returned is missing; the "
-        f"first: {_place(call, first)}: {shown}. With errors='return' the exceptions come back in these places."
+        f"{times:,} of {n:,} calls of the function failed, and what they would have returned is missing; the "
+        f"first: {first}: {shown}. With errors='return' the exceptions come back in these places."
     )
     warning.__cause__ = exception
     warnings.warn(warning, stacklevel=level_of_the_user())

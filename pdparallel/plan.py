@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
-__all__ = ["Chunk", "Gaps", "cut", "cut_for_chunks", "cut_whole", "next_size", "pieces_for_chunks"]
+__all__ = ["Chunk", "Gaps", "Left", "cut", "cut_for_chunks", "cut_whole", "next_size", "pieces_for_chunks"]
 
 #: A chunk function pays pandas' fixed cost per call, so beyond one chunk a worker each chunk is to have
 #: at least this many rows (``benchmarks/when_it_helps.py`` shows what a call on few rows costs).
@@ -45,6 +46,30 @@ class Chunk:
         return self.stop - self.start
 
 
+class Left(Protocol):
+    """What is left to do of a call; falsy where that is nothing.
+
+    Attributes
+    ----------
+    few : int
+        Units that may be taken up while nothing is known of their cost.
+    """
+
+    few: int
+
+    def __len__(self) -> int:
+        """How many units, as far as it is known."""
+
+    def first(self, size: int) -> Chunk:
+        """The first that are left: so many at most."""
+
+    def drop(self, stop: int) -> None:
+        """Take what lies before a position."""
+
+    def next_size(self, n_workers: int, seconds: float | None, size: float) -> int:
+        """How many the next chunk takes, by the seconds and bytes that a unit costs, as far as they are known."""
+
+
 class Gaps:
     """The positions of a call that nobody has taken yet, in order; falsy where there are none.
 
@@ -67,6 +92,9 @@ class Gaps:
     (4, Chunk(start=6, stop=10, before=0, after=0))
     """
 
+    #: The clock stops it earlier where they are slow.
+    few = 1_000
+
     def __init__(self, n: int, finished: Iterable[Chunk] = (), plan: Iterable[Chunk] | None = None) -> None:
         done = sorted((chunk.start, chunk.stop) for chunk in finished)
         self._whole = plan is not None
@@ -87,6 +115,10 @@ class Gaps:
         """The first positions that are left, without a hole: so many at most, or the chunk of the plan."""
         gap = self._gaps[0]
         return gap if self._whole else Chunk(gap.start, min(gap.start + size, gap.stop))
+
+    def next_size(self, n_workers: int, seconds: float | None, size: float) -> int:
+        """How many the next chunk takes."""
+        return next_size(self._left, n_workers, seconds)
 
     def drop(self, stop: int) -> None:
         """Take what lies before a position."""

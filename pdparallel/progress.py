@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from pdparallel.typing import Progress
 
@@ -15,15 +16,15 @@ Advance = Callable[[int], None]
 
 
 @contextlib.contextmanager
-def bar(kind: Progress, total: int, label: str, unit: str) -> Iterator[Advance]:
+def bar(kind: Progress, total: int | None, label: str, unit: str) -> Iterator[Advance]:
     """A bar for the length of a ``with`` block, as a function that is told how many units are done more.
 
     Parameters
     ----------
     kind : bool, str or callable
         The option ``progress``.
-    total : int
-        Units in all.
+    total : int or None
+        Units in all; None where that is not known.
     label, unit : str
         What stands before the bar, and what it counts.
     """
@@ -50,7 +51,7 @@ def bar(kind: Progress, total: int, label: str, unit: str) -> Iterator[Advance]:
             end()
 
 
-def _called(kind: Callable[[int, int], object], total: int) -> tuple[Advance, Callable[[], None]]:
+def _called(kind: Callable[[int, Any], object], total: int | None) -> tuple[Advance, Callable[[], None]]:
     done = 0
 
     def draw(more: int) -> None:
@@ -61,10 +62,11 @@ def _called(kind: Callable[[int, int], object], total: int) -> tuple[Advance, Ca
     return draw, lambda: None
 
 
-def _drawn(kind: object, total: int, label: str, unit: str) -> tuple[Advance, Callable[[], None]]:
+def _drawn(kind: object, total: int | None, label: str, unit: str) -> tuple[Advance, Callable[[], None]]:
     module = {"text": "tqdm.std", "notebook": "tqdm.notebook"}.get(str(kind), "tqdm.auto")
+    large = total is None or total >= 10_000
     try:
-        drawn = importlib.import_module(module).tqdm(total=total, desc=label, unit=unit, unit_scale=total >= 10_000)
+        drawn = importlib.import_module(module).tqdm(total=total, desc=label, unit=unit, unit_scale=large)
     except Exception as error:  # no widgets, no stream: run without a bar
         warnings.warn(f"no progress display: {type(error).__name__}: {error}", stacklevel=2)
         return (lambda more: None), (lambda: None)

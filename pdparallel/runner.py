@@ -17,6 +17,10 @@
        ledger     by position; the first failing position wins
      assemble     shape once, in pandas
 
+The path is a generator, which comes back to whoever asked each time that something has come to the ledger: who wants
+all goes through it to the end; who wants results one after the other takes them from the ledger in between, and while
+nobody asks for more, no further chunk is begun.
+
 With ``engine="auto"`` the parent does the first units itself and keeps what they returned.  Where the rest is worth it,
 a pool starts in the background while the parent works on; what is left when it is up is handed over.
 """
@@ -24,7 +28,9 @@ a pool starts in the background while the parent works on; what is left when it 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future
 
 from pdparallel.auto import Parent
 from pdparallel.call import Call
@@ -37,11 +43,12 @@ from pdparallel.ledger import Ledger
 from pdparallel.options import Options
 from pdparallel.outcome import Outcome
 from pdparallel.packing import Returns
-from pdparallel.plan import Chunk, Gaps, next_size
-from pdparallel.progress import bar
-from pdparallel.transport.parcel import pack
+from pdparallel.plan import Chunk, Gaps, Left
+from pdparallel.progress import Advance, bar
+from pdparallel.stopping import Stop, begin, current
+from pdparallel.transport.parcel import Parcel, pack
 
-__all__ = ["run"]
+__all__ = ["check", "path", "run"]
 
 
 def run(call: Call, options: Options, begun: Outcome | None = None) -> Returns:
@@ -66,8 +73,7 @@ def run(call: Call, options: Options, begun: Outcome | None = None) -> Returns:
     CallTimeoutError
         Where a call took longer than ``timeout=`` allows.
     """
-    if options.timeout is not None:
-        _check_that_workers_can_be_ended(options)
+    check(options)
     ledger = Ledger(call)
     with opened(call, options, ledger) as finished, bar(options.progress, call.n, call.verb, call.unit) as advance:
         if begun is not None:
@@ -76,29 +82,21 @@ def run(call: Call, options: Options, begun: Outcome | None = None) -> Returns:
         gaps = Gaps(call.n, finished, call.plan)
         if finished:
             advance(call.n - len(gaps))
-        parent = Parent(call, options, ledger, advance, gaps)
-        # This process cannot be ended after a time, and what an initializer sets is for workers.
-        begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
-        if begins_here and begun is None:
-            parent.begin(lambda: is_warm(options))
-        if gaps:
-            engine = open_engine(options)
-            settled = True
-            try:
-                with contextlib.closing(pack(call, engine.reach, options.serializer)) as parcel:
-                    if begins_here:
-                        parent.go_on_until_up(engine)
-                    settled = False
-                    chunks = _chunks(options, gaps, engine, ledger)
-                    settled = Delivery(call, options, engine, parcel, ledger, advance).run(chunks)
-            finally:
-                # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
-                engine.close(kill=not settled)
+        for _ in path(call, options, ledger, gaps, advance, decided=begun is not None):
+            pass
         ledger.raise_failure()
     return ledger.returns()
 
 
-def _check_that_workers_can_be_ended(options: Options) -> None:
+def check(options: Options) -> None:
+    """Refuse what the engine cannot do, before anything runs.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
+    if options.timeout is None:
+        return
     with contextlib.closing(open_engine(options)) as engine:  # which starts nothing before it has a task
         if not engine.restarts:
             raise InvalidOptionError(
@@ -107,13 +105,64 @@ def _check_that_workers_can_be_ended(options: Options) -> None:
             )  # fmt: skip
 
 
-def _chunks(options: Options, gaps: Gaps, engine: Engine, ledger: Ledger) -> Iterator[Chunk]:
+def path(
+    call: Call, options: Options, ledger: Ledger, gaps: Left, advance: Advance, decided: bool = False
+) -> Generator[None, None, None]:
+    """The way of a call from what is left to do into the ledger; comes back each time that something has come there.
+
+    ``decided`` says that it is known already that what is left is worth workers.
+    """
+    begin()
+    stop = current()
+    parent = Parent(call, options, ledger, advance, gaps, stop)
+    # This process cannot be ended after a time, and what an initializer sets is for workers.
+    begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
+    if begins_here and not decided:
+        yield from parent.begin(lambda: is_warm(options))
+    if gaps and ledger.failure is None:
+        engine = open_engine(options)
+        parcel: Parcel | None = None
+        delivery: Delivery | None = None
+        try:
+            parcel = pack(call, engine.reach, options.serializer)
+            if begins_here:
+                yield from parent.go_on_until_up(engine)
+            delivery = Delivery(call, options, engine, parcel, ledger, advance, stop)
+            yield from delivery.run(_chunks(options, gaps, engine, ledger, parcel, stop))
+        finally:
+            # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
+            engine.close(kill=delivery is not None and not delivery.settled)
+            if parcel is not None:
+                _close(parcel, [] if delivery is None else delivery.left())
+
+
+def _close(parcel: Parcel, running: list[Future[bytes]]) -> None:
+    """Close a parcel when no task refers to it any more: what it held may then be another call's, by the same name."""
+    lock, left = threading.Lock(), len(running)
+    if not left:
+        parcel.close()
+
+    def ended(_: Future[bytes]) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = left == 0
+        if last:
+            parcel.close()
+
+    for future in running:
+        future.add_done_callback(ended)
+
+
+def _chunks(
+    options: Options, gaps: Left, engine: Engine, ledger: Ledger, parcel: Parcel, stop: Stop | None
+) -> Iterator[Chunk]:
     """The chunks of what is left; each is cut when its turn comes, by what the units before it cost."""
     while gaps:
         cost = ledger.seconds / ledger.units if ledger.units else None
-        size = options.chunk_size or next_size(len(gaps), engine.n_workers, cost)
-        if cost is None and options.checkpoint is not None and options.chunk_size is None:
-            size = 1  # what a long first chunk holds would not be in the folder for hours
+        size = options.chunk_size or gaps.next_size(engine.n_workers, cost, parcel.bytes_of_a_unit)
+        if cost is None and options.chunk_size is None and (options.checkpoint is not None or stop is not None):
+            size = 1  # what a long first chunk holds would not be in the folder for hours, nor could it be stopped
         chunk = gaps.first(size)
         gaps.drop(chunk.stop)
         yield chunk

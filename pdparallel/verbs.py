@@ -21,14 +21,23 @@ from pdparallel.outcome import Failed
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_chunks
 from pdparallel.runner import run
+from pdparallel.stopping import begin
 from pdparallel.typing import Combine, Func, Hand, ResultType
 from pdparallel.worker import calling, prepare
 
-__all__ = ["apply_chunks", "apply_frame", "apply_series", "map_items", "work_of"]
+__all__ = [
+    "apply_chunks",
+    "apply_frame",
+    "apply_series",
+    "call_by_chunks",
+    "map_items",
+    "of_no_rows",
+    "work_of",
+]
 
 
 def work_of(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options) -> Work:
-    """What a worker is to do with each unit, by what a call was given."""
+    """What a worker is to do, as the arguments and options say."""
     first = None if options.initializer is None else Initializer(options.initializer, options.initargs)
     return Work(func, tuple(args), kwargs, hand, options.errors, options.seed, first)
 
@@ -36,6 +45,7 @@ def work_of(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand,
 @contextlib.contextmanager
 def _called_here(work: Work) -> Iterator[None]:
     """For what pandas calls in this process: with the initializer and the random numbers that it has in a worker."""
+    begin()
     prepare(work)
     with streams.whole(work.seed):
         yield
@@ -53,6 +63,7 @@ def apply_frame(
     tries = result_type not in ("broadcast", "reduce")
     if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
         work = work_of(func, args, kwargs, hand, options)
+        begin()
         with streams.whole(work.seed) if goes_to_pandas(func) else _called_here(work):
             return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
     data: Any = df
@@ -211,24 +222,11 @@ def apply_chunks(
     ``by`` is looked up in ``whole``, which may have more columns than the data. ``around`` is None where there is
     no overlap to be taken away again.
     """
-    index, order, plan = data.index, None, _plan(len(data), options, *(around or (0, 0)))
-    if by is not None:
-        order, plan = _plan_by(whole, by, options)
-        data = data.iloc[order]
-    call = Call(
-        verb="apply_chunks",
-        work=work_of(func, args, kwargs, "chunk", options),
-        data=data,
-        n=len(data),
-        unit="row",
-        label=data.index.__getitem__,
-        plan=plan,
-    )
-    if len(data):
-        pieces = run(call, options).values()
-    else:  # which is a chunk too, but has no positions for a runner to count by
-        with _called_here(call.work):
-            pieces = [calling(call.work)(data)]
+    index = data.index
+    call, order = call_by_chunks("apply_chunks", data, whole, func, args, kwargs, by, around, options)
+    data, plan = call.data, call.plan
+    assert plan is not None
+    pieces = run(call, options).values() if len(data) else [of_no_rows(call)]
     if around is not None:
         pieces = [
             piece if type(piece) is Failed else joining.without_overlap(piece, chunk)
@@ -237,6 +235,33 @@ def apply_chunks(
     if options.errors != "raise":
         pieces, combine = _settled_pieces(call, pieces, combine, lambda chunk: data.index[chunk.start : chunk.stop])
     return joining.combined(pieces, combine, index, plan, order)
+
+
+def call_by_chunks(
+    verb: str, data: Any, whole: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
+    by: Any, around: tuple[int, int] | None, options: Options,
+) -> tuple[Call, np.ndarray | None]:  # fmt: skip
+    """The call of a function with consecutive chunks, and with ``by`` the order in which it has the rows."""
+    order, plan = None, _plan(len(data), options, *(around or (0, 0)))
+    if by is not None:
+        order, plan = _plan_by(whole, by, options)
+        data = data.iloc[order]
+    call = Call(
+        verb=verb,
+        work=work_of(func, args, kwargs, "chunk", options),
+        data=data,
+        n=len(data),
+        unit="row",
+        label=data.index.__getitem__,
+        plan=plan,
+    )
+    return call, order
+
+
+def of_no_rows(call: Call) -> Any:
+    """The result for no rows, which are a chunk too, but have no positions for a runner to count by."""
+    with _called_here(call.work):
+        return calling(call.work)(call.data)
 
 
 def _settled_pieces(

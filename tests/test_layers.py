@@ -17,10 +17,10 @@ ROOT = Path(pdparallel.__file__).parent
 #: From the bottom to the top; a module may import from lines above its own, and within its own line only where it
 #: is said so below.
 LAYERS: list[set[str]] = [
-    {"errors", "typing", "cores", "streams"},
+    {"errors", "typing", "cores", "stopping", "streams"},
     {"arguments", "options", "plan", "units"},
     {"lean", "packing"},
-    {"call", "likeness", "outcome", "rows"},
+    {"call", "likeness", "outcome", "rows", "source"},
     {"transport.reductions", "transport.arena"},
     {"transport.byvalue"},
     {"transport.objects"},
@@ -43,7 +43,8 @@ LAYERS: list[set[str]] = [
     {"standin", "verbs"},
     {"groupby"},
     {"resampling"},
-    {"accessor", "hook"},
+    {"background", "hook", "iterating"},
+    {"accessor"},
     {""},
     {"doctor", "demo"},
     {"__main__"},
@@ -113,7 +114,7 @@ def test_the_public_names() -> None:
         "CallTimeoutError", "CheckpointError", "FailedCallsWarning", "FunctionNotSerializableError",
         "InvalidOptionError", "Options",
         "PdParallelError", "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
-        "engine", "get_options", "map", "option_context", "par", "set_options", "shutdown",
+        "engine", "get_options", "imap", "map", "option_context", "par", "set_options", "shutdown",
     }  # fmt: skip
 
 

@@ -60,6 +60,23 @@ def test_the_task_of_a_worker_that_is_ended_fails_and_no_other(pool: Pool) -> No
     assert lost.exitcode == -signal.SIGKILL
 
 
+def test_tasks_that_are_abandoned_end_and_no_others(pool: Pool) -> None:
+    for future in [pool.submit(KNOCK) for _ in range(4)]:
+        future.result(60)
+    first, second = pool.pids
+    os.kill(first, signal.SIGSTOP)
+    sent = [pool.submit(KNOCK) for _ in range(12)]
+    assert wait_until(lambda: sum(future.done() for future in sent) >= 10)
+    running, behind = (future for future in sent if not future.done())
+    pool.abandon({running, behind})
+    assert "SIGKILL" in str(running.exception(60))
+    assert "before the task began" in str(behind.exception(60))
+    assert pool.submit(KNOCK).result(60) == KNOCK
+    assert second in pool.pids
+    pool.abandon({running})  # which is done
+    assert second in pool.pids
+
+
 def test_where_no_further_worker_can_be_had_those_that_there_are_go_on(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,21 @@ def test_a_pool_that_is_lent_does_not(kept: Warm[_Pool], monkeypatch: pytest.Mon
     assert pool.ended.wait(20)
 
 
+def test_it_says_whether_another_call_has_the_pool(kept: Warm[_Pool]) -> None:
+    pool = kept.borrow("key", _Pool)
+    assert kept.borrow("key", _Pool) is pool
+    assert kept.give_back(pool, kill=True)
+    assert not pool.ended.is_set()
+    assert not kept.give_back(pool, kill=True)
+    assert pool.ended.is_set()
+
+
+def test_a_pool_that_this_process_has_not_borrowed_is_left_alone(kept: Warm[_Pool]) -> None:
+    pool = _Pool()  # as a fork of the process that has
+    assert not kept.give_back(pool, kill=True)
+    assert not pool.ended.is_set()
+
+
 def test_many_calls_share_one_look(kept: Warm[_Pool]) -> None:
     kept.give_back(kept.borrow("key", _Pool))
     timer = kept._timer

@@ -147,5 +147,7 @@ class PathosEngine(Engine):
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
-        if pool is not None:
-            _warm.give_back(pool, kill=kill)
+        if pool is not None and _warm.give_back(pool, kill=kill) and kill:
+            # Nobody can say who of them has a task of this call; what other calls lose runs again in another pool.
+            for process in pool.watched.processes:
+                process.kill()

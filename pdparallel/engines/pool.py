@@ -16,6 +16,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Collection
 from concurrent.futures import Future
 from dataclasses import replace
 from multiprocessing import util
@@ -54,6 +55,7 @@ class _Sent:
     def __init__(self, task: bytes) -> None:
         self.task = task
         self.future: Future[bytes] = Future()
+        self.abandoned = False
         self._runs = False
 
     def runs(self) -> bool:
@@ -142,6 +144,22 @@ class Pool:
                 if worker.process.pid == pid:
                     worker.process.kill()
 
+    def abandon(self, futures: Collection[Future[bytes]]) -> None:
+        """Have done with some tasks, and with no others: what waits never begins, what runs ends with its worker."""
+        with self._lock:
+            for sent in (*self._waiting, *(sent for worker in self._workers for sent in worker.sent)):
+                sent.abandoned = sent.abandoned or sent.future in futures
+            for worker in self._workers:
+                self._end_if_abandoned(worker)
+
+    def _end_if_abandoned(self, worker: _Worker) -> None:
+        """End a worker whose task nobody waits for, under the lock.
+
+        One that comes up is let come up; one that has answered is at its next task, which may be another call's.
+        """
+        if worker.up and worker.sent and worker.sent[0].abandoned and not _has_word(worker.pipe):
+            worker.process.kill()
+
     def end(self, *, kill: bool) -> None:
         """End all workers, with ``kill`` at once; tasks without an answer fail."""
         self._at_exit.cancel()
@@ -171,6 +189,9 @@ class Pool:
                 return
             sent = self._waiting.popleft()
             if not sent.runs():
+                continue
+            if sent.abandoned:
+                sent.future.set_exception(WorkerDiedError("the call was given up before the task began"))
                 continue
             try:
                 free.pipe.send_bytes(sent.task)
@@ -261,10 +282,13 @@ class Pool:
         if not worker.up:  # its first word only says so
             worker.up, self._failed_starts = True, 0
             worker.said.close()
+            with self._lock:
+                self._end_if_abandoned(worker)
             return
         with self._lock:
             sent = worker.sent.popleft()
             self._deal()
+            self._end_if_abandoned(worker)
         sent.future.set_result(answer)
 
     def _bury(self, worker: _Worker) -> None:
@@ -314,6 +338,13 @@ class Pool:
                 sent.future.set_exception(WorkerDiedError("the pool was closed while the task was on its way"))
         self._bell.close()
         self._ring.close()
+
+
+def _has_word(pipe: Connection) -> bool:
+    try:
+        return pipe.poll()
+    except OSError:  # it is closed: whoever was there has ended
+        return True
 
 
 def _ended(process: Any, seconds: float = LEAVE_SECONDS) -> None:

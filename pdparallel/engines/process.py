@@ -47,6 +47,7 @@ class ProcessEngine(Engine):
         self._pool: Pool | None = None
         self._closed = False
         self._lock = threading.Lock()
+        self._open: set[Future[bytes]] = set()
 
     def _borrowed(self) -> Pool:
         with self._lock:
@@ -58,7 +59,10 @@ class ProcessEngine(Engine):
             return self._pool
 
     def submit(self, task: bytes) -> Future[bytes]:
-        return self._borrowed().submit(task)
+        future = self._borrowed().submit(task)
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
+        return future
 
     def kill(self, pid: int) -> None:
         self._borrowed().kill(pid)
@@ -67,5 +71,5 @@ class ProcessEngine(Engine):
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
-        if pool is not None:
-            _warm.give_back(pool, kill=kill)
+        if pool is not None and _warm.give_back(pool, kill=kill) and kill:
+            pool.abandon(self._open.copy())  # other calls keep the rest

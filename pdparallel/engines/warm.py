@@ -67,13 +67,21 @@ class Warm(Generic[P]):
         with self._lock:
             return self._pool is not None and self._key == key and self._pool.up
 
-    def give_back(self, pool: P, *, kill: bool = False) -> None:
-        """End one borrowing; with ``kill`` the pool ends at once, unless another thread has it too."""
+    def give_back(self, pool: P, *, kill: bool = False) -> bool:
+        """End one borrowing; with ``kill`` the pool ends at once, unless another call has it too.
+
+        Returns
+        -------
+        bool
+            Whether another one has it.
+        """
         with self._lock:
-            _, times = self._borrowed.get(id(pool), (pool, 1))
-            if times > 1:  # a task of this call that still runs then runs out
+            if id(pool) not in self._borrowed:  # by the parent, of which this process is a fork
+                return False
+            _, times = self._borrowed[id(pool)]
+            if times > 1:
                 self._borrowed[id(pool)] = (pool, times - 1)
-                return
+                return True
             self._borrowed.pop(id(pool), None)
             if pool is not self._pool or kill:
                 if pool is self._pool:
@@ -82,6 +90,7 @@ class Warm(Generic[P]):
             else:
                 self._idle_since = time.monotonic()
                 self._look_after(IDLE_SECONDS)
+            return False
 
     def drop(self) -> None:
         """Let the idle pool go."""

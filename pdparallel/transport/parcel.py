@@ -24,7 +24,7 @@ import os
 import pickle
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +98,14 @@ class Opened:
 class Parcel(abc.ABC):
     """Makes the tasks of one call and reads their answers; holds what they refer to until it is closed."""
 
+    def __init__(self) -> None:
+        self._sent, self._came = _Mean(), _Mean()
+
+    @property
+    def bytes_of_a_unit(self) -> float:
+        """What a unit takes on its way there and back, but for what travels once a call; 0 where nothing travels."""
+        return self._sent.mean + self._came.mean
+
     @abc.abstractmethod
     def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
         """The bytes that go to a worker."""
@@ -113,6 +121,21 @@ class Parcel(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """Let go what the tasks refer to."""
+
+
+class _Mean:
+    """How many bytes units have."""
+
+    def __init__(self) -> None:
+        self._bytes = self._units = 0
+
+    def add(self, buffers: Iterable[memoryview], units: int) -> None:
+        self._bytes += sum(buffer.nbytes for buffer in buffers)
+        self._units += units
+
+    @property
+    def mean(self) -> float:
+        return self._bytes / self._units if self._units else 0.0
 
 
 def pack(call: Call, reach: Reach, serializer: Serializer) -> Parcel:
@@ -142,6 +165,7 @@ def _new_call_id() -> str:
 
 class _References(Parcel):
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._id = _new_call_id()
         _registry[self._id] = (call.work, feed_for(call.work.hand, call.work.func), call.data)
 
@@ -162,6 +186,7 @@ class _References(Parcel):
 
 class _InArena(Parcel):
     def __init__(self, call: Call, serializer: Serializer) -> None:
+        super().__init__()
         self._call = call
         self._serializer = serializer
         self._table = SharedTable()
@@ -204,6 +229,7 @@ class _InArena(Parcel):
         known = len(self._table.objects)
         first = chunk.start - chunk.before
         buffers = encode_data(beside, self._table, named=lambda: cut_out(data, hand, chunk), first=first)
+        self._sent.add(buffers, len(chunk))
         if len(self._table.objects) > known:  # classes that the function and the chunks before did not know
             self._work = encode_work(self._call.work, self._table, self._serializer)
             if self._arenas:
@@ -216,7 +242,9 @@ class _InArena(Parcel):
         self._arenas.append(Arena([memoryview(self._work), *self._data]))
 
     def outcome(self, answer: bytes) -> Outcome:
-        outcome = decode_outcome(_read(pickle.loads(answer)), self._table)
+        buffers = _read(pickle.loads(answer))
+        outcome = decode_outcome(buffers, self._table)
+        self._came.add(buffers, len(outcome.chunk))
         self._drop_mailbox(outcome.chunk)
         return outcome
 
@@ -232,6 +260,7 @@ class _InArena(Parcel):
 
 class _ByChunk(Parcel):
     def __init__(self, call: Call, serializer: Serializer) -> None:
+        super().__init__()
         self._id = _new_call_id()
         self._call = call
         self._serializer = serializer
@@ -241,6 +270,7 @@ class _ByChunk(Parcel):
     def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
         known = len(self._table.objects)
         piece = encode_data(take(self._call.data, self._call.work.hand, chunk), self._table, first=chunk.start)
+        self._sent.add(piece, len(chunk))
         if len(self._table.objects) > known:  # the piece brought classes that the function did not know
             self._work = encode_work(self._call.work, self._table, self._serializer)
         return _packed(
@@ -251,7 +281,10 @@ class _ByChunk(Parcel):
         )  # fmt: skip
 
     def outcome(self, answer: bytes) -> Outcome:
-        return decode_outcome(_read(pickle.loads(answer)), self._table)
+        buffers = _read(pickle.loads(answer))
+        outcome = decode_outcome(buffers, self._table)
+        self._came.add(buffers, len(outcome.chunk))
+        return outcome
 
     def close(self) -> None:
         self._work = b""

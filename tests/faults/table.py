@@ -7,15 +7,19 @@ the middle of a chunk, 16 and 19 are its first and last, and 0 and 39 the first 
 from __future__ import annotations
 
 import _thread
+import contextlib
+import itertools
 import multiprocessing.util
 import os
 import resource
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
@@ -277,6 +281,61 @@ def _killed_while_the_pool_starts(options: dict[str, Any]) -> Any:
         killer.join()
 
 
+def _iterator_is_closed_half_way(options: dict[str, Any]) -> Any:
+    par = DF.par(**options, n_workers=2, chunk_size=1)
+    with par.iter_chunks(lambda chunk: time.sleep(300 * (chunk["a"].iloc[0] > 3))) as results:
+        return [next(results) for _ in range(2)]
+
+
+def _iterator_is_dropped_half_way(options: dict[str, Any]) -> Any:
+    return next(pdparallel.imap(lambda x: x, itertools.count(), **options, n_workers=2))
+
+
+def _iterated(position: int, sabotage: Callable[[], Any]) -> Callable[[dict[str, Any]], Any]:
+    """An iterator that is gone through, with a sabotaged item."""
+
+    def call(options: dict[str, Any]) -> Any:
+        items = pdparallel.imap(
+            lambda x: sabotage() if x == position else x, itertools.count(), **options, n_workers=2, chunk_size=4
+        )
+        return sum(items)
+
+    return call
+
+
+def _iterable_that_raises(options: dict[str, Any]) -> Any:
+    def items() -> Any:
+        yield from range(17)
+        raise LookupError("no further item")
+
+    return list(pdparallel.imap(lambda x: x, items(), **options, n_workers=2, chunk_size=4))
+
+
+def _background_is_cancelled(options: dict[str, Any]) -> Any:
+    begun = tempfile.mkdtemp(prefix="pdparallel-begun-")
+
+    def func(row: Any) -> Any:
+        with contextlib.suppress(OSError):
+            os.rmdir(begun)
+        time.sleep(0.05 if options["engine"] in ("thread", "serial") else 300)
+
+    future = DF.par(**options, n_workers=2, chunk_size=1).background.apply_rows(func)
+    while os.path.exists(begun) and not future.done():
+        time.sleep(0.01)
+    future.cancel()
+    return future.result()
+
+
+def _in_the_background(position: int, sabotage: Callable[[], Any]) -> Callable[[dict[str, Any]], Any]:
+    def call(options: dict[str, Any]) -> Any:
+        def func(row: Any) -> Any:
+            return sabotage() if row["a"] == position else row["b"]
+
+        return DF.par(**options, n_workers=2, chunk_size=4).background.apply_rows(func).result()
+
+    return call
+
+
 def _killed_anyway(position: int, how: Callable[[], Any], says: str) -> dict[str, Any]:
     return {
         "call": _at(position, how),
@@ -344,6 +403,18 @@ FAULTS: tuple[Fault, ...] = (
           "could not be rebuilt in this process", PROCESSES),
     Fault("the pool starts", "SIGKILL of the first worker", _killed_while_the_pool_starts, None,
           engines=("process, forkserver", "process, spawn"), limit=NEW_WORKERS),
+    Fault("iterating", "it is closed half-way", _iterator_is_closed_half_way, None, engines=PROCESSES,
+          limit=NEW_WORKERS),
+    Fault("iterating", "it is dropped half-way", _iterator_is_dropped_half_way, None),
+    Fault("iterating", "ValueError", _iterated(17, _raise(lambda: ValueError("wrong"))), ValueError, "(position 17)"),
+    Fault("iterating", "SIGKILL", _iterated(17, _kill(signal.SIGKILL)), WorkerDiedError,
+          "was killed by SIGKILL in item 17 (position 17)", PROCESSES, NEW_WORKERS),
+    Fault("iterating", "the iterable raises", _iterable_that_raises, LookupError, "no further item"),
+    Fault("in the background", "it is cancelled", _background_is_cancelled, CancelledError, limit=NEW_WORKERS),
+    Fault("in the background", "ValueError", _in_the_background(17, _raise(lambda: ValueError("wrong"))), ValueError,
+          "in row 'x17' (position 17)"),
+    Fault("in the background", "SIGKILL", _in_the_background(17, _kill(signal.SIGKILL)), WorkerDiedError,
+          "was killed by SIGKILL in row 'x17' (position 17)", PROCESSES, NEW_WORKERS),
     Fault("between two calls", "SIGKILL of the idle workers", _idle_worker_is_killed, None, engines=PROCESSES,
           limit=NEW_WORKERS),
 )  # fmt: skip

@@ -1,0 +1,208 @@
+"""Background: each verb in a thread of this process, as a future: the cell of a notebook, or the event loop, goes on.
+
+The thread does what the calling thread would have done; what it can be asked for besides is to stop, and it looks
+between two steps (:mod:`pdparallel.stopping`)::
+
+    df.par.background.apply_rows(f)
+      a copy of the frame's labels and references (on pandas 2 of its values) -- a thread: df.par.apply_rows(f)
+      waits until the arguments are checked  <---------------------------------- InvalidOptionError, or the call begins
+      returns a Future  <------------------------------------------------------- the result, or an exception
+      future.cancel() -- asks ------------------------------------------------>  ends its tasks and their workers
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextvars
+import copy
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from pdparallel.stopping import Stop, StoppedError, stoppable
+from pdparallel.transport.frames import PANDAS_2
+from pdparallel.worker import inside_worker
+
+__all__ = ["Background", "Running"]
+
+#: Methods that give an object whose methods are verbs.
+MAKERS = ("groupby", "rolling", "expanding", "ewm", "resample")
+
+#: Seconds that calls get to end when the process ends.
+EXIT_SECONDS = 3.0
+
+
+class Running(Future[Any]):
+    """The future of a call that can be cancelled while it runs; in asyncio code it can be awaited as it is.
+
+    Until it is done it counts as pending, so that :meth:`cancel` ends it at any time: whoever waits for it learns so
+    at once, and the call ends some tenths of a second later.
+    """
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__()
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._told = False
+
+    def cancel(self) -> bool:
+        """Have the call stop; returns whether it is cancelled, which is not so when it was done before."""
+        if self.done():
+            return self.cancelled()
+        self._stop.ask()
+        cancelled = super().cancel()
+        if cancelled:
+            self._tell()
+        return cancelled
+
+    def running(self) -> bool:
+        """Whether the call is neither done nor cancelled."""
+        return not self.done()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        import asyncio
+
+        return asyncio.wrap_future(self).__await__()
+
+    def end(self, result: Any, error: BaseException | None) -> None:
+        """Take what came of the call, unless it was cancelled."""
+        if isinstance(error, StoppedError):
+            super().cancel()
+        if not self._tell():
+            return
+        if error is None:
+            self.set_result(result)
+        else:
+            self.set_exception(error)
+
+    def _tell(self) -> bool:
+        """Let it be running, or tell those that wait that it is cancelled, whoever of both threads is first."""
+        with self._lock:
+            if self._told:
+                return False
+            self._told = True
+            return self.set_running_or_notify_cancel()
+
+
+class Background:
+    """What ``df.par.background`` is: the verbs of an accessor, each of which returns a future.
+
+    Parameters
+    ----------
+    verbs : object
+        The accessor, or what one of its methods made of it, as by ``groupby``.
+    own : bool
+        Whether its data is nobody else's, so that what becomes of theirs is not seen.
+    """
+
+    def __init__(self, verbs: Any, own: bool = False) -> None:
+        self._verbs = verbs
+        self._own = own
+
+    def __repr__(self) -> str:
+        return f"<in the background: {self._verbs!r}>"
+
+    def __dir__(self) -> list[str]:
+        return [name for name in dir(self._verbs) if not name.startswith("_") and name not in ("background",)]
+
+    def __call__(self, **options: Any) -> Background:
+        return Background(self._verbs(**options), self._own)
+
+    def __getitem__(self, key: Any) -> Background:
+        return Background(self._verbs[key], self._own)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "background":
+            raise AttributeError(name)
+        if name == "iter_chunks":
+            raise AttributeError(
+                "iter_chunks works while it is iterated over: there is nothing to do in the background"
+            )
+        method = getattr(self._verbs, name)
+        if not callable(method):
+            return Background(method, self._own)
+
+        @functools.wraps(method)
+        def verb(*args: Any, **kwargs: Any) -> Any:
+            verbs = self._verbs if self._own else _with_own_data(self._verbs)
+            call = functools.partial(getattr(verbs, name), *args, **kwargs)
+            return Background(call(), own=True) if name in MAKERS else begun(call)
+
+        return verb
+
+
+def _with_own_data(accessor: Any) -> Any:
+    """The accessor of a copy of its data: what is written into the data from now on is not seen."""
+    own = copy.copy(accessor)
+    # From pandas 3 on, who writes into the one or the other gets values of its own then.
+    own._obj = accessor._obj.copy(deep=PANDAS_2)
+    return own
+
+
+def begun(call: Callable[[], Any]) -> Running:
+    """Make a call in a thread of its own; returns as soon as it has its arguments checked.
+
+    Raises
+    ------
+    Exception
+        What the call raised before it began.
+    """
+    stop = Stop()
+    future = Running(stop)
+    if inside_worker():  # every core has its process already, and this thread may hold what the other would wait for
+        _run(call, stop, future, [])
+        return future
+    refused: list[BaseException] = []
+    thread = threading.Thread(
+        target=contextvars.copy_context().run, args=(_run, call, stop, future, refused),
+        name="pdparallel-background", daemon=True,
+    )  # fmt: skip
+    _running[future] = thread, os.getpid()
+    try:
+        thread.start()
+        stop.begun.wait()
+    except BaseException:
+        future.cancel()
+        raise
+    if refused:
+        raise refused[0]
+    return future
+
+
+def _run(call: Callable[[], Any], stop: Stop, future: Running, refused: list[BaseException]) -> None:
+    result, error = None, None
+    try:
+        with stoppable(stop):
+            result = call()
+    except BaseException as raised:
+        error = raised
+    try:
+        if error is not None and not stop.begun.is_set():
+            refused.append(error)
+        stop.begun.set()
+        future.end(result, error)
+    finally:
+        _running.pop(future, None)
+        error = None  # whose traceback leads here, and so to itself
+
+
+#: The thread of each call, and the process that began it.
+_running: dict[Running, tuple[threading.Thread, int]] = {}
+
+
+# Registered when multiprocessing is there already, so that it runs before that ends the workers.
+@atexit.register
+def _cancel_all() -> None:
+    running = [(future, thread) for future, (thread, process) in list(_running.items()) if process == os.getpid()]
+    _wait_for_the_end(running, time.monotonic() + EXIT_SECONDS)
+
+
+def _wait_for_the_end(running: Sequence[tuple[Running, threading.Thread]], until: float) -> None:
+    for future, _ in running:
+        future.cancel()
+    for _, thread in running:
+        thread.join(max(0.0, until - time.monotonic()))

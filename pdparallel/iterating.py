@@ -1,0 +1,254 @@
+"""Iterating: results one after the other, as they come, so that all of them need not have room at once.
+
+The data path is the one of every call (:func:`pdparallel.runner.path`).  Each step of the iterator goes on with it
+until something may be passed on; between two steps nothing is begun, so that a consumer who is slow is waited for.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import contextlib
+import os
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+from pdparallel import joining, missing, verbs
+from pdparallel.arguments import check_func
+from pdparallel.call import Call
+from pdparallel.errors import InvalidOptionError
+from pdparallel.ledger import Passing, told
+from pdparallel.options import Options, checked, resolve
+from pdparallel.outcome import Failed, Outcome
+from pdparallel.packing import Returns
+from pdparallel.plan import Gaps, Left
+from pdparallel.progress import bar
+from pdparallel.runner import check, path
+from pdparallel.source import Source
+from pdparallel.typing import Func
+
+__all__ = ["Results", "imap", "iter_chunks"]
+
+#: Results, each with the number of its chunk or item.
+_Numbered: TypeAlias = Generator[tuple[int, Any], None, None]
+
+#: Chunks for each worker that are on their way, or wait for one before them: twice what keeps a worker busy.
+MOST_OF_A_WORKER = 4
+
+
+class Results(Iterator[Any]):
+    """An iterator over results; work begins with the first that is asked for, and ends with it.
+
+    Whoever does not want all of them closes it, or uses it in a ``with`` block; it closes itself when nobody has it any
+    more, and when the process ends.
+
+    Parameters
+    ----------
+    steps : generator
+        Gives the results.
+    """
+
+    def __init__(self, steps: Generator[Any, None, None]) -> None:
+        self._steps = steps
+        self._process = os.getpid()
+        _unfinished.add(self)
+
+    def __next__(self) -> Any:
+        return next(self._steps)
+
+    def close(self) -> None:
+        """End the work: what runs gets a moment to end by itself, then its workers are ended."""
+        self._steps.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        steps = getattr(self, "_steps", None)
+        if steps is None or not steps.gi_suspended:  # not begun, or at its end
+            return
+        if os.getpid() != self._process:
+            return
+        # The garbage collector comes by anywhere, also where this thread holds a lock that is needed to close; and a
+        # thread of the threading module takes a lock, too, when it is started.
+        with contextlib.suppress(RuntimeError):  # the interpreter ends, and has closed all that it knew of
+            _thread.start_new_thread(steps.close, ())
+
+
+_unfinished: weakref.WeakSet[Results] = weakref.WeakSet()
+
+
+# Registered when multiprocessing is there already, so that it runs before that ends the workers.
+@atexit.register
+def _close_all() -> None:
+    for results in list(_unfinished):
+        with contextlib.suppress(Exception):  # another thread is in the middle of a step, and ends with the process
+            results.close()
+
+
+def iter_chunks(
+    data: Any, whole: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
+    by: Any, around: tuple[int, int] | None, ordered: bool, options: Options,
+) -> Results:  # fmt: skip
+    """``func`` of consecutive chunks of a frame or Series; arguments as of :func:`pdparallel.verbs.apply_chunks`."""
+    _check(options, ordered)
+    call, _ = verbs.call_by_chunks("iter_chunks", data, whole, func, args, kwargs, by, around, options)
+    plan = call.plan or ()
+    numbers = {chunk.start: number for number, chunk in enumerate(plan)}
+
+    def pieces(outcome: Outcome) -> Iterator[tuple[int, Any]]:
+        number = numbers[outcome.chunk.start]
+        for piece in Returns([outcome.returns]):
+            if around is not None and type(piece) is not Failed:
+                piece = joining.without_overlap(piece, plan[number])
+            yield number, piece
+
+    def steps() -> _Numbered:
+        if len(data):
+            yield from _taken(call, options, ordered, Gaps(call.n, (), plan), call.n, pieces)
+        else:
+            yield 0, verbs.of_no_rows(call)
+
+    return Results(_settled(call, steps()))
+
+
+def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options: Any) -> Results:
+    """Call a function with each item of an iterable, on all cores: the builtin ``map``, as an iterator.
+
+    The iterable may be lazy, and without an end: it is read only as far ahead as items are on their way, and nothing
+    further is begun while nobody takes the results that are done.
+
+    Parameters
+    ----------
+    func : callable
+        Takes an item of each iterable.
+    *iterables : iterable
+        As for the builtin: with several, ``func`` gets one item of each, and the shortest decides the end. They are
+        read in the thread that iterates over the results.
+    ordered : bool, default True
+        Whether the results come in the order of the items; else each comes as soon as it is done.
+    **options
+        Any of :class:`pdparallel.Options` but ``checkpoint``.
+
+    Returns
+    -------
+    iterator
+        Work begins with the first ``next``. It is closed by ``close()``, at the end of a ``with`` block, and when
+        nobody has it any more: then what runs is ended.
+
+    Raises
+    ------
+    Exception
+        While iterating, what ``func`` raised for the first failing item (option ``errors``), with a note that names
+        it, or what an iterable raised; after the results of the items before it.
+    InvalidOptionError
+        For arguments that are not allowed, and ``checkpoint=``, at once.
+
+    Notes
+    -----
+    Items travel in chunks of some tenths of a second of work, and at most four chunks for each worker are on their way
+    or wait for one before them; ``chunk_size=`` sets the number of items exactly. A chunk has 16 MB of items and
+    results or so at most, unless one item has more.
+
+    Examples
+    --------
+    >>> import itertools, pdparallel
+    >>> squares = pdparallel.imap(lambda x: x * x, itertools.count(1))
+    >>> next(squares), next(squares), next(squares)
+    (1, 4, 9)
+    >>> squares.close()
+    """
+    check_func(func)
+    if not iterables:
+        raise InvalidOptionError("iterables", iterables, "at least one iterable")
+    return _imap(func, iterables, ordered, resolve(checked(options)))
+
+
+def _imap(func: Func, iterables: Sequence[Iterable[Any]], ordered: bool, options: Options) -> Results:
+    _check(options, ordered)
+    known = [len(one) for one in iterables if isinstance(one, Sized)]
+    total = min(known) if len(known) == len(iterables) else None
+    source = Source(iterables[0] if len(iterables) == 1 else zip(*iterables, strict=False), total)
+    call = Call(
+        verb="imap",
+        work=verbs.work_of(func, (), {}, "item" if len(iterables) == 1 else "star", options),
+        data=source,
+        n=total or 0,
+        unit="item",
+        label=source.item,
+    )
+
+    def items(outcome: Outcome) -> Iterator[tuple[int, Any]]:
+        yield from enumerate(Returns([outcome.returns]), outcome.chunk.start)
+        source.forget(outcome.chunk)
+
+    def steps() -> _Numbered:
+        yield from _taken(call, options, ordered, source, total, items)
+        if source.error is not None:
+            raise source.error
+
+    return Results(_settled(call, steps()))
+
+
+def _check(options: Options, ordered: Any) -> None:
+    if not isinstance(ordered, bool):
+        raise InvalidOptionError("ordered", ordered, "True or False")
+    if options.checkpoint is not None:
+        raise InvalidOptionError(
+            "checkpoint", options.checkpoint, "None where results are taken one after the other",
+            "They are yours to keep as they come; apply_chunks(..., combine='list') and map keep them in a folder.",
+        )  # fmt: skip
+    check(options)
+
+
+def _taken(
+    call: Call, options: Options, ordered: bool, left: Left, total: int | None,
+    results: Callable[[Outcome], Iterator[tuple[int, Any]]],
+) -> _Numbered:  # fmt: skip
+    """What came of each chunk, by the number of the chunk or item; at last the first failure."""
+    ledger = Passing(call, ordered, options.workers * MOST_OF_A_WORKER)
+    problem: Exception | None = None
+    with (
+        bar(options.progress, total, call.verb, call.unit) as advance,
+        contextlib.closing(path(call, options, ledger, left, advance)) as steps,
+    ):
+        while True:
+            try:
+                going_on = next(steps, ...) is None
+            except Exception as error:  # what came before it goes out before
+                going_on, problem = False, error
+            for outcome in ledger.taken():
+                yield from results(outcome)
+            if not going_on:
+                break
+        if problem is not None:
+            raise problem
+        ledger.raise_failure()
+
+
+def _settled(call: Call, results: _Numbered) -> Generator[Any, None, None]:
+    """The results, with what stands for those that there are not; and one warning at the end."""
+    if call.work.errors == "raise":
+        for _, result in results:
+            yield result
+        return
+    n = times = 0
+    first: tuple[str, Failed] | None = None
+    for at, result in results:
+        n += 1
+        if type(result) is not Failed:
+            yield result
+            continue
+        times += 1
+        place = missing.place(call, at)
+        first = first or (place, result)
+        yield None if call.work.errors == "coerce" else told(result, place)
+    if first is not None and call.work.errors == "coerce":
+        missing.warn(*first, times, n)
