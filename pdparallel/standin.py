@@ -17,13 +17,13 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from pdparallel import missing
-from pdparallel.auto import LOOK_SECONDS, Worth
+from pdparallel.auto import MOST_LOOK_SECONDS, Worth
 from pdparallel.call import Call
 from pdparallel.engines.registry import is_warm
 from pdparallel.ledger import told
@@ -33,6 +33,7 @@ from pdparallel.outcome import Failure, Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
 from pdparallel.runner import run
+from pdparallel.stopping import begin, current
 from pdparallel.typing import Func
 
 __all__ = ["Go", "Goes", "StandIn", "begins_in_pandas"]
@@ -123,7 +124,8 @@ class StandIn:
         self._goes = goes
         self._options = options
         self._fill = fill
-        self._worth = Worth(options)
+        self._stop = current()
+        self._worth = Worth(options, None if self._stop is None else MOST_LOOK_SECONDS)
         self._next_look = 0.0
         self._kept: deque[_Kept] = deque()
         # Of the go that is answered: its number, what is left of it, and what ends it.
@@ -149,7 +151,8 @@ class StandIn:
         tuple of bool and object
             Whether pandas has come to its end, and its answer; else the workers are to go on.
         """
-        self._next_look = time.perf_counter() + LOOK_SECONDS
+        begin()
+        self._next_look = time.perf_counter() + self._worth.look
         try:
             answer = ask(self._watch)
         except _HandOverError:
@@ -176,7 +179,9 @@ class StandIn:
         return value
 
     def _consider(self, kept: _Kept, now: float) -> None:
-        """Leave pandas' call if workers would be done sooner."""
+        """Leave pandas' call if workers would be done sooner, or if it is to end."""
+        if self._stop is not None:
+            self._stop.look()
         size, done = self._goes.size(kept.number, kept.first), len(kept.answers)
         if size is not None and done < size:
             with contextlib.suppress(_UnforeseenError):
@@ -242,15 +247,20 @@ class StandIn:
             self._unforeseen = True
             return None
         self._fits = go.fits
+        before: list[Any] = []
+        call = replace(go.call, taking=before.extend)
         try:
-            returns = run(go.call, self._options, None if kept is None else _outcome(kept, go))
-        except Exception as exception:  # of which pandas may make something
+            returns = run(call, self._options, None if kept is None else _outcome(kept, go))
+        except Exception as exception:  # of which pandas may make something, or of an answer before it
             self._raises = exception
+            self._take(before, go)
             return None
-        missing.settle(go.call, returns, self._fill)
-        values = returns.values()
-        self._answers = deque(itertools.chain.from_iterable(values) if go.several else values)
+        missing.settle(call, returns, self._fill)
+        self._take(returns.values(), go)
         return returns
+
+    def _take(self, values: list[Any], go: Go) -> None:
+        self._answers.extend(itertools.chain.from_iterable(values) if go.several else values)
 
     def _by_itself(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pdparallel.auto
 import pdparallel.runner
+import pdparallel.standin
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.testing import assert_same_as_pandas
 from pdparallel.transport.parcel import Reach
@@ -80,6 +81,7 @@ def running(way: Way) -> Iterator[None]:
         patches.enter_context(patch(pdparallel.auto, "WARM_WORTH_SECONDS", -1.0))
         patches.enter_context(patch(pdparallel.auto, "ANSWER_SECONDS", 1.0))
         patches.enter_context(patch(pdparallel.runner, "is_warm", lambda options: False))
+        patches.enter_context(patch(pdparallel.standin, "is_warm", lambda options: False))
         patches.enter_context(patch(pdparallel.auto.Worth, "_saved_by_workers", lambda *args: 1e9))
         yield
 
