@@ -462,6 +462,19 @@ def _packed_here(part: list[Any], columns: bool) -> Packed | None:
     return pack(part) if columns or kind not in (tuple, list) else None
 
 
+def _sliced(part: Any, start: int, stop: int) -> Any:
+    if start == 0 and stop == len(part):
+        return part
+    if isinstance(part, Numbers):
+        return Numbers(part.array[start:stop], part.type)
+    if isinstance(part, Texts):
+        return Texts(part.values[start:stop])
+    if isinstance(part, Times):
+        times = Times(part.array[start:stop], part.tz)
+        return times.unpacked() if np.isnat(times.array).all() else times  # NaT alone has neither zone nor unit
+    return part[start:stop]
+
+
 class Returns(Sequence[Any]):
     """The returns of a call, as they came: some packed, some not.
 
@@ -498,6 +511,40 @@ class Returns(Sequence[Any]):
                 # What came packed is in the whole now; what did not is kept, for its objects are the function's own.
                 self._parts = [range(len(part)) if isinstance(part, Packed) else part for part in self._parts]
         return self._whole
+
+    @property
+    def first_type(self) -> type | None:
+        """The type of the first return, as far as it is known without unpacking."""
+        part = next((part for part in self._parts if len(part)), None)
+        if isinstance(part, Numbers):
+            return part.type
+        return type(part[0]) if isinstance(part, list) else None
+
+    def split(self, sizes: Sequence[int]) -> list[Returns]:
+        """The returns in several, of so many each, in order; numbers, texts and times stay packed."""
+        pieces: list[list[Any]] = [[] for _ in sizes]
+        ends, number, at = list(itertools.accumulate(sizes)), 0, 0
+        for source, first, last in self._sources():
+            behind = at - first
+            while at < last + behind:
+                while ends[number] <= at:
+                    number += 1
+                until = min(ends[number], last + behind)
+                pieces[number].append(_sliced(source, at - behind, until - behind))
+                at = until
+        return list(map(Returns, pieces))
+
+    def _sources(self) -> Iterator[tuple[Any, int, int]]:
+        """For each part of what it is a slice, from where to where."""
+        start = 0
+        for part in self._parts:
+            if isinstance(part, range):  # it is in the whole
+                sliced = isinstance(self._whole, (Numbers, Texts, Times))
+                yield (self._whole if sliced else self.values()), start, start + len(part)
+            else:
+                sliced = isinstance(part, (list, Numbers, Texts, Times))
+                yield (part if sliced else part.unpacked()), 0, len(part)
+            start += len(part)
 
     def values(self) -> list[Any]:
         """All of them, unpacked."""

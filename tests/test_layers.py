@@ -19,7 +19,7 @@ ROOT = Path(pdparallel.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors", "typing", "cores", "streams"},
     {"arguments", "options", "plan", "units"},
-    {"lean", "packing"},
+    {"cells", "lean", "packing"},
     {"call", "outcome", "rows"},
     {"transport.reductions", "transport.arena"},
     {"transport.byvalue"},
