@@ -31,11 +31,13 @@ __all__ = [
     "Numbers",
     "Packed",
     "Returns",
+    "Runs",
     "SeriesRows",
     "Texts",
     "Times",
     "Tuples",
     "pack",
+    "pack_runs",
 ]
 
 #: Kinds of dtypes whose scalars an array gives back as they were.
@@ -50,6 +52,9 @@ _ATOMS = frozenset((
 ))  # fmt: skip
 
 _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+
+#: Runs of one kind that returns are looked through for at most, and how long they must be on average to be worth it.
+MOST_RUNS, LEAST_RUN = 64, 100
 
 #: A few returns of very many values each are packed no quicker than pickled.
 _MOST_COLUMNS_OF_FEW = 64
@@ -292,6 +297,27 @@ class SeriesRows(Packed):
         return cls(np.concatenate([part.values for part in parts]), parts[0].index)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Runs(Packed):
+    """Numbers, texts and times, one kind after the other, and lists of what else is between them."""
+
+    parts: tuple[Any, ...]
+
+    @property
+    def form(self) -> Any:
+        return Runs
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def unpacked(self) -> list[Any]:
+        return list(itertools.chain.from_iterable(self.parts))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Runs]) -> Runs:
+        return cls(tuple(itertools.chain.from_iterable(part.parts for part in parts)))
+
+
 def _form_of_index(index: pd.Index) -> Any:
     return index.dtype, index.name, tuple(index)
 
@@ -311,6 +337,23 @@ def pack(values: list[Any]) -> Packed | None:
     if kind is pd.Series:
         return _series_rows(values)
     return _flat(values, kind)
+
+
+def pack_runs(values: list[Any]) -> Runs | None:
+    """Pack returns of several kinds, each of them in a row, as where a chunk has values of several columns.
+
+    >>> [type(part).__name__ for part in pack_runs([0.5] * 200 + ["a"] * 200).parts]
+    ['Numbers', 'Texts']
+    """
+    parts: list[Any] = []
+    most = min(MOST_RUNS, len(values) // LEAST_RUN)
+    for number, (kind, run) in enumerate(itertools.groupby(values, type)):
+        if number >= most:
+            return None
+        some = list(run)
+        # Only what nobody can write into: of a list it matters whether it is there again in another run.
+        parts.append(_flat(some, kind) or some)
+    return Runs(tuple(parts)) if any(isinstance(part, Packed) for part in parts) else None
 
 
 def _flat(values: list[Any], kind: type) -> Numbers | Texts | Times | None:
@@ -485,7 +528,7 @@ class Returns(Sequence[Any]):
     """
 
     def __init__(self, parts: list[Any]) -> None:
-        self._parts = parts
+        self._parts = [one for part in parts for one in (part.parts if isinstance(part, Runs) else (part,))]
         self._whole: Packed | None = None
         self._values: list[Any] | None = None
 
