@@ -217,8 +217,6 @@ def _mapped(dtype: Any, returns: Returns) -> Any:
     if not _maps_value_by_value(dtype):
         return None
     packed = returns.packed()
-    if isinstance(packed, Times) and _is_of_times(dtype):  # which pandas looks through by rules of their own
-        return None
     if not (isinstance(packed, (Texts, Times)) or (isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS)):
         return None
     values = _values(packed, returns)
@@ -231,11 +229,8 @@ def _maps_value_by_value(dtype: Any) -> bool:
     """Whether pandas maps the values as objects and makes a new column of what comes."""
     if isinstance(dtype, pd.StringDtype):
         return dtype.na_value is np.nan  # the ones with pd.NA have a map of their own
-    return (isinstance(dtype, np.dtype) and dtype.kind in "biufO") or _is_of_times(dtype)
-
-
-def _is_of_times(dtype: Any) -> bool:
-    return isinstance(dtype, pd.DatetimeTZDtype) or (isinstance(dtype, np.dtype) and dtype.kind in "mM")
+    # Of a column of times it makes an Index first, which finds the same dtype.
+    return isinstance(dtype, pd.DatetimeTZDtype) or (isinstance(dtype, np.dtype) and dtype.kind in "biufOmM")
 
 
 def shaped_frame_map(df: Any, sizes: Sequence[int], returns: Returns, na_action: Any) -> Any:
