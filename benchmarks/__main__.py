@@ -6,13 +6,14 @@ import argparse
 import sys
 import time
 
-from benchmarks import constants, death, faults, handover, memory, peers, scale, speed, when_it_helps
+from benchmarks import constants, death, doors, faults, handover, memory, peers, scale, speed, when_it_helps
 from benchmarks.measure import folder
 
 #: In this order: first what has long been shown in the README, then side by side with others, then alone.
 ALL = {
     "when_it_helps": when_it_helps.main,
     "speed": speed.main,
+    "doors": doors.main,
     "peers": peers.main,
     "scale": scale.main,
     "memory": memory.main,

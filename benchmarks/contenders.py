@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.works import BY_NAME, MAIN, Columns, Rows, Values, Work
+from benchmarks.works import BY_NAME, MAIN, Columns, Groups, Rows, Values, Work
 
 Call = Callable[[], Any]
 
@@ -33,9 +33,24 @@ def part_of(part: Any, work: Work) -> Any:
     return work.pandas(part)
 
 
-def parts(data: Any, number: int) -> list[Any]:
+def parts(work: Work, data: Any, number: int) -> list[Any]:
+    """So many parts of about the same size; groups are kept whole."""
+    if isinstance(work, Groups):
+        group = data.groupby("key").ngroup()
+        part = group * number // (group.max() + 1)
+        return [data[part == place] for place in range(number)]
     bounds = [len(data) * place // number for place in range(number + 1)]
     return [data.iloc[start:stop] for start, stop in itertools.pairwise(bounds)]
+
+
+def together(work: Work, data: Any, found: list[Any]) -> Any:
+    """The results of the parts as one."""
+    return in_order(work, data, pd.concat(found))
+
+
+def in_order(work: Work, data: Any, result: Any) -> Any:
+    """What was transformed group by group, in the order of the data again."""
+    return result.reindex(data.index) if isinstance(work, Groups) and work.verb == "transform" else result
 
 
 def by_pool(work: Work, data: Any, workers: int) -> Call:
@@ -43,7 +58,8 @@ def by_pool(work: Work, data: Any, workers: int) -> Call:
 
     def call() -> Any:
         with multiprocessing.Pool(workers) as pool:
-            return pd.concat(pool.map(functools.partial(part_of, work=work), parts(data, workers)))
+            found = pool.map(functools.partial(part_of, work=work), parts(work, data, workers))
+            return together(work, data, found)
 
     return call
 
@@ -53,7 +69,7 @@ def by_pathos(work: Work, data: Any, workers: int) -> Call:
 
     def call() -> Any:
         pool = ProcessPool(nodes=workers)
-        found = pd.concat(pool.map(functools.partial(part_of, work=work), parts(data, workers)))
+        found = together(work, data, pool.map(functools.partial(part_of, work=work), parts(work, data, workers)))
         pool.close()
         pool.join()
         pool.clear()
@@ -65,13 +81,23 @@ def by_pathos(work: Work, data: Any, workers: int) -> Call:
 def by_joblib(work: Work, data: Any, workers: int) -> Call:
     from joblib import Parallel, delayed
 
-    return lambda: pd.concat(Parallel(n_jobs=workers)(delayed(part_of)(part, work) for part in parts(data, workers)))
+    return lambda: together(
+        work, data, Parallel(n_jobs=workers)(delayed(part_of)(part, work) for part in parts(work, data, workers))
+    )
 
 
 def by_dask(work: Work, data: Any, workers: int) -> Call:
     import dask.dataframe as dd
 
     meta = work.pandas(data.head(2))  # dask is told what comes, so that it need not guess
+    if isinstance(work, Groups):
+
+        def call() -> Any:
+            asked = getattr(work.grouped(dd.from_pandas(data, npartitions=workers)), work.verb)(work.func, meta=meta)
+            found = asked.compute(scheduler="processes", num_workers=workers)
+            return in_order(work, data, found.sort_index())
+
+        return call
     return lambda: (
         dd.from_pandas(data, npartitions=workers, sort=False)
         .map_partitions(part_of, work, meta=meta)
@@ -95,6 +121,8 @@ def by_pandarallel(work: Work, data: Any, workers: int) -> Call:
     pandarallel.initialize(nb_workers=workers, progress_bar=False, verbose=0)
     if isinstance(work, Values):
         return lambda: data.parallel_map(work.func)
+    if isinstance(work, Groups):
+        return lambda: work.grouped(data).parallel_apply(work.func) if work.verb == "apply" else _no_such(work)
     return lambda: data.parallel_apply(work.func, **_axis(work))
 
 
@@ -102,6 +130,8 @@ def by_mapply(work: Work, data: Any, workers: int) -> Call:
     import mapply
 
     mapply.init(n_workers=workers, progressbar=False)
+    if isinstance(work, Groups):
+        return lambda: work.grouped(data).mapply(work.func) if work.verb == "apply" else _no_such(work)
     return lambda: data.mapply(work.func, **_axis(work))
 
 
@@ -111,13 +141,21 @@ def by_parallel_pandas(work: Work, data: Any, workers: int) -> Call:
     ParallelPandas.initialize(n_cpu=workers, disable_pr_bar=True)
     if isinstance(work, Values):
         return lambda: data.p_map(work.func, executor="processes")
+    if isinstance(work, Groups):
+        return lambda: getattr(work.grouped(data), f"p_{work.verb}")(work.func)
     return lambda: data.p_apply(work.func, **_axis(work))
 
 
 def by_swifter(work: Work, data: Any, workers: int) -> Call:
     import swifter  # noqa: F401 - registers the accessor
 
+    if isinstance(work, Groups):
+        return lambda: work.grouped(data.swifter).apply(work.func) if work.verb == "apply" else _no_such(work)
     return lambda: data.swifter.set_npartitions(workers).progress_bar(False).apply(work.func, **_axis(work))
+
+
+def _no_such(work: Groups) -> Any:
+    raise NotImplementedError(f"it has no {work.verb} of groups")
 
 
 def _axis(work: Work) -> dict[str, Any]:

@@ -44,6 +44,9 @@ SIZES: dict[str, tuple[int, int]] = {
     "expand": (30_000, 3),
     "heavy": (1_000, 3),
     "map": (500_000, 3),
+    "groups-50": (100_000, 3),
+    "groups-3": (30_000, 3),
+    "transform": (100_000, 3),
     "rows-100": (100, 5),
 }
 

@@ -130,6 +130,16 @@ def loop_seconds() -> float:
     return time.perf_counter() - began
 
 
+def weighted(group: pd.DataFrame) -> float:
+    """The mean price of a group, by what was bought of each."""
+    return float(np.average(group["price"], weights=group["pieces"]))
+
+
+def standardised(values: pd.Series) -> pd.Series:
+    """How far each value of a group is from its mean."""
+    return (values - values.mean()) / values.std()
+
+
 def clean(chunk: pd.DataFrame) -> pd.DataFrame:
     """Vectorised cleaning of texts."""
     text = chunk["text"].str.strip().str.replace(r"[-_\s]+", " ", regex=True).str.title()
@@ -213,6 +223,20 @@ def orders(n: int) -> pd.DataFrame:
             "customer": rng.choice(["club-1", "club-2", "shop", "web"], n),
         }
     )
+
+
+def groups(n: int, size: int) -> pd.DataFrame:
+    """Orders of customers with so many each, in no order."""
+    rng = np.random.default_rng(6)
+    return orders(n)[["price", "pieces"]].assign(key=rng.permutation(np.arange(n) // size))
+
+
+def groups_of_50(n: int) -> pd.DataFrame:
+    return groups(n, 50)
+
+
+def groups_of_3(n: int) -> pd.DataFrame:
+    return groups(n, 3)
 
 
 def flights(n: int) -> pd.DataFrame:
@@ -375,6 +399,28 @@ class Chunks(Work):
         return [data]
 
 
+@dataclass(frozen=True)
+class Groups(Work):
+    """``df.groupby("key")[columns].apply(func)``, or ``.transform(func)``."""
+
+    verb: str = "apply"
+    columns: Any = "price"
+
+    def grouped(self, of: Any) -> Any:
+        """The grouping of a frame, or of what has a method of that name."""
+        columns = self.columns if isinstance(self.columns, str) else list(self.columns)
+        return of.groupby("key")[columns]
+
+    def pandas(self, data: pd.DataFrame) -> Any:
+        return getattr(self.grouped(data), self.verb)(self.func)
+
+    def ours(self, data: pd.DataFrame) -> Any:
+        return getattr(self.grouped(self.par(data)), self.verb)(self.func)
+
+    def units(self, data: pd.DataFrame) -> Iterable[Any]:
+        return [group for _, group in self.grouped(data)]
+
+
 WORKS: tuple[Work, ...] = (
     Rows("light", "light rows: distance by row['x']", points, 400_000, haversine, 8, 9),
     Rows("attribute", "light rows by row.x", points, 400_000, haversine_by_attribute, 8, 10, cheapest="namedtuple"),
@@ -401,6 +447,36 @@ WORKS: tuple[Work, ...] = (
     Values("map", "Series.map, a light function of texts", lines, 500_000, shout, 1.7, 2.2, pairs=9),
     Columns("columns", "64 columns in plain Python", columns, 50_000, spread, 1.9, 1.98, pairs=7),
     Chunks("chunks", "whole chunks, vectorised text", texts, 2_000_000, clean, 1.7, 1.9),
+    Groups(
+        "groups-50",
+        "groupby.apply, 10,000 groups of 50",
+        groups_of_50,
+        500_000,
+        weighted,
+        1.9,
+        2.5,
+        columns=("price", "pieces"),
+    ),
+    Groups(
+        "groups-3",
+        "groupby.apply, 100,000 groups of 3",
+        groups_of_3,
+        300_000,
+        weighted,
+        1.9,
+        2.5,
+        columns=("price", "pieces"),
+    ),
+    Groups(
+        "transform",
+        "groupby.transform, 10,000 groups of 50",
+        groups_of_50,
+        500_000,
+        standardised,
+        1.9,
+        2.5,
+        verb="transform",
+    ),
     Rows("rows-10", "10 light rows", points, 10, haversine, 1.0, 2.0, pairs=101),
     Rows("rows-100", "100 light rows", points, 100, haversine, 1.0, 2.0, pairs=101),
     Rows("rows-1000", "1,000 light rows", points, 1_000, haversine, 1.0, 2.0, pairs=31),

@@ -17,6 +17,7 @@ from pdparallel.arguments import (
     axis_number,
     check_combine,
     check_func,
+    check_na_action,
     check_result_type,
     column_labels,
     goes_to_pandas,
@@ -554,6 +555,49 @@ class FramePar(_Par[pd.DataFrame]):
             "row" if number else "column", self._options(),
         )  # fmt: skip
 
+    def map(self, func: Func, na_action: str | None = None, **kwargs: Any) -> Any:
+        """Call a function with each value: ``df.map(func)`` on all cores.
+
+        Parameters
+        ----------
+        func : callable
+            Takes a value.
+        na_action : {None, "ignore"}, default None
+            With ``"ignore"`` missing values stay and are not passed to ``func``.
+        **kwargs
+            Further keyword arguments of ``func``.
+
+        Returns
+        -------
+        DataFrame
+            Exactly what ``df.map(func, na_action, **kwargs)`` returns; a categorical column is mapped by category, as
+            in pandas.
+
+        Raises
+        ------
+        Exception
+            What ``func`` raised for the first failing value, column after column (option ``errors``), with a note that
+            names its row and column.
+        InvalidOptionError
+            For arguments that are not allowed, before anything runs.
+        FunctionNotSerializableError
+            If ``func`` cannot travel to another process; names the variable.
+        WorkerDiedError
+            If a worker ended.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"a": [1.0, None], "b": ["x", "yz"]}, index=["p", "q"])
+        >>> df.par.map(lambda value: len(str(value)), na_action="ignore")
+             a  b
+        p  3.0  1
+        q  NaN  2
+        """
+        check_na_action(na_action)
+        check_func(func)
+        return verbs.map_frame(self._data(), func, kwargs, na_action, self._options())
+
 
 class SeriesPar(_Par[pd.Series]):
     """``s.par``: pandas' ``Series.map`` and ``Series.apply`` on all cores, with pandas' exact answer.
@@ -599,8 +643,7 @@ class SeriesPar(_Par[pd.Series]):
         >>> pd.Series(["cat", None, "dog"]).par.map(str.upper, na_action="ignore").tolist()
         ['CAT', nan, 'DOG']
         """
-        if na_action not in (None, "ignore"):
-            raise InvalidOptionError("na_action", na_action, "None or 'ignore'")
+        check_na_action(na_action)
         if not callable(func):
             if isinstance(func, (Mapping, pd.Series)):
                 begin()

@@ -20,6 +20,7 @@ __all__ = [
     "axis_number",
     "check_combine",
     "check_func",
+    "check_na_action",
     "check_result_type",
     "column_labels",
     "goes_to_pandas",
@@ -48,6 +49,17 @@ def check_func(func: Any) -> None:
     """
     if not callable(func):
         raise InvalidOptionError("func", func, "something that can be called with a row, column, chunk or value")
+
+
+def check_na_action(na_action: Any) -> None:
+    """Refuse a ``na_action`` that pandas does not know.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
+    if na_action not in (None, "ignore"):
+        raise InvalidOptionError("na_action", na_action, "None or 'ignore'")
 
 
 def goes_to_pandas(func: Any) -> bool:

@@ -23,7 +23,15 @@ import pandas as pd
 from pdparallel.packing import Columns, Dicts, Mixed, Numbers, Packed, Returns, SeriesRows, Texts, Times
 from pdparallel.typing import Func, ResultType
 
-__all__ = ["PLAIN_NUMBERS", "TellingNan", "hand_out", "shaped_apply", "shaped_map", "values_for_series"]
+__all__ = [
+    "PLAIN_NUMBERS",
+    "TellingNan",
+    "hand_out",
+    "shaped_apply",
+    "shaped_frame_map",
+    "shaped_map",
+    "values_for_series",
+]
 
 #: Types of numbers of which ``pd.Series`` makes the dtype that an array of them has.
 PLAIN_NUMBERS = (float, int, bool, np.float64, np.int64, np.bool_)
@@ -204,24 +212,80 @@ def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
         Passed on: ``na_action=`` of map.
     """
     if isinstance(s.dtype, pd.CategoricalDtype):
-        returns = Returns([[np.nan if value is _Nan.NAN else value for value in returns]])
-    elif len(returns) == len(s) and _maps_value_by_value(s):
-        packed = returns.packed()
-        if isinstance(packed, (Texts, Times)) or (isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS):
-            values = values_for_series(packed, returns)
-            if isinstance(values, list):  # as pandas has them at that point, so that it infers the same
-                values = np.fromiter(values, dtype=object, count=len(values))
+        returns = _with_nan(returns)
+    elif len(returns) == len(s) and type(s) is pd.Series and s.flags.allows_duplicate_labels:
+        values = _mapped(s.dtype, returns)
+        if values is not None:
             return _finished(pd.Series(values, index=s.index, name=s.name), s)
     return getattr(s, verb)(hand_out(returns), **how)
 
 
-def _maps_value_by_value(s: pd.Series) -> bool:
-    """Whether pandas maps the values as objects and makes a new Series of what comes."""
-    if isinstance(s.dtype, pd.StringDtype):
-        as_objects = s.dtype.na_value is np.nan  # the ones with pd.NA have a map of their own
-    else:
-        as_objects = isinstance(s.dtype, np.dtype) and s.dtype.kind in "biufO"
-    return as_objects and type(s) is pd.Series and s.flags.allows_duplicate_labels
+def _mapped(dtype: Any, returns: Returns) -> Any:
+    """What pandas makes of the returns for each value of a column, as an array; None where that is not known."""
+    if not _maps_value_by_value(dtype):
+        return None
+    packed = returns.packed()
+    if not (isinstance(packed, (Texts, Times)) or (isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS)):
+        return None
+    values = values_for_series(packed, returns)
+    if isinstance(values, list):  # as pandas has them at that point, so that it infers the same
+        return np.fromiter(values, dtype=object, count=len(values))
+    return values
+
+
+def _maps_value_by_value(dtype: Any) -> bool:
+    """Whether pandas maps the values as objects and makes a new column of what comes."""
+    if isinstance(dtype, pd.StringDtype):
+        return dtype.na_value is np.nan  # the ones with pd.NA have a map of their own
+    # Of a column of times it makes an Index first, which finds the same dtype.
+    return isinstance(dtype, pd.DatetimeTZDtype) or (isinstance(dtype, np.dtype) and dtype.kind in "biufOmM")
+
+
+def shaped_frame_map(df: Any, sizes: Sequence[int], returns: Returns, na_action: Any) -> Any:
+    """What ``df.map`` would have made of these returns.
+
+    Parameters
+    ----------
+    df : DataFrame
+        The frame of the call, not empty.
+    sizes : sequence of int
+        For how many values of each column pandas calls the function.
+    returns : Returns
+        One for each call, column after column.
+    na_action : {None, "ignore"}
+        As in :meth:`pandas.DataFrame.map`.
+    """
+    dtypes = list(df.dtypes)
+    if any(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes):
+        returns = _with_nan(returns)
+    if type(df) is not pd.DataFrame or not df.flags.allows_duplicate_labels:
+        return df.map(hand_out(returns), na_action=na_action)
+    if returns.first_type in PLAIN_NUMBERS and len(returns) == df.size and all(map(_maps_value_by_value, set(dtypes))):
+        packed = returns.packed()
+        if isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS:
+            block = packed.array.reshape(df.shape[::-1]).T
+            return _finished(pd.DataFrame(block, index=df.index, columns=df.columns), df)
+    parts = returns.split(sizes)
+    columns: dict[int, Any] = {}
+    for at, (dtype, part) in enumerate(zip(dtypes, parts, strict=True)):
+        values = _mapped(dtype, part) if len(part) == len(df) else None
+        if values is not None:
+            columns[at] = values
+    if not columns:
+        return df.map(hand_out(returns), na_action=na_action)
+    others = [at for at in range(len(parts)) if at not in columns]
+    if others:
+        replayed = Returns([parts[at].values() for at in others])
+        rest = df.iloc[:, others].map(hand_out(replayed), na_action=na_action)
+        columns |= {at: column.array for at, (_, column) in zip(others, rest.items(), strict=True)}
+    shaped = pd.DataFrame({at: columns[at] for at in range(len(parts))}, index=df.index)
+    shaped.columns = df.columns
+    return _finished(shaped, df)
+
+
+def _with_nan(returns: Returns) -> Returns:
+    """The returns of a :class:`TellingNan`, as they were."""
+    return Returns([[np.nan if value is _Nan.NAN else value for value in returns]])
 
 
 class _Nan(enum.Enum):

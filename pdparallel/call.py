@@ -92,5 +92,9 @@ def in_words(unit: str, label: object, position: int) -> str:
 
 
 def _short(label: object) -> str:
-    text = repr(label.item() if isinstance(label, np.generic) else label)  # 2, not np.int64(2)
+    text = repr(tuple(map(_plain, label)) if type(label) is tuple else _plain(label))
     return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _plain(label: object) -> object:
+    return label.item() if isinstance(label, np.generic) else label  # 2, not np.int64(2)

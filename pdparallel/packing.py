@@ -32,11 +32,13 @@ __all__ = [
     "Numbers",
     "Packed",
     "Returns",
+    "Runs",
     "SeriesRows",
     "Texts",
     "Times",
     "Tuples",
     "pack",
+    "pack_runs",
 ]
 
 #: Kinds of dtypes whose scalars an array gives back as they were.
@@ -51,6 +53,9 @@ _ATOMS = frozenset((
 ))  # fmt: skip
 
 _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+
+#: Runs of one kind that returns are looked through for at most, and how long they must be on average to be worth it.
+MOST_RUNS, LEAST_RUN = 64, 100
 
 #: A few returns of very many values each are packed no quicker than pickled.
 _MOST_COLUMNS_OF_FEW = 64
@@ -304,6 +309,27 @@ class SeriesRows(Packed):
         return cls(np.concatenate([part.values for part in parts]), parts[0].index)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Runs(Packed):
+    """Numbers, texts and times, one kind after the other, and lists of what else is between them."""
+
+    parts: tuple[Any, ...]
+
+    @property
+    def form(self) -> Any:
+        return Runs
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def unpacked(self) -> list[Any]:
+        return list(itertools.chain.from_iterable(self.parts))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Runs]) -> Runs:
+        return cls(tuple(itertools.chain.from_iterable(part.parts for part in parts)))
+
+
 def _form_of_index(index: pd.Index) -> Any:
     return index.dtype, index.name, tuple(index)
 
@@ -325,6 +351,23 @@ def pack(values: list[Any]) -> Packed | None:
     if issubclass(kind, Compact):
         return kind.packed(values)
     return _flat(values, kind)
+
+
+def pack_runs(values: list[Any]) -> Runs | None:
+    """Pack returns of several kinds, each of them in a row, as where a chunk has values of several columns.
+
+    >>> [type(part).__name__ for part in pack_runs([0.5] * 200 + ["a"] * 200).parts]
+    ['Numbers', 'Texts']
+    """
+    parts: list[Any] = []
+    most = min(MOST_RUNS, len(values) // LEAST_RUN)
+    for number, (kind, run) in enumerate(itertools.groupby(values, type)):
+        if number >= most:
+            return None
+        some = list(run)
+        # Only what nobody can write into: of a list it matters whether it is there again in another run.
+        parts.append(_flat(some, kind) or some)
+    return Runs(tuple(parts)) if any(isinstance(part, Packed) for part in parts) else None
 
 
 def _flat(values: list[Any], kind: type) -> Numbers | Texts | Times | None:
@@ -476,6 +519,19 @@ def _packed_here(part: list[Any], columns: bool) -> Packed | None:
     return pack(part) if columns or kind not in (tuple, list) else None
 
 
+def _sliced(part: Any, start: int, stop: int) -> Any:
+    if start == 0 and stop == len(part):
+        return part
+    if isinstance(part, Numbers):
+        return Numbers(part.array[start:stop], part.type)
+    if isinstance(part, Texts):
+        return Texts(part.values[start:stop])
+    if isinstance(part, Times):
+        times = Times(part.array[start:stop], part.tz)
+        return times.unpacked() if np.isnat(times.array).all() else times  # NaT alone has neither zone nor unit
+    return part[start:stop]
+
+
 class Returns(Sequence[Any]):
     """The returns of a call, as they came: some packed, some not.
 
@@ -486,7 +542,7 @@ class Returns(Sequence[Any]):
     """
 
     def __init__(self, parts: list[Any]) -> None:
-        self._parts = parts
+        self._parts = [one for part in parts for one in (part.parts if isinstance(part, Runs) else (part,))]
         self._whole: Packed | None = None
         self._values: list[Any] | None = None
 
@@ -512,6 +568,40 @@ class Returns(Sequence[Any]):
                 # What came packed is in the whole now; what did not is kept, for its objects are the function's own.
                 self._parts = [range(len(part)) if isinstance(part, Packed) else part for part in self._parts]
         return self._whole
+
+    @property
+    def first_type(self) -> type | None:
+        """The type of the first return, as far as it is known without unpacking."""
+        part = next((part for part in self._parts if len(part)), None)
+        if isinstance(part, Numbers):
+            return part.type
+        return type(part[0]) if isinstance(part, list) else None
+
+    def split(self, sizes: Sequence[int]) -> list[Returns]:
+        """The returns in several, of so many each, in order; numbers, texts and times stay packed."""
+        pieces: list[list[Any]] = [[] for _ in sizes]
+        ends, number, at = list(itertools.accumulate(sizes)), 0, 0
+        for source, first, last in self._sources():
+            behind = at - first
+            while at < last + behind:
+                while ends[number] <= at:
+                    number += 1
+                until = min(ends[number], last + behind)
+                pieces[number].append(_sliced(source, at - behind, until - behind))
+                at = until
+        return list(map(Returns, pieces))
+
+    def _sources(self) -> Iterator[tuple[Any, int, int]]:
+        """For each part of what it is a slice, from where to where."""
+        start = 0
+        for part in self._parts:
+            if isinstance(part, range):  # it is in the whole
+                sliced = isinstance(self._whole, (Numbers, Texts, Times))
+                yield (self._whole if sliced else self.values()), start, start + len(part)
+            else:
+                sliced = isinstance(part, (list, Numbers, Texts, Times))
+                yield (part if sliced else part.unpacked()), 0, len(part)
+            start += len(part)
 
     def values(self) -> list[Any]:
         """All of them, unpacked."""

@@ -16,6 +16,7 @@ import pandas as pd
 from pdparallel import assemble, joining, missing, streams
 from pdparallel.arguments import goes_to_pandas
 from pdparallel.call import Call, Initializer, Work
+from pdparallel.cells import Cells, cells_of, is_plain
 from pdparallel.options import Options
 from pdparallel.outcome import Failed
 from pdparallel.packing import Returns
@@ -30,6 +31,7 @@ __all__ = [
     "apply_frame",
     "apply_series",
     "call_by_chunks",
+    "map_frame",
     "map_items",
     "of_no_rows",
     "work_of",
@@ -155,7 +157,7 @@ def apply_series(
     how = {"na_action": na_action} if verb == "map" else {}
     hand: Hand = "value"
     data: Any = s
-    if not _converts_value_by_value(s):
+    if not (type(s) is pd.Series and is_plain(s.dtype)):
         hand, data = "item", _values_that_pandas_passes(s, verb, how)
     elif na_action == "ignore":
         data = s[s.notna().to_numpy()]
@@ -186,15 +188,6 @@ def apply_series(
     return assemble.shaped_map(s, returns, verb, **how)
 
 
-def _converts_value_by_value(s: pd.Series) -> bool:
-    """Whether a value of the Series looks the same to a function when pandas is given a part of the Series only.
-
-    It does not for categoricals and sparse data (mapped by category, by fill value), nor for nullable and Arrow
-    numbers, where one missing value makes floats of all.
-    """
-    return type(s) is pd.Series and isinstance(s.dtype, (np.dtype, pd.DatetimeTZDtype, pd.StringDtype))
-
-
 def _values_that_pandas_passes(s: pd.Series, verb: str, how: dict[str, Any]) -> list[Any] | None:
     """What pandas calls a function with, in order, found by letting it call one that changes nothing.
 
@@ -211,6 +204,65 @@ def _values_that_pandas_passes(s: pd.Series, verb: str, how: dict[str, Any]) -> 
     except ValueError:
         return None
     return seen
+
+
+def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None, options: Options) -> Any:
+    """``df.map(func, na_action)``: for each value, column after column."""
+    how: dict[str, Any] = {"na_action": na_action}
+    if df.empty:
+        return df.map(func, **how)
+    cells = cells_of(df, na_action)
+    seen: list[Any] = []
+    if cells is not None and any(isinstance(dtype, pd.CategoricalDtype) for dtype in df.dtypes):
+        func = assemble.TellingNan(func)
+    call = Call(
+        verb="map",
+        work=work_of(func, (), kwargs, "item" if cells is None else "unit", options),
+        data=seen if cells is None else cells,
+        n=0 if cells is None else len(cells),
+        unit="value",
+        label=seen.__getitem__ if cells is None else functools.partial(_label_of_cell, df, cells, na_action),
+        taking=(
+            functools.partial(_taken_sparse, df, cells, na_action)
+            if options.errors == "raise" and cells is not None and any(map(_is_sparse, df.dtypes))
+            else None
+        ),
+    )
+    fill = missing.in_series("map")
+    if cells is None:
+        return _by_pandas(
+            call,
+            lambda keep: df.map(keep, **how),
+            fill,
+            lambda returns: df.map(assemble.hand_out(returns), **how),
+            np.nan,
+            seen,
+        )
+    returns = run(call, options)
+    missing.settle(call, returns, fill)
+    return assemble.shaped_frame_map(df, cells.sizes, returns, na_action)
+
+
+def _label_of_cell(df: pd.DataFrame, cells: Cells, na_action: str | None, position: int) -> tuple[Any, Any]:
+    """The labels of its row and column; of what is mapped by category or fill value, that value in place of the row."""
+    number, at = cells.place(position)
+    column = df.iloc[:, number]
+    rows = df.index[column.notna().to_numpy()] if na_action == "ignore" else df.index
+    by_row = not (isinstance(column.dtype, pd.CategoricalDtype) or _is_sparse(column.dtype))
+    return rows[at] if by_row else cells.columns[number][at], df.columns[number]
+
+
+def _is_sparse(dtype: Any) -> bool:
+    return isinstance(dtype, pd.SparseDtype)
+
+
+def _taken_sparse(df: pd.DataFrame, cells: Cells, na_action: str | None, returns: Returns) -> None:
+    """pandas may refuse what became of a sparse column, before it looks at the next one."""
+    complete, _ = cells.place(len(returns))
+    for number, part in enumerate(returns.split(cells.sizes)[:complete]):
+        array: Any = df.iloc[:, number].array
+        if _is_sparse(array.dtype):
+            array.map(assemble.hand_out(part), na_action=na_action)
 
 
 def apply_chunks(

@@ -14,9 +14,9 @@ import pytest
 
 import benchmarks
 import pdparallel
-from benchmarks import contenders, first_call, measure, memory, peers, plots, speed
+from benchmarks import contenders, doors, first_call, measure, memory, peers, plots, speed
 from benchmarks.__main__ import ALL, main
-from benchmarks.works import BY_NAME, FAULTS, WORKS
+from benchmarks.works import BY_NAME, FAULTS, WORKS, Groups
 from pdparallel.testing import assert_same
 
 ROWS = {"heavy": 8, "uneven": 30}
@@ -42,6 +42,22 @@ def test_each_work_gives_what_pandas_gives(work, engine):
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
 def test_the_bare_function_takes_the_units_that_lie_ready(work):
     assert speed.bare(work, work.frame(ROWS.get(work.name, 60))) > 0
+
+
+@pytest.mark.parametrize("name", [work.name for work in WORKS if isinstance(work, Groups)])
+def test_groups_by_hand_give_what_pandas_gives(name):
+    work, data = BY_NAME[name], BY_NAME[name].frame(150)
+    parts = contenders.parts(work, data, 2)
+    assert sum(map(len, parts)) == 150
+    assert not set(parts[0]["key"]) & set(parts[1]["key"])
+    assert_same(contenders.together(work, data, [work.pandas(part) for part in parts]), work.pandas(data))
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(name for name, _, _ in doors.SIZES))
+def test_each_door_leads_to_the_same(name):
+    found = doors.measure(BY_NAME[name], 10, 1)
+    assert len(found) == len(doors.doors(BY_NAME[name], BY_NAME[name].frame(10))) - 1
+    assert all(door.same and door.pairs == 1 for door in found)
 
 
 def test_names_are_unique():

@@ -19,7 +19,7 @@ ROOT = Path(pdparallel.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors", "typing", "cores", "stopping", "streams"},
     {"arguments", "options", "plan", "units"},
-    {"lean", "packing"},
+    {"cells", "lean", "packing"},
     {"call", "likeness", "outcome", "rows", "source"},
     {"transport.reductions", "transport.arena"},
     {"transport.byvalue"},

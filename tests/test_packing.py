@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
 import pickle
 import struct
@@ -14,7 +15,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pdparallel.packing import Dicts, Mixed, Numbers, Packed, Returns, SeriesRows, Texts, Times, Tuples, pack
+from pdparallel.packing import (
+    Dicts,
+    Mixed,
+    Numbers,
+    Packed,
+    Returns,
+    Runs,
+    SeriesRows,
+    Texts,
+    Times,
+    Tuples,
+    pack,
+    pack_runs,
+)
 from pdparallel.testing import assert_same
 
 
@@ -237,3 +251,46 @@ def test_a_second_type_of_the_same_width_is_itself_after_a_journey() -> None:
     assert packed is not None
     there = pickle.loads(pickle.dumps(packed))
     assert [type(value) for value in there.unpacked()] == [np.longlong, np.longlong]
+
+
+class TestRuns:
+    VALUES = [0.5] * 150 + ["a"] * 150 + [[1]] * 5 + [None] * 5 + [pd.Timestamp("2024-01-01", tz="UTC")] * 300
+
+    def test_they_come_back_as_they_were(self):
+        runs = pack_runs(self.VALUES)
+        assert [type(part).__name__ for part in runs.parts] == ["Numbers", "Texts", "list", "list", "Times"]
+        assert len(runs) == len(self.VALUES)
+        assert list(map(repr, runs)) == list(map(repr, self.VALUES))
+        assert list(map(repr, Runs.joined([runs, runs]))) == list(map(repr, self.VALUES * 2))
+
+    @pytest.mark.parametrize("values", [[1, None] * 500, [0.5] * 150 + [1], [[1]] * 300 + [{}] * 300, []])
+    def test_not_worth_it(self, values):
+        assert pack_runs(values) is None
+
+    def test_a_list_that_is_there_twice_stays_one(self):
+        one = [1]
+        values = pickle.loads(pickle.dumps(pack_runs([one] * 200 + [0.5] * 200 + [one] * 200))).unpacked()
+        assert values[0] is values[-1]
+
+    def test_returns_of_columns_are_split_into_them(self):
+        pieces = Returns([pack_runs(self.VALUES), [1.5] * 10]).split([150, 0, 100, 60, 310])
+        assert list(map(len, pieces)) == [150, 0, 100, 60, 310]
+        assert [type(piece.packed()).__name__ for piece in pieces[:3]] == ["Numbers", "NoneType", "Texts"]
+        assert list(map(repr, itertools.chain(*pieces))) == list(map(repr, [*self.VALUES, *[1.5] * 10]))
+
+    @pytest.mark.parametrize("asked", [False, True], ids=["before", "after the whole was asked for"])
+    @pytest.mark.parametrize(
+        "parts", [[[1.5, 2.5], [3.5]], [pack([1.5, 2.5]), [3.5, 4.5], pack([5.5])], [pack([(1, 2), (3, 4)]), [(5, 6)]]]
+    )
+    def test_split(self, parts, asked):
+        returns = Returns(parts)
+        if asked:
+            returns.packed(columns=True)
+        whole = list(Returns(parts))
+        for at in range(len(whole) + 1):
+            first, second = returns.split([at, len(whole) - at])
+            assert (first.values(), second.values()) == (whole[:at], whole[at:])
+
+    def test_times_of_which_none_are_left_have_no_zone(self):
+        times = pack([pd.Timestamp("2024-01-01", tz="UTC"), pd.NaT, pd.NaT])
+        assert Returns([times]).split([1, 2])[1].packed() is None

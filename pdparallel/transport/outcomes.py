@@ -9,7 +9,7 @@ from typing import Any
 
 from pdparallel.errors import RemoteError, ResultNotSerializableError
 from pdparallel.outcome import Failed, Failure, Outcome
-from pdparallel.packing import pack
+from pdparallel.packing import pack, pack_runs
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.typing import Errors
 
@@ -46,8 +46,9 @@ def encode_outcome(outcome: Outcome, table: SharedTable, errors: Errors = "raise
         places = {offset: value for offset, value in enumerate(values) if type(value) is Failed}
         values = [value for value in values if type(value) is not Failed]
         packed = pack(values)
+    runs = pack_runs(values) if packed is None else None
     try:
-        returns = dump(packed or values, table, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
+        returns = dump(packed or runs or values, table, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
         if packed is None and errors != "raise":
             load(returns, table, buffers)  # here it can still be told which one cannot be rebuilt
     except Exception as error:

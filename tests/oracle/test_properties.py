@@ -307,6 +307,33 @@ def test_map(s, function, action, way):
 
 
 @QUICK
+@given(
+    df=frames(), function=st.sampled_from(sorted(VALUE_FUNCTIONS)), action=st.sampled_from([None, "ignore"]), way=ways
+)
+def test_map_of_frames(df, function, action, way):
+    func = OfValue(function)
+    assert_same_on_all(
+        lambda: df.copy(),
+        lambda df: df.map(func, na_action=action),
+        lambda par: par.map(func, na_action=action),
+        (way,),
+    )
+
+
+@QUICK
+@given(columns=st.lists(returns_of_one_kind(), min_size=1, max_size=MOST_COLUMNS), way=ways)
+def test_map_of_frames_with_returns_of_one_kind_by_column(columns, way):
+    n = min(map(len, columns))
+    _planned[:] = [value for column in columns for value in column[:n]]
+    assert_same_on_all(
+        lambda: pd.DataFrame(np.arange(len(_planned)).reshape(len(columns), n).T),
+        lambda df: df.map(_planned.__getitem__),
+        lambda par: par.map(_planned_at),
+        (way,),
+    )
+
+
+@QUICK
 @given(s=series(), function=st.sampled_from(sorted(VALUE_FUNCTIONS)), way=ways)
 def test_series_apply(s, function, way):
     func = OfValue(function)

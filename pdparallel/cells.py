@@ -1,0 +1,170 @@
+"""Cells: the values of all columns of a frame as one row of units, so that many short columns are one call.
+
+They stand in the order in which ``DataFrame.map`` passes them to a function, column after column, and stay the arrays
+that they are until a worker calls the function with them::
+
+    column a   [ 0 ......... 999 ]
+    column b                      [ 1,000 ...... 1,999 ]          positions
+    chunks     [ 0 .... 699 ][ 700 ..... 1,399 ][ ... 1,999 ]     may begin and end within a column
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from pdparallel.typing import Taker
+from pdparallel.units import Units
+
+__all__ = ["Cells", "cells_of", "is_plain"]
+
+#: Kinds of NumPy dtypes whose arrays give as a list what pandas passes to a function.
+_KINDS = "biufcO"
+
+#: Rows of a frame of one dtype up to which its values are looked up as one array: it may be a copy.
+SHORT = 10_000
+
+#: Columns from which they travel joined, dtype by dtype: each array by itself costs as much as some hundred values.
+MANY = 64
+
+
+class Cells(Units):
+    """Values of some columns.
+
+    Parameters
+    ----------
+    columns : sequence of ndarray, ExtensionArray or list
+        A list is of what pandas passes to a function where that is not known from the values alone.
+    """
+
+    def __init__(self, columns: Sequence[Any]) -> None:
+        self.columns = columns
+        self._ends = list(itertools.accumulate(map(len, columns)))
+
+    @property
+    def by_chunk(self) -> bool:  # type: ignore[override]
+        """Whether there are objects of Python among them."""
+        return any(type(column) is list or column.dtype == object for column in self.columns)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of values of each column."""
+        return list(map(len, self.columns))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def place(self, position: int) -> tuple[int, int]:
+        """The number of the column, and the position within it."""
+        at = bisect_right(self._ends, position)
+        return at, position - self._begin(at)
+
+    def _begin(self, at: int) -> int:
+        return self._ends[at - 1] if at else 0
+
+    def cut(self, start: int, stop: int) -> Self:
+        if start == 0 and stop >= len(self):
+            return self
+        first, after = bisect_right(self._ends, start), start
+        columns = []
+        while after < stop:
+            begin = self._begin(first)
+            columns.append(self.columns[first][after - begin : stop - begin])
+            after, first = self._ends[first], first + 1
+        return type(self)(columns)
+
+    def feed(self, taker: Taker) -> None:
+        taker.all(itertools.chain.from_iterable(map(_passed, self.columns)))
+
+    def __getstate__(self) -> Any:
+        if len(self.columns) < MANY:
+            return list(self.columns)
+        kinds: dict[Any, list[int]] = {}
+        for at, column in enumerate(self.columns):
+            kinds.setdefault(column.dtype if isinstance(column, np.ndarray) else at, []).append(at)
+        return [
+            (places, [len(self.columns[at]) for at in places], np.concatenate([self.columns[at] for at in places]))
+            if isinstance(kind, np.dtype)
+            else (places, None, self.columns[places[0]])
+            for kind, places in kinds.items()
+        ]
+
+    def __setstate__(self, state: Any) -> None:
+        if not state or type(state[0]) is not tuple:
+            self.__init__(state)  # type: ignore[misc]
+            return
+        columns: dict[int, Any] = {}
+        for places, sizes, values in state:
+            parts = [values] if sizes is None else np.split(values, list(itertools.accumulate(sizes))[:-1])
+            columns.update(zip(places, parts, strict=True))
+        self.__init__([columns[at] for at in range(len(columns))])  # type: ignore[misc]
+
+
+def _passed(column: Any) -> Iterator[Any] | list[Any]:
+    """The objects that a function gets."""
+    if isinstance(column, list):
+        # A function may ask whether a value *is* np.nan, as pandas does too; a nan that travelled is another object.
+        return (np.nan if type(item) is float and item != item else item for item in column)
+    values: list[Any] = (column if isinstance(column, np.ndarray) else column.astype(object)).tolist()
+    return values
+
+
+def is_plain(dtype: Any) -> bool:
+    """Whether a value looks the same to a function when pandas is given a part of the column only.
+
+    It does not for categoricals and sparse data (mapped by category, by fill value), nor for nullable and Arrow
+    numbers, where one missing value makes floats of all.
+    """
+    return isinstance(dtype, (np.dtype, pd.DatetimeTZDtype, pd.StringDtype))
+
+
+def cells_of(df: pd.DataFrame, na_action: str | None) -> Cells | None:
+    """What ``df.map(func, na_action)`` passes to the function, in order; None where only pandas can know.
+
+    Parameters
+    ----------
+    df : DataFrame
+        With a value at least.
+    na_action : {None, "ignore"}
+        With "ignore" missing values are not passed.
+    """
+    dtypes = set(df.dtypes)
+    one = next(iter(dtypes))
+    if len(dtypes) == 1 and len(df) <= SHORT and isinstance(one, np.dtype) and one.kind in _KINDS:
+        columns: list[Any] = list(df.to_numpy().T)
+    else:
+        columns = [_column(column, na_action) for _, column in df.items()]
+        if any(column is None for column in columns):
+            return None
+    if na_action == "ignore":
+        columns = [column if type(column) is list else column[~pd.isna(column)] for column in columns]
+    return Cells(columns)
+
+
+def _column(s: pd.Series, na_action: str | None) -> Any:
+    if isinstance(s.dtype, np.dtype) and s.dtype.kind in _KINDS:
+        return s.to_numpy()
+    return s.array if is_plain(s.dtype) else _looked_up(s.array, na_action)
+
+
+def _looked_up(array: Any, na_action: str | None) -> list[Any] | None:
+    """What pandas calls a function with, in order, found by letting it call one that changes nothing.
+
+    None where pandas refuses what that returns: a sparse array that stores fill values.
+    """
+    seen: list[Any] = []
+
+    def look(value: Any) -> Any:
+        seen.append(value)
+        return value
+
+    try:
+        array.map(look, na_action=na_action)
+    except ValueError:
+        return None
+    return seen
