@@ -80,7 +80,7 @@ class Grouping:
         # NaN for rows of no group
         codes = (numbers if numbers.dtype.kind == "i" else numbers.fillna(-1)).to_numpy().astype(np.intp, copy=False)
         self.sizes: np.ndarray = np.bincount(codes[codes >= 0], minlength=grouped.ngroups)
-        self.order: np.ndarray = np.argsort(codes, kind="stable")[len(codes) - int(self.sizes.sum()) :]
+        self.order: np.ndarray = _stable_order(codes + 1)[len(codes) - int(self.sizes.sum()) :]
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -137,6 +137,17 @@ class Grouping:
         if type(obj.columns) is not type(columns) or list(obj.columns.names) != list(columns.names):
             return None
         return obj.take(self.order)
+
+
+def _stable_order(numbers: np.ndarray) -> np.ndarray:
+    """Positions by number, from 0 on; by 16 bits at a time, of which NumPy sorts a million in some milliseconds."""
+    order = np.argsort((numbers & 0xFFFF).astype(np.uint16), kind="stable")
+    for shift in (16, 32, 48):
+        higher = numbers >> shift
+        if not higher.any():
+            break
+        order = order[np.argsort((higher[order] & 0xFFFF).astype(np.uint16), kind="stable")]
+    return order
 
 
 def without_keys(grouped: Any) -> dict[str, Any]:

@@ -24,24 +24,27 @@ _PLAIN = "biufcmM"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Like(Compact):
-    """Stands for a Series with the index of the unit: its values and its name."""
+    """Stands for a Series with the index of the unit: its values, and its name where that is not the unit's."""
 
     values: np.ndarray
-    name: Any
+    is_named_as_the_unit: bool
+    name: Any = None
 
     def over(self, unit: Any) -> pd.Series:
         """The Series, for that unit."""
-        return pd.Series(self.values, index=unit.index, name=self.name, copy=False)
+        name = unit.name if self.is_named_as_the_unit else self.name
+        return pd.Series(self.values, index=unit.index, name=name, copy=False)
 
     @staticmethod
     def packed(values: list[Any]) -> Likes | None:
         """Many of them as one; see :func:`pdparallel.packing.pack`."""
         first = values[0]
-        dtype, name = first.values.dtype, first.name
+        dtype, named, name = first.values.dtype, first.is_named_as_the_unit, first.name
         for value in values:
-            if value.values.dtype != dtype or value.name is not name:
+            if value.values.dtype != dtype or value.is_named_as_the_unit is not named or value.name is not name:
                 return None
-        return Likes(np.concatenate([value.values for value in values]), [len(value.values) for value in values], name)
+        lengths = [len(value.values) for value in values]
+        return Likes(np.concatenate([value.values for value in values]), lengths, named, name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,23 +53,26 @@ class Likes(Packed):
 
     array: np.ndarray
     lengths: list[int]
+    is_named_as_the_unit: bool
     name: Any
 
     @property
     def form(self) -> Any:
-        return Likes, self.array.dtype, self.name
+        return Likes, self.array.dtype, self.is_named_as_the_unit, self.name
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def unpacked(self) -> list[Any]:
         ends = np.cumsum(self.lengths)
-        return [Like(part, self.name) for part in np.split(self.array, ends[:-1])]
+        parts = np.split(self.array, ends[:-1])
+        return [Like(part, self.is_named_as_the_unit, self.name) for part in parts]
 
     @classmethod
     def joined(cls, parts: Sequence[Likes]) -> Likes:
         lengths = [length for part in parts for length in part.lengths]
-        return cls(np.concatenate([part.array for part in parts]), lengths, parts[0].name)
+        first = parts[0]
+        return cls(np.concatenate([part.array for part in parts]), lengths, first.is_named_as_the_unit, first.name)
 
 
 def likened(value: Any, unit: Any) -> Any:
@@ -81,7 +87,9 @@ def likened(value: Any, unit: Any) -> Any:
         and not value.attrs
         and value.flags.allows_duplicate_labels
     ):
-        return Like(value.to_numpy(), value.name)
+        name = value.name
+        is_the_units = unit.ndim == 1 and name is unit.name
+        return Like(value.to_numpy(), is_the_units, None if is_the_units else name)
     return value
 
 

@@ -128,6 +128,7 @@ class StandIn:
         self._worth = Worth(options, None if self._stop is None else MOST_LOOK_SECONDS)
         self._next_look = 0.0
         self._kept: deque[_Kept] = deque()
+        self._gos: dict[int, Go | None] = {}
         # Of the go that is answered: its number, what is left of it, and what ends it.
         self._number = -1
         self._at = 0
@@ -135,6 +136,7 @@ class StandIn:
         self._raises: BaseException | None = None
         self._fits: Callable[[Any, int], bool] = _any
         self._unforeseen = False
+        self._packed: tuple[Returns, Go] | None = None
 
     # Watching
 
@@ -190,8 +192,13 @@ class StandIn:
                     raise _HandOverError
         self._next_look = time.perf_counter() + self._worth.look
 
+    def _go(self, number: int, first: Any) -> Go | None:
+        if number not in self._gos:
+            self._gos[number] = self._goes.go(number, first)
+        return self._gos[number]
+
     def _so_far(self, kept: _Kept) -> tuple[Call, Outcome]:
-        go = self._goes.go(kept.number, kept.first)
+        go = self._go(kept.number, kept.first)
         if go is None or (go.several and len(kept.answers) % go.several):
             raise _UnforeseenError
         return go.call, _outcome(kept, go)
@@ -206,6 +213,9 @@ class StandIn:
         ask : callable
             Takes a function; pandas' own call with it.
         """
+        if self._packed is not None:
+            returns, go = self._packed
+            self._take(returns.values(), go)
         return ask(self._answer)
 
     def begin(self, first: Any = None) -> Returns | None:
@@ -217,7 +227,7 @@ class StandIn:
             Its first unit, where pandas did not begin.
         """
         alone = len(self._kept) <= 1
-        returns = self._begin(self._kept[0].first if self._kept else first)
+        returns = self._begin(self._kept[0].first if self._kept else first, unpack=False)
         return returns if alone else None
 
     def _answer(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
@@ -234,7 +244,7 @@ class StandIn:
         value = self._answers.popleft()
         return value.over(unit) if type(value) is Like else value
 
-    def _begin(self, first: Any) -> Returns | None:
+    def _begin(self, first: Any, unpack: bool = True) -> Returns | None:
         """Have the next go done, or take what is kept of it."""
         self._number, self._at, self._fits = self._number + 1, 0, _any
         self._answers.clear()
@@ -242,7 +252,7 @@ class StandIn:
         if kept is not None and (self._kept or kept.raised is not None):
             self._answers, self._raises = deque(kept.answers), kept.raised
             return None
-        go = self._goes.go(self._number, first)
+        go = self._go(self._number, first)
         if go is None:
             self._unforeseen = True
             return None
@@ -256,7 +266,10 @@ class StandIn:
             self._take(before, go)
             return None
         missing.settle(call, returns, self._fill)
-        self._take(returns.values(), go)
+        if unpack:
+            self._take(returns.values(), go)
+        else:
+            self._packed = returns, go
         return returns
 
     def _take(self, values: list[Any], go: Go) -> None:
