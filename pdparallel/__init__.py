@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from pdparallel.acceleration import accelerate, restore
 from pdparallel.accessor import FramePar, SeriesPar, map, par
 from pdparallel.engines.registry import shutdown
 from pdparallel.errors import (
@@ -43,12 +44,14 @@ __all__ = [
     "ResultNotSerializableError",
     "WorkerDiedError",
     "WorkerStartError",
+    "accelerate",
     "engine",
     "get_options",
     "imap",
     "map",
     "option_context",
     "par",
+    "restore",
     "set_options",
     "shutdown",
 ]

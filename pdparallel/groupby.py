@@ -16,7 +16,7 @@ from pdparallel.errors import InvalidOptionError
 from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit, same_name
 from pdparallel.likeness import Likes, TellingLike
 from pdparallel.options import Options, resolve
-from pdparallel.packing import Numbers, Packed, Returns, Texts, Times
+from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times
 from pdparallel.standin import Go, StandIn, begins_in_pandas
 from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Func
@@ -237,6 +237,8 @@ class _Goes:
         if labels is None or not self._grouped.as_index:
             return None
         if self._method == "apply":
+            if isinstance(packed, SeriesRows) and self._of_frame and packed.values.dtype != object:
+                return pd.DataFrame(packed.values, index=labels, columns=packed.index.copy())
             if not isinstance(packed, (Numbers, Texts, Times)):
                 return None
             values = values_for_series(packed, returns)

@@ -178,3 +178,19 @@ def test_a_chunk_does_not_see_what_was_written_into_its_neighbour(engine: str) -
 
     got = s.par(engine=engine, n_workers=1, chunk_size=2).apply_chunks(writes, overlap=(1, 0))
     assert got.tolist() == [0.0, 1.0, 3.0, 5.0, 7.0, 9.0]
+
+
+@pytest.mark.parametrize("engine", ["process", "pathos", "thread"])
+def test_a_frame_of_a_class_that_only_this_process_has(engine: str) -> None:
+    """The class travels with the frame; the function does not know it."""
+
+    class Local(pd.DataFrame):
+        @property
+        def _constructor(self) -> Any:
+            return Local
+
+        def larger(self) -> Any:
+            return super().max()
+
+    got = Local({"a": [1, 2], "b": [3, 0]}).par(engine=engine, n_workers=2).apply_rows(lambda row: row["a"] + row["b"])
+    assert got.tolist() == [4, 2]

@@ -45,6 +45,7 @@ LAYERS: list[set[str]] = [
     {"resampling"},
     {"background", "hook", "iterating"},
     {"accessor"},
+    {"acceleration"},
     {""},
     {"doctor", "demo"},
     {"__main__"},
@@ -114,7 +115,8 @@ def test_the_public_names() -> None:
         "CallTimeoutError", "CheckpointError", "FailedCallsWarning", "FunctionNotSerializableError",
         "InvalidOptionError", "Options",
         "PdParallelError", "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
-        "engine", "get_options", "imap", "map", "option_context", "par", "set_options", "shutdown",
+        "accelerate", "engine", "get_options", "imap", "map", "option_context", "par", "restore",
+        "set_options", "shutdown",
     }  # fmt: skip
 
 

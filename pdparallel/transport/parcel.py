@@ -192,7 +192,10 @@ class _InArena(Parcel):
         self._table = SharedTable()
         self._cargo = loaded(call.data, call.work.hand)
         self._work = encode_work(call.work, self._table, serializer)
+        known = len(self._table.objects)
         self._data = encode_data(self._cargo, self._table, named=lambda: self._cargo.whole)
+        if len(self._table.objects) > known:  # the frame's own class, which the function did not know
+            self._work = encode_work(call.work, self._table, serializer)
         self._id = ""
         self._arenas: list[Arena] = []
         self._mailboxes: dict[int, Mailbox] = {}

@@ -1,0 +1,279 @@
+"""Acceleration: pandas' own methods sent through us, so that existing code and libraries gain unchanged.
+
+While it is in force the methods of pandas are wrapped.  A wrapper sends on what the accessor would do in the same
+words, and leaves everything else to pandas: what pandas itself and this package call, and what pandas would not call
+for each row, value, group or window.  Afterwards each class has what it had before; whoever still holds a wrapper holds
+pandas' own method with it.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, Self
+
+import pandas as pd
+
+from pdparallel.accessor import FramePar, SeriesPar
+from pdparallel.arguments import goes_to_pandas
+from pdparallel.errors import InvalidOptionError
+from pdparallel.groupby import GroupByPar, is_replaced
+from pdparallel.options import checked
+from pdparallel.transport.frames import PANDAS_2
+
+__all__ = ["Accelerated", "accelerate", "restore"]
+
+#: Whose calls stay in pandas: its own, and ours, who call it to hand out rows and to shape results.
+_NOT_FROM = frozenset(("pandas", "pdparallel"))
+
+_lock = threading.RLock()
+_in_force: list[Accelerated] = []
+_of_the_block: ContextVar[Accelerated | None] = ContextVar("pdparallel_accelerated", default=None)
+
+
+class Accelerated:
+    """Acceleration in force; ends with :meth:`restore`, or with the ``with`` block.
+
+    Parameters
+    ----------
+    options : mapping
+        For all calls that are sent through us.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._tokens: list[Token[Accelerated | None]] = []
+        with _lock:
+            if not _in_force:
+                _wrap()
+            _in_force.append(self)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Those for the calls."""
+        return self._options
+
+    def restore(self) -> None:
+        """End it; pandas is as it was when nothing else accelerates it. A second time does nothing."""
+        with _lock:
+            if self in _in_force:
+                _in_force.remove(self)
+                if not _in_force:
+                    _unwrap()
+
+    def __enter__(self) -> Self:
+        self._tokens.append(_of_the_block.set(self))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _of_the_block.reset(self._tokens.pop())
+        self.restore()
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self._options.items())
+        return f"<pdparallel.accelerate({given}), {'in force' if self in _in_force else 'ended'}>"
+
+
+def accelerate(**options: Any) -> Accelerated:
+    """Send pandas' own ``apply`` and ``map`` through us, so that existing code runs on all cores, unchanged.
+
+    That is ``DataFrame.apply`` and ``map``, ``Series.apply`` and ``map``, and ``apply``, ``agg``, ``transform`` and
+    ``filter`` of groups, and ``apply`` of windows, in this whole process, libraries included, but for what pandas
+    calls itself.
+
+    Parameters
+    ----------
+    **options
+        Any of :class:`pdparallel.Options`, for all these calls.
+
+    Returns
+    -------
+    Accelerated
+        For a ``with`` block, at whose end pandas is as it was; or with a method ``restore()``.
+
+    Raises
+    ------
+    InvalidOptionError
+        Names the option, its value, and what is allowed; nothing is changed then.
+
+    See Also
+    --------
+    restore : Ends all of it.
+
+    Notes
+    -----
+    What would not gain stays in this process, as with ``engine="auto"`` everywhere; results are pandas' own.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> df = pd.DataFrame({"a": [1, 2, 3]})
+    >>> with pdparallel.accelerate(n_workers=2):
+    ...     df.apply(lambda row: row["a"] * 2, axis=1).tolist()
+    [2, 4, 6]
+    """
+    given = checked(options)
+    if given.get("checkpoint") is not None:
+        raise InvalidOptionError(
+            "checkpoint", given["checkpoint"], "None here", "A folder is one call's, and here are many."
+        )
+    return Accelerated(given)
+
+
+def restore() -> None:
+    """Give pandas its own methods back, however often :func:`accelerate` was called.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> before = pd.DataFrame.apply
+    >>> _ = pdparallel.accelerate()
+    >>> pdparallel.restore()
+    >>> pd.DataFrame.apply is before
+    True
+    """
+    with _lock:
+        if _in_force:
+            _in_force.clear()
+            _unwrap()
+
+
+def _options() -> Mapping[str, Any] | None:
+    """Those in force here: of the block around, else of what was begun last; None where nothing is in force."""
+    block = _of_the_block.get()
+    if block is not None and block in _in_force:
+        return block.options
+    try:
+        return _in_force[-1].options
+    except IndexError:
+        return None
+
+
+# What is wrapped
+
+#: What a class had under a name, or that it had nothing of its own there.
+_NOTHING = object()
+_before: list[tuple[type, str, Any, Any]] = []
+
+#: Takes the object, options and arguments: what we do, or NotImplemented for what is pandas'.
+_Way = Callable[..., Any]
+
+
+def _wrap() -> None:
+    for kind, names, way in _WAYS:
+        for name in names:
+            original = getattr(kind, name)
+            wrapper = _wrapper(original, way)
+            _before.append((kind, name, vars(kind).get(name, _NOTHING), wrapper))
+            setattr(kind, name, wrapper)
+
+
+def _unwrap() -> None:
+    while _before:
+        kind, name, before, wrapper = _before.pop()
+        if vars(kind).get(name) is not wrapper:
+            continue  # somebody else has put something there; with what they hold of ours they call pandas
+        if before is _NOTHING:
+            delattr(kind, name)
+        else:
+            setattr(kind, name, before)
+
+
+def _wrapper(original: Callable[..., Any], way: _Way) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        options = _options()
+        if options is not None and _caller(sys._getframe(1)) not in _NOT_FROM:
+            result = way(self, options, *args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        return original(self, *args, **kwargs)
+
+    return wrapper
+
+
+def _caller(frame: Any) -> str:
+    name: str = frame.f_globals.get("__name__") or ""
+    return name.partition(".")[0]
+
+
+def _is_function(func: Any) -> bool:
+    return callable(func) and not goes_to_pandas(func) and not is_replaced(func)
+
+
+def _par(kind: Any, obj: Any, options: Mapping[str, Any]) -> Any:
+    par = kind(obj)
+    par._given = options
+    return par
+
+
+def _apply_of_frame(
+    df: Any, options: Mapping[str, Any], func: Any = None, axis: Any = 0, raw: Any = False, result_type: Any = None,
+    args: Any = (), by_row: Any = "compat", engine: Any = None, *more: Any, **kwargs: Any,
+) -> Any:  # fmt: skip
+    known = isinstance(axis, (int, str)) and axis in (0, 1, "index", "rows", "columns")
+    if not known or result_type not in (None, "expand", "reduce", "broadcast") or by_row != "compat":
+        return NotImplemented
+    if not _is_function(func) or engine is not None or more or "engine_kwargs" in kwargs:
+        return NotImplemented
+    return _par(FramePar, df, options).apply(func, axis, raw, result_type, args, **kwargs)
+
+
+def _map_of_frame(
+    df: Any, options: Mapping[str, Any], func: Any = None, na_action: Any = None, *more: Any, **kwargs: Any
+) -> Any:
+    if not _is_function(func) or na_action not in (None, "ignore") or more:
+        return NotImplemented
+    return _par(FramePar, df, options).map(func, na_action, **kwargs)
+
+
+def _apply_of_series(
+    s: Any,
+    options: Mapping[str, Any],
+    func: Any = None,
+    *more: Any,
+    args: Any = (),
+    by_row: Any = "compat",
+    **kwargs: Any,
+) -> Any:
+    if not _is_function(func) or by_row != "compat" or more or "convert_dtype" in kwargs:
+        return NotImplemented
+    return _par(SeriesPar, s, options).apply(func, args, **kwargs)
+
+
+def _map_of_series(
+    s: Any, options: Mapping[str, Any], func: Any = None, na_action: Any = None, *more: Any, **kwargs: Any
+) -> Any:
+    if not _is_function(func) or na_action not in (None, "ignore") or more or "engine" in kwargs:
+        return NotImplemented
+    if kwargs and PANDAS_2:  # where the function gets no others
+        return NotImplemented
+    return _par(SeriesPar, s, options).map(func, na_action, **kwargs)
+
+
+def _of_groups(method: str) -> _Way:
+    def way(grouped: Any, options: Mapping[str, Any], func: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if not _is_function(func):
+            return NotImplemented
+        return getattr(GroupByPar(grouped, options), method)(func, *args, **kwargs)
+
+    return way
+
+
+_GROUPED = (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy)
+
+#: Classes of pandas, names of methods, and what we do for them.
+_WAYS: list[tuple[Any, tuple[str, ...], _Way]] = [
+    (pd.DataFrame, ("apply",), _apply_of_frame),
+    (pd.DataFrame, ("map",), _map_of_frame),
+    (pd.Series, ("apply",), _apply_of_series),
+    (pd.Series, ("map",), _map_of_series),
+    *((kind, (method,), _of_groups(method)) for kind in _GROUPED for method in ("apply", "transform", "filter")),
+    *((kind, ("agg", "aggregate"), _of_groups("agg")) for kind in _GROUPED),
+]
