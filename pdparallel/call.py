@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,7 +13,10 @@ from pdparallel.plan import Chunk
 from pdparallel.typing import Errors, Func, Hand
 from pdparallel.units import Data
 
-__all__ = ["Call", "Initializer", "Work"]
+__all__ = ["Begun", "Call", "Initializer", "Work"]
+
+#: What the function returned for the first units, which were called before there was a call, and the seconds it took.
+Begun: TypeAlias = tuple[list[Any], float]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -65,6 +68,8 @@ class Call:
     taking : callable, optional
         Where pandas takes each return at once and may refuse it: does so with the returns before a failure, which then
         is not the first.
+    begun : Begun, optional
+        What is done already.
     """
 
     verb: str
@@ -75,6 +80,7 @@ class Call:
     label: Callable[[int], Any]
     plan: tuple[Chunk, ...] | None = field(default=None)
     taking: Callable[[Returns], Any] | None = field(default=None)
+    begun: Begun | None = field(default=None)
 
     def where(self, chunk: Chunk, offset: int) -> str:
         """The place of a failure in words: ``in row 'x17' (position 17)``."""

@@ -35,6 +35,7 @@ from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Ledger
 from pdparallel.options import Options
+from pdparallel.outcome import Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, Gaps, next_size
 from pdparallel.progress import bar
@@ -60,6 +61,10 @@ def run(call: Call, options: Options) -> Returns:
         _check_that_workers_can_be_ended(options)
     ledger = Ledger(call)
     with opened(call, options, ledger) as finished, bar(options.progress, call.n, call.verb, call.unit) as advance:
+        if call.begun is not None:
+            values, seconds = call.begun
+            finished = [Chunk(0, len(values))]
+            ledger.add(Outcome(finished[0], values, seconds=seconds))
         gaps = Gaps(call.n, finished, call.plan)
         if finished:
             advance(call.n - len(gaps))
