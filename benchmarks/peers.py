@@ -44,6 +44,7 @@ SIZES: dict[str, tuple[int, int]] = {
     "expand": (30_000, 3),
     "heavy": (1_000, 3),
     "map": (500_000, 3),
+    "rolling": (200_000, 3),
     "rows-100": (100, 5),
 }
 
