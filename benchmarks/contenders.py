@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.works import BY_NAME, MAIN, Columns, Groups, Rows, Values, Work
+from benchmarks.works import BY_NAME, MAIN, Columns, Groups, Rows, Values, Windows, Work
 
 Call = Callable[[], Any]
 
@@ -89,6 +89,13 @@ def by_joblib(work: Work, data: Any, workers: int) -> Call:
 def by_dask(work: Work, data: Any, workers: int) -> Call:
     import dask.dataframe as dd
 
+    if isinstance(work, Windows):
+        return lambda: (
+            dd.from_pandas(data, npartitions=workers, sort=False)
+            .rolling(work.size)
+            .apply(work.func, raw=True)
+            .compute(scheduler="processes", num_workers=workers)
+        )
     meta = work.pandas(data.head(2))  # dask is told what comes, so that it need not guess
     if isinstance(work, Groups):
 
@@ -123,12 +130,16 @@ def by_pandarallel(work: Work, data: Any, workers: int) -> Call:
         return lambda: data.parallel_map(work.func)
     if isinstance(work, Groups):
         return lambda: work.grouped(data).parallel_apply(work.func) if work.verb == "apply" else _no_such(work)
+    if isinstance(work, Windows):
+        return lambda: data.rolling(work.size).parallel_apply(work.func, raw=True)
     return lambda: data.parallel_apply(work.func, **_axis(work))
 
 
 def by_mapply(work: Work, data: Any, workers: int) -> Call:
     import mapply
 
+    if isinstance(work, Windows):
+        raise NotImplementedError("it has no windows")
     mapply.init(n_workers=workers, progressbar=False)
     if isinstance(work, Groups):
         return lambda: work.grouped(data).mapply(work.func) if work.verb == "apply" else _no_such(work)
@@ -143,6 +154,8 @@ def by_parallel_pandas(work: Work, data: Any, workers: int) -> Call:
         return lambda: data.p_map(work.func, executor="processes")
     if isinstance(work, Groups):
         return lambda: getattr(work.grouped(data), f"p_{work.verb}")(work.func)
+    if isinstance(work, Windows):
+        return lambda: data.rolling(work.size).p_apply(work.func, executor="processes", raw=True)
     return lambda: data.p_apply(work.func, **_axis(work))
 
 
@@ -151,6 +164,9 @@ def by_swifter(work: Work, data: Any, workers: int) -> Call:
 
     if isinstance(work, Groups):
         return lambda: work.grouped(data.swifter).apply(work.func) if work.verb == "apply" else _no_such(work)
+    if isinstance(work, Windows):
+        accessor = data.swifter.set_npartitions(workers).progress_bar(False)
+        return lambda: accessor.rolling(work.size).apply(work.func, raw=True)
     return lambda: data.swifter.set_npartitions(workers).progress_bar(False).apply(work.func, **_axis(work))
 
 

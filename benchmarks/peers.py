@@ -47,6 +47,7 @@ SIZES: dict[str, tuple[int, int]] = {
     "groups-50": (100_000, 3),
     "groups-3": (30_000, 3),
     "transform": (100_000, 3),
+    "rolling": (200_000, 3),
     "rows-100": (100, 5),
 }
 

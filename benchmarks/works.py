@@ -140,6 +140,14 @@ def standardised(values: pd.Series) -> pd.Series:
     return (values - values.mean()) / values.std()
 
 
+WEIGHTS = np.linspace(0.0, 1.0, 50)
+
+
+def weigh(window: np.ndarray) -> float:
+    """A weighted sum over a window."""
+    return (window * WEIGHTS).sum()
+
+
 def clean(chunk: pd.DataFrame) -> pd.DataFrame:
     """Vectorised cleaning of texts."""
     text = chunk["text"].str.strip().str.replace(r"[-_\s]+", " ", regex=True).str.title()
@@ -256,6 +264,10 @@ def uneven(n: int) -> pd.DataFrame:
 
 def lines(n: int) -> pd.Series:
     return texts(n)["text"]
+
+
+def prices(n: int) -> pd.Series:
+    return pd.Series(np.random.default_rng(4).normal(size=n).cumsum() + 100)
 
 
 def columns(n: int) -> pd.DataFrame:
@@ -421,6 +433,22 @@ class Groups(Work):
         return [group for _, group in self.grouped(data)]
 
 
+@dataclass(frozen=True)
+class Windows(Work):
+    """``s.rolling(50).apply(func, raw=True)``."""
+
+    size: int = len(WEIGHTS)
+
+    def pandas(self, data: pd.Series) -> Any:
+        return data.rolling(self.size).apply(self.func, raw=True)
+
+    def ours(self, data: pd.Series) -> Any:
+        return self.par(data).rolling(self.size).apply(self.func, raw=True)
+
+    def units(self, data: pd.Series) -> Iterable[Any]:
+        return np.lib.stride_tricks.sliding_window_view(data.to_numpy(), self.size)
+
+
 WORKS: tuple[Work, ...] = (
     Rows("light", "light rows: distance by row['x']", points, 400_000, haversine, 8, 9),
     Rows("attribute", "light rows by row.x", points, 400_000, haversine_by_attribute, 8, 10, cheapest="namedtuple"),
@@ -446,6 +474,7 @@ WORKS: tuple[Work, ...] = (
     Rows("uneven", "uneven rows: 1 % cost 100 times as much", uneven, 10_000, at_its_cost, 1.9, 1.98),
     Values("map", "Series.map, a light function of texts", lines, 500_000, shout, 1.7, 2.2, pairs=9),
     Columns("columns", "64 columns in plain Python", columns, 50_000, spread, 1.9, 1.98, pairs=7),
+    Windows("rolling", "rolling.apply, raw", prices, 1_000_000, weigh, 1.9, 2.2, pairs=5),
     Chunks("chunks", "whole chunks, vectorised text", texts, 2_000_000, clean, 1.7, 1.9),
     Groups(
         "groups-50",

@@ -31,6 +31,8 @@ from pdparallel.options import Options, checked, resolve
 from pdparallel.resampling import ResamplePar
 from pdparallel.stopping import begin
 from pdparallel.typing import Combine, Func, ResultType, RowKind
+from pdparallel.windowing import Windowing
+from pdparallel.windows import WindowPar
 
 __all__ = ["FramePar", "SeriesPar", "map", "par"]
 
@@ -172,6 +174,71 @@ class _Par(Generic[T]):
             raise InvalidOptionError("overlap", overlap, "None together with by=", "Groups have no neighbours.")
         data = self._data().copy(deep=False)
         return iterating.iter_chunks(data, self._obj, func, args, kwargs, by, around, ordered, self._options())
+
+    def rolling(
+        self,
+        window: Any,
+        min_periods: int | None = None,
+        center: bool = False,
+        win_type: str | None = None,
+        on: Any = None,
+        closed: Any = None,
+        step: int | None = None,
+        method: str = "single",
+        **kwargs: Any,
+    ) -> WindowPar:
+        """Rolling windows, whose ``apply`` takes all cores: ``df.rolling(...)`` with ``.apply(func)``.
+
+        Parameters
+        ----------
+        window, min_periods, center, win_type, on, closed, step, method, **kwargs
+            As in :meth:`pandas.DataFrame.rolling`.
+
+        Returns
+        -------
+        WindowPar
+            Columns are selected as in pandas; all but ``apply`` is pandas' own.
+
+        Raises
+        ------
+        ValueError
+            And what else pandas raises for arguments that do not go together.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"a": [1.0, 5.0, 2.0], "b": [0.0, 0.0, 3.0]})
+        >>> df.par.rolling(2, min_periods=1)["a"].apply(max).tolist()
+        [1.0, 5.0, 5.0]
+        """
+        given = {
+            "window": window, "min_periods": min_periods, "center": center, "win_type": win_type, "on": on,
+            "closed": closed, "step": step, "method": method, **kwargs,
+        }  # fmt: skip
+        return WindowPar(Windowing(self._data(), "rolling", given), self._given)
+
+    def expanding(self, min_periods: int = 1, method: str = "single", **kwargs: Any) -> WindowPar:
+        """Windows from the first row on, whose ``apply`` takes all cores: ``df.expanding()`` with ``.apply(func)``.
+
+        Parameters
+        ----------
+        min_periods, method, **kwargs
+            As in :meth:`pandas.DataFrame.expanding`.
+
+        Returns
+        -------
+        WindowPar
+            Columns are selected as in pandas; all but ``apply`` is pandas' own.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> s = pd.Series([2.0, 9.0, 4.0])
+        >>> s.par.expanding().apply(lambda window: window.max() - window.min(), raw=True).tolist()
+        [0.0, 7.0, 7.0]
+        """
+        given = {"min_periods": min_periods, "method": method, **kwargs}
+        return WindowPar(Windowing(self._data(), "expanding", given), self._given)
 
     def apply_chunks(
         self,

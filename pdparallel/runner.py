@@ -51,7 +51,7 @@ from pdparallel.transport.parcel import Parcel, pack
 __all__ = ["check", "path", "run"]
 
 
-def run(call: Call, options: Options, begun: Outcome | None = None) -> Returns:
+def run(call: Call, options: Options, begun: Outcome | None = None, decided: bool = False) -> Returns:
     """Everything that the function returned, in order of position.
 
     Parameters
@@ -61,7 +61,9 @@ def run(call: Call, options: Options, begun: Outcome | None = None) -> Returns:
     options : Options
         How.
     begun : Outcome, optional
-        Of the first units, where they were done in this process and it is known that the rest is worth workers.
+        Of the first units, where they were done in this process, before there was a call.
+    decided : bool, default False
+        Whether it is known already that the rest is worth workers.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def run(call: Call, options: Options, begun: Outcome | None = None) -> Returns:
         gaps = Gaps(call.n, finished, call.plan)
         if finished:
             advance(call.n - len(gaps))
-        for _ in path(call, options, ledger, gaps, advance, decided=begun is not None):
+        for _ in path(call, options, ledger, gaps, advance, decided):
             pass
         ledger.raise_failure()
     return ledger.returns()

@@ -260,7 +260,7 @@ class StandIn:
         before: list[Any] = []
         call = replace(go.call, taking=before.extend)
         try:
-            returns = run(call, self._options, None if kept is None else _outcome(kept, go))
+            returns = run(call, self._options, None if kept is None else _outcome(kept, go), decided=kept is not None)
         except Exception as exception:  # of which pandas may make something, or of an answer before it
             self._raises = exception
             self._take(before, go)

@@ -1,0 +1,349 @@
+"""Windows: what ``df.par.rolling(...)`` and ``.expanding(...)`` give: pandas' window object, whose ``apply`` takes all
+cores.
+
+A call begins as cheaply as pandas' own: a small one ends there, and of any other the windows that are left become units
+of a call like all others, when it is known what one costs::
+
+    here      f f f f|                      stopped after some milliseconds
+    units            |f f f f f f ...       what is left, by the runner
+    result    f f f f f f f f f f ...
+
+"Here" is a loop in C over windows that arithmetic finds, or, where only pandas can find them, pandas' own ``apply``,
+which is stopped only if what is left is worth finding them once more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Generator, Mapping
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+
+from pdparallel import auto, missing, streams
+from pdparallel.arguments import goes_to_pandas
+from pdparallel.call import Call, Initializer, Work
+from pdparallel.errors import InvalidOptionError
+from pdparallel.ledger import Ledger, told
+from pdparallel.options import Options, resolve
+from pdparallel.outcome import Failed, Failure, Outcome
+from pdparallel.packing import Returns
+from pdparallel.plan import Chunk
+from pdparallel.rows import feed_for
+from pdparallel.runner import run
+from pdparallel.transport.frames import take
+from pdparallel.typing import Func
+from pdparallel.windowing import Layout, Windowing, is_plain, layout
+from pdparallel.worker import calling, inside_worker, prepare, record
+
+__all__ = ["WindowPar"]
+
+#: What the function returned for the first windows, before there was a call, and the seconds that it took.
+_Begun: TypeAlias = tuple[list[Any], float]
+
+#: Seconds of a block of calls inside pandas, between two looks at the clock.
+BLOCK_SECONDS = 0.001
+
+#: Windows that are called before there is a runner, at most: so many take it some milliseconds.
+MOST_HERE = 10_000
+
+
+class WindowPar:
+    """Windows over a frame, a Series or groups: pandas' window object, whose ``apply`` takes all cores.
+
+    Columns are selected as there, and all that is not ``apply`` is pandas' own.
+
+    Parameters
+    ----------
+    windowing : Windowing
+        Which windows.
+    given : mapping
+        Options of the accessor that it comes from.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> s = pd.Series([1.0, 4.0, 2.0, 8.0])
+    >>> s.par.rolling(2).apply(lambda window: window.max() - window.min()).tolist()
+    [nan, 3.0, 2.0, 6.0]
+    >>> s.par.rolling(2).mean().tolist()
+    [nan, 2.5, 3.0, 5.0]
+    """
+
+    def __init__(self, windowing: Windowing, given: Mapping[str, Any]) -> None:
+        self._windowing = windowing
+        self._given = given
+        self._pandas = windowing.made()  # which looks at all the arguments
+
+    def __getitem__(self, key: Any) -> Self:
+        """The same windows over some columns, as in pandas: a label, or a list of labels."""
+        keys = (*self._windowing.keys, key)
+        return type(self)(dataclasses.replace(self._windowing, keys=keys), self._given)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        found = getattr(self._pandas, name)
+        return self[name] if type(found) is type(self._pandas) else found
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(name for name in dir(self._pandas) if not name.startswith("_"))})
+
+    def __repr__(self) -> str:
+        return f"<pdparallel windows: {self._pandas!r}>"
+
+    def apply(
+        self,
+        func: Any,
+        raw: bool = False,
+        engine: Any = None,
+        engine_kwargs: dict[str, Any] | None = None,
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call a function with each window: pandas' ``rolling(...).apply`` on all cores.
+
+        Parameters
+        ----------
+        func : callable
+            Takes a window of a column, as floats, and returns a number.
+        raw : bool, default False
+            Whether a window is an ndarray instead of a Series: that costs a tenth.
+        engine, engine_kwargs
+            As in pandas; what is not for ``"cython"``, the default, goes to pandas as it is. So does
+            ``method="table"``.
+        args : tuple, optional
+            Further positional arguments of ``func``.
+        kwargs : dict, optional
+            Further keyword arguments of ``func``.
+
+        Returns
+        -------
+        Series or DataFrame
+            Exactly what pandas' ``apply`` returns.
+
+        Raises
+        ------
+        Exception
+            What ``func`` raised for the first failing window (option ``errors``), with a note that names it; and what
+            pandas raises where ``func`` returns no number.
+        InvalidOptionError
+            For options that are not allowed, before anything runs: ``errors="return"``, for the result has room for
+            floats only.
+        FunctionNotSerializableError
+            If ``func`` cannot travel to another process; names the variable.
+        WorkerDiedError
+            If a worker ended.
+
+        Notes
+        -----
+        A window is a part of its column, in pandas too: what a function writes into it, the windows that follow have.
+        Here that ends with the chunk, and the frame itself is never written to. Write into a copy.
+
+        Examples
+        --------
+        >>> import numpy as np, pandas as pd, pdparallel
+        >>> weights = np.array([0.25, 0.75])
+        >>> df = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [8.0, 4.0, 0.0]})
+        >>> df.par.rolling(2).apply(lambda window: (window * weights).sum(), raw=True)
+              a    b
+        0   NaN  NaN
+        1  1.75  5.0
+        2  2.75  1.0
+        """
+        options = resolve(self._given)
+        given = self._windowing.given
+        if (
+            goes_to_pandas(func)
+            or not callable(func)
+            or not isinstance(raw, (bool, np.bool_))
+            or engine not in (None, "cython")
+            or engine_kwargs is not None
+            or given.get("win_type") is not None
+            or given.get("method", "single") != "single"
+            or "axis" in given
+        ):
+            with streams.whole(options.seed):
+                return self._pandas.apply(func, raw, engine, engine_kwargs, args, kwargs)
+        if options.errors == "return":
+            raise InvalidOptionError(
+                "errors", options.errors, "'raise' or 'coerce' with windows",
+                "Their result is of floats, and has no room for exceptions.",
+            )  # fmt: skip
+        first = None if options.initializer is None else Initializer(options.initializer, options.initargs)
+        work = Work(func, tuple(args or ()), dict(kwargs or {}), "unit", options.errors, options.seed, first)
+        return _apply(self._windowing, self._pandas, work, bool(raw), options)
+
+
+def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Options) -> Any:
+    begins_here, begun = _begins_here(options), None
+    if begins_here and not is_plain(windowing):
+        beginning = _Beginning(work, windowing.whole, options)
+        try:
+            return window.apply(beginning.call, raw=raw)
+        except _StoppedError:
+            begun = beginning.returns, beginning.seconds
+        if beginning.failure is not None:
+            raise _told(beginning.failure, windowing, work, len(beginning.returns))
+    try:
+        found = layout(windowing, raw)
+    except Exception:  # pandas is to say it
+        found = None
+    if found is None or not len(found.spans):
+        return _in_pandas(windowing, window, work, raw, begun)
+    call = _call(windowing, work, found)
+    if begins_here and begun is None:  # it is plain
+        begun = _done_here(call)
+    if begun is not None and len(begun[0]) == call.n:
+        return found.filled(begun[0])
+    returns = run(call, options, None if begun is None else Outcome(Chunk(0, len(begun[0])), begun[0], None, begun[1]))
+    missing.settle(call, returns, lambda good, at, value: value)
+    return found.filled(returns)
+
+
+def _done_here(call: Call) -> _Begun:
+    """What some milliseconds are enough for, without all that a runner needs."""
+    ledger, first = Ledger(call), Chunk(0, min(call.n, MOST_HERE))
+    until = time.perf_counter() + auto.LOOK_SECONDS
+    outcome = record(call.work, feed_for("unit", call.work.func), take(call.data, "unit", first), first, until)
+    ledger.add(outcome)
+    ledger.raise_failure()
+    assert isinstance(outcome.returns, list)
+    return outcome.returns, outcome.seconds
+
+
+def _call(windowing: Windowing, work: Work, found: Layout) -> Call:
+    return Call(
+        verb=f"{windowing.kind}.apply",
+        work=work,
+        data=found.spans,
+        n=len(found.spans),
+        unit="window",
+        label=found.label,
+        taking=found.as_floats if work.errors == "raise" else None,
+    )
+
+
+# The beginning, inside pandas
+
+
+def _begins_here(options: Options) -> bool:
+    """Whether nothing is asked for that only the runner does."""
+    asked = (options.chunk_size, options.timeout, options.initializer, options.seed, options.checkpoint)
+    plain = options.engine == "auto" and options.errors == "raise" and not options.progress
+    return plain and all(option is None for option in asked)
+
+
+class _StoppedError(Exception):
+    """Ends pandas' own loop."""
+
+
+class _Beginning:
+    """A function that pandas calls in the place of the user's, until the rest is worth workers.
+
+    Parameters
+    ----------
+    work : Work
+        The function, its arguments.
+    whole : DataFrame or Series
+        Of whose values each has a window at most.
+    options : Options
+        Of which the number of workers matters here.
+
+    Attributes
+    ----------
+    call : callable
+        The function.
+    returns : list
+        What the user's one returned.
+    seconds : float
+        How long that took.
+    failure : BaseException or None
+        What it raised.
+    """
+
+    def __init__(self, work: Work, whole: Any, options: Options) -> None:
+        self.returns: list[Any] = []
+        self.seconds = 0.0
+        self.failure: BaseException | None = None
+        self._whole = whole
+        self._options = options
+        self._made = time.perf_counter()
+        calls = self._calls(calling(work))
+        next(calls)
+        # C calls this, and it calls a function of Python without C between: together no slower than C calls that.
+        self.call = calls.send
+
+    def _calls(self, func: Func) -> Generator[Any, Any, None]:
+        returns, clock = self.returns, time.perf_counter
+        unit = yield
+        began = clock()
+        until, size, before = began + auto.LOOK_SECONDS, 1, began - self._made
+        block = began
+        while True:
+            for _ in range(size):
+                try:
+                    value = func(unit)
+                except BaseException as exception:
+                    self.failure = exception
+                    raise _StoppedError from None
+                returns.append(value)
+                unit = yield value
+            now = clock()
+            if now > until:
+                self.seconds = now - began
+                if self._is_worth(before):
+                    raise _StoppedError
+                size, until = self._whole.size, math.inf
+            elif now - block < BLOCK_SECONDS:
+                size *= 2
+            block = now
+
+    def _is_worth(self, before: float) -> bool:
+        """Whether workers would give back what it costs to begin once more.
+
+        Parameters
+        ----------
+        before : float
+            Seconds that pandas took before the first call: to find the windows, mostly, which is to be done again.
+        """
+        rest = self.seconds / len(self.returns) * (self._whole.size - len(self.returns))
+        gain = 0.0 if inside_worker() else 1 - 1 / self._options.workers
+        worth: bool = rest * gain > auto.WARM_WORTH_SECONDS + 2 * before
+        return worth
+
+
+def _told(exception: BaseException, windowing: Windowing, work: Work, position: int) -> BaseException:
+    """What the function raised at a position, as the runner would tell it."""
+    place = f"{windowing.kind}.apply, at window {position}"
+    with contextlib.suppress(Exception):  # the exception matters more than its note
+        found = layout(windowing, raw=True)
+        if found is not None:
+            place = f"{windowing.kind}.apply, {_call(windowing, work, found).where(Chunk(position, position + 1), 0)}"
+    below = exception.__traceback__.tb_next if exception.__traceback__ is not None else None
+    return told(Failure(position, exception), place).with_traceback(below or exception.__traceback__)
+
+
+# What stays in pandas
+
+
+def _in_pandas(windowing: Windowing, window: Any, work: Work, raw: bool, begun: _Begun | None) -> Any:
+    """Where only pandas knows what to call the function with, it does so, here."""
+    func = calling(work)
+    kept: list[Any] = []
+    done = [] if begun is None else begun[0]
+
+    def keep(unit: Any) -> Any:
+        value = done[len(kept)] if len(kept) < len(done) else func(unit)
+        kept.append(value)
+        return np.nan if type(value) is Failed else value
+
+    prepare(work)
+    with streams.whole(work.seed):
+        result = window.apply(keep, raw=raw)
+    call = Call(f"{windowing.kind}.apply", work, kept, len(kept), "window", label=range(len(kept)).__getitem__)
+    missing.settle(call, Returns([kept]), lambda good, at, value: value)
+    return result
