@@ -8,9 +8,12 @@ pandas' own method with it.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import inspect
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
@@ -24,6 +27,8 @@ from pdparallel.errors import InvalidOptionError
 from pdparallel.groupby import GroupByPar, is_replaced
 from pdparallel.options import checked
 from pdparallel.transport.frames import PANDAS_2
+from pdparallel.windowing import Windowing
+from pdparallel.windows import WindowPar
 
 __all__ = ["Accelerated", "accelerate", "restore"]
 
@@ -164,14 +169,17 @@ _before: list[tuple[type, str, Any, Any]] = []
 #: Takes the object, options and arguments: what we do, or NotImplemented for what is pandas'.
 _Way = Callable[..., Any]
 
+#: Takes a method of pandas, gives what is put in its place.
+_Wrapping = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 
 def _wrap() -> None:
-    for kind, names, way in _WAYS:
-        for name in names:
-            original = getattr(kind, name)
-            wrapper = _wrapper(original, way)
-            _before.append((kind, name, vars(kind).get(name, _NOTHING), wrapper))
-            setattr(kind, name, wrapper)
+    # All methods are looked up first: a class may have one from another that is wrapped, too.
+    found = [(kind, name, _wrapper(name, getattr(kind, name), way)) for kind, names, way in _WAYS for name in names]
+    found += [(kind, name, wrapping(getattr(kind, name))) for kind, name, wrapping in _NOTES]
+    for kind, name, wrapper in found:
+        _before.append((kind, name, vars(kind).get(name, _NOTHING), wrapper))
+        setattr(kind, name, wrapper)
 
 
 def _unwrap() -> None:
@@ -185,11 +193,13 @@ def _unwrap() -> None:
             setattr(kind, name, before)
 
 
-def _wrapper(original: Callable[..., Any], way: _Way) -> Callable[..., Any]:
+def _wrapper(name: str, original: Callable[..., Any], way: _Way) -> Callable[..., Any]:
     @functools.wraps(original)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         options = _options()
-        if options is not None and _caller(sys._getframe(1)) not in _NOT_FROM:
+        # A class with a method of its own calls this one from there: who hands out its rows calls that.
+        is_its_own = getattr(type(self), name, None) is wrapper
+        if options is not None and is_its_own and _caller(sys._getframe(1)) not in _NOT_FROM:
             result = way(self, options, *args, **kwargs)
             if result is not NotImplemented:
                 return result
@@ -266,7 +276,73 @@ def _of_groups(method: str) -> _Way:
     return way
 
 
+# Windows: pandas' object does not say what it was made from, so that is noted when it is made
+
+
+#: Names of arguments that may come by place where pandas does not name them.
+_FIRST: dict[str, tuple[str, ...]] = {"rolling": ("window",), "expanding": ("min_periods",)}
+
+_made: weakref.WeakKeyDictionary[Any, Windowing] = weakref.WeakKeyDictionary()
+
+
+def _noting(kind: str) -> _Wrapping:
+    """A wrapper of ``rolling`` or ``expanding`` of what has rows."""
+
+    def wrapping(original: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(original)
+
+        @functools.wraps(original)
+        def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+            window = original(self, *args, **kwargs)
+            if _options() is not None and _caller(sys._getframe(1)) not in _NOT_FROM:
+                given = dict(signature.bind(self, *args, **kwargs).arguments)
+                del given["self"]
+                # Of groups pandas 2 takes any, of which the first is the one that everybody gives by place.
+                unnamed = given.pop("args", ())
+                given |= {**given.pop("kwargs", {}), **dict(zip(_FIRST[kind], unnamed, strict=False))}
+                if len(unnamed) <= len(_FIRST[kind]):
+                    _made[window] = Windowing(self, kind, given)
+            return window
+
+        return wrapper
+
+    return wrapping
+
+
+def _noting_key(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A wrapper of ``window[...]``, which is called for attributes, too."""
+
+    @functools.wraps(original)
+    def wrapper(self: Any, key: Any) -> Any:
+        window, windowing = original(self, key), _made.get(self)
+        if windowing is not None and _options() is not None:
+            _made[window] = dataclasses.replace(windowing, keys=(*windowing.keys, key))
+        return window
+
+    return wrapper
+
+
+def _apply_of_windows(
+    window: Any, options: Mapping[str, Any], func: Any = None, raw: Any = False, engine: Any = None,
+    engine_kwargs: Any = None, args: Any = None, kwargs: Any = None, *more: Any, **others: Any,
+) -> Any:  # fmt: skip
+    windowing = _made.get(window)
+    if windowing is None or not callable(func) or goes_to_pandas(func) or more or others:
+        return NotImplemented
+    return WindowPar(windowing, options).apply(func, raw, engine, engine_kwargs, args, kwargs)
+
+
 _GROUPED = (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy)
+
+_WINDOWS = (
+    pd.api.typing.Rolling,
+    pd.api.typing.Expanding,
+    *(
+        # pandas 3.1 spells them anew
+        getattr(pd.api.typing, f"{kind}GroupBy" if hasattr(pd.api.typing, f"{kind}GroupBy") else f"{kind}Groupby")
+        for kind in ("Rolling", "Expanding")
+    ),
+)
 
 #: Classes of pandas, names of methods, and what we do for them.
 _WAYS: list[tuple[Any, tuple[str, ...], _Way]] = [
@@ -276,4 +352,15 @@ _WAYS: list[tuple[Any, tuple[str, ...], _Way]] = [
     (pd.Series, ("map",), _map_of_series),
     *((kind, (method,), _of_groups(method)) for kind in _GROUPED for method in ("apply", "transform", "filter")),
     *((kind, ("agg", "aggregate"), _of_groups("agg")) for kind in _GROUPED),
+    *((kind, ("apply",), _apply_of_windows) for kind in _WINDOWS),
+]
+
+#: The same for what only has to be noted.
+_NOTES: list[tuple[Any, str, _Wrapping]] = [
+    *(
+        (kind, name, _noting(name))
+        for kind in (pd.DataFrame, pd.Series, *_GROUPED)
+        for name in ("rolling", "expanding")
+    ),
+    *((kind, "__getitem__", _noting_key) for kind in _WINDOWS),
 ]

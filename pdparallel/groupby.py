@@ -22,6 +22,8 @@ from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Func
 from pdparallel.units import Units
 from pdparallel.verbs import work_of
+from pdparallel.windowing import Windowing
+from pdparallel.windows import WindowPar
 
 __all__ = ["GroupByPar", "call_grouped"]
 
@@ -478,6 +480,50 @@ class GroupByPar:
         if self._options().errors == "return":
             raise InvalidOptionError("errors", "return", "'raise' or 'coerce' for filter", "It returns rows only.")
         return self._call("filter", func, args, kwargs, self._grouped.filter, dropna)
+
+    def rolling(self, window: Any, **kwargs: Any) -> WindowPar:
+        """Moving windows of each group, whose ``apply`` takes all cores: ``groupby(...).rolling(...)``.
+
+        Parameters
+        ----------
+        window, **kwargs
+            As in pandas.
+
+        Returns
+        -------
+        WindowPar
+            Columns are selected as in pandas; all but ``apply`` is pandas' own.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1.0, 2.0, 5.0]})
+        >>> df.par.groupby("key")["x"].rolling(2, min_periods=1).apply(lambda window: window.max()).tolist()
+        [1.0, 5.0, 2.0]
+        """
+        return WindowPar(Windowing(self._grouped, "rolling", {"window": window, **kwargs}), self._given)
+
+    def expanding(self, **kwargs: Any) -> WindowPar:
+        """Windows from the first row of each group on, whose ``apply`` takes all cores: ``groupby(...).expanding()``.
+
+        Parameters
+        ----------
+        **kwargs
+            As in pandas.
+
+        Returns
+        -------
+        WindowPar
+            Columns are selected as in pandas; all but ``apply`` is pandas' own.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> s = pd.Series([1.0, 2.0, 5.0], index=["a", "b", "a"])
+        >>> s.par.groupby(level=0).expanding().apply(lambda window: window.sum()).tolist()
+        [1.0, 6.0, 2.0]
+        """
+        return WindowPar(Windowing(self._grouped, "expanding", kwargs), self._given)
 
     def _options(self) -> Options:
         return resolve(self._given)

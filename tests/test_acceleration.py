@@ -22,8 +22,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
-KINDS: tuple[Any, ...] = (pd.DataFrame, pd.Series, pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy)
-NAMES = ("apply", "map", "agg", "aggregate", "transform", "filter", "rolling", "expanding")
+KINDS: tuple[Any, ...] = (
+    pd.DataFrame, pd.Series, pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy, pd.api.typing.Rolling,
+    pd.api.typing.Expanding, type(pd.Series([1]).groupby([1]).rolling(1)),
+    type(pd.Series([1]).groupby([1]).expanding()),
+)  # fmt: skip
+NAMES = ("apply", "map", "agg", "aggregate", "transform", "filter", "rolling", "expanding", "__getitem__")
 
 
 def _methods() -> dict[tuple[Any, str], Any]:
@@ -66,6 +70,28 @@ def test_it_runs_in_workers_and_only_there(call: Callable[..., Any], df: pd.Data
         inside = {int(value) for value in np.ravel(call(df, pid))}
     assert os.getpid() not in inside
     assert {int(value) for value in np.ravel(call(df, pid))} == {os.getpid()}
+
+
+WINDOWS: dict[str, Callable[[pd.DataFrame, Any], Any]] = {
+    "rolling": lambda df, f: df["x"].rolling(2, min_periods=1).apply(f),
+    "rolling by name": lambda df, f: df[["x", "k"]].rolling(window=2, min_periods=0).apply(f, raw=True),
+    "a column": lambda df, f: df[["x", "k"]].rolling(2, min_periods=0)["k"].apply(f),
+    "an attribute": lambda df, f: df[["x", "k"]].rolling(2, min_periods=0).k.apply(f, True),
+    "expanding": lambda df, f: df["k"].expanding().apply(f),
+    "rolling of groups": lambda df, f: df.groupby("k")["x"].rolling(2, min_periods=0).apply(f),
+    "rolling of groups, a column": lambda df, f: df.groupby("k").rolling(2, min_periods=0)["x"].apply(f),
+    "expanding of groups": lambda df, f: df.groupby("k")[["x"]].expanding(0).apply(f),
+}
+
+
+@pytest.mark.parametrize("call", WINDOWS.values(), ids=WINDOWS)
+def test_windows(call: Callable[..., Any], df: pd.DataFrame) -> None:
+    expected = call(df, len)
+    with pdparallel.accelerate(engine="process", n_workers=2):
+        assert_same(call(df, len), expected)
+        inside = np.ravel(call(df, pid))
+    assert os.getpid() not in inside
+    assert np.isin(np.ravel(call(df, pid)), [os.getpid(), np.nan]).any()
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -226,6 +252,7 @@ def test_a_subclass_with_an_apply_of_its_own(df: pd.DataFrame) -> None:
     expected = Louder(df).apply(lambda row: row["k"], axis=1)
     with pdparallel.accelerate(engine="process", n_workers=2):
         assert_same(Louder(df).apply(lambda row: row["k"], axis=1), expected)
+        assert_same(Louder(df).par.apply_rows(lambda row: row["k"]), expected)
 
 
 def test_frames_pickle_meanwhile(df: pd.DataFrame) -> None:
