@@ -44,7 +44,7 @@ LAYERS: list[set[str]] = [
     {"standin", "verbs", "windows"},
     {"groupby"},
     {"resampling"},
-    {"background", "hook", "iterating"},
+    {"background", "hook", "iterating", "views"},
     {"accessor"},
     {"acceleration"},
     {""},

@@ -1,0 +1,157 @@
+"""Views: what an accessor gives before there is a function: groups, spans of time, windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pdparallel.groupby import GroupByPar
+from pdparallel.resampling import ResamplePar
+from pdparallel.windowing import Windowing
+from pdparallel.windows import WindowPar
+
+__all__ = ["Views"]
+
+
+class Views:
+    """What the accessors of frames and Series share of that."""
+
+    _obj: Any
+    _given: Mapping[str, Any]
+    _columns: Any = None
+
+    def _data(self) -> Any:
+        raise NotImplementedError
+
+    def rolling(
+        self,
+        window: Any,
+        min_periods: int | None = None,
+        center: bool = False,
+        win_type: str | None = None,
+        on: Any = None,
+        closed: Any = None,
+        step: int | None = None,
+        method: str = "single",
+        **kwargs: Any,
+    ) -> WindowPar:
+        """Rolling windows, whose ``apply`` takes all cores: ``df.rolling(...)`` with ``.apply(func)``.
+
+        Parameters
+        ----------
+        window, min_periods, center, win_type, on, closed, step, method, **kwargs
+            As in :meth:`pandas.DataFrame.rolling`.
+
+        Returns
+        -------
+        WindowPar
+            Columns are selected as in pandas; all but ``apply`` is pandas' own.
+
+        Raises
+        ------
+        ValueError
+            And what else pandas raises for arguments that do not go together.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"a": [1.0, 5.0, 2.0], "b": [0.0, 0.0, 3.0]})
+        >>> df.par.rolling(2, min_periods=1)["a"].apply(max).tolist()
+        [1.0, 5.0, 5.0]
+        """
+        given = {
+            "window": window, "min_periods": min_periods, "center": center, "win_type": win_type, "on": on,
+            "closed": closed, "step": step, "method": method, **kwargs,
+        }  # fmt: skip
+        return WindowPar(Windowing(self._data(), "rolling", given), self._given)
+
+    def expanding(self, min_periods: int = 1, method: str = "single", **kwargs: Any) -> WindowPar:
+        """Windows from the first row on, whose ``apply`` takes all cores: ``df.expanding()`` with ``.apply(func)``.
+
+        Parameters
+        ----------
+        min_periods, method, **kwargs
+            As in :meth:`pandas.DataFrame.expanding`.
+
+        Returns
+        -------
+        WindowPar
+            Columns are selected as in pandas; all but ``apply`` is pandas' own.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> s = pd.Series([2.0, 9.0, 4.0])
+        >>> s.par.expanding().apply(lambda window: window.max() - window.min(), raw=True).tolist()
+        [0.0, 7.0, 7.0]
+        """
+        given = {"min_periods": min_periods, "method": method, **kwargs}
+        return WindowPar(Windowing(self._data(), "expanding", given), self._given)
+
+    def groupby(self, by: Any = None, **kwargs: Any) -> GroupByPar:
+        """Groups of rows, for functions of a group: ``df.groupby(...)``, with ``apply`` and so on on all cores.
+
+        Parameters
+        ----------
+        by : label, list of labels, function, array, Series, Grouper, optional
+            As in :meth:`pandas.DataFrame.groupby`.
+        **kwargs
+            Further arguments of pandas: ``level``, ``as_index``, ``sort``, ``group_keys``, ``observed``, ``dropna``.
+
+        Returns
+        -------
+        GroupByPar
+            With ``[columns]``, ``apply``, ``agg``, ``transform`` and ``filter``, and all else that pandas has there.
+
+        Raises
+        ------
+        Exception
+            What pandas raises for such arguments.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> s = pd.Series([1, 2, 3, 4], index=["a", "b", "a", "b"])
+        >>> s.par.groupby(level=0).apply(lambda group: group.max() - group.min()).to_dict()
+        {'a': 2, 'b': 2}
+        """
+        return GroupByPar(self._grouped(by, kwargs), self._given)
+
+    def _grouped(self, by: Any, kwargs: dict[str, Any]) -> Any:
+        grouped = self._obj.groupby(by, **kwargs)
+        return grouped if self._columns is None else grouped[list(self._columns)]
+
+    def resample(self, rule: Any, **kwargs: Any) -> ResamplePar:
+        """Spans of time, for functions of a span: ``df.resample(...)``, with ``apply`` on all cores.
+
+        Parameters
+        ----------
+        rule : str, offset or Timedelta
+            As in :meth:`pandas.DataFrame.resample`.
+        **kwargs
+            Further arguments of pandas: ``closed``, ``label``, ``on``, ``level``, ``origin``, ``offset``,
+            ``group_keys``.
+
+        Returns
+        -------
+        ResamplePar
+            With ``[columns]``, ``apply``, ``agg`` and ``transform``, and all else that pandas has there.
+
+        Raises
+        ------
+        Exception
+            What pandas raises for such arguments.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> s = pd.Series([1, 2, 3], index=pd.to_datetime(["2026-01-01", "2026-01-01", "2026-01-02"]))
+        >>> s.par.resample("D").apply(len).tolist()
+        [2, 1]
+        """
+        self._obj.resample(rule, **kwargs)  # pandas says what is wrong with them
+        return ResamplePar(self._obj, rule, kwargs, self._given, self._only())
+
+    def _only(self) -> Any:
+        """The columns that the call is about; None for all."""
+        return None if self._columns is None else list(self._columns)
