@@ -216,7 +216,7 @@ def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
     elif len(returns) == len(s) and type(s) is pd.Series and s.flags.allows_duplicate_labels:
         values = _mapped(s.dtype, returns)
         if values is not None:
-            return _finished(pd.Series(values, index=s.index, name=s.name), s)
+            return _finished(pd.Series(values, index=s.index, name=s.name, copy=False), s)
     return getattr(s, verb)(hand_out(returns), **how)
 
 

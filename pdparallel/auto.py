@@ -74,7 +74,7 @@ class Worth:
     """
 
     def __init__(self, options: Options, idle_look: float | None = None) -> None:
-        self._workers = options.workers
+        self._options = options
         self.look = LOOK_SECONDS
         self._idle_look = IDLE_LOOK_SECONDS if idle_look is None else idle_look
         self._warm: bool | None = None
@@ -100,7 +100,7 @@ class Worth:
         """
         global _missed
         if self._warm is None:
-            if self._workers == 1 or inside_worker():
+            if self._options.workers == 1 or inside_worker():
                 self.look = self._idle_look
                 return False
             self._warm = is_warm()
@@ -137,7 +137,7 @@ class Worth:
         if done >= 16 * self._travel_known_at:  # it costs some milliseconds to find out
             self._travel, self._travel_known_at = _travel(call, outcome), done
         shared, here = self._travel
-        return cost - (cost + shared) / self._workers - here
+        return cost - (cost + shared) / self._options.workers - here
 
 
 def _travel(call: Call, outcome: Outcome) -> tuple[float, float]:

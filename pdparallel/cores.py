@@ -56,7 +56,7 @@ def usable_cores(root: str | os.PathLike[str] = "/") -> Cores:
     affinity = _affinity()
     if affinity is not None and affinity < found.number:
         found = Cores(affinity, f"CPU affinity of this process ({machine} in the machine)")
-    quota = _cgroup_quota(Path(root), int(time.monotonic()))
+    quota = _cgroup_quota(os.fspath(root), int(time.monotonic()))
     if quota is not None and math.ceil(quota) < found.number:
         # A quota of 1.5 cores keeps two workers busier than one, so it is rounded up.
         found = Cores(math.ceil(quota), f"cgroup quota of {quota:g} cores ({machine} in the machine)")
@@ -135,7 +135,7 @@ def _affinity() -> int | None:
 
 
 @functools.lru_cache(maxsize=4)
-def _cgroup_quota(root: Path, second: int) -> float | None:
+def _cgroup_quota(root: str, second: int) -> float | None:
     """The smallest CPU quota on the way from this process's group to the root, in cores, as it was in that second.
 
     Reading it takes as long as applying a function to a hundred rows.

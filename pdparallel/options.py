@@ -282,8 +282,10 @@ _ALL_VARIABLES = frozenset(
 
 def _environment() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    # Mostly there is none, and to look for each by itself would take a tenth of a call upon ten rows.
-    if _ALL_VARIABLES.isdisjoint(getattr(os, "environb", os.environ)):
+    # Mostly there is none, and to look for each by itself would take a tenth of a call upon ten rows; so would to go
+    # through a mapping that is written in Python, instead of the dict in it.
+    environment = getattr(os, "environb", os.environ)
+    if _ALL_VARIABLES.isdisjoint(getattr(environment, "_data", environment)):
         return found
     if os.environ.get(_COLUMNS_VARIABLE, "").strip():
         raise _of_one_call(_COLUMNS_VARIABLE, os.environ[_COLUMNS_VARIABLE])
@@ -305,6 +307,10 @@ def _from_text(name: str, text: str) -> Any:
     return text
 
 
+#: What is in force where nothing was set: to make it takes longer than a function takes for ten values.
+_DEFAULT = Options()
+
+
 def resolve(call: Mapping[str, Any] | None = None) -> Options:
     """The options in force: those of the call, then of the context, the process, the environment, the defaults.
 
@@ -314,6 +320,8 @@ def resolve(call: Mapping[str, Any] | None = None) -> Options:
         What was given to ``df.par(...)``, checked before.
     """
     merged = {**_environment(), **_process_wide, **(_context.get() or {}), **(call or {})}
+    if not merged:
+        return _DEFAULT
     options = Options(**merged)
     if options.initargs and options.initializer is None:
         raise InvalidOptionError("initargs", options.initargs, "() without initializer=")

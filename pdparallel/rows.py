@@ -74,7 +74,12 @@ def _dicts(piece: pd.DataFrame, taker: Taker) -> None:
 
 def _values(piece: pd.Series, taker: Taker) -> None:
     # What ``map`` makes of a Series whose values are passed one by one.
-    taker.all((piece if piece.dtype == object else piece.astype(object)).tolist())
+    dtype = piece.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in "biufcO":
+        # numpy makes the same objects as pandas, which takes twenty times as long to begin.
+        taker.all(piece.to_numpy().astype(object, copy=False).tolist())
+    else:
+        taker.all(piece.astype(object).tolist())
 
 
 def _items(piece: list[Any], taker: Taker) -> None:

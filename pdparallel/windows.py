@@ -50,6 +50,10 @@ BLOCK_SECONDS = 0.001
 #: Windows that are called before there is a runner, at most: so many take it some milliseconds.
 MOST_HERE = 10_000
 
+#: Windows at most for which pandas begins, also where arithmetic would find them: that takes a tenth of a millisecond,
+#: and is for nothing where pandas ends sooner.
+FEW = 500
+
 
 class WindowPar:
     """Windows over a frame, a Series or groups: pandas' window object, whose ``apply`` takes all cores.
@@ -180,7 +184,7 @@ class WindowPar:
 
 def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Options) -> Any:
     begins_here, begun = _begins_here(options), None
-    if begins_here and not is_plain(windowing):
+    if begins_here and (windowing.whole.size <= FEW or not is_plain(windowing)):
         beginning = _Beginning(work, windowing.whole, options)
         try:
             return window.apply(beginning.call, raw=raw)
