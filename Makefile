@@ -8,7 +8,7 @@ OLD := .venv-oldest
 OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
 # What is the same on each pandas, and takes long.
-PROCESSES := benchmarks big cores delivery demo doctor engines faults frontends initializer interrupt pool resources warm
+PROCESSES := background benchmarks big cores delivery demo doctor engines faults frontends initializer interrupt iterating pool resources warm
 # What the benchmarks compare with: four packages that do not run on pandas 3.
 PEERS := .venv-peers
 PIP := -m pip --disable-pip-version-check --quiet install
@@ -52,7 +52,7 @@ test-newest: $(VENV)/installed
 	$(BIN)/python -m pytest --doctest-modules pdparallel
 
 test-oldest: $(OLD)/installed
-	$(OLD)/bin/python -m pytest -n 2 tests/oracle
+	ORACLE=half $(OLD)/bin/python -m pytest -n 2 tests/oracle
 	$(OLD)/bin/python -m pytest -n 2 --dist loadfile tests --ignore tests/oracle --ignore tests/faults $(PROCESSES:%=--ignore tests/test_%.py)
 
 notebooks: $(VENV)/installed

@@ -23,10 +23,10 @@ PANDAS_2 = int(pd.__version__.partition(".")[0]) < 3
 
 def take(data: Data, hand: Hand, chunk: Chunk) -> Any:
     """The piece of the data that a chunk covers; what a function writes into it stays there."""
-    if len(chunk) == len(data):  # quicker than to cut
+    if hand in ("row", "value") and not isinstance(data, Units) and len(chunk) == len(data):  # quicker than to cut
         if hand == "value":
             return data  # of which a list is made before the function is called
-        if hand == "row" and isinstance(data, pd.DataFrame):
+        if isinstance(data, pd.DataFrame):
             return data.copy(deep=PANDAS_2)
     piece = cut_out(data, hand, chunk)
     # Nobody gets hold of what values come from; and units of other kinds see to that themselves.

@@ -19,7 +19,7 @@ def _cases():
     for function in VALUE_FUNCTIONS:
         for dtype in DTYPES:
             for action in ACTIONS:
-                if function == "looks at everything" or drawn(3, function, dtype, action):
+                if function == "looks at everything" or drawn(6, function, dtype, action):
                     yield pytest.param(function, dtype, action, id=f"{function}-{dtype}-{action}")
 
 
