@@ -194,17 +194,22 @@ class Parent:
         self._worth = Worth(options, MOST_LOOK_SECONDS if awaited else IDLE_LOOK_SECONDS)
         self._latest: Outcome | None = None
 
-    def begin(self, is_warm: Callable[[], bool]) -> Iterator[None]:
+    def begin(self, is_warm: Callable[[], bool], begun: Outcome | None = None) -> Iterator[None]:
         """Work for as long as that is the quicker way.
 
         Parameters
         ----------
         is_warm : callable
             Says whether a pool is up; asked at most once, because asking costs as much as a few rows.
+        begun : Outcome, optional
+            What was done before, and is in the ledger.
         """
         while self._gaps:
-            outcome = self._work()
-            yield
+            if begun is None:
+                outcome = self._work()
+                yield
+            else:
+                outcome, begun = begun, None
             if self._ledger.failure is not None:
                 break
             left = len(self._gaps)

@@ -84,8 +84,9 @@ def run(call: Call, options: Options, begun: Outcome | None = None, decided: boo
         gaps = Gaps(call.n, finished, call.plan)
         if finished:
             advance(call.n - len(gaps))
-        for _ in path(call, options, ledger, gaps, advance, decided):
-            pass
+        if ledger.failure is None:
+            for _ in path(call, options, ledger, gaps, advance, decided, begun):
+                pass
         ledger.raise_failure()
     return ledger.returns()
 
@@ -108,11 +109,18 @@ def check(options: Options) -> None:
 
 
 def path(
-    call: Call, options: Options, ledger: Ledger, gaps: Left, advance: Advance, decided: bool = False
+    call: Call,
+    options: Options,
+    ledger: Ledger,
+    gaps: Left,
+    advance: Advance,
+    decided: bool = False,
+    begun: Outcome | None = None,
 ) -> Generator[None, None, None]:
     """The way of a call from what is left to do into the ledger; comes back each time that something has come there.
 
-    ``decided`` says that it is known already that what is left is worth workers.
+    ``decided`` says that it is known already that what is left is worth workers; ``begun`` is what shows whether it is,
+    where some of it was done already.
     """
     begin()
     stop = current()
@@ -120,7 +128,7 @@ def path(
     # This process cannot be ended after a time, and what an initializer sets is for workers.
     begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
     if begins_here and not decided:
-        yield from parent.begin(lambda: is_warm(options))
+        yield from parent.begin(lambda: is_warm(options), begun)
     if gaps and ledger.failure is None:
         engine = open_engine(options)
         parcel: Parcel | None = None

@@ -15,6 +15,7 @@ import pandas as pd
 
 from pdparallel import assemble, joining, missing, streams
 from pdparallel.arguments import goes_to_pandas
+from pdparallel.beginning import Beginning, PandasStoppedError, begins_here
 from pdparallel.call import Call, Initializer, Work
 from pdparallel.cells import Cells, cells_of, is_plain
 from pdparallel.options import Options
@@ -22,7 +23,7 @@ from pdparallel.outcome import Failed
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_chunks
 from pdparallel.runner import run
-from pdparallel.stopping import begin
+from pdparallel.stopping import begin, current
 from pdparallel.typing import Combine, Func, Hand, ResultType
 from pdparallel.worker import calling, prepare
 
@@ -36,6 +37,9 @@ __all__ = [
     "of_no_rows",
     "work_of",
 ]
+
+#: Values at most for which pandas begins: for so many it takes less than what a runner needs by itself.
+FEW = 1_000
 
 
 def work_of(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options) -> Work:
@@ -157,6 +161,14 @@ def apply_series(
     how = {"na_action": na_action} if verb == "map" else {}
     hand: Hand = "value"
     data: Any = s
+    begun: Beginning | None = None
+    if (
+        type(s) is pd.Series and 0 < len(s) <= FEW and _maps_in_a_loop(s.dtype)
+        and begins_here(options) and current() is None
+    ):  # fmt: skip
+        begun = Beginning(work_of(func, args, kwargs, hand, options))
+        with contextlib.suppress(PandasStoppedError):
+            return getattr(s, verb)(begun.call, **how)
     if not (type(s) is pd.Series and is_plain(s.dtype)):
         hand, data = "item", _values_that_pandas_passes(s, verb, how)
     elif na_action == "ignore":
@@ -183,9 +195,14 @@ def apply_series(
             np.nan,
             data,
         )
-    returns = run(call, options)
+    returns = run(call, options, None if begun is None else begun.outcome())
     missing.settle(call, returns, missing.in_series(verb))
     return assemble.shaped_map(s, returns, verb, **how)
+
+
+def _maps_in_a_loop(dtype: Any) -> bool:
+    """Whether pandas calls a function with each value, and with nothing else, before it looks at what came."""
+    return isinstance(dtype, np.dtype) and dtype.kind in "biufO"
 
 
 def _values_that_pandas_passes(s: pd.Series, verb: str, how: dict[str, Any]) -> list[Any] | None:

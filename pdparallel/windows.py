@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 
 from pdparallel import auto, missing, streams
 from pdparallel.arguments import goes_to_pandas
+from pdparallel.beginning import Beginning, PandasStoppedError, begins_here
 from pdparallel.call import Call, Initializer, Work
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Ledger, told
@@ -35,7 +35,6 @@ from pdparallel.plan import Chunk
 from pdparallel.rows import feed_for
 from pdparallel.runner import run
 from pdparallel.transport.frames import take
-from pdparallel.typing import Func
 from pdparallel.windowing import Layout, Windowing, is_plain, layout
 from pdparallel.worker import calling, inside_worker, prepare, record
 
@@ -43,9 +42,6 @@ __all__ = ["WindowPar"]
 
 #: What the function returned for the first windows, before there was a call, and the seconds that it took.
 _Begun: TypeAlias = tuple[list[Any], float]
-
-#: Seconds of a block of calls inside pandas, between two looks at the clock.
-BLOCK_SECONDS = 0.001
 
 #: Windows that are called before there is a runner, at most: so many take it some milliseconds.
 MOST_HERE = 10_000
@@ -183,12 +179,12 @@ class WindowPar:
 
 
 def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Options) -> Any:
-    begins_here, begun = _begins_here(options), None
-    if begins_here and (windowing.whole.size <= FEW or not is_plain(windowing)):
+    here, begun = begins_here(options), None
+    if here and (windowing.whole.size <= FEW or not is_plain(windowing)):
         beginning = _Beginning(work, windowing.whole, options)
         try:
             return window.apply(beginning.call, raw=raw)
-        except _StoppedError:
+        except PandasStoppedError:
             begun = beginning.returns, beginning.seconds
         if beginning.failure is not None:
             raise _told(beginning.failure, windowing, work, len(beginning.returns))
@@ -199,7 +195,7 @@ def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Op
     if found is None or not len(found.spans):
         return _in_pandas(windowing, window, work, raw, begun)
     call = _call(windowing, work, found)
-    if begins_here and begun is None:  # it is plain
+    if here and begun is None:  # it is plain
         begun = _done_here(call)
     if begun is not None and len(begun[0]) == call.n:
         return found.filled(begun[0])
@@ -234,19 +230,8 @@ def _call(windowing: Windowing, work: Work, found: Layout) -> Call:
 # The beginning, inside pandas
 
 
-def _begins_here(options: Options) -> bool:
-    """Whether nothing is asked for that only the runner does."""
-    asked = (options.chunk_size, options.timeout, options.initializer, options.seed, options.checkpoint)
-    plain = options.engine == "auto" and options.errors == "raise" and not options.progress
-    return plain and all(option is None for option in asked)
-
-
-class _StoppedError(Exception):
-    """Ends pandas' own loop."""
-
-
-class _Beginning:
-    """A function that pandas calls in the place of the user's, until the rest is worth workers.
+class _Beginning(Beginning):
+    """One that pandas ends, too, where the rest is not worth workers.
 
     Parameters
     ----------
@@ -256,55 +241,12 @@ class _Beginning:
         Of whose values each has a window at most.
     options : Options
         Of which the number of workers matters here.
-
-    Attributes
-    ----------
-    call : callable
-        The function.
-    returns : list
-        What the user's one returned.
-    seconds : float
-        How long that took.
-    failure : BaseException or None
-        What it raised.
     """
 
     def __init__(self, work: Work, whole: Any, options: Options) -> None:
-        self.returns: list[Any] = []
-        self.seconds = 0.0
-        self.failure: BaseException | None = None
         self._whole = whole
         self._options = options
-        self._made = time.perf_counter()
-        calls = self._calls(calling(work))
-        next(calls)
-        # C calls this, and it calls a function of Python without C between: together no slower than C calls that.
-        self.call = calls.send
-
-    def _calls(self, func: Func) -> Generator[Any, Any, None]:
-        returns, clock = self.returns, time.perf_counter
-        unit = yield
-        began = clock()
-        until, size, before = began + auto.LOOK_SECONDS, 1, began - self._made
-        block = began
-        while True:
-            for _ in range(size):
-                try:
-                    value = func(unit)
-                except BaseException as exception:
-                    self.failure = exception
-                    raise _StoppedError from None
-                returns.append(value)
-                unit = yield value
-            now = clock()
-            if now > until:
-                self.seconds = now - began
-                if self._is_worth(before):
-                    raise _StoppedError
-                size, until = self._whole.size, math.inf
-            elif now - block < BLOCK_SECONDS:
-                size *= 2
-            block = now
+        super().__init__(work)
 
     def _is_worth(self, before: float) -> bool:
         """Whether workers would give back what it costs to begin once more.

@@ -421,7 +421,7 @@ class TestEngines:
             monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
             monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
             monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
-            monkeypatch.setattr(auto.Parent, "_saved_by_workers", lambda *args: 1e9)
+            monkeypatch.setattr(auto.Worth, "_saved_by_workers", lambda *args: 1e9)
             return {"engine": "auto", "n_workers": 2, "chunk_size": 7}
         return {"engine": request.param, "n_workers": 2, "chunk_size": 7}
 

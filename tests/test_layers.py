@@ -40,7 +40,7 @@ LAYERS: list[set[str]] = [
     {"missing"},
     {"assemble", "joining", "progress", "testing"},
     {"auto", "checkpoint.folder", "delivery"},
-    {"runner"},
+    {"beginning", "runner"},
     {"standin", "verbs", "windows"},
     {"groupby"},
     {"resampling"},

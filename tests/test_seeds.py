@@ -145,7 +145,7 @@ class TestTheSameFor:
     def test_rows_of_which_the_parent_does_some(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("LOOK_SECONDS", "COLD_WORTH_SECONDS", "WARM_WORTH_SECONDS"):
             monkeypatch.setattr(auto, name, 0.0)
-        monkeypatch.setattr(auto.Parent, "_saved_by_workers", lambda *_: math.inf)
+        monkeypatch.setattr(auto.Worth, "_saved_by_workers", lambda *_: math.inf)
         pdparallel.map(abs, range(4), engine="process", n_workers=2)  # so that the pool is up
         got = pdparallel.map(lambda x: (os.getpid(), _drawn(x)), range(4_000), n_workers=2, seed=7)
         pids = {pid for pid, _ in got}

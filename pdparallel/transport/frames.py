@@ -23,11 +23,9 @@ PANDAS_2 = int(pd.__version__.partition(".")[0]) < 3
 
 def take(data: Data, hand: Hand, chunk: Chunk) -> Any:
     """The piece of the data that a chunk covers; what a function writes into it stays there."""
-    if hand in ("row", "value") and not isinstance(data, Units) and len(chunk) == len(data):  # quicker than to cut
-        if hand == "value":
-            return data  # of which a list is made before the function is called
-        if isinstance(data, pd.DataFrame):
-            return data.copy(deep=PANDAS_2)
+    if hand in ("row", "value") and isinstance(data, (pd.DataFrame, pd.Series)) and len(chunk) == len(data):
+        # Quicker than to cut; and of values a list is made before the function is called.
+        return data if hand == "value" else data.copy(deep=PANDAS_2)
     piece = cut_out(data, hand, chunk)
     # Nobody gets hold of what values come from; and units of other kinds see to that themselves.
     if not PANDAS_2 or isinstance(piece, list) or hand in ("value", "unit"):

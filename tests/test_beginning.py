@@ -1,0 +1,59 @@
+"""The beginning inside pandas: a call that is stopped there, or fails there, is as if the runner had begun it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pdparallel.auto
+from pdparallel.testing import assert_same_as_pandas
+
+SERIES = {
+    "floats": pd.Series([1.5, np.nan, 2.5, -0.0], index=list("pqrs"), name="x"),
+    "float32": pd.Series([1.5, np.nan, 2.5], dtype="float32"),
+    "ints": pd.Series([1, 2, 3], dtype="int8"),
+    "bools": pd.Series([True, False, True]),
+    "complex": pd.Series([1 + 2j, 3j]),
+    "objects": pd.Series([1, "a", None, (2,)], dtype=object),
+}
+for _s in SERIES.values():
+    _s.attrs["note"] = [1]
+
+
+@pytest.fixture(params=["pandas ends it", "it is stopped"])
+def _ends(request, monkeypatch):
+    if request.param == "it is stopped":
+        monkeypatch.setattr(pdparallel.auto, "LOOK_SECONDS", -1.0)
+
+
+@pytest.mark.usefixtures("_ends")
+class TestBeginning:
+    @pytest.mark.parametrize("s", SERIES.values(), ids=SERIES.keys())
+    @pytest.mark.parametrize("func", [lambda value: value, lambda value: (type(value), value), repr])
+    def test_map_and_apply(self, s, func):
+        for na_action in (None, "ignore"):
+            assert_same_as_pandas(lambda: s.par.map(func, na_action), lambda: s.map(func, na_action))
+        assert_same_as_pandas(lambda: s.par.apply(func), lambda: s.apply(func))
+
+    def test_each_value_is_called_once(self):
+        seen: list[int] = []
+        assert pd.Series(range(50)).par.map(lambda value: seen.append(value) or value).tolist() == list(range(50))
+        assert seen == list(range(50))
+
+    @pytest.mark.parametrize("at", [0, 3])
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+    def test_what_the_function_raises(self, at, error):
+        seen: list[int] = []
+
+        def fail(value: int) -> int:
+            seen.append(value)
+            if value == at:
+                raise error("no")
+            return value
+
+        with pytest.raises(error, match="no") as caught:
+            pd.Series(range(5), index=list("abcde")).par.map(fail)
+        assert seen == list(range(at + 1))
+        assert caught.traceback[-1].name == "fail"
+        assert f"pdparallel: map, in value {'abcde'[at]!r} (position {at})" in caught.value.__notes__
