@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -86,6 +87,7 @@ class _Goes:
         self._options = options
         self._of_frame = grouped.obj.ndim == 2
         self._tries = method == "transform" and self._of_frame
+        self._has_frames = False
 
     @functools.cached_property
     def grouping(self) -> Grouping:
@@ -119,6 +121,7 @@ class _Goes:
         if self._tries:
             return self._go_of_trying(number, first)
         if isinstance(first, pd.DataFrame):
+            self._has_frames = True
             data = self.grouping.frame(first.columns)
             return None if data is None else self._go(data, first, "name" in vars(first))
         if not self._of_frame:
@@ -176,12 +179,16 @@ class _Goes:
 
         units = Groups(rows, grouping.sizes[which], names)
         func = EachColumn(self._func) if several else TellingLike(self._func)
-        return Go(self._call(units, func, lambda at: self._label(int(which[at]))), fits, several)
+        options = self._options
+        if number == 2 and options.seed is not None:
+            # Its units are counted from 0 on as well, and are not to draw what the first group drew.
+            options = replace(options, seed=_of_the_rest(options.seed))
+        return Go(self._call(units, func, lambda at: self._label(int(which[at])), options), fits, several)
 
-    def _call(self, units: Units, func: Func, label: Callable[[int], Any]) -> Call:
+    def _call(self, units: Units, func: Func, label: Callable[[int], Any], options: Options | None = None) -> Call:
         return Call(
             verb=self._verb,
-            work=work_of(func, self._args, self._kwargs, "unit", self._options),
+            work=work_of(func, self._args, self._kwargs, "unit", options or self._options),
             data=units,
             n=len(units),
             unit="group",
@@ -252,7 +259,7 @@ class _Goes:
     def _aggregated(self, packed: Numbers, labels: pd.Index) -> Any:
         """Of numbers, and columns of NumPy's numbers, the objects' own dtype is what pandas finds."""
         obj = self.grouping.obj
-        if packed.type not in PLAIN_NUMBERS:
+        if packed.type not in PLAIN_NUMBERS or self._has_frames:
             return None
         if not self._of_frame:
             return pd.Series(packed.array, index=labels, name=obj.name) if _is_of_numbers([obj.dtype]) else None
@@ -272,8 +279,24 @@ class _Words(str):
         return str(self)
 
 
+def _of_the_rest(seed: int) -> int:
+    """Another seed, for what comes after the first group."""
+    return int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0])
+
+
 def _is_of_numbers(dtypes: Iterable[Any]) -> bool:
     return all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in dtypes)
+
+
+def _may_be_named_na(grouping: Grouping) -> bool:
+    """Whether a group may be called ``pd.NA``, at which pandas fails when it compares names."""
+    labels = grouping.labels
+    if labels is None:
+        return True
+    levels = labels.levels if isinstance(labels, pd.MultiIndex) else [labels]
+    if all(isinstance(level.dtype, np.dtype) and level.dtype != object for level in levels):
+        return False
+    return any((codes < 0).any() for codes in labels.codes) if isinstance(labels, pd.MultiIndex) else labels.hasnans
 
 
 def _transformed(grouping: Grouping, packed: Packed | None) -> Any:
@@ -283,7 +306,7 @@ def _transformed(grouping: Grouping, packed: Packed | None) -> Any:
         return None  # rows of no group get what is missing; the dtype of a result of no rows counts, too
     if isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS:
         values = np.repeat(packed.array, grouping.sizes)
-    elif isinstance(packed, Likes):
+    elif isinstance(packed, Likes) and not (packed.is_named_as_the_unit and _may_be_named_na(grouping)):
         values = packed.array
     else:
         return None

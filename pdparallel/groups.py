@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_object_dtype
 
-from pdparallel.likeness import likened
+from pdparallel.likeness import Given, likened
 from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Func, Taker
 from pdparallel.units import Units
@@ -285,7 +285,8 @@ class EachColumn:
         returns: list[Any] = []
 
         def keep(column: Any) -> None:
-            returns.append(likened(self.func(column, *args, **kwargs), column))
+            given = Given.of(column)
+            returns.append(likened(self.func(column, *args, **kwargs), given))
 
         each: Any = group
         each.apply(keep, axis=0)

@@ -6,9 +6,10 @@ array and their lengths, where the parent knows the groups.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ import pandas as pd
 from pdparallel.packing import Compact, Packed
 from pdparallel.typing import Func
 
-__all__ = ["Like", "Likes", "TellingLike", "likened"]
+__all__ = ["Given", "Like", "Likes", "TellingLike", "likened"]
 
 #: Kinds of dtypes of which an array is all that there is to say.
 _PLAIN = "biufcmM"
@@ -75,7 +76,27 @@ class Likes(Packed):
         return cls(np.concatenate([part.array for part in parts]), lengths, first.is_named_as_the_unit, first.name)
 
 
-def likened(value: Any, unit: Any) -> Any:
+class Given(NamedTuple):
+    """The index and the names of a unit as the function was given it, which may write into it."""
+
+    labels: pd.Index
+    names: tuple[Any, ...]
+    is_column: bool
+    name: Any
+
+    @classmethod
+    def of(cls, unit: Any) -> Given:
+        """Those of a unit, before the function is called with it."""
+        is_column = unit.ndim == 1
+        return cls(unit.index, tuple(unit.index.names), is_column, unit.name if is_column else None)
+
+    def has_names(self, index: pd.Index) -> bool:
+        """Whether the levels of an index have the very names; a view of an index may have others."""
+        names = index.names
+        return len(names) == len(self.names) and all(map(operator.is_, names, self.names))
+
+
+def likened(value: Any, given: Given) -> Any:
     """A :class:`Like` in the place of a plain Series over the unit's own index; anything else as it is."""
     if type(value) is not pd.Series:
         return value
@@ -83,12 +104,13 @@ def likened(value: Any, unit: Any) -> Any:
     if (
         isinstance(dtype, np.dtype)
         and dtype.kind in _PLAIN
-        and value.index.is_(unit.index)
+        and value.index.is_(given.labels)
+        and given.has_names(value.index)
         and not value.attrs
         and value.flags.allows_duplicate_labels
     ):
         name = value.name
-        is_the_units = unit.ndim == 1 and name is unit.name
+        is_the_units = given.is_column and name is given.name
         return Like(value.to_numpy(), is_the_units, None if is_the_units else name)
     return value
 
@@ -100,4 +122,5 @@ class TellingLike:
     func: Func
 
     def __call__(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
-        return likened(self.func(unit, *args, **kwargs), unit)
+        given = Given.of(unit)
+        return likened(self.func(unit, *args, **kwargs), given)

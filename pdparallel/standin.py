@@ -27,7 +27,7 @@ from pdparallel.auto import MOST_LOOK_SECONDS, Worth
 from pdparallel.call import Call
 from pdparallel.engines.registry import is_warm
 from pdparallel.ledger import told
-from pdparallel.likeness import Like, likened
+from pdparallel.likeness import Given, Like, likened
 from pdparallel.options import Options
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.packing import Returns
@@ -166,18 +166,19 @@ class StandIn:
         kept = self._kept[-1] if self._kept else None
         now = time.perf_counter()
         if kept is None or kept.raised is not None or self._goes.is_next(kept.number, kept.last, unit):
-            kept = _Kept(0 if kept is None else kept.number + 1, unit, now)
+            kept = _Kept(0 if kept is None else kept.number + 1, _as_given(unit), now)
             self._kept.append(kept)
         elif now >= self._next_look:
             self._consider(kept, now)
         kept.last = unit
+        given = Given.of(unit)
         try:
             value = self._func(unit, *args, **kwargs)
         except BaseException as exception:
             place = self._goes.place(kept.number, unit, len(kept.answers))
             kept.raised = told(Failure(0, exception), place)
             raise
-        kept.answers.append(likened(value, unit))
+        kept.answers.append(likened(value, given))
         return value
 
     def _consider(self, kept: _Kept, now: float) -> None:
@@ -286,6 +287,14 @@ class StandIn:
 
 def _any(unit: Any, at: int) -> bool:
     return True
+
+
+def _as_given(unit: Any) -> Any:
+    """A unit with the labels and the name that it has now, whatever the function makes of it in place."""
+    kept = unit.copy(deep=False)
+    if "name" in vars(unit):
+        object.__setattr__(kept, "name", unit.name)
+    return kept
 
 
 class _UnforeseenError(Exception):

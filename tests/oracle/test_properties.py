@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as npst
 from hypothesis.extra import pandas as pdst
 
 from tests.oracle.functions import ROW_FUNCTIONS, UNIT_FUNCTIONS, VALUE_FUNCTIONS, OfUnit, OfValue
+from tests.oracle.test_table_groups import OF_A_COLUMN, OF_A_FRAME, OF_A_GROUP
 from tests.oracle.ways import Reach, Way, assert_same_on_all
 
 # pandas 2 makes its own empty timedelta with what NumPy 2.5 deprecates
@@ -364,3 +365,58 @@ def test_rows(df, kind, way):
 def test_chunks(df, way, overlap):
     for func in (lambda chunk: chunk, lambda chunk: chunk.isna()):
         assert_same_on_all(lambda: df.copy(), func, lambda par: par.apply_chunks(func, overlap=overlap), (way,))
+
+
+_KEYS = {
+    "ints": _series(_SMALL, "int64"),
+    "floats": _series(st.sampled_from([0.0, 1.5, -0.0, np.nan]), "float64"),
+    "texts": _series(st.sampled_from(["a", "b", None]), object),
+    "mixed": _series(st.sampled_from([1, "a", (1, 2), None, 1.5, True]), object),
+    "bools": _series(st.booleans(), "bool"),
+    "categories": _series(_maybe(st.sampled_from("ab")), pd.CategoricalDtype(["c", "b", "a"])),
+    "ordered": _series(_maybe(_SMALL), pd.CategoricalDtype(range(-3, 5), ordered=True)),
+    "times": _series(
+        _maybe(st.sampled_from([pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02")])), "datetime64[ns]"
+    ),
+    "Int64": _series(_maybe(_SMALL), "Int64"),
+    "string": _series(_maybe(st.sampled_from("ab")), "string"),
+}
+
+
+@st.composite
+def keyed(draw: Any) -> tuple[Any, dict[str, Any]]:
+    """A frame or a Series, and how it is grouped: ``(obj, arguments of groupby)``."""
+    obj = draw(st.one_of(frames(), frames(), series()))
+    n = len(obj)
+    made = [draw(_KEYS[draw(st.sampled_from(sorted(_KEYS)))](n)) for _ in range(draw(st.sampled_from([1, 1, 2])))]
+    how = {name: draw(st.booleans()) for name in ("sort", "group_keys", "dropna", "observed")}
+    by: list[Any] = [key.array for key in made]
+    if obj.ndim == 2:
+        how["as_index"] = draw(st.sampled_from([True, True, False]))
+        if obj.columns.nlevels == 1 and draw(st.booleans()):
+            for at, key in enumerate(made):
+                obj.insert(draw(st.integers(0, obj.shape[1])), f"key {at}", key.array)
+            by = [f"key {at}" for at in range(len(made))]
+    how["by"] = by[0] if len(by) == 1 and draw(st.booleans()) else by
+    return obj, how
+
+
+_OF_GROUPS = {**OF_A_GROUP, **OF_A_FRAME, **OF_A_COLUMN}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pandas 2, of what will change
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::pandas.errors.PerformanceWarning")
+@settings(QUICK, max_examples=1_000 if os.environ.get("ORACLE") == "all" else 40)
+@given(
+    grouped=keyed(),
+    method=st.sampled_from(["apply", "agg", "transform", "filter"]),
+    function=st.sampled_from(sorted(_OF_GROUPS)),
+    way=ways,
+)
+def test_groupby(grouped, method, function, way):
+    obj, how = grouped
+    func = _OF_GROUPS[function]
+    call = lambda of: getattr(of.groupby(**how), method)(func)
+    assert_same_on_all(lambda: obj.copy(), call, call, (way,))
