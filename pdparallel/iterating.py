@@ -10,6 +10,7 @@ import _thread
 import atexit
 import contextlib
 import os
+import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from types import TracebackType
@@ -18,6 +19,7 @@ from typing import Any, Self, TypeAlias
 from pdparallel import joining, missing, verbs
 from pdparallel.arguments import check_func
 from pdparallel.call import Call
+from pdparallel.engines.registry import AT_SHUTDOWN
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Passing, told
 from pdparallel.options import Options, checked, resolve
@@ -33,6 +35,9 @@ __all__ = ["Results", "imap", "iter_chunks"]
 
 #: Results, each with the number of its chunk or item.
 _Numbered: TypeAlias = Generator[tuple[int, Any], None, None]
+
+#: Seconds at most that who lets the pools go waits for iterators that nobody has any more.
+MOST_CLOSING_SECONDS = 3.0
 
 #: Chunks for each worker that are on their way, or wait for one before them: twice what keeps a worker busy.
 MOST_OF_A_WORKER = 4
@@ -79,10 +84,31 @@ class Results(Iterator[Any]):
         # The garbage collector comes by anywhere, also where this thread holds a lock that is needed to close; and a
         # thread of the threading module takes a lock, too, when it is started.
         with contextlib.suppress(RuntimeError):  # the interpreter ends, and has closed all that it knew of
-            _thread.start_new_thread(steps.close, ())
+            _thread.start_new_thread(_close_dropped, (steps,))
 
 
 _unfinished: weakref.WeakSet[Results] = weakref.WeakSet()
+
+#: Iterators that nobody has any more, and that are being closed.
+_closing: list[Generator[Any, None, None]] = []
+
+
+def _close_dropped(steps: Generator[Any, None, None]) -> None:
+    _closing.append(steps)
+    try:
+        steps.close()
+    finally:
+        _closing.remove(steps)
+
+
+def _wait_for_the_dropped() -> None:
+    """Until they are closed, which takes some tenths of a second."""
+    until = time.monotonic() + MOST_CLOSING_SECONDS
+    while _closing and time.monotonic() < until:
+        time.sleep(0.005)
+
+
+AT_SHUTDOWN.append(_wait_for_the_dropped)
 
 
 # Registered when multiprocessing is there already, so that it runs before that ends the workers.

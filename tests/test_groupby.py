@@ -252,7 +252,7 @@ def test_coerce_leaves_what_is_missing_and_warns_once(options):
     expected = pd.Series(GROUPS, index=pd.Index(GROUPS, name="k")).where(lambda s: s != GROUPS[1])
     with pytest.warns(FailedCallsWarning, match=f"1 of {len(GROUPS)} calls.*{GROUPS[1]}.*what is missing") as warned:
         got = par.groupby("k").apply(_fails)
-    assert len(warned) == 1
+    assert sum(issubclass(each.category, FailedCallsWarning) for each in warned) == 1
     assert warned[0].filename == __file__
     assert got.tolist()[0] == GROUPS[0]
     assert got.isna().tolist() == expected.isna().tolist()
@@ -454,7 +454,7 @@ class Counting:
         with (self.folder / "calls").open("a") as file:
             file.write(f"{name}\n")
         if name == self.bad and (self.folder / "broken").exists():
-            raise KeyError(name)
+            raise ZeroDivisionError(name)  # after a KeyError pandas 2 tries agg once more
         return len(group)
 
 
@@ -469,7 +469,7 @@ def test_a_checkpoint_takes_up(engine, method, tmp_path, every_outcome_is_writte
         par = _of(FRAME, engine=engine, chunk_size=1, checkpoint=tmp_path / "night", **options)
         return getattr(par.groupby("k")["x"], method)(func)
 
-    with pytest.raises(KeyError):
+    with pytest.raises(ZeroDivisionError):
         call(func)
     before = (tmp_path / "calls").read_text().split()
     assert before.count(GROUPS[0]) == 1

@@ -31,7 +31,7 @@ from typing import Any
 
 from pdparallel.typing import StartMethod
 
-__all__ = ["Context", "stop_forkserver"]
+__all__ = ["Context", "stop_forkserver", "stop_unwanted_forkserver"]
 
 _PRELOAD = ["pandas", "pdparallel.worker"]
 
@@ -125,6 +125,9 @@ class _Connection:
 _forkserver: Any = None
 _forkserver_lock = threading.Lock()
 
+#: Whether all pools were let go, and none was made since.
+_let_go = False
+
 
 def _begin_after_fork() -> None:
     """A forked child gets a forkserver of its own."""
@@ -157,8 +160,20 @@ def _socket() -> str:
     return getattr(server, "_forkserver_address", None) or ""
 
 
+def stop_unwanted_forkserver() -> None:
+    """End the forkserver that a pool started after all were let go, because it still had tasks."""
+    if _let_go:
+        _end_forkserver()
+
+
 def stop_forkserver() -> None:
-    """End the forkserver; the next pool starts a new one."""
+    """End the forkserver, after all pools were let go; the next pool starts a new one."""
+    global _let_go
+    _let_go = True
+    _end_forkserver()
+
+
+def _end_forkserver() -> None:
     global _forkserver
     with _forkserver_lock:
         server, _forkserver = _forkserver, None
@@ -200,7 +215,7 @@ def _forkserver_popen() -> Any:
             try:
                 return _our_forkserver().connect_to_new_process(fds)
             except (FileNotFoundError, ConnectionError):  # its socket was removed, or it was ended by others
-                stop_forkserver()
+                _end_forkserver()
                 return _our_forkserver().connect_to_new_process(fds)
 
         def __getattr__(self, name: str) -> Any:
@@ -248,6 +263,8 @@ class Context(mp_context.BaseContext):
     """
 
     def __init__(self, method: StartMethod) -> None:
+        global _let_go
+        _let_go = False
         self._name = method
         self.reducer = multiprocessing.get_context(method).reducer
         self._made: list[Any] = []

@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from pdparallel.engines.base import died, how_it_ended
-from pdparallel.engines.launch import Context
+from pdparallel.engines.launch import Context, stop_unwanted_forkserver
 from pdparallel.errors import WorkerDiedError, WorkerStartError
 from pdparallel.transport.arena import Mailbox
 from pdparallel.typing import StartMethod
@@ -338,6 +338,7 @@ class Pool:
                 sent.future.set_exception(WorkerDiedError("the pool was closed while the task was on its way"))
         self._bell.close()
         self._ring.close()
+        stop_unwanted_forkserver()
 
 
 def _has_word(pipe: Connection) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import atexit
 import sys
+from collections.abc import Callable
 
 from pdparallel.engines.base import Engine
 from pdparallel.options import Options
 from pdparallel.worker import inside_task, inside_worker
 
-__all__ = ["is_warm", "open_engine", "shutdown"]
+__all__ = ["AT_SHUTDOWN", "is_warm", "open_engine", "shutdown"]
 
 
 def open_engine(options: Options) -> Engine:
@@ -54,6 +55,10 @@ def is_warm(options: Options) -> bool:
     return process is not None and bool(process.is_warm(options.workers, options.method, options.threads))
 
 
+#: What is waited for when the pools are let go: calls that are about to give theirs back.
+AT_SHUTDOWN: list[Callable[[], None]] = []
+
+
 def shutdown() -> None:
     """End the warm pools and their workers now; the next call starts new ones.
 
@@ -66,6 +71,8 @@ def shutdown() -> None:
     """
     from pdparallel.engines import warm
 
+    for ending in AT_SHUTDOWN:
+        ending()
     warm.drop_all()
     _stop_forkserver()
 
