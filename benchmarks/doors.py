@@ -34,6 +34,11 @@ SIZES: tuple[tuple[str, int, int], ...] = (
 )
 
 
+#: Calls before the one that is measured, of so many rows at most: to open a door changes classes of pandas, and Python
+#: forgets what it knew of their methods, which a block of more than one call does not notice.
+BEFORE, FEW = 20, 1_000
+
+
 @dataclass(frozen=True)
 class Door:
     """Medians in seconds of a work by the accessor and by another door, and how quick that is beside it."""
@@ -79,6 +84,9 @@ def measure(work: Work, rows: int, rounds: int) -> list[Door]:
         for name in names[number % len(names) :] + names[: number % len(names)]:
             call, around = ways[name]
             with around():
+                if rows <= FEW:
+                    for _ in range(BEFORE):
+                        call()
                 spent, result = seconds(call)
             if number:  # before that all are warmed up
                 took[name].append(spent)

@@ -21,12 +21,14 @@ from typing import Any, Self
 
 import pandas as pd
 
-from pdparallel.accessor import FramePar, SeriesPar
-from pdparallel.arguments import goes_to_pandas
+from pdparallel import verbs
+from pdparallel.accessor import FramePar
+from pdparallel.arguments import axis_number, goes_to_pandas
 from pdparallel.errors import InvalidOptionError
 from pdparallel.groupby import GroupByPar, is_replaced
-from pdparallel.options import checked
+from pdparallel.options import checked, resolve
 from pdparallel.transport.frames import PANDAS_2
+from pdparallel.typing import Hand
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
 
@@ -217,12 +219,6 @@ def _is_function(func: Any) -> bool:
     return callable(func) and not goes_to_pandas(func) and not is_replaced(func)
 
 
-def _par(kind: Any, obj: Any, options: Mapping[str, Any]) -> Any:
-    par = kind(obj)
-    par._given = options
-    return par
-
-
 def _apply_of_frame(
     df: Any, options: Mapping[str, Any], func: Any = None, axis: Any = 0, raw: Any = False, result_type: Any = None,
     args: Any = (), by_row: Any = "compat", engine: Any = None, *more: Any, **kwargs: Any,
@@ -232,7 +228,10 @@ def _apply_of_frame(
         return NotImplemented
     if not _is_function(func) or engine is not None or more or "engine_kwargs" in kwargs:
         return NotImplemented
-    return _par(FramePar, df, options).apply(func, axis, raw, result_type, args, **kwargs)
+    # Past the accessor, which would look at all of that once more.
+    number = axis_number(axis)
+    hand: Hand = "row" if number else "column"
+    return verbs.apply_frame(df, func, number, args, kwargs, raw, result_type, "apply", hand, resolve(options))
 
 
 def _map_of_frame(
@@ -240,7 +239,9 @@ def _map_of_frame(
 ) -> Any:
     if not _is_function(func) or na_action not in (None, "ignore") or more:
         return NotImplemented
-    return _par(FramePar, df, options).map(func, na_action, **kwargs)
+    par = FramePar(df)
+    par._given = options
+    return par.map(func, na_action, **kwargs)
 
 
 def _apply_of_series(
@@ -254,7 +255,7 @@ def _apply_of_series(
 ) -> Any:
     if not _is_function(func) or by_row != "compat" or more or "convert_dtype" in kwargs:
         return NotImplemented
-    return _par(SeriesPar, s, options).apply(func, args, **kwargs)
+    return verbs.apply_series(s, func, args, kwargs, None, "apply", resolve(options))
 
 
 def _map_of_series(
@@ -264,7 +265,7 @@ def _map_of_series(
         return NotImplemented
     if kwargs and PANDAS_2:  # where the function gets no others
         return NotImplemented
-    return _par(SeriesPar, s, options).map(func, na_action, **kwargs)
+    return verbs.apply_series(s, func, (), kwargs, na_action, "map", resolve(options))
 
 
 def _of_groups(method: str) -> _Way:
