@@ -90,10 +90,10 @@ class InvalidOptionError(PdParallelError, ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The value may be anything, also something that cannot travel; its text is enough elsewhere.
-        return (InvalidOptionError, (self.option, _Shown(repr(self.value)), self.allowed, self.hint))
+        return (InvalidOptionError, (self.option, Shown(repr(self.value)), self.allowed, self.hint))
 
 
-class _Shown(str):
+class Shown(str):
     """The text of a value, that shows itself without quotes."""
 
     def __repr__(self) -> str:

@@ -95,10 +95,10 @@ class _Goes:
 
     # What is asked for
 
-    def is_next(self, number: int, last: Any, unit: Any) -> bool:
+    def is_next(self, number: int, unit: Any) -> bool:
         return self._tries and (number == 1 or (number == 0 and isinstance(unit, pd.DataFrame)))
 
-    def size(self, number: int, first: Any) -> int | None:
+    def size(self, number: int, first: Any) -> int:
         if self._tries:
             return self._size_of_trying(number, first)
         groups = int(self._grouped.ngroups)

@@ -23,6 +23,9 @@ from pdparallel.units import Units
 
 __all__ = ["EachColumn", "Grouping", "Groups", "Several", "first_unit", "same_name"]
 
+#: Groups of a chunk from which pandas' own loop over groups is quicker than ``iloc`` (``benchmarks/constants.py``).
+MANY = 80
+
 
 class _SeenError(BaseException):
     """Leaves pandas' own call with the first thing that it called the function with; no ``except Exception`` stops it.
@@ -238,13 +241,31 @@ class Groups(Units):
             yield group
 
     def _cut_out(self) -> Iterator[Any]:
-        """By pandas' own loop over groups, which costs half of what ``iloc`` does."""
-        if len(self.data) == 0:
-            yield from (self.data.iloc[:0] for _ in self.sizes)
+        """Few groups by ``iloc``; many by pandas' own loop over groups, which costs half of it once it has begun."""
+        if len(self.sizes) < MANY or len(self.data) == 0:
+            begin = 0
+            for size in self.sizes.tolist():
+                yield self.data.iloc[begin : begin + size]
+                begin += size
             return
-        whole = iter(self.data.groupby(np.repeat(np.arange(len(self.sizes)), self.sizes), sort=False))
+        whole = iter(self.data.groupby(_Numbers.of(self.sizes), sort=False))
         for size in self.sizes.tolist():
             yield next(whole)[1] if size else self.data.iloc[:0]
+
+
+class _Numbers(np.ndarray):
+    """The number of its group for each row.
+
+    pandas asks the columns whether that is one of them, and what they say is an exception with the whole array in
+    words, which takes longer than a hundred groups.
+    """
+
+    @classmethod
+    def of(cls, sizes: np.ndarray) -> Self:
+        return np.repeat(np.arange(len(sizes)), sizes).view(cls)
+
+    def __str__(self) -> str:
+        return "numbers of groups"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

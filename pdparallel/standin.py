@@ -61,14 +61,14 @@ class Go:
 class Goes(Protocol):
     """Foresees what pandas will ask for, go by go, by the first unit of each."""
 
-    def size(self, number: int, first: Any) -> int | None:
-        """How many answers pandas will want in the go of that number; None where that cannot be foreseen."""
+    def size(self, number: int, first: Any) -> int:
+        """How many answers pandas will want in the go of that number."""
 
     def go(self, number: int, first: Any) -> Go | None:
         """That go; None where it cannot be foreseen."""
 
-    def is_next(self, number: int, last: Any, unit: Any) -> bool:
-        """Whether a unit belongs to the go after that of ``number``, whose last unit so far is given."""
+    def is_next(self, number: int, unit: Any) -> bool:
+        """Whether a unit belongs to the go after that of ``number``."""
 
     def place(self, number: int, unit: Any, at: int) -> str:
         """A unit of a go in words, for messages."""
@@ -80,12 +80,15 @@ class _HandOverError(BaseException):
 
 @dataclass(slots=True)
 class _Kept:
-    """What the function returned in a go that this process began; ``raised`` ended it, if anything did."""
+    """What the function returned in a go that this process began, and how long that took when last looked at.
+
+    ``raised`` ended it, if anything did.
+    """
 
     number: int
     first: Any
     began: float
-    last: Any = None
+    seconds: float = 0.0
     answers: list[Any] = field(default_factory=list)
     raised: BaseException | None = None
 
@@ -165,12 +168,11 @@ class StandIn:
     def _watch(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
         kept = self._kept[-1] if self._kept else None
         now = time.perf_counter()
-        if kept is None or kept.raised is not None or self._goes.is_next(kept.number, kept.last, unit):
+        if kept is None or kept.raised is not None or self._goes.is_next(kept.number, unit):
             kept = _Kept(0 if kept is None else kept.number + 1, _as_given(unit), now)
             self._kept.append(kept)
         elif now >= self._next_look:
             self._consider(kept, now)
-        kept.last = unit
         given = Given.of(unit)
         try:
             value = self._func(unit, *args, **kwargs)
@@ -186,9 +188,10 @@ class StandIn:
         if self._stop is not None:
             self._stop.look()
         size, done = self._goes.size(kept.number, kept.first), len(kept.answers)
-        if size is not None and done < size:
+        kept.seconds = now - kept.began
+        if done < size:
             with contextlib.suppress(_UnforeseenError):
-                cost = (now - kept.began) / done
+                cost = kept.seconds / done
                 if self._worth.a_pool(cost, size - done, lambda: is_warm(self._options), lambda: self._so_far(kept)):
                     raise _HandOverError
         self._next_look = time.perf_counter() + self._worth.look
@@ -305,4 +308,4 @@ def _outcome(kept: _Kept, go: Go) -> Outcome:
     returns: list[Any] = kept.answers
     if go.several:
         returns = [returns[at : at + go.several] for at in range(0, len(returns), go.several)]
-    return Outcome(Chunk(0, len(returns)), returns, None, time.perf_counter() - kept.began)
+    return Outcome(Chunk(0, len(returns)), returns, None, kept.seconds)
