@@ -22,10 +22,9 @@ from typing import Any, Self
 import pandas as pd
 
 from pdparallel import verbs
-from pdparallel.accessor import FramePar
-from pdparallel.arguments import axis_number, goes_to_pandas
+from pdparallel.arguments import axis_number, check_result_type, goes_to_pandas
 from pdparallel.errors import InvalidOptionError
-from pdparallel.groupby import GroupByPar, is_replaced
+from pdparallel.groupby import GROUPED, GroupByPar, is_replaced
 from pdparallel.options import checked, resolve
 from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Hand
@@ -223,13 +222,14 @@ def _apply_of_frame(
     df: Any, options: Mapping[str, Any], func: Any = None, axis: Any = 0, raw: Any = False, result_type: Any = None,
     args: Any = (), by_row: Any = "compat", engine: Any = None, *more: Any, **kwargs: Any,
 ) -> Any:  # fmt: skip
-    known = isinstance(axis, (int, str)) and axis in (0, 1, "index", "rows", "columns")
-    if not known or result_type not in (None, "expand", "reduce", "broadcast") or by_row != "compat":
+    if not _is_function(func) or by_row != "compat" or engine is not None or more or "engine_kwargs" in kwargs:
         return NotImplemented
-    if not _is_function(func) or engine is not None or more or "engine_kwargs" in kwargs:
+    try:
+        number = axis_number(axis)
+        check_result_type(result_type)
+    except ValueError:  # pandas says it in its own words
         return NotImplemented
     # Past the accessor, which would look at all of that once more.
-    number = axis_number(axis)
     hand: Hand = "row" if number else "column"
     return verbs.apply_frame(df, func, number, args, kwargs, raw, result_type, "apply", hand, resolve(options))
 
@@ -239,9 +239,7 @@ def _map_of_frame(
 ) -> Any:
     if not _is_function(func) or na_action not in (None, "ignore") or more:
         return NotImplemented
-    par = FramePar(df)
-    par._given = options
-    return par.map(func, na_action, **kwargs)
+    return verbs.map_frame(df, func, kwargs, na_action, resolve(options))
 
 
 def _apply_of_series(
@@ -333,8 +331,6 @@ def _apply_of_windows(
     return WindowPar(windowing, options).apply(func, raw, engine, engine_kwargs, args, kwargs)
 
 
-_GROUPED = (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy)
-
 _WINDOWS = (
     pd.api.typing.Rolling,
     pd.api.typing.Expanding,
@@ -351,17 +347,13 @@ _WAYS: list[tuple[Any, tuple[str, ...], _Way]] = [
     (pd.DataFrame, ("map",), _map_of_frame),
     (pd.Series, ("apply",), _apply_of_series),
     (pd.Series, ("map",), _map_of_series),
-    *((kind, (method,), _of_groups(method)) for kind in _GROUPED for method in ("apply", "transform", "filter")),
-    *((kind, ("agg", "aggregate"), _of_groups("agg")) for kind in _GROUPED),
+    *((kind, (method,), _of_groups(method)) for kind in GROUPED for method in ("apply", "transform", "filter")),
+    *((kind, ("agg", "aggregate"), _of_groups("agg")) for kind in GROUPED),
     *((kind, ("apply",), _apply_of_windows) for kind in _WINDOWS),
 ]
 
 #: The same for what only has to be noted.
 _NOTES: list[tuple[Any, str, _Wrapping]] = [
-    *(
-        (kind, name, _noting(name))
-        for kind in (pd.DataFrame, pd.Series, *_GROUPED)
-        for name in ("rolling", "expanding")
-    ),
+    *((kind, name, _noting(name)) for kind in (pd.DataFrame, pd.Series, *GROUPED) for name in ("rolling", "expanding")),
     *((kind, "__getitem__", _noting_key) for kind in _WINDOWS),
 ]

@@ -264,8 +264,6 @@ class FramePar(_Par[pd.DataFrame]):
     [5.0, 7.0, 9.0]
     """
 
-    _columns: Any = None
-
     def __call__(self, *, columns: Iterable[Any] | EllipsisType | None = ..., **options: Any) -> Self:
         """The same accessor with options, and the columns that the function needs, for the call that follows.
 

@@ -13,12 +13,13 @@ import pandas as pd
 from pdparallel.arguments import check_func, goes_to_pandas
 from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
 from pdparallel.call import Call, in_words
-from pdparallel.errors import InvalidOptionError
+from pdparallel.errors import InvalidOptionError, Shown
 from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit, same_name
 from pdparallel.likeness import Likes, TellingLike
 from pdparallel.options import Options, resolve
 from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times
 from pdparallel.standin import Go, StandIn, begins_in_pandas
+from pdparallel.stopping import begin
 from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Func
 from pdparallel.units import Units
@@ -26,34 +27,50 @@ from pdparallel.verbs import work_of
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
 
-__all__ = ["GroupByPar", "call_grouped"]
+__all__ = ["GROUPED", "GroupByPar", "call_grouped", "is_replaced"]
+
+#: Classes of pandas' objects of groups.
+GROUPED = (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy)
 
 #: Functions that pandas 2 replaces by its own, as it does names: they are not called.
 _REPLACED_BY_PANDAS_2 = (sum, max, min)
 
 
 def call_grouped(
-    grouped: Any, method: str, func: Func, args: Sequence[Any], kwargs: Mapping[str, Any],
-    ask: Callable[[Func], Any], options: Options,
+    grouped: Callable[[], Any], method: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any],
+    bound: Callable[..., Any], given: Mapping[str, Any], *before: Any, straight: bool = False,
 ) -> Any:  # fmt: skip
     """A method of a GroupBy that calls a function for each group.
 
     Parameters
     ----------
-    grouped : DataFrameGroupBy or SeriesGroupBy
-        Of pandas.
+    grouped : callable
+        Gives pandas' DataFrameGroupBy or SeriesGroupBy.
     method : {"apply", "agg", "transform", "filter", "resample"}
         Which one; ``"resample"`` is the ``apply`` of what ``resample`` gives.
     func : callable
-        Takes a group.
+        Takes a group; what pandas does by itself goes there as it is.
     args, kwargs
         Further arguments of ``func``.
-    ask : callable
-        Takes a function; pandas' own call with it.
-    options : Options
-        How it is done.
+    bound : callable
+        pandas' own method.
+    given : mapping
+        Options of the accessor.
+    *before
+        Arguments of pandas' own that come before those of ``func``.
+    straight : bool, default False
+        Whether it is a matter of pandas, whatever the function.
     """
-    goes = _Goes(grouped, method, func, args, kwargs, options)
+
+    def ask(function: Func) -> Any:
+        return bound(function, *before, *args, **kwargs)
+
+    if straight or func is None or goes_to_pandas(func) or is_replaced(func):
+        begin()
+        return ask(func)
+    check_func(func)
+    options = resolve(given)
+    goes = _Goes(grouped(), method, func, args, kwargs, options)
     stand_in = StandIn(func, goes, options, goes.fill)
     first = None
     if begins_in_pandas(options):
@@ -203,7 +220,7 @@ class _Goes:
 
     def _label_by_column(self, at: int) -> Any:
         column, group = divmod(at, len(self.grouping))
-        return _Words(f"{self._label(group)!r} of column {self.grouping.columns[column]!r}")
+        return Shown(f"{self._label(group)!r} of column {self.grouping.columns[column]!r}")
 
     @property
     def _verb(self) -> str:
@@ -212,7 +229,7 @@ class _Goes:
     def place(self, number: int, unit: Any, at: int) -> str:
         """See :class:`pdparallel.standin.Goes`."""
         if self._tries:
-            label = unit.name if isinstance(unit, pd.DataFrame) else _Words(f"of column {unit.name!r}")
+            label = unit.name if isinstance(unit, pd.DataFrame) else Shown(f"of column {unit.name!r}")
         elif self._of_frame and isinstance(unit, pd.Series):
             label = self._label_by_column(at)
         else:
@@ -268,15 +285,6 @@ class _Goes:
             return None
         by_column = packed.array.reshape(len(columns), len(labels))
         return pd.DataFrame(by_column.T, index=labels, columns=columns, copy=True)
-
-
-class _Words(str):
-    """Words that show themselves without quotes."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 def _of_the_rest(seed: int) -> int:
@@ -342,7 +350,7 @@ class GroupByPar:
         if name.startswith("__"):
             raise AttributeError(name)
         found = getattr(self._grouped, name)
-        return type(self)(found, self._given) if isinstance(found, _GROUPED) else found
+        return type(self)(found, self._given) if isinstance(found, GROUPED) else found
 
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *dir(self._grouped)})
@@ -427,10 +435,7 @@ class GroupByPar:
         >>> df.par.groupby("key").agg(lambda column: column.max() - column.min()).to_dict("list")
         {'x': [2, 0], 'y': [2, 0]}
         """
-        if engine is not None or engine_kwargs is not None:
-            kwargs |= {"engine": engine, "engine_kwargs": engine_kwargs}
-            return self._grouped.agg(func, *args, **kwargs)
-        return self._call("agg", func, args, kwargs, self._grouped.agg)
+        return self._with_engine("agg", func, args, kwargs, engine, engine_kwargs)
 
     aggregate = agg
 
@@ -464,10 +469,7 @@ class GroupByPar:
         >>> df.par.groupby("key")["x"].transform(lambda x: x - x.mean()).tolist()
         [-1.0, 0.0, 1.0]
         """
-        if engine is not None or engine_kwargs is not None:
-            kwargs |= {"engine": engine, "engine_kwargs": engine_kwargs}
-            return self._grouped.transform(func, *args, **kwargs)
-        return self._call("transform", func, args, kwargs, self._grouped.transform)
+        return self._with_engine("transform", func, args, kwargs, engine, engine_kwargs)
 
     def filter(self, func: Any, dropna: bool = True, *args: Any, **kwargs: Any) -> Any:
         """The rows of the groups for which a function is true: ``df.groupby(...).filter(func)`` on all cores.
@@ -500,7 +502,7 @@ class GroupByPar:
         >>> df.par.groupby("key").filter(lambda group: len(group) > 1)["x"].tolist()
         [1, 3]
         """
-        if self._options().errors == "return":
+        if resolve(self._given).errors == "return":
             raise InvalidOptionError("errors", "return", "'raise' or 'coerce' for filter", "It returns rows only.")
         return self._call("filter", func, args, kwargs, self._grouped.filter, dropna)
 
@@ -548,20 +550,23 @@ class GroupByPar:
         """
         return WindowPar(Windowing(self._grouped, "expanding", kwargs), self._given)
 
-    def _options(self) -> Options:
-        return resolve(self._given)
+    def _with_engine(
+        self, method: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], engine: Any, engine_kwargs: Any
+    ) -> Any:
+        bound = getattr(self._grouped, method)
+        if engine is None and engine_kwargs is None:
+            return self._call(method, func, args, kwargs, bound)
+        bound = functools.partial(bound, engine=engine, engine_kwargs=engine_kwargs)
+        return self._call(method, func, args, kwargs, bound, straight=True)
 
     def _call(
         self, method: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], bound: Callable[..., Any],
-        *before: Any,
+        *before: Any, straight: bool = False,
     ) -> Any:  # fmt: skip
-        def ask(function: Func) -> Any:
-            return bound(function, *before, *args, **kwargs)
-
-        if goes_to_pandas(func) or func is None or is_replaced(func) or getattr(self._grouped, "axis", 0) != 0:
-            return ask(func)
-        check_func(func)
-        return call_grouped(self._grouped, method, func, args, kwargs, ask, self._options())
+        straight = straight or getattr(self._grouped, "axis", 0) != 0
+        return call_grouped(
+            lambda: self._grouped, method, func, args, kwargs, bound, self._given, *before, straight=straight
+        )
 
 
 def is_replaced(func: Any) -> bool:
@@ -569,6 +574,3 @@ def is_replaced(func: Any) -> bool:
     if not PANDAS_2:
         return False
     return func in _REPLACED_BY_PANDAS_2 or getattr(func, "__module__", None) == "numpy"
-
-
-_GROUPED = (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy)

@@ -7,10 +7,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from pdparallel.arguments import check_func, goes_to_pandas
-from pdparallel.groupby import call_grouped, is_replaced
-from pdparallel.options import resolve
-from pdparallel.typing import Func
+from pdparallel.groupby import call_grouped
 
 __all__ = ["ResamplePar"]
 
@@ -45,7 +42,6 @@ class ResamplePar:
         resampler = self._obj.resample(self._rule, **self._how)
         return resampler if self._columns is None else resampler[self._columns]
 
-    @property
     def _grouped(self) -> Any:
         """The spans as groups of rows, as pandas tells them to anybody who asks."""
         given = {name: self._how[name] for name in _OF_GROUPER if self._how.get(name) is not None}
@@ -142,10 +138,5 @@ class ResamplePar:
         return self._call("transform", func, args, kwargs, self._resampler.transform)
 
     def _call(self, method: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], bound: Any) -> Any:
-        def ask(function: Func) -> Any:
-            return bound(function, *args, **kwargs)
-
-        if func is None or goes_to_pandas(func) or is_replaced(func) or self._how.get("axis", 0) not in (0, "index"):
-            return ask(func)
-        check_func(func)
-        return call_grouped(self._grouped, method, func, args, kwargs, ask, resolve(self._given))
+        straight = self._how.get("axis", 0) not in (0, "index")
+        return call_grouped(self._grouped, method, func, args, kwargs, bound, self._given, straight=straight)

@@ -118,8 +118,8 @@ class Views:
         return GroupByPar(self._grouped(by, kwargs), self._given)
 
     def _grouped(self, by: Any, kwargs: dict[str, Any]) -> Any:
-        grouped = self._obj.groupby(by, **kwargs)
-        return grouped if self._columns is None else grouped[list(self._columns)]
+        grouped, only = self._obj.groupby(by, **kwargs), self._only()
+        return grouped if only is None else grouped[only]
 
     def resample(self, rule: Any, **kwargs: Any) -> ResamplePar:
         """Spans of time, for functions of a span: ``df.resample(...)``, with ``apply`` on all cores.
