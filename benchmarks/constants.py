@@ -1,4 +1,4 @@
-"""What chose the sizes: rows listed at a time, seconds of a chunk, bytes from which an answer goes by mailbox.
+"""What chose the sizes: rows listed at a time, seconds of a chunk, bytes from which an answer goes by mailbox, groups.
 
 Each table tries several values of one constant in turn, the others as they are; a constant stands where the curve is
 flat, so that a slower or quicker machine does not need another one.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import statistics
 import unittest.mock
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 import pdparallel
 from benchmarks.measure import seconds, write
 from benchmarks.works import haversine, points
-from pdparallel import lean, plan
+from pdparallel import groups, lean, plan
 from pdparallel.transport import parcel
 
 
@@ -62,6 +62,8 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
             with unittest.mock.patch.object(parcel, "Mailbox", parcel.Mailbox if mailbox else _NoMailbox):
                 took = [seconds(call)[0] for _ in range(times)]
             found.append(_row(f"an answer of so many bytes, {name}", size, statistics.median(took) / 32, mailbox))
+    for n in (5, 20, 80, 320):
+        found += _ways_of_cutting(n, times)
     lines = ["| constant | value | median, ms | as it stands |", "|---|---:|---:|---|"]
     lines += [
         f"| {row['constant']} | {row['value']:,} | {row['seconds'] * 1e3:.2f} | {'yes' if row['stands'] else ''} |"
@@ -69,6 +71,30 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
     ]
     write("constants", found, "\n".join(lines), quick=quick)
     return found
+
+
+def _ways_of_cutting(n: int, times: int) -> list[dict[str, Any]]:
+    """What it costs to cut out the groups of a chunk of so many, in either way."""
+    sizes = np.full(n, 50)
+    data = points(int(sizes.sum()))
+    found = _tried(
+        groups, "MANY", [0, n + 1], lambda: groups.Groups(data, sizes).feed(_Taker()), 20 * times
+    )  # fmt: skip
+    ways = ("pandas' own loop", "iloc")
+    stands = (n >= groups.MANY, n < groups.MANY)
+    return [
+        _row(f"groups of a chunk, by {way}", n, row["seconds"], stood)
+        for way, row, stood in zip(ways, found, stands, strict=True)
+    ]
+
+
+class _Taker:
+    """Takes units, and does nothing with them."""
+
+    def all(self, units: Iterable[Any]) -> None:
+        """Take each."""
+        for _ in units:
+            pass
 
 
 class _NoMailbox:
