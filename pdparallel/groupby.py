@@ -12,7 +12,7 @@ import pandas as pd
 
 from pdparallel.arguments import check_func, goes_to_pandas
 from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
-from pdparallel.call import Call, in_words
+from pdparallel.call import Call, in_words, work_of
 from pdparallel.errors import InvalidOptionError
 from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit, same_name
 from pdparallel.likeness import Likes, TellingLike
@@ -22,7 +22,6 @@ from pdparallel.standin import Go, StandIn, begins_in_pandas
 from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Func
 from pdparallel.units import Units
-from pdparallel.verbs import work_of
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
 

@@ -16,7 +16,7 @@ import pandas as pd
 from pdparallel import assemble, joining, missing, streams
 from pdparallel.arguments import goes_to_pandas
 from pdparallel.beginning import Beginning, PandasStoppedError, begins_here
-from pdparallel.call import Call, Initializer, Work
+from pdparallel.call import Call, Work, work_of
 from pdparallel.cells import Cells, cells_of, is_plain
 from pdparallel.options import Options
 from pdparallel.outcome import Failed
@@ -40,12 +40,6 @@ __all__ = [
 
 #: Values at most for which pandas begins: for so many it takes less than what a runner needs by itself.
 FEW = 1_000
-
-
-def work_of(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options) -> Work:
-    """What a worker is to do, as the arguments and options say."""
-    first = None if options.initializer is None else Initializer(options.initializer, options.initargs)
-    return Work(func, tuple(args), kwargs, hand, options.errors, options.seed, first)
 
 
 @contextlib.contextmanager

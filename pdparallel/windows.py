@@ -25,7 +25,7 @@ import numpy as np
 from pdparallel import auto, missing, streams
 from pdparallel.arguments import goes_to_pandas
 from pdparallel.beginning import Beginning, PandasStoppedError, begins_here
-from pdparallel.call import Call, Initializer, Work
+from pdparallel.call import Call, Work, work_of
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Ledger, told
 from pdparallel.options import Options, resolve
@@ -173,8 +173,7 @@ class WindowPar:
                 "errors", options.errors, "'raise' or 'coerce' with windows",
                 "Their result is of floats, and has no room for exceptions.",
             )  # fmt: skip
-        first = None if options.initializer is None else Initializer(options.initializer, options.initargs)
-        work = Work(func, tuple(args or ()), dict(kwargs or {}), "unit", options.errors, options.seed, first)
+        work = work_of(func, args or (), dict(kwargs or {}), "unit", options)
         return _apply(self._windowing, self._pandas, work, bool(raw), options)
 
 
