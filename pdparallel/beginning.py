@@ -5,21 +5,23 @@ What the function returned by then is kept, and the runner goes on from there.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
-from pdparallel import auto
+from pdparallel import auto, streams
 from pdparallel.call import Work
 from pdparallel.options import Options
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.plan import Chunk
+from pdparallel.stopping import begin
 from pdparallel.typing import Func
-from pdparallel.worker import calling
+from pdparallel.worker import calling, prepare
 
-__all__ = ["Beginning", "PandasStoppedError", "begins_here"]
+__all__ = ["Beginning", "PandasStoppedError", "begins_here", "called_here"]
 
 #: Seconds of a block of calls inside pandas, between two looks at the clock.
 BLOCK_SECONDS = 0.001
@@ -32,6 +34,15 @@ def begins_here(options: Options) -> bool:
         and options.chunk_size is None and options.timeout is None and options.initializer is None
         and options.seed is None and options.checkpoint is None
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def called_here(work: Work) -> Iterator[None]:
+    """For what pandas calls in this process: with the initializer and the random numbers that it has in a worker."""
+    begin()
+    prepare(work)
+    with streams.whole(work.seed):
+        yield
 
 
 class PandasStoppedError(Exception):

@@ -24,7 +24,7 @@ import numpy as np
 
 from pdparallel import auto, missing, streams
 from pdparallel.arguments import goes_to_pandas
-from pdparallel.beginning import Beginning, PandasStoppedError, begins_here
+from pdparallel.beginning import Beginning, PandasStoppedError, begins_here, called_here
 from pdparallel.call import Call, Work, work_of
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Ledger, told
@@ -36,7 +36,7 @@ from pdparallel.rows import feed_for
 from pdparallel.runner import run
 from pdparallel.transport.frames import take
 from pdparallel.windowing import Layout, Windowing, is_plain, layout
-from pdparallel.worker import calling, inside_worker, prepare, record
+from pdparallel.worker import calling, inside_worker, record
 
 __all__ = ["WindowPar"]
 
@@ -286,8 +286,7 @@ def _in_pandas(windowing: Windowing, window: Any, work: Work, raw: bool, begun: 
         kept.append(value)
         return np.nan if type(value) is Failed else value
 
-    prepare(work)
-    with streams.whole(work.seed):
+    with called_here(work):
         result = window.apply(keep, raw=raw)
     call = Call(f"{windowing.kind}.apply", work, kept, len(kept), "window", label=range(len(kept)).__getitem__)
     missing.settle(call, Returns([kept]), lambda good, at, value: value)
