@@ -28,10 +28,13 @@ BLOCK_SECONDS = 0.001
 
 
 def begins_here(options: Options) -> bool:
-    """Whether nothing is asked for that only the runner does."""
+    """Whether pandas itself may begin: with options under which each call of the function is what pandas would do.
+
+    ``chunk_size`` is not looked at: what begins here ends by the clock, and who minds that asks for it too.
+    """
     return (
-        options.engine == "auto" and options.errors == "raise" and not options.progress
-        and options.chunk_size is None and options.timeout is None and options.initializer is None
+        options.engine == "auto" and options.errors == "raise" and options.progress is False
+        and options.timeout is None and options.initializer is None
         and options.seed is None and options.checkpoint is None
     )  # fmt: skip
 

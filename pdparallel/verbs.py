@@ -149,7 +149,7 @@ def apply_series(
     begun: Beginning | None = None
     if (
         type(s) is pd.Series and 0 < len(s) <= FEW and _maps_in_a_loop(s.dtype)
-        and begins_here(options) and current() is None
+        and options.chunk_size is None and begins_here(options) and current() is None
     ):  # fmt: skip
         begun = Beginning(work_of(func, args, kwargs, hand, options))
         with contextlib.suppress(PandasStoppedError):

@@ -178,7 +178,7 @@ class WindowPar:
 
 
 def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Options) -> Any:
-    here, begun = begins_here(options), None
+    here, begun = options.chunk_size is None and begins_here(options), None
     if here and (windowing.whole.size <= FEW or not is_plain(windowing)):
         beginning = _Beginning(work, windowing.whole, options)
         try:
