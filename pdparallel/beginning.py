@@ -88,8 +88,8 @@ class Beginning:
         if exception is None:
             return Outcome(Chunk(0, done), self.returns, None, self.seconds)
         below = exception.__traceback__.tb_next if exception.__traceback__ is not None else None
-        exception.__traceback__ = below or exception.__traceback__
-        return Outcome(Chunk(0, done + 1), self.returns, Failure(done, exception), self.seconds)
+        failure = Failure(done, exception.with_traceback(below or exception.__traceback__))
+        return Outcome(Chunk(0, done + 1), self.returns, failure, self.seconds)
 
     def _calls(self, func: Func) -> Generator[Any, Any, None]:
         keep, clock = self.returns.append, time.perf_counter
