@@ -5,33 +5,47 @@ What the function returned by then is kept, and the runner goes on from there.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
-from pdparallel import auto
+from pdparallel import auto, streams
 from pdparallel.call import Work
 from pdparallel.options import Options
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.plan import Chunk
+from pdparallel.stopping import begin
 from pdparallel.typing import Func
-from pdparallel.worker import calling
+from pdparallel.worker import calling, prepare
 
-__all__ = ["Beginning", "PandasStoppedError", "begins_here"]
+__all__ = ["Beginning", "PandasStoppedError", "begins_here", "called_here"]
 
 #: Seconds of a block of calls inside pandas, between two looks at the clock.
 BLOCK_SECONDS = 0.001
 
 
 def begins_here(options: Options) -> bool:
-    """Whether nothing is asked for that only the runner does."""
+    """Whether pandas itself may begin: with options under which each call of the function is what pandas would do.
+
+    ``chunk_size`` is not looked at: what begins here ends by the clock, and who minds that asks for it too.
+    """
     return (
-        options.engine == "auto" and options.errors == "raise" and not options.progress
-        and options.chunk_size is None and options.timeout is None and options.initializer is None
+        options.engine == "auto" and options.errors == "raise" and options.progress is False
+        and options.timeout is None and options.initializer is None
         and options.seed is None and options.checkpoint is None
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def called_here(work: Work) -> Iterator[None]:
+    """For what pandas calls in this process: with the initializer and the random numbers that it has in a worker."""
+    begin()
+    prepare(work)
+    with streams.whole(work.seed):
+        yield
 
 
 class PandasStoppedError(Exception):
@@ -74,8 +88,8 @@ class Beginning:
         if exception is None:
             return Outcome(Chunk(0, done), self.returns, None, self.seconds)
         below = exception.__traceback__.tb_next if exception.__traceback__ is not None else None
-        exception.__traceback__ = below or exception.__traceback__
-        return Outcome(Chunk(0, done + 1), self.returns, Failure(done, exception), self.seconds)
+        failure = Failure(done, exception.with_traceback(below or exception.__traceback__))
+        return Outcome(Chunk(0, done + 1), self.returns, failure, self.seconds)
 
     def _calls(self, func: Func) -> Generator[Any, Any, None]:
         keep, clock = self.returns.append, time.perf_counter

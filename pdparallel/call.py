@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from pdparallel.options import Options
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
 from pdparallel.typing import Errors, Func, Hand
 from pdparallel.units import Data
 
-__all__ = ["Call", "Initializer", "Work", "in_words"]
+__all__ = ["Call", "Initializer", "Work", "in_words", "work_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -84,6 +85,12 @@ class Call:
             return f"in the chunk of rows {chunk.start} to {chunk.stop - 1}"
         position = chunk.start + offset
         return in_words(self.unit, self.label(position), position)
+
+
+def work_of(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options) -> Work:
+    """What a worker is to do, as the arguments and options say."""
+    first = None if options.initializer is None else Initializer(options.initializer, options.initargs)
+    return Work(func, tuple(args), kwargs, hand, options.errors, options.seed, first)
 
 
 def in_words(unit: str, label: object, position: int) -> str:

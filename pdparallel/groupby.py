@@ -12,18 +12,18 @@ import pandas as pd
 
 from pdparallel.arguments import check_func, goes_to_pandas
 from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
-from pdparallel.call import Call, in_words
+from pdparallel.beginning import begins_here
+from pdparallel.call import Call, in_words, work_of
 from pdparallel.errors import InvalidOptionError, Shown
 from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit, same_name
 from pdparallel.likeness import Likes, TellingLike
 from pdparallel.options import Options, resolve
 from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times
-from pdparallel.standin import Go, StandIn, begins_in_pandas
+from pdparallel.standin import Go, StandIn
 from pdparallel.stopping import begin
 from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Func
 from pdparallel.units import Units
-from pdparallel.verbs import work_of
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
 
@@ -73,7 +73,7 @@ def call_grouped(
     goes = _Goes(grouped(), method, func, args, kwargs, options)
     stand_in = StandIn(func, goes, options, goes.fill)
     first = None
-    if begins_in_pandas(options):
+    if begins_here(options):
         done, answer = stand_in.watched(ask)
         if done:
             return answer

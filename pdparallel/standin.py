@@ -36,7 +36,7 @@ from pdparallel.runner import run
 from pdparallel.stopping import begin, current
 from pdparallel.typing import Func
 
-__all__ = ["Go", "Goes", "StandIn", "begins_in_pandas"]
+__all__ = ["Go", "Goes", "StandIn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +91,6 @@ class _Kept:
     seconds: float = 0.0
     answers: list[Any] = field(default_factory=list)
     raised: BaseException | None = None
-
-
-def begins_in_pandas(options: Options) -> bool:
-    """Whether pandas itself may begin: with options under which each call of the function is what pandas would do."""
-    return (
-        options.engine == "auto"
-        and options.errors == "raise"
-        and options.seed is None
-        and options.timeout is None
-        and options.initializer is None
-        and options.checkpoint is None
-        and options.progress is False
-    )
 
 
 class StandIn:

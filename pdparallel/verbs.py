@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ import pandas as pd
 
 from pdparallel import assemble, joining, missing, streams
 from pdparallel.arguments import goes_to_pandas
-from pdparallel.beginning import Beginning, PandasStoppedError, begins_here
-from pdparallel.call import Call, Initializer, Work
+from pdparallel.beginning import Beginning, PandasStoppedError, begins_here, called_here
+from pdparallel.call import Call, work_of
 from pdparallel.cells import Cells, cells_of, is_plain
 from pdparallel.options import Options
 from pdparallel.outcome import Failed
@@ -25,7 +25,7 @@ from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_ch
 from pdparallel.runner import run
 from pdparallel.stopping import begin, current
 from pdparallel.typing import Combine, Func, Hand, ResultType
-from pdparallel.worker import calling, prepare
+from pdparallel.worker import calling
 
 __all__ = [
     "apply_chunks",
@@ -42,21 +42,6 @@ __all__ = [
 FEW = 1_000
 
 
-def work_of(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options) -> Work:
-    """What a worker is to do, as the arguments and options say."""
-    first = None if options.initializer is None else Initializer(options.initializer, options.initargs)
-    return Work(func, tuple(args), kwargs, hand, options.errors, options.seed, first)
-
-
-@contextlib.contextmanager
-def _called_here(work: Work) -> Iterator[None]:
-    """For what pandas calls in this process: with the initializer and the random numbers that it has in a worker."""
-    begin()
-    prepare(work)
-    with streams.whole(work.seed):
-        yield
-
-
 def apply_frame(
     df: Any, func: Func, axis: int, args: Sequence[Any], kwargs: dict[str, Any],
     raw: bool, result_type: ResultType, verb: str, hand: Hand, options: Options,
@@ -70,7 +55,7 @@ def apply_frame(
     if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
         work = work_of(func, args, kwargs, hand, options)
         begin()
-        with streams.whole(work.seed) if goes_to_pandas(func) else _called_here(work):
+        with streams.whole(work.seed) if goes_to_pandas(func) else called_here(work):
             return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
     data: Any = df
     if result_type == "broadcast":
@@ -142,7 +127,7 @@ def _by_pandas(
         kept.append(value)
         return meanwhile if type(value) is Failed else value
 
-    with _called_here(call.work):
+    with called_here(call.work):
         result = ask(keep)
     returns = Returns([kept])
     return shape(returns) if missing.settle(call, returns, fill) else result
@@ -164,7 +149,7 @@ def apply_series(
     begun: Beginning | None = None
     if (
         type(s) is pd.Series and 0 < len(s) <= FEW and _maps_in_a_loop(s.dtype)
-        and begins_here(options) and current() is None
+        and options.chunk_size is None and begins_here(options) and current() is None
     ):  # fmt: skip
         begun = Beginning(work_of(func, args, kwargs, hand, options))
         with contextlib.suppress(PandasStoppedError):
@@ -329,7 +314,7 @@ def call_by_chunks(
 
 def of_no_rows(call: Call) -> Any:
     """The result for no rows, which are a chunk too, but have no positions for a runner to count by."""
-    with _called_here(call.work):
+    with called_here(call.work):
         return calling(call.work)(call.data)
 
 

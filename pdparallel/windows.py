@@ -18,14 +18,14 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 
 from pdparallel import auto, missing, streams
 from pdparallel.arguments import goes_to_pandas
-from pdparallel.beginning import Beginning, PandasStoppedError, begins_here
-from pdparallel.call import Call, Initializer, Work
+from pdparallel.beginning import Beginning, PandasStoppedError, begins_here, called_here
+from pdparallel.call import Call, Work, work_of
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Ledger, told
 from pdparallel.options import Options, resolve
@@ -36,12 +36,9 @@ from pdparallel.rows import feed_for
 from pdparallel.runner import run
 from pdparallel.transport.frames import take
 from pdparallel.windowing import Layout, Windowing, is_plain, layout
-from pdparallel.worker import calling, inside_worker, prepare, record
+from pdparallel.worker import calling, inside_worker, record
 
 __all__ = ["WindowPar"]
-
-#: What the function returned for the first windows, before there was a call, and the seconds that it took.
-_Begun: TypeAlias = tuple[list[Any], float]
 
 #: Windows that are called before there is a runner, at most: so many take it some milliseconds.
 MOST_HERE = 10_000
@@ -173,21 +170,21 @@ class WindowPar:
                 "errors", options.errors, "'raise' or 'coerce' with windows",
                 "Their result is of floats, and has no room for exceptions.",
             )  # fmt: skip
-        first = None if options.initializer is None else Initializer(options.initializer, options.initargs)
-        work = Work(func, tuple(args or ()), dict(kwargs or {}), "unit", options.errors, options.seed, first)
+        work = work_of(func, args or (), dict(kwargs or {}), "unit", options)
         return _apply(self._windowing, self._pandas, work, bool(raw), options)
 
 
 def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Options) -> Any:
-    here, begun = begins_here(options), None
+    here = options.chunk_size is None and begins_here(options)
+    begun: Outcome | None = None
     if here and (windowing.whole.size <= FEW or not is_plain(windowing)):
         beginning = _Beginning(work, windowing.whole, options)
         try:
             return window.apply(beginning.call, raw=raw)
         except PandasStoppedError:
-            begun = beginning.returns, beginning.seconds
-        if beginning.failure is not None:
-            raise _told(beginning.failure, windowing, work, len(beginning.returns))
+            begun = beginning.outcome()
+        if begun.failure is not None:
+            raise _told(begun.failure, windowing, work)
     try:
         found = layout(windowing, raw)
     except Exception:  # pandas is to say it
@@ -197,22 +194,22 @@ def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Op
     call = _call(windowing, work, found)
     if here and begun is None:  # it is plain
         begun = _done_here(call)
-    if begun is not None and len(begun[0]) == call.n:
-        return found.filled(begun[0])
-    returns = run(call, options, None if begun is None else Outcome(Chunk(0, len(begun[0])), begun[0], None, begun[1]))
+    if begun is not None and len(begun.chunk) == call.n:
+        assert isinstance(begun.returns, list)  # only what comes from a worker is packed
+        return found.filled(begun.returns)
+    returns = run(call, options, begun)
     missing.settle(call, returns, lambda good, at, value: value)
     return found.filled(returns)
 
 
-def _done_here(call: Call) -> _Begun:
+def _done_here(call: Call) -> Outcome:
     """What some milliseconds are enough for, without all that a runner needs."""
     ledger, first = Ledger(call), Chunk(0, min(call.n, MOST_HERE))
     until = time.perf_counter() + auto.LOOK_SECONDS
     outcome = record(call.work, feed_for("unit", call.work.func), take(call.data, "unit", first), first, until)
     ledger.add(outcome)
     ledger.raise_failure()
-    assert isinstance(outcome.returns, list)
-    return outcome.returns, outcome.seconds
+    return outcome
 
 
 def _call(windowing: Windowing, work: Work, found: Layout) -> Call:
@@ -262,33 +259,31 @@ class _Beginning(Beginning):
         return worth
 
 
-def _told(exception: BaseException, windowing: Windowing, work: Work, position: int) -> BaseException:
-    """What the function raised at a position, as the runner would tell it."""
-    place = f"{windowing.kind}.apply, at window {position}"
+def _told(failure: Failure, windowing: Windowing, work: Work) -> BaseException:
+    """What the function raised before there was a call, as the runner would tell it."""
+    place = f"{windowing.kind}.apply, at window {failure.offset}"
     with contextlib.suppress(Exception):  # the exception matters more than its note
         found = layout(windowing, raw=True)
         if found is not None:
-            place = f"{windowing.kind}.apply, {_call(windowing, work, found).where(Chunk(position, position + 1), 0)}"
-    below = exception.__traceback__.tb_next if exception.__traceback__ is not None else None
-    return told(Failure(position, exception), place).with_traceback(below or exception.__traceback__)
+            place = missing.place(_call(windowing, work, found), failure.offset)
+    return told(failure, place)
 
 
 # What stays in pandas
 
 
-def _in_pandas(windowing: Windowing, window: Any, work: Work, raw: bool, begun: _Begun | None) -> Any:
+def _in_pandas(windowing: Windowing, window: Any, work: Work, raw: bool, begun: Outcome | None) -> Any:
     """Where only pandas knows what to call the function with, it does so, here."""
     func = calling(work)
     kept: list[Any] = []
-    done = [] if begun is None else begun[0]
+    done = Returns([] if begun is None else [begun.returns]).values()
 
     def keep(unit: Any) -> Any:
         value = done[len(kept)] if len(kept) < len(done) else func(unit)
         kept.append(value)
         return np.nan if type(value) is Failed else value
 
-    prepare(work)
-    with streams.whole(work.seed):
+    with called_here(work):
         result = window.apply(keep, raw=raw)
     call = Call(f"{windowing.kind}.apply", work, kept, len(kept), "window", label=range(len(kept)).__getitem__)
     missing.settle(call, Returns([kept]), lambda good, at, value: value)

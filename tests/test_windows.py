@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import warnings
 from typing import Any
@@ -249,6 +250,23 @@ def test_each_window_is_called_once(time, worth, monkeypatch):
     result = s.par(n_workers=2).rolling("3D" if time else 3, min_periods=1).apply(see, raw=True)
     assert_same(result, s.rolling(3, min_periods=1).sum())
     assert seen == s.tolist()
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):  # noqa: N818 - as users write them
+    """One that refuses attributes, those of its traceback and notes too."""
+
+    at: float
+
+
+def test_what_a_small_call_raises_may_refuse_attributes():
+    def fail(window: np.ndarray) -> float:
+        raise Frozen(window[-1])
+
+    with pytest.raises(Frozen) as caught:
+        numbers().par.rolling(3).apply(fail, raw=True)
+    assert caught.value.at == 2.0
+    assert caught.traceback[-1].name == "fail"
 
 
 def test_the_beginning_is_worth_stopping_by_what_is_left(monkeypatch):
