@@ -11,15 +11,14 @@ that they are until a worker calls the function with them::
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pdparallel.typing import Taker
-from pdparallel.units import Units
+from pdparallel.units import InColumns
 
 __all__ = ["Cells", "cells_of", "is_plain"]
 
@@ -33,7 +32,7 @@ SHORT = 10_000
 MANY = 64
 
 
-class Cells(Units):
+class Cells(InColumns):
     """Values of some columns.
 
     Parameters
@@ -41,10 +40,6 @@ class Cells(Units):
     columns : sequence of ndarray, ExtensionArray or list
         A list is of what pandas passes to a function where that is not known from the values alone.
     """
-
-    def __init__(self, columns: Sequence[Any]) -> None:
-        self.columns = columns
-        self._ends = list(itertools.accumulate(map(len, columns)))
 
     @property
     def by_chunk(self) -> bool:  # type: ignore[override]
@@ -55,28 +50,6 @@ class Cells(Units):
     def sizes(self) -> list[int]:
         """The number of values of each column."""
         return list(map(len, self.columns))
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    def place(self, position: int) -> tuple[int, int]:
-        """The number of the column, and the position within it."""
-        at = bisect_right(self._ends, position)
-        return at, position - self._begin(at)
-
-    def _begin(self, at: int) -> int:
-        return self._ends[at - 1] if at else 0
-
-    def cut(self, start: int, stop: int) -> Self:
-        if start == 0 and stop >= len(self):
-            return self
-        first, after = bisect_right(self._ends, start), start
-        columns = []
-        while after < stop:
-            begin = self._begin(first)
-            columns.append(self.columns[first][after - begin : stop - begin])
-            after, first = self._ends[first], first + 1
-        return type(self)(columns)
 
     def feed(self, taker: Taker) -> None:
         taker.all(itertools.chain.from_iterable(map(_passed, self.columns)))
@@ -96,13 +69,13 @@ class Cells(Units):
 
     def __setstate__(self, state: Any) -> None:
         if not state or type(state[0]) is not tuple:
-            self.__init__(state)  # type: ignore[misc]
+            super().__init__(state)
             return
         columns: dict[int, Any] = {}
         for places, sizes, values in state:
             parts = [values] if sizes is None else np.split(values, list(itertools.accumulate(sizes))[:-1])
             columns.update(zip(places, parts, strict=True))
-        self.__init__([columns[at] for at in range(len(columns))])  # type: ignore[misc]
+        super().__init__([columns[at] for at in range(len(columns))])
 
 
 def _passed(column: Any) -> Iterator[Any] | list[Any]:
