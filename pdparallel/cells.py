@@ -42,7 +42,7 @@ class Cells(InColumns):
     """
 
     @property
-    def by_chunk(self) -> bool:  # type: ignore[override]
+    def by_chunk(self) -> bool:
         """Whether there are objects of Python among them."""
         return any(type(column) is list or column.dtype == object for column in self.columns)
 

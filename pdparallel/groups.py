@@ -209,7 +209,7 @@ class Groups(Units):
     names: Sequence[Any] | None = None
 
     @property
-    def by_chunk(self) -> bool:  # type: ignore[override] # of which a class may have a constant
+    def by_chunk(self) -> bool:
         """Whether objects of Python are among the rows."""
         dtypes = self.data.dtypes if self.data.ndim == 2 else [self.data.dtype]
         return any(map(is_object_dtype, dtypes))
@@ -258,7 +258,7 @@ class Several(InColumns):
     columns: Sequence[Units]
 
     @property
-    def by_chunk(self) -> bool:  # type: ignore[override]
+    def by_chunk(self) -> bool:
         """Whether any of them wants it."""
         return any(column.by_chunk for column in self.columns)
 

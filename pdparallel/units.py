@@ -17,16 +17,15 @@ __all__ = ["Data", "InColumns", "Units"]
 
 
 class Units(abc.ABC):
-    """So many units in order, and what they are cut from; pickled as a whole, or in parts that were cut.
+    """So many units in order, and what they are cut from; pickled as a whole, or in parts that were cut."""
 
-    Attributes
-    ----------
-    by_chunk : bool
-        Whether each part travels with its chunk, because it holds objects of Python that must be pickled one by one;
-        else the whole travels once, and is cut where it arrives.
-    """
+    @property
+    def by_chunk(self) -> bool:
+        """Whether each part travels with its chunk; else the whole travels once, and is cut where it arrives.
 
-    by_chunk: bool = False
+        It does where there are objects of Python, which must be pickled one by one.
+        """
+        return False
 
     @abc.abstractmethod
     def __len__(self) -> int:
