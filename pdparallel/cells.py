@@ -11,7 +11,6 @@ that they are until a worker calls the function with them::
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,9 @@ import pandas as pd
 
 from pdparallel.typing import Taker
 from pdparallel.units import InColumns
+from pdparallel.values import KINDS, held, is_plain, looked_up, passed
 
-__all__ = ["Cells", "cells_of", "is_plain"]
-
-#: Kinds of NumPy dtypes whose arrays give as a list what pandas passes to a function.
-_KINDS = "biufcO"
+__all__ = ["Cells", "cells_of"]
 
 #: Rows of a frame of one dtype up to which its values are looked up as one array: it may be a copy.
 SHORT = 10_000
@@ -52,7 +49,7 @@ class Cells(InColumns):
         return list(map(len, self.columns))
 
     def feed(self, taker: Taker) -> None:
-        taker.all(itertools.chain.from_iterable(map(_passed, self.columns)))
+        taker.all(itertools.chain.from_iterable(map(passed, self.columns)))
 
     def __getstate__(self) -> Any:
         if len(self.columns) < MANY:
@@ -78,24 +75,6 @@ class Cells(InColumns):
         super().__init__([columns[at] for at in range(len(columns))])
 
 
-def _passed(column: Any) -> Iterator[Any] | list[Any]:
-    """The objects that a function gets."""
-    if isinstance(column, list):
-        # A function may ask whether a value *is* np.nan, as pandas does too; a nan that travelled is another object.
-        return (np.nan if type(item) is float and item != item else item for item in column)
-    values: list[Any] = (column if isinstance(column, np.ndarray) else column.astype(object)).tolist()
-    return values
-
-
-def is_plain(dtype: Any) -> bool:
-    """Whether a value looks the same to a function when pandas is given a part of the column only.
-
-    It does not for categoricals and sparse data (mapped by category, by fill value), nor for nullable and Arrow
-    numbers, where one missing value makes floats of all.
-    """
-    return isinstance(dtype, (np.dtype, pd.DatetimeTZDtype, pd.StringDtype))
-
-
 def cells_of(df: pd.DataFrame, na_action: str | None) -> Cells | None:
     """What ``df.map(func, na_action)`` passes to the function, in order; None where only pandas can know.
 
@@ -108,7 +87,7 @@ def cells_of(df: pd.DataFrame, na_action: str | None) -> Cells | None:
     """
     dtypes = set(df.dtypes)
     one = next(iter(dtypes))
-    if len(dtypes) == 1 and len(df) <= SHORT and isinstance(one, np.dtype) and one.kind in _KINDS:
+    if len(dtypes) == 1 and len(df) <= SHORT and isinstance(one, np.dtype) and one.kind in KINDS:
         columns: list[Any] = list(df.to_numpy().T)
     else:
         columns = [_column(column, na_action) for _, column in df.items()]
@@ -120,24 +99,5 @@ def cells_of(df: pd.DataFrame, na_action: str | None) -> Cells | None:
 
 
 def _column(s: pd.Series, na_action: str | None) -> Any:
-    if isinstance(s.dtype, np.dtype) and s.dtype.kind in _KINDS:
-        return s.to_numpy()
-    return s.array if is_plain(s.dtype) else _looked_up(s.array, na_action)
-
-
-def _looked_up(array: Any, na_action: str | None) -> list[Any] | None:
-    """What pandas calls a function with, in order, found by letting it call one that changes nothing.
-
-    None where pandas refuses what that returns: a sparse array that stores fill values.
-    """
-    seen: list[Any] = []
-
-    def look(value: Any) -> Any:
-        seen.append(value)
-        return value
-
-    try:
-        array.map(look, na_action=na_action)
-    except ValueError:
-        return None
-    return seen
+    array: Any = s.array
+    return held(s) if is_plain(s.dtype) else looked_up(lambda look: array.map(look, na_action=na_action))
