@@ -166,9 +166,7 @@ class _Par(Views, Generic[T]):
         7
         """
         check_func(func)
-        around = neighbours(overlap)
-        if by is not None and around is not None:
-            raise InvalidOptionError("overlap", overlap, "None together with by=", "Groups have no neighbours.")
+        around = neighbours(overlap, by)
         data = self._data().copy(deep=False)
         return iterating.iter_chunks(data, self._obj, func, args, kwargs, by, around, ordered, self._options())
 
@@ -245,9 +243,7 @@ class _Par(Views, Generic[T]):
         """
         check_func(func)
         check_combine(combine)
-        around = neighbours(overlap)
-        if by is not None and around is not None:
-            raise InvalidOptionError("overlap", overlap, "None together with by=", "Groups have no neighbours.")
+        around = neighbours(overlap, by)
         return verbs.apply_chunks(
             self._data(), self._obj, func, args, kwargs, by, around, combine, self._options()
         )  # fmt: skip

@@ -125,16 +125,17 @@ def row_hand(rows: Any, df: pd.DataFrame, raw: bool, result_type: Any) -> Hand:
     return _ROW_HANDS[rows]
 
 
-def neighbours(overlap: Any) -> tuple[int, int] | None:
+def neighbours(overlap: Any, by: Any) -> tuple[int, int] | None:
     """The rows before and after its own that a chunk gets, by ``overlap=``; None where nothing was asked.
 
     Raises
     ------
     InvalidOptionError
+        For what is no number of rows, and for any together with ``by=``.
 
     Examples
     --------
-    >>> neighbours(2), neighbours((1, 0))
+    >>> neighbours(2, None), neighbours((1, 0), None)
     ((2, 2), (1, 0))
     """
     if overlap is None:
@@ -147,6 +148,8 @@ def neighbours(overlap: Any) -> tuple[int, int] | None:
         or not all(isinstance(side, (int, np.integer)) and side >= 0 for side in pair)
     ):
         raise InvalidOptionError("overlap", overlap, "a number of rows, or two: (before, after)")
+    if by is not None:
+        raise InvalidOptionError("overlap", overlap, "None together with by=", "Groups have no neighbours.")
     return int(pair[0]), int(pair[1])
 
 

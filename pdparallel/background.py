@@ -165,7 +165,7 @@ def begun(call: Callable[[], Any]) -> Running:
     try:
         thread.start()
         stop.begun.wait()
-    except BaseException:
+    except BaseException:  # an interrupt, too, leaves no call behind that nobody has
         future.cancel()
         raise
     if refused:
@@ -178,7 +178,7 @@ def _run(call: Callable[[], Any], stop: Stop, future: Running, refused: list[Bas
     try:
         with stoppable(stop):
             result = call()
-    except BaseException as raised:
+    except BaseException as raised:  # an exit of the function, too, is for whoever has the future
         error = raised
     try:
         if error is not None and not stop.begun.is_set():

@@ -11,20 +11,16 @@ that they are until a worker calls the function with them::
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pdparallel.typing import Taker
-from pdparallel.units import Units
+from pdparallel.units import InColumns
+from pdparallel.values import KINDS, held, is_plain, looked_up, passed
 
-__all__ = ["Cells", "cells_of", "is_plain"]
-
-#: Kinds of NumPy dtypes whose arrays give as a list what pandas passes to a function.
-_KINDS = "biufcO"
+__all__ = ["Cells", "cells_of"]
 
 #: Rows of a frame of one dtype up to which its values are looked up as one array: it may be a copy.
 SHORT = 10_000
@@ -33,7 +29,7 @@ SHORT = 10_000
 MANY = 64
 
 
-class Cells(Units):
+class Cells(InColumns):
     """Values of some columns.
 
     Parameters
@@ -42,12 +38,8 @@ class Cells(Units):
         A list is of what pandas passes to a function where that is not known from the values alone.
     """
 
-    def __init__(self, columns: Sequence[Any]) -> None:
-        self.columns = columns
-        self._ends = list(itertools.accumulate(map(len, columns)))
-
     @property
-    def by_chunk(self) -> bool:  # type: ignore[override]
+    def by_chunk(self) -> bool:
         """Whether there are objects of Python among them."""
         return any(type(column) is list or column.dtype == object for column in self.columns)
 
@@ -56,30 +48,8 @@ class Cells(Units):
         """The number of values of each column."""
         return list(map(len, self.columns))
 
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    def place(self, position: int) -> tuple[int, int]:
-        """The number of the column, and the position within it."""
-        at = bisect_right(self._ends, position)
-        return at, position - self._begin(at)
-
-    def _begin(self, at: int) -> int:
-        return self._ends[at - 1] if at else 0
-
-    def cut(self, start: int, stop: int) -> Self:
-        if start == 0 and stop >= len(self):
-            return self
-        first, after = bisect_right(self._ends, start), start
-        columns = []
-        while after < stop:
-            begin = self._begin(first)
-            columns.append(self.columns[first][after - begin : stop - begin])
-            after, first = self._ends[first], first + 1
-        return type(self)(columns)
-
     def feed(self, taker: Taker) -> None:
-        taker.all(itertools.chain.from_iterable(map(_passed, self.columns)))
+        taker.all(itertools.chain.from_iterable(map(passed, self.columns)))
 
     def __getstate__(self) -> Any:
         if len(self.columns) < MANY:
@@ -96,31 +66,13 @@ class Cells(Units):
 
     def __setstate__(self, state: Any) -> None:
         if not state or type(state[0]) is not tuple:
-            self.__init__(state)  # type: ignore[misc]
+            super().__init__(state)
             return
         columns: dict[int, Any] = {}
         for places, sizes, values in state:
             parts = [values] if sizes is None else np.split(values, list(itertools.accumulate(sizes))[:-1])
             columns.update(zip(places, parts, strict=True))
-        self.__init__([columns[at] for at in range(len(columns))])  # type: ignore[misc]
-
-
-def _passed(column: Any) -> Iterator[Any] | list[Any]:
-    """The objects that a function gets."""
-    if isinstance(column, list):
-        # A function may ask whether a value *is* np.nan, as pandas does too; a nan that travelled is another object.
-        return (np.nan if type(item) is float and item != item else item for item in column)
-    values: list[Any] = (column if isinstance(column, np.ndarray) else column.astype(object)).tolist()
-    return values
-
-
-def is_plain(dtype: Any) -> bool:
-    """Whether a value looks the same to a function when pandas is given a part of the column only.
-
-    It does not for categoricals and sparse data (mapped by category, by fill value), nor for nullable and Arrow
-    numbers, where one missing value makes floats of all.
-    """
-    return isinstance(dtype, (np.dtype, pd.DatetimeTZDtype, pd.StringDtype))
+        super().__init__([columns[at] for at in range(len(columns))])
 
 
 def cells_of(df: pd.DataFrame, na_action: str | None) -> Cells | None:
@@ -135,7 +87,7 @@ def cells_of(df: pd.DataFrame, na_action: str | None) -> Cells | None:
     """
     dtypes = set(df.dtypes)
     one = next(iter(dtypes))
-    if len(dtypes) == 1 and len(df) <= SHORT and isinstance(one, np.dtype) and one.kind in _KINDS:
+    if len(dtypes) == 1 and len(df) <= SHORT and isinstance(one, np.dtype) and one.kind in KINDS:
         columns: list[Any] = list(df.to_numpy().T)
     else:
         columns = [_column(column, na_action) for _, column in df.items()]
@@ -147,24 +99,5 @@ def cells_of(df: pd.DataFrame, na_action: str | None) -> Cells | None:
 
 
 def _column(s: pd.Series, na_action: str | None) -> Any:
-    if isinstance(s.dtype, np.dtype) and s.dtype.kind in _KINDS:
-        return s.to_numpy()
-    return s.array if is_plain(s.dtype) else _looked_up(s.array, na_action)
-
-
-def _looked_up(array: Any, na_action: str | None) -> list[Any] | None:
-    """What pandas calls a function with, in order, found by letting it call one that changes nothing.
-
-    None where pandas refuses what that returns: a sparse array that stores fill values.
-    """
-    seen: list[Any] = []
-
-    def look(value: Any) -> Any:
-        seen.append(value)
-        return value
-
-    try:
-        array.map(look, na_action=na_action)
-    except ValueError:
-        return None
-    return seen
+    array: Any = s.array
+    return held(s) if is_plain(s.dtype) else looked_up(lambda look: array.map(look, na_action=na_action))

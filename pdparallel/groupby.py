@@ -169,7 +169,7 @@ class _Goes:
         data = grouping.frame(columns)
         if data is None:
             return None
-        units = Several(tuple(Groups(data.iloc[:, at], grouping.sizes) for at in range(len(columns))))
+        units = Several([Groups(data.iloc[:, at], grouping.sizes) for at in range(len(columns))])
         groups, sizes, labels = len(grouping), grouping.sizes.tolist(), list(columns)
 
         def fits(unit: Any, at: int) -> bool:

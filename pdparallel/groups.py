@@ -19,7 +19,7 @@ from pandas.api.types import is_object_dtype
 from pdparallel.likeness import Given, likened
 from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Func, Taker
-from pdparallel.units import Units
+from pdparallel.units import InColumns, Units
 
 __all__ = ["EachColumn", "Grouping", "Groups", "Several", "first_unit", "same_name"]
 
@@ -212,7 +212,7 @@ class Groups(Units):
     names: Sequence[Any] | None = None
 
     @property
-    def by_chunk(self) -> bool:  # type: ignore[override] # of which a class may have a constant
+    def by_chunk(self) -> bool:
         """Whether objects of Python are among the rows."""
         dtypes = self.data.dtypes if self.data.ndim == 2 else [self.data.dtype]
         return any(map(is_object_dtype, dtypes))
@@ -268,32 +268,27 @@ class _Numbers(np.ndarray):
         return "numbers of groups"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Several(Units):
-    """Units of several kinds of data, one after the other: the groups of each column."""
+class Several(InColumns):
+    """Units of several kinds of data, one after the other: the groups of each column.
 
-    parts: tuple[Units, ...]
+    Parameters
+    ----------
+    columns : sequence of Units
+    """
+
+    columns: Sequence[Units]
 
     @property
-    def by_chunk(self) -> bool:  # type: ignore[override]
+    def by_chunk(self) -> bool:
         """Whether any of them wants it."""
-        return any(part.by_chunk for part in self.parts)
+        return any(column.by_chunk for column in self.columns)
 
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    def cut(self, start: int, stop: int) -> Self:
-        cut, at = [], 0
-        for part in self.parts:
-            first, last = max(start - at, 0), min(stop - at, len(part))
-            if first < last:
-                cut.append(part.cut(first, last))
-            at += len(part)
-        return type(self)(tuple(cut))
+    def _cut(self, column: Units, start: int, stop: int) -> Units:
+        return column.cut(start, stop)
 
     def feed(self, taker: Taker) -> None:
-        for part in self.parts:
-            part.feed(taker)
+        for column in self.columns:
+            column.feed(taker)
 
 
 @dataclass(frozen=True, slots=True)

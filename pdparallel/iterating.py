@@ -18,7 +18,7 @@ from typing import Any, Self, TypeAlias
 
 from pdparallel import joining, missing, verbs
 from pdparallel.arguments import check_func
-from pdparallel.call import Call
+from pdparallel.call import Call, work_of
 from pdparallel.engines.registry import AT_SHUTDOWN
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Passing, told
@@ -194,17 +194,14 @@ def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options:
     check_func(func)
     if not iterables:
         raise InvalidOptionError("iterables", iterables, "at least one iterable")
-    return _imap(func, iterables, ordered, resolve(checked(options)))
-
-
-def _imap(func: Func, iterables: Sequence[Iterable[Any]], ordered: bool, options: Options) -> Results:
-    _check(options, ordered)
+    resolved = resolve(checked(options))
+    _check(resolved, ordered)
     known = [len(one) for one in iterables if isinstance(one, Sized)]
     total = min(known) if len(known) == len(iterables) else None
     source = Source(iterables[0] if len(iterables) == 1 else zip(*iterables, strict=False), total)
     call = Call(
         verb="imap",
-        work=verbs.work_of(func, (), {}, "item" if len(iterables) == 1 else "star", options),
+        work=work_of(func, (), {}, "item" if len(iterables) == 1 else "star", resolved),
         data=source,
         n=total or 0,
         unit="item",
@@ -216,7 +213,7 @@ def _imap(func: Func, iterables: Sequence[Iterable[Any]], ordered: bool, options
         source.forget(outcome.chunk)
 
     def steps() -> _Numbered:
-        yield from _taken(call, options, ordered, source, total, items)
+        yield from _taken(call, resolved, ordered, source, total, items)
         if source.error is not None:
             raise source.error
 

@@ -16,6 +16,7 @@ import pandas as pd
 from pdparallel.lean import LeanRows
 from pdparallel.typing import Func, Hand, Taker
 from pdparallel.units import Units
+from pdparallel.values import held, passed
 
 __all__ = ["Feed", "feed_for"]
 
@@ -73,18 +74,11 @@ def _dicts(piece: pd.DataFrame, taker: Taker) -> None:
 
 
 def _values(piece: pd.Series, taker: Taker) -> None:
-    # What ``map`` makes of a Series whose values are passed one by one.
-    dtype = piece.dtype
-    if isinstance(dtype, np.dtype) and dtype.kind in "biufcO":
-        # numpy makes the same objects as pandas, which takes twenty times as long to begin.
-        taker.all(piece.to_numpy().astype(object, copy=False).tolist())
-    else:
-        taker.all(piece.astype(object).tolist())
+    taker.all(passed(held(piece)))
 
 
 def _items(piece: list[Any], taker: Taker) -> None:
-    # A function may ask whether a value *is* np.nan, as pandas does too; a nan that travelled is another object.
-    taker.all(np.nan if type(item) is float and item != item else item for item in piece)
+    taker.all(passed(piece))
 
 
 def _units(piece: Units, taker: Taker) -> None:

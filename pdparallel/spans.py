@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from pdparallel.typing import Taker
-from pdparallel.units import Units
+from pdparallel.units import InColumns
 
 __all__ = ["Span", "Spans"]
 
@@ -89,7 +88,7 @@ class Span:
         return np.ndarray((len(self), size), values.dtype, values, int(self.starts[0]) * one, (step * one, one))
 
 
-class Spans(Units):
+class Spans(InColumns):
     """The windows of several columns, column by column.
 
     Parameters
@@ -98,31 +97,13 @@ class Spans(Units):
         None of them without a window.
     """
 
-    def __init__(self, columns: Sequence[Span]) -> None:
-        self._columns = tuple(columns)
-        self._ends = list(itertools.accumulate(map(len, self._columns)))
+    columns: Sequence[Span]
 
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    def place(self, position: int) -> tuple[int, int]:
-        """The number of the column of a window, and that of the window in it."""
-        column = bisect.bisect_right(self._ends, position)
-        return column, position - (self._ends[column] - len(self._columns[column]))
-
-    def cut(self, start: int, stop: int) -> Spans:
-        if start == 0 and stop == len(self):
-            return self
-        found, begin = [], 0
-        for column, end in zip(self._columns, self._ends, strict=True):
-            first, last = max(start, begin), min(stop, end)
-            if first < last:
-                found.append(column.cut(first - begin, last - begin))
-            begin = end
-        return Spans(found)
+    def _cut(self, column: Span, start: int, stop: int) -> Span:
+        return column.cut(start, stop)
 
     def feed(self, taker: Taker) -> None:
         # As pandas does around its own loop: a division by nothing in a function is silent.
         with np.errstate(all="ignore"):
             # As one iterable: where one ends early, for the function raised StopIteration, no other follows.
-            taker.all(itertools.chain.from_iterable(column.windows() for column in self._columns))
+            taker.all(itertools.chain.from_iterable(column.windows() for column in self.columns))

@@ -29,7 +29,6 @@ ResultType: TypeAlias = Literal["expand", "reduce", "broadcast"] | None
 RowKind: TypeAlias = Literal["series", "namedtuple", "tuple", "dict", "array"]
 Combine: TypeAlias = Literal["auto", "concat", "list"] | Callable[[list[Any]], Any]
 
-
 #: How ``func`` is handed each unit of the data; see :mod:`pdparallel.rows`.
 Hand: TypeAlias = Literal[
     "row", "row-broadcast", "row-array", "row-tuple", "row-namedtuple", "row-dict",

@@ -17,7 +17,7 @@ from pdparallel import assemble, joining, missing, streams
 from pdparallel.arguments import goes_to_pandas
 from pdparallel.beginning import Beginning, PandasStoppedError, begins_here, called_here
 from pdparallel.call import Call, work_of
-from pdparallel.cells import Cells, cells_of, is_plain
+from pdparallel.cells import Cells, cells_of
 from pdparallel.options import Options
 from pdparallel.outcome import Failed
 from pdparallel.packing import Returns
@@ -25,6 +25,7 @@ from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_ch
 from pdparallel.runner import run
 from pdparallel.stopping import begin, current
 from pdparallel.typing import Combine, Func, Hand, ResultType
+from pdparallel.values import is_plain, looked_up
 from pdparallel.worker import calling
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
     "map_frame",
     "map_items",
     "of_no_rows",
-    "work_of",
 ]
 
 #: Values at most for which pandas begins: for so many it takes less than what a runner needs by itself.
@@ -155,7 +155,7 @@ def apply_series(
         with contextlib.suppress(PandasStoppedError):
             return getattr(s, verb)(begun.call, **how)
     if not (type(s) is pd.Series and is_plain(s.dtype)):
-        hand, data = "item", _values_that_pandas_passes(s, verb, how)
+        hand, data = "item", looked_up(lambda look: getattr(s, verb)(look, **how))
     elif na_action == "ignore":
         data = s[s.notna().to_numpy()]
     by_pandas = len(s) == 0 or data is None  # categories and fill values are mapped even where there is no value
@@ -188,24 +188,6 @@ def apply_series(
 def _maps_in_a_loop(dtype: Any) -> bool:
     """Whether pandas calls a function with each value, and with nothing else, before it looks at what came."""
     return isinstance(dtype, np.dtype) and dtype.kind in "biufO"
-
-
-def _values_that_pandas_passes(s: pd.Series, verb: str, how: dict[str, Any]) -> list[Any] | None:
-    """What pandas calls a function with, in order, found by letting it call one that changes nothing.
-
-    None where pandas refuses what that returns, so that it cannot be known: a sparse Series that stores fill values.
-    """
-    seen: list[Any] = []
-
-    def look(value: Any) -> Any:
-        seen.append(value)
-        return value
-
-    try:
-        getattr(s, verb)(look, **how)
-    except ValueError:
-        return None
-    return seen
 
 
 def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None, options: Options) -> Any:

@@ -34,6 +34,7 @@ from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
 from pdparallel.rows import feed_for
 from pdparallel.runner import run
+from pdparallel.stopping import current
 from pdparallel.transport.frames import take
 from pdparallel.windowing import Layout, Windowing, is_plain, layout
 from pdparallel.worker import calling, inside_worker, record
@@ -175,7 +176,8 @@ class WindowPar:
 
 
 def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Options) -> Any:
-    here = options.chunk_size is None and begins_here(options)
+    # Where somebody may want the call to end, the runner looks for that between two windows.
+    here = options.chunk_size is None and begins_here(options) and current() is None
     begun: Outcome | None = None
     if here and (windowing.whole.size <= FEW or not is_plain(windowing)):
         beginning = _Beginning(work, windowing.whole, options)

@@ -234,6 +234,21 @@ def test_the_failing_column_of_a_group_is_named(options):
     assert any(f"group '{GROUPS[at]}' of column 'y'" in note for note in caught.value.__notes__), caught.value.__notes__
 
 
+def test_the_stack_of_a_failing_column_begins_in_the_function():
+    def fails(column):
+        if isinstance(column, pd.DataFrame):
+            raise TypeError("columns only")
+        if 4 in set(column):
+            raise ZeroDivisionError("by zero")
+        return column
+
+    df = pd.DataFrame({"k": [1, 1, 2, 2, 3, 3], "x": range(6), "y": range(6)})
+    with pytest.raises(ZeroDivisionError) as caught:
+        _of(df, engine="process", chunk_size=1).groupby("k").transform(fails)
+    stack = str(caught.value.__cause__)
+    assert re.findall(r", in (\w+)$", stack, re.MULTILINE) == ["fails"], stack
+
+
 @engines
 def test_the_failing_span_is_named(options):
     def fails(column):

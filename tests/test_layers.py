@@ -18,7 +18,7 @@ ROOT = Path(pdparallel.__file__).parent
 #: is said so below.
 LAYERS: list[set[str]] = [
     {"errors", "typing", "cores", "stopping", "streams"},
-    {"arguments", "options", "plan", "units"},
+    {"arguments", "options", "plan", "units", "values"},
     {"cells", "lean", "packing"},
     {"call", "likeness", "outcome", "rows", "source", "spans"},
     {"windowing"},

@@ -73,21 +73,21 @@ def test_cuts_together_are_the_whole(given, raw):
 def test_a_chunk_carries_what_its_windows_need():
     spans = spans_of(numbers(1_000), window=10)
     cut = spans.cut(500, 510)
-    (column,) = cut._columns
+    (column,) = cut.columns
     assert column.values.tolist() == list(range(500, 519))
     assert len(pickle.dumps(cut)) < 1_000 < len(pickle.dumps(spans))
 
 
 def test_values_are_nobody_elses():
     s = numbers()
-    spans_of(s, window=3)._columns[0].values[:] = 0
+    spans_of(s, window=3).columns[0].values[:] = 0
     assert s.sum() > 0
 
 
 def test_windows_at_one_distance_are_rows():
-    even = spans_of(numbers(), window=3)._columns[0]
+    even = spans_of(numbers(), window=3).columns[0]
     assert isinstance(even.windows(), np.ndarray)
-    uneven = spans_of(numbers(), window=3, min_periods=1)._columns[0]
+    uneven = spans_of(numbers(), window=3, min_periods=1).columns[0]
     assert not isinstance(uneven.windows(), np.ndarray)
 
 

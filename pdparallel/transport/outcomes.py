@@ -16,8 +16,14 @@ from pdparallel.typing import Errors
 __all__ = ["Stacks", "decode_outcome", "described", "encode_outcome", "failed", "users_part"]
 
 
-#: Modules that call the function.
-_CALLERS = frozenset(f"pdparallel.{name}" for name in ("worker", "assemble", "likeness", "standin"))
+#: Modules that call the function, and what does so in them.
+_CALLERS = {
+    **dict.fromkeys(
+        [f"pdparallel.{name}" for name in ("worker", "assemble", "likeness", "standin")],
+        frozenset({"one", "all", "guarded", "<lambda>", "__call__"}),
+    ),
+    "pdparallel.groups": frozenset({"keep"}),  # its __call__ calls pandas first
+}
 
 #: Texts of stacks, by the code and the instruction of each frame.
 Stacks = dict[tuple[tuple[CodeType, int], ...], str]
@@ -72,10 +78,10 @@ def users_part(tb: TracebackType | None) -> TracebackType | None:
     """A traceback from the first frame of the user's function on, without pdparallel's and pandas' loops above it."""
     at, inside = tb, False
     while at is not None:
-        ours = at.tb_frame.f_globals.get("__name__") in _CALLERS
-        if inside and not ours:
+        callers = _CALLERS.get(at.tb_frame.f_globals.get("__name__", ""))
+        if inside and callers is None:
             return at
-        inside = ours and at.tb_frame.f_code.co_name in ("one", "all", "guarded", "<lambda>", "__call__")
+        inside = callers is not None and at.tb_frame.f_code.co_name in callers
         at = at.tb_next
     return tb
 
