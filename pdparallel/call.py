@@ -14,7 +14,7 @@ from pdparallel.plan import Chunk
 from pdparallel.typing import Errors, Func, Hand
 from pdparallel.units import Data
 
-__all__ = ["Call", "Initializer", "Work", "in_words", "work_of"]
+__all__ = ["Call", "Initializer", "Work", "in_words", "shown", "work_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -95,10 +95,11 @@ def work_of(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand,
 
 def in_words(unit: str, label: object, position: int) -> str:
     """The place of a unit: ``in row 'x17' (position 17)``."""
-    return f"in {unit} {_short(label)} (position {position})"
+    return f"in {unit} {shown(label)} (position {position})"
 
 
-def _short(label: object) -> str:
+def shown(label: object) -> str:
+    """A label in words, as a user would write it, if that is not long."""
     text = repr(tuple(map(_plain, label)) if type(label) is tuple else _plain(label))
     return text if len(text) <= 80 else text[:79] + "…"
 

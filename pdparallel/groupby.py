@@ -13,7 +13,7 @@ import pandas as pd
 from pdparallel.arguments import check_func, goes_to_pandas
 from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
 from pdparallel.beginning import begins_here
-from pdparallel.call import Call, in_words, work_of
+from pdparallel.call import Call, in_words, shown, work_of
 from pdparallel.errors import InvalidOptionError, Shown
 from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit, same_name
 from pdparallel.likeness import Likes, TellingLike
@@ -220,7 +220,7 @@ class _Goes:
 
     def _label_by_column(self, at: int) -> Any:
         column, group = divmod(at, len(self.grouping))
-        return Shown(f"{self._label(group)!r} of column {self.grouping.columns[column]!r}")
+        return Shown(f"{shown(self._label(group))} of column {shown(self.grouping.columns[column])}")
 
     @property
     def _verb(self) -> str:
@@ -229,7 +229,7 @@ class _Goes:
     def place(self, number: int, unit: Any, at: int) -> str:
         """See :class:`pdparallel.standin.Goes`."""
         if self._tries:
-            label = unit.name if isinstance(unit, pd.DataFrame) else Shown(f"of column {unit.name!r}")
+            label = unit.name if isinstance(unit, pd.DataFrame) else Shown(f"of column {shown(unit.name)}")
         elif self._of_frame and isinstance(unit, pd.Series):
             label = self._label_by_column(at)
         else:

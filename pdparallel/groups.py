@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -230,9 +231,10 @@ class Groups(Units):
 
     def feed(self, taker: Taker) -> None:
         with _quiet():
-            taker.all(self._units())
+            taker.all(self.units())
 
-    def _units(self) -> Iterator[Any]:
+    def units(self) -> Iterator[Any]:
+        """One after the other."""
         if self.names is None:
             yield from self._cut_out()
             return
@@ -273,22 +275,23 @@ class Several(InColumns):
 
     Parameters
     ----------
-    columns : sequence of Units
+    columns : sequence of Groups
     """
 
-    columns: Sequence[Units]
+    columns: Sequence[Groups]
 
     @property
     def by_chunk(self) -> bool:
         """Whether any of them wants it."""
         return any(column.by_chunk for column in self.columns)
 
-    def _cut(self, column: Units, start: int, stop: int) -> Units:
+    def _cut(self, column: Groups, start: int, stop: int) -> Groups:
         return column.cut(start, stop)
 
     def feed(self, taker: Taker) -> None:
-        for column in self.columns:
-            column.feed(taker)
+        with _quiet():
+            # As one iterable: where one ends early, for the function raised StopIteration, no other follows.
+            taker.all(itertools.chain.from_iterable(column.units() for column in self.columns))
 
 
 @dataclass(frozen=True, slots=True)

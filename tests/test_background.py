@@ -263,6 +263,19 @@ class TestCancelling:
         assert [future.result(60).sum() for future in others] == [S.sum() * by for by in range(3)]
         assert process._warm._pool is pool
 
+    @pytest.mark.parametrize("raw", [True, False])
+    @pytest.mark.parametrize("engine", ["auto", "serial"])
+    def test_between_two_windows(self, engine: str, raw: bool, tmp_path: Path) -> None:
+        def func(window: Any) -> float:
+            (tmp_path / "begun").touch()
+            time.sleep(0.05)
+            return 0.0
+
+        future = pd.Series(range(10_000)).par(engine=engine, n_workers=1).background.rolling(2).apply(func, raw=raw)
+        assert wait_until((tmp_path / "begun").exists, 30)
+        assert future.cancel()
+        assert wait_until(_ended)
+
     @pytest.mark.parametrize("engine", ["auto", "process"])
     def test_no_exception_of_the_function_hides_it(self, engine: str, tmp_path: Path) -> None:
         def func(value: int) -> int:

@@ -234,6 +234,20 @@ def test_the_failing_column_of_a_group_is_named(options):
     assert any(f"group '{GROUPS[at]}' of column 'y'" in note for note in caught.value.__notes__), caught.value.__notes__
 
 
+def test_an_end_of_iteration_in_one_column_ends_the_others(tmp_path):
+    def ends(column):
+        (tmp_path / f"{column.name}{column.index[0]}").touch()
+        if column.name == "x" and column.index[0] == 2:
+            raise StopIteration
+        return 1
+
+    df = pd.DataFrame({"k": [1, 1, 2, 2], "x": range(4), "y": range(4)})
+    with pytest.raises(StopIteration) as caught:
+        _of(df, engine="process", chunk_size=4).groupby("k").agg(ends)
+    assert any("group 2 of column 'x'" in note for note in caught.value.__notes__)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x0", "x2"]
+
+
 def test_the_stack_of_a_failing_column_begins_in_the_function():
     def fails(column):
         if isinstance(column, pd.DataFrame):
