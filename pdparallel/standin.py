@@ -144,7 +144,6 @@ class StandIn:
             Whether pandas has come to its end, and its answer; else the workers are to go on.
         """
         begin()
-        self._next_look = time.perf_counter() + self._worth.look
         try:
             answer = ask(self._watch)
         except _HandOverError:
@@ -158,6 +157,8 @@ class StandIn:
         if kept is None or kept.raised is not None or self._goes.is_next(kept.number, unit):
             kept = _Kept(0 if kept is None else kept.number + 1, _as_given(unit), now)
             self._kept.append(kept)
+            # From here on: what pandas did before says nothing of the function, and one unit little.
+            self._next_look = now + self._worth.look
         elif now >= self._next_look:
             self._consider(kept, now)
         given = Given.of(unit)
@@ -181,7 +182,9 @@ class StandIn:
                 cost = kept.seconds / done
                 if self._worth.a_pool(cost, size - done, lambda: is_warm(self._options), lambda: self._so_far(kept)):
                     raise _HandOverError
-        self._next_look = time.perf_counter() + self._worth.look
+        looked = time.perf_counter()
+        kept.began += looked - now  # to look is no part of what the function takes
+        self._next_look = looked + self._worth.look
 
     def _go(self, number: int, first: Any) -> Go | None:
         if number not in self._gos:
