@@ -188,6 +188,22 @@ def test_one_group_of_most_rows():
         assert_same(call(_of(uneven, engine="process", chunk_size=chunk_size)), call(uneven))
 
 
+@engines
+def test_a_series_that_comes_late_is_no_other_one(options):
+    """Of the group's own index, after many returns that were none."""
+    late = lambda group: group["x"] if group["x"].iloc[0] >= 60 else float(group["x"].iloc[0])
+    df = pd.DataFrame({"k": np.repeat(range(40), 2), "x": range(80)}, index=[f"r{at}" for at in range(80)])
+    for call in (
+        lambda obj: obj.groupby("k")[["x"]].apply(late),
+        lambda obj: obj.groupby("k")[["x"]].apply(_first_two),
+    ):
+        assert_same(call(_of(df, **{**options, "chunk_size": 40})), call(df))
+
+
+def _first_two(group):
+    return group["x"] * 2
+
+
 # Failures
 
 
