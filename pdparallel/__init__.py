@@ -29,6 +29,7 @@ from pdparallel.errors import (
 from pdparallel.hook import Hook, engine
 from pdparallel.iterating import imap
 from pdparallel.options import Options, get_options, option_context, set_options
+from pdparallel.profiling import Profile, profile
 
 __version__ = "0.1.0.dev0"
 
@@ -40,6 +41,7 @@ __all__ = [
     "InvalidOptionError",
     "Options",
     "PdParallelError",
+    "Profile",
     "RemoteError",
     "ResultNotSerializableError",
     "WorkerDiedError",
@@ -51,6 +53,7 @@ __all__ = [
     "map",
     "option_context",
     "par",
+    "profile",
     "restore",
     "set_options",
     "shutdown",

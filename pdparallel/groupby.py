@@ -17,6 +17,7 @@ from pdparallel.call import Call, in_words, shown, work_of
 from pdparallel.errors import InvalidOptionError, Shown
 from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit, same_name
 from pdparallel.likeness import Likes, TellingLike
+from pdparallel.observing import shaping
 from pdparallel.options import Options, resolve
 from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times
 from pdparallel.standin import Go, StandIn
@@ -82,6 +83,11 @@ def call_grouped(
         if first is None:
             return answer
     returns = stand_in.begin(first)
+    return _answered(goes, stand_in, returns, ask)
+
+
+@shaping
+def _answered(goes: _Goes, stand_in: StandIn, returns: Returns | None, ask: Callable[[Func], Any]) -> Any:
     short = None if returns is None else goes.shaped(returns)
     return stand_in.answer(ask) if short is None else short
 
