@@ -26,6 +26,7 @@ from pdparallel.errors import (
     WorkerDiedError,
     WorkerStartError,
 )
+from pdparallel.explanation import Explanation
 from pdparallel.hook import Hook, engine
 from pdparallel.iterating import imap
 from pdparallel.options import Options, get_options, option_context, set_options
@@ -36,6 +37,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "CallTimeoutError",
     "CheckpointError",
+    "Explanation",
     "FailedCallsWarning",
     "FunctionNotSerializableError",
     "InvalidOptionError",

@@ -45,6 +45,9 @@ LAYERS: list[set[str]] = [
     {"assemble", "joining", "progress", "testing"},
     {"auto", "checkpoint.folder", "delivery"},
     {"beginning", "runner"},
+    {"explanation", "sampling"},
+    {"advising"},
+    {"explaining"},
     {"standin", "verbs", "windows"},
     {"groupby"},
     {"resampling"},
@@ -120,7 +123,7 @@ def test_the_public_names() -> None:
         "CallTimeoutError", "CheckpointError", "FailedCallsWarning", "FunctionNotSerializableError",
         "InvalidOptionError", "Options",
         "PdParallelError", "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
-        "Profile",
+        "Explanation", "Profile",
         "accelerate", "engine", "get_options", "imap", "map", "option_context", "par", "profile", "restore",
         "set_options", "shutdown",
     }  # fmt: skip
