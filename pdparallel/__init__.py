@@ -26,20 +26,24 @@ from pdparallel.errors import (
     WorkerDiedError,
     WorkerStartError,
 )
+from pdparallel.explanation import Explanation
 from pdparallel.hook import Hook, engine
 from pdparallel.iterating import imap
 from pdparallel.options import Options, get_options, option_context, set_options
+from pdparallel.profiling import Profile, profile
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "CallTimeoutError",
     "CheckpointError",
+    "Explanation",
     "FailedCallsWarning",
     "FunctionNotSerializableError",
     "InvalidOptionError",
     "Options",
     "PdParallelError",
+    "Profile",
     "RemoteError",
     "ResultNotSerializableError",
     "WorkerDiedError",
@@ -51,6 +55,7 @@ __all__ = [
     "map",
     "option_context",
     "par",
+    "profile",
     "restore",
     "set_options",
     "shutdown",

@@ -20,6 +20,7 @@ from pdparallel.call import Call
 from pdparallel.engines.base import REMEDY, Engine, how_it_ended
 from pdparallel.errors import CallTimeoutError, WorkerDiedError, WorkerStartError
 from pdparallel.ledger import Ledger
+from pdparallel.observing import Watch, nobody
 from pdparallel.options import Options
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.plan import Chunk
@@ -80,6 +81,8 @@ class Delivery:
         Told how many units are done.
     stop : Stop, optional
         Says whether to give up.
+    watch : Watch, optional
+        Told what goes and comes.
 
     Attributes
     ----------
@@ -89,7 +92,7 @@ class Delivery:
 
     def __init__(
         self, call: Call, options: Options, engine: Engine, parcel: Parcel, ledger: Ledger, advance: Advance,
-        stop: Stop | None = None,
+        stop: Stop | None = None, watch: Watch = nobody,
     ) -> None:  # fmt: skip
         self._call = call
         self._retries = options.retries
@@ -99,6 +102,7 @@ class Delivery:
         self._ledger = ledger
         self._advance = advance
         self._stop = stop
+        self._watch = watch
         self.settled = True
         self._flying: dict[Future[bytes], _Try] = {}
         self._again: deque[_Try] = deque()
@@ -162,7 +166,10 @@ class Delivery:
             if self._ledger.fails_before(one.chunk.start):
                 continue
             one_by_one = self._one_by_one or one.deaths > 0
-            future = self._engine.submit(self._parcel.task(one.chunk, one_by_one=one_by_one))
+            self._watch.writes(one.chunk)
+            task = self._parcel.task(one.chunk, one_by_one=one_by_one)
+            self._watch.sends(one.chunk, self._parcel.out)
+            future = self._engine.submit(task)
             self._flying[future] = one
             if future.done():  # the serial engine: look at the outcome before the next chunk runs
                 return
@@ -173,7 +180,9 @@ class Delivery:
             return
         problem = future.exception()
         if problem is None:
+            self._watch.reads(one.chunk)
             outcome = self._parcel.outcome(future.result())
+            self._watch.takes(outcome, self._parcel.back)
             self._clock.forget(future)
             self._ledger.add(outcome)
             self._advance(len(one.chunk))
@@ -186,6 +195,7 @@ class Delivery:
 
     def _worker_died(self, one: _Try, future: Future[bytes], problem: WorkerDiedError) -> None:
         """Run again what the worker had, but for the unit that ended it once too often."""
+        self._watch.loses(one.chunk)
         running, late_at = self._parcel.running(one.chunk), self._clock.forget(future)
         if isinstance(problem, WorkerStartError) or not self._engine.restarts:
             raise self._lost(problem, one)
@@ -229,6 +239,7 @@ class Delivery:
         self._again.append(_Try(one.chunk, one.deaths, one.lost + 1))
 
     def _give_up(self, units: Chunk, error: Exception, tell: Callable[[Outcome], None]) -> None:
+        self._watch.gives_up(units)
         work = self._call.work
         if work.errors == "raise":
             tell(Outcome(units, [], Failure(0, error)))

@@ -15,8 +15,11 @@ from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
 from pdparallel.beginning import begins_here
 from pdparallel.call import Call, in_words, shown, work_of
 from pdparallel.errors import InvalidOptionError, Shown
+from pdparallel.explaining import explain
+from pdparallel.explanation import Explanation
 from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit, same_name
 from pdparallel.likeness import Likes, TellingLike
+from pdparallel.observing import shaping
 from pdparallel.options import Options, resolve
 from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times
 from pdparallel.standin import Go, StandIn
@@ -82,6 +85,11 @@ def call_grouped(
         if first is None:
             return answer
     returns = stand_in.begin(first)
+    return _answered(goes, stand_in, returns, ask)
+
+
+@shaping
+def _answered(goes: _Goes, stand_in: StandIn, returns: Returns | None, ask: Callable[[Func], Any]) -> Any:
     short = None if returns is None else goes.shaped(returns)
     return stand_in.answer(ask) if short is None else short
 
@@ -505,6 +513,45 @@ class GroupByPar:
         if resolve(self._given).errors == "return":
             raise InvalidOptionError("errors", "return", "'raise' or 'coerce' for filter", "It returns rows only.")
         return self._call("filter", func, args, kwargs, self._grouped.filter, dropna)
+
+    def explain(self, func: Func, method: str = "apply", *args: Any, **kwargs: Any) -> Explanation:
+        """What a call would do and why; see :meth:`pdparallel.accessor.FramePar.explain`.
+
+        Parameters
+        ----------
+        func : callable
+            The function, which is called with some groups; what it returns is thrown away.
+        method : {"apply", "agg", "transform", "filter"}, default "apply"
+            What it would be given to; ``transform`` of one column.
+        *args, **kwargs
+            Further arguments of the method and of ``func``.
+
+        Returns
+        -------
+        Explanation
+
+        Raises
+        ------
+        InvalidOptionError
+            For arguments that are not allowed.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3]})
+        >>> found = df.par.groupby("key")["x"].explain(lambda x: x.max() - x.min())
+        >>> found.verb, found.units, found.engine
+        ('groupby.apply', 2, 'here')
+        """
+        check_func(func)
+        if goes_to_pandas(func) or is_replaced(func):
+            raise InvalidOptionError("func", func, "a Python function", "All else goes to pandas as it is.")
+        if method not in ("apply", "agg", "transform", "filter"):
+            raise InvalidOptionError("method", method, "'apply', 'agg', 'transform' or 'filter'")
+        if method == "transform" and self._grouped.ndim == 2:
+            raise InvalidOptionError("method", method, "another one, or groups of one column", "It tries several ways.")
+        quiet = type(self)(self._grouped, {**self._given, "checkpoint": None, "progress": False})
+        return explain(f"groupby.{method}", "group", lambda: getattr(quiet, method)(func, *args, **kwargs))
 
     def rolling(self, window: Any, **kwargs: Any) -> WindowPar:
         """Moving windows of each group, whose ``apply`` takes all cores: ``groupby(...).rolling(...)``.

@@ -32,7 +32,7 @@ import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 
-from pdparallel.auto import Parent
+from pdparallel.auto import Parent, Reason
 from pdparallel.call import Call
 from pdparallel.checkpoint.folder import opened
 from pdparallel.delivery import Delivery
@@ -40,6 +40,7 @@ from pdparallel.engines.base import Engine
 from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Ledger
+from pdparallel.observing import Watch, watch
 from pdparallel.options import Options
 from pdparallel.outcome import Outcome
 from pdparallel.packing import Returns
@@ -122,28 +123,52 @@ def path(
     ``decided`` says that it is known already that what is left is worth workers; ``begun`` is what shows whether it is,
     where some of it was done already.
     """
+    with watch(call, options, gaps, begun) as observed:
+        yield from _path(call, options, ledger, gaps, advance, decided, begun, observed)
+
+
+def _path(
+    call: Call, options: Options, ledger: Ledger, gaps: Left, advance: Advance, decided: bool, begun: Outcome | None,
+    observed: Watch,
+) -> Generator[None, None, None]:  # fmt: skip
     begin()
     stop = current()
-    parent = Parent(call, options, ledger, advance, gaps, stop)
+    parent = Parent(call, options, ledger, advance, gaps, stop, observed)
     # This process cannot be ended after a time, and what an initializer sets is for workers.
     begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
     if begins_here and not decided:
         yield from parent.begin(lambda: is_warm(options), begun)
-    if gaps and ledger.failure is None:
+    if not gaps or ledger.failure is not None:
+        observed.decided(parent.reason.value if begins_here else "there is nothing left to do")
+    else:
         engine = open_engine(options)
+        observed.decided(_why(options, decided, parent.reason), engine.name, engine.n_workers)
         parcel: Parcel | None = None
         delivery: Delivery | None = None
         try:
+            observed.packs()
             parcel = pack(call, engine.reach, options.serializer)
+            parcel.timed = observed.timed
+            observed.packed()
             if begins_here:
                 yield from parent.go_on_until_up(engine)
-            delivery = Delivery(call, options, engine, parcel, ledger, advance, stop)
+            delivery = Delivery(call, options, engine, parcel, ledger, advance, stop, observed)
             yield from delivery.run(_chunks(options, gaps, engine, ledger, parcel, stop))
         finally:
             # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
             engine.close(kill=delivery is not None and not delivery.settled)
             if parcel is not None:
+                observed.travelled_once(parcel.once)
                 _close(parcel, [] if delivery is None else delivery.left())
+
+
+def _why(options: Options, decided: bool, reason: Reason) -> str:
+    """Why an engine is asked, in words."""
+    if options.engine != "auto":
+        return "engine= says so"
+    if options.timeout is not None or options.initializer is not None:
+        return f"{'timeout=' if options.initializer is None else 'initializer='} is for workers"
+    return (Reason.WORTH if decided else reason).value
 
 
 def _close(parcel: Parcel, running: list[Future[bytes]]) -> None:

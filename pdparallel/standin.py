@@ -28,6 +28,7 @@ from pdparallel.call import Call
 from pdparallel.engines.registry import is_warm
 from pdparallel.ledger import told
 from pdparallel.likeness import Given, Like, likened
+from pdparallel.observing import told_to_pandas
 from pdparallel.options import Options
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.packing import Returns
@@ -229,6 +230,7 @@ class StandIn:
             self._begin(unit)  # pandas may leave a go in the middle, when it does not like an answer
             self._unforeseen = self._unforeseen or not self._fits(unit, 0)
         if self._unforeseen:
+            told_to_pandas()
             return self._by_itself(unit, *args, **kwargs)
         if not self._answers:
             assert self._raises is not None

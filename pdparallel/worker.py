@@ -28,7 +28,7 @@ import pandas as pd
 from pdparallel import streams
 from pdparallel.call import Initializer, Work
 from pdparallel.lean import FRESH
-from pdparallel.outcome import Failed, Failure, Outcome
+from pdparallel.outcome import Failed, Failure, Outcome, Timing
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
 from pdparallel.transport.outcomes import Stacks, failed
@@ -296,16 +296,22 @@ def run_task(data: bytes) -> bytes:
     with _busy_lock:
         _busy += 1
     try:
+        began = time.perf_counter()
         try:
             opened = open_task(data)
         except Exception as exception:
             exception.add_note("pdparallel: the function or the data could not be loaded in the worker process")
             return answer_to(data, Failure(0, exception, _text(exception)))
+        loaded = time.perf_counter()
         streams.own(opened.task.maker)
         outcome = record(
             opened.work, opened.feed, opened.piece, opened.task.chunk,
             notes=opened.notes, one_by_one=opened.task.one_by_one,
         )  # fmt: skip
+        if opened.task.timed:
+            now = time.perf_counter()
+            timing = Timing(os.getpid(), threading.get_native_id(), began, loaded, now, now)
+            outcome = replace(outcome, timing=timing)
         try:
             return answer(opened, outcome)
         finally:

@@ -17,10 +17,14 @@ ROOT = Path(pdparallel.__file__).parent
 #: From the bottom to the top; a module may import from lines above its own, and within its own line only where it
 #: is said so below.
 LAYERS: list[set[str]] = [
-    {"errors", "typing", "cores", "stopping", "streams"},
+    {"errors", "typing", "cores", "showing", "stopping", "streams"},
     {"arguments", "options", "plan", "units", "values"},
     {"cells", "lean", "packing"},
     {"call", "likeness", "outcome", "rows", "source", "spans"},
+    {"records"},
+    {"observing"},
+    {"timeline"},
+    {"profiling"},
     {"windowing"},
     {"transport.reductions", "transport.arena"},
     {"transport.byvalue"},
@@ -41,6 +45,9 @@ LAYERS: list[set[str]] = [
     {"assemble", "joining", "progress", "testing"},
     {"auto", "checkpoint.folder", "delivery"},
     {"beginning", "runner"},
+    {"explanation", "sampling"},
+    {"advising"},
+    {"explaining"},
     {"standin", "verbs", "windows"},
     {"groupby"},
     {"resampling"},
@@ -116,7 +123,8 @@ def test_the_public_names() -> None:
         "CallTimeoutError", "CheckpointError", "FailedCallsWarning", "FunctionNotSerializableError",
         "InvalidOptionError", "Options",
         "PdParallelError", "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
-        "accelerate", "engine", "get_options", "imap", "map", "option_context", "par", "restore",
+        "Explanation", "Profile",
+        "accelerate", "engine", "get_options", "imap", "map", "option_context", "par", "profile", "restore",
         "set_options", "shutdown",
     }  # fmt: skip
 

@@ -64,7 +64,8 @@ class Task:
     """A chunk on its way: what the worker needs beside what it may have loaded for this call already.
 
     ``one_by_one`` asks for each unit to be noted before it is begun, not for some of the light ones together;
-    ``lasting`` for the work to be kept, because an initializer prepares it.
+    ``lasting`` for the work to be kept, because an initializer prepares it; ``timed`` for the outcome to say when what
+    was done.
     """
 
     call_id: str
@@ -76,6 +77,7 @@ class Task:
     piece: tuple[bytes | bytearray, ...] | ArenaRef = ()
     one_by_one: bool = False
     lasting: bool = False
+    timed: bool = False
 
     @property
     def maker(self) -> int:
@@ -96,10 +98,22 @@ class Opened:
 
 
 class Parcel(abc.ABC):
-    """Makes the tasks of one call and reads their answers; holds what they refer to until it is closed."""
+    """Makes the tasks of one call and reads their answers; holds what they refer to until it is closed.
+
+    Attributes
+    ----------
+    timed : bool
+        Whether outcomes are to say when what was done.
+    once : int
+        Bytes that travel once for all tasks.
+    out, back : int
+        Bytes of the latest task, and of the latest answer; 0 where only references travel.
+    """
 
     def __init__(self) -> None:
         self._sent, self._came = _Mean(), _Mean()
+        self.timed = False
+        self.once = self.out = self.back = 0
 
     @property
     def bytes_of_a_unit(self) -> float:
@@ -170,7 +184,7 @@ class _References(Parcel):
         _registry[self._id] = (call.work, feed_for(call.work.hand, call.work.func), call.data)
 
     def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
-        return _packed(Task(self._id, chunk, Reach.PROCESS))
+        return _packed(Task(self._id, chunk, Reach.PROCESS, timed=self.timed))
 
     def outcome(self, answer: bytes) -> Outcome:
         found: Outcome = _registry.pop(answer.decode())
@@ -207,12 +221,14 @@ class _InArena(Parcel):
         self._drop_mailbox(chunk)  # of an earlier try
         mailbox = self._mailboxes[chunk.start] = Mailbox()
         arena, letter = self._arenas[-1].ref, _letter(piece, mailbox.put)
-        return _packed(
+        task = _packed(
             Task(
                 self._id, chunk, Reach.HOST, arena, mailbox.path, piece=letter, one_by_one=one_by_one,
-                lasting=self._call.work.initializer is not None,
+                lasting=self._call.work.initializer is not None, timed=self.timed,
             )
         )  # fmt: skip
+        self.out = _size(task, letter)
+        return task
 
     def running(self, chunk: Chunk) -> Running | None:
         mailbox = self._mailboxes.get(chunk.start)
@@ -243,9 +259,12 @@ class _InArena(Parcel):
         """Write what goes once into an arena; tasks on their way may still refer to the one before."""
         self._id = _new_call_id()
         self._arenas.append(Arena([memoryview(self._work), *self._data]))
+        self.once += self._arenas[-1].ref.size
 
     def outcome(self, answer: bytes) -> Outcome:
-        buffers = _read(pickle.loads(answer))
+        letter = pickle.loads(answer)
+        self.back = _size(answer, letter)
+        buffers = _read(letter)
         outcome = decode_outcome(buffers, self._table)
         self._came.add(buffers, len(outcome.chunk))
         self._drop_mailbox(outcome.chunk)
@@ -276,14 +295,17 @@ class _ByChunk(Parcel):
         self._sent.add(piece, len(chunk))
         if len(self._table.objects) > known:  # the piece brought classes that the function did not know
             self._work = encode_work(self._call.work, self._table, self._serializer)
-        return _packed(
+        task = _packed(
             Task(
                 self._id, chunk, Reach.ANYWHERE, work=self._work, piece=tuple(_copied(part) for part in piece),
-                lasting=self._call.work.initializer is not None,
+                lasting=self._call.work.initializer is not None, timed=self.timed,
             )
         )  # fmt: skip
+        self.out = len(task)
+        return task
 
     def outcome(self, answer: bytes) -> Outcome:
+        self.back = len(answer)
         buffers = _read(pickle.loads(answer))
         outcome = decode_outcome(buffers, self._table)
         self._came.add(buffers, len(outcome.chunk))
@@ -394,6 +416,12 @@ def _letter(
         with contextlib.suppress(OSError):  # a full folder: the pipe takes it
             return put(buffers)
     return tuple(map(_copied, buffers))
+
+
+def _size(message: bytes, letter: tuple[bytes | bytearray, ...] | ArenaRef) -> int:
+    """Bytes of a message, with those that it only says the place of."""
+    beside = sum(span.length for span in letter.spans) if isinstance(letter, ArenaRef) else 0
+    return len(message) + beside
 
 
 def _read(letter: tuple[bytes | bytearray, ...] | ArenaRef) -> list[memoryview]:
