@@ -134,7 +134,7 @@ def path(
         parcel: Parcel | None = None
         delivery: Delivery | None = None
         try:
-            parcel = pack(call, engine.reach, options.serializer)
+            parcel = pack(call, engine.reach, options.serializer, options.capture_output is not False)
             if begins_here:
                 yield from parent.go_on_until_up(engine)
             delivery = Delivery(call, options, engine, parcel, ledger, advance, stop)
