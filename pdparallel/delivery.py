@@ -122,7 +122,7 @@ class Delivery:
                 self._send(chunks)
                 if not self._flying:
                     break
-                for future in self._done():
+                for future in sorted(self._done(), key=self._position):
                     self._take(future, self._flying.pop(future))
                 if self._timeout is not None:
                     self._end_what_takes_too_long()
@@ -135,6 +135,10 @@ class Delivery:
         for outcome in self._hopeless:
             self._ledger.add(outcome)
         self.settled = True
+
+    def _position(self, future: Future[Any]) -> int:
+        """By which what came at the same time is taken, so that its output is in order."""
+        return self._flying[future].chunk.start
 
     def left(self) -> list[Future[bytes]]:
         """The tasks that have not ended."""
@@ -183,6 +187,8 @@ class Delivery:
             self._watch.reads(one.chunk)
             outcome = self._parcel.outcome(future.result())
             self._watch.takes(outcome, self._parcel.back)
+            if not self._ledger.fails_before(one.chunk.start):
+                self._show(one.chunk)
             self._clock.forget(future)
             self._ledger.add(outcome)
             self._advance(len(one.chunk))
@@ -191,6 +197,12 @@ class Delivery:
         else:
             raise problem
 
+    def _show(self, chunk: Chunk, units: Chunk | None = None) -> None:
+        """Print what the function printed in a chunk, or in some of its units, and so on."""
+        said = self._parcel.said(chunk)
+        if said is not None:
+            said.show(units)
+
     # Workers that ended
 
     def _worker_died(self, one: _Try, future: Future[bytes], problem: WorkerDiedError) -> None:
@@ -198,6 +210,7 @@ class Delivery:
         self._watch.loses(one.chunk)
         running, late_at = self._parcel.running(one.chunk), self._clock.forget(future)
         if isinstance(problem, WorkerStartError) or not self._engine.restarts:
+            self._show_all_that_is_lost(one)
             raise self._lost(problem, one)
         if running is None or running.pid != (problem.pid or running.pid):
             # It had not begun, or another worker's end took it along.
@@ -210,10 +223,12 @@ class Delivery:
         if late_at is not None and late_at != running.first:
             self._lost_before_it_began(one, problem, MOST_LOST)  # the call was done in the moment of its end
         elif late_at is not None:
+            self._show(one.chunk, units)
             self._give_up(units, _took_too_long(self._call, units, self._timeout or 0.0), self._ledger.add)
             self._run_again(one.chunk, units)
         elif one.deaths >= self._retries and alone:
             tell = self._ledger.add if self._ledger.passes_on else self._hopeless.append
+            self._show(one.chunk, units)
             self._give_up(units, self._named(problem, units, one.deaths + 1), tell)
             self._run_again(one.chunk, units)
         else:
@@ -235,8 +250,14 @@ class Delivery:
 
     def _lost_before_it_began(self, one: _Try, problem: WorkerDiedError, most: int) -> None:
         if one.lost >= most:
+            self._show(one.chunk)
             raise self._lost(problem, one)
         self._again.append(_Try(one.chunk, one.deaths, one.lost + 1))
+
+    def _show_all_that_is_lost(self, one: _Try) -> None:
+        """Where nothing is run again."""
+        for chunk in sorted((other.chunk for other in (one, *self._flying.values())), key=lambda chunk: chunk.start):
+            self._show(chunk)
 
     def _give_up(self, units: Chunk, error: Exception, tell: Callable[[Outcome], None]) -> None:
         self._watch.gives_up(units)

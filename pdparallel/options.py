@@ -78,6 +78,9 @@ class Options:
         Makes what ``random`` and ``np.random`` draw in the function the same for any engine, number of workers and
         size of chunks; the streams of this process stay as they are.  Each row (column, value, item) has its own
         stream, by its position; of ``apply_chunks`` each chunk, so give ``chunk_size`` too.  None leaves it to chance.
+    capture_output : bool, default None
+        Whether what the function prints, logs and warns of in worker processes is shown where the call is made, with
+        the outcome of each chunk; False leaves it to the workers' own streams and handlers. None means True.
     """
 
     engine: EngineName | object = "auto"
@@ -94,6 +97,7 @@ class Options:
     seed: int | None = None
     initializer: Callable[..., Any] | None = None
     initargs: tuple[Any, ...] = ()
+    capture_output: bool | None = None
 
     @property
     def workers(self) -> int:
@@ -156,6 +160,12 @@ def _seconds(name: str, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
         raise InvalidOptionError(name, value, "a number of seconds above 0, or None")
     return float(value)
+
+
+def _yes_or_no(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    raise InvalidOptionError(name, value, "True, False, or None")
 
 
 def _one_of(*choices: str) -> Callable[[str, Any], Any]:
@@ -246,6 +256,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "seed": _seed,
     "initializer": _initializer,
     "initargs": _initargs,
+    "capture_output": _yes_or_no,
 }
 
 
@@ -302,7 +313,7 @@ def _from_text(name: str, text: str) -> Any:
     if _CHECKS[name] is _seconds:
         with contextlib.suppress(ValueError):
             return float(text)
-    if name == "progress" and text.lower() in ("1", "true", "yes", "0", "false", "no"):
+    if name in ("progress", "capture_output") and text.lower() in ("1", "true", "yes", "0", "false", "no"):
         return text.lower() in ("1", "true", "yes")
     return text
 

@@ -147,7 +147,7 @@ def _path(
         delivery: Delivery | None = None
         try:
             observed.packs()
-            parcel = pack(call, engine.reach, options.serializer)
+            parcel = pack(call, engine.reach, options.serializer, options.capture_output is not False)
             parcel.timed = observed.timed
             observed.packed()
             if begins_here:

@@ -29,10 +29,12 @@ from pdparallel import streams
 from pdparallel.call import Initializer, Work
 from pdparallel.lean import FRESH
 from pdparallel.outcome import Failed, Failure, Outcome, Timing
+from pdparallel.output.hooks import hearing
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
+from pdparallel.surroundings import THREAD_VARIABLES, within
 from pdparallel.transport.outcomes import Stacks, failed
-from pdparallel.transport.parcel import answer, answer_to, forget, open_task
+from pdparallel.transport.parcel import Task, answer, answer_to, forget, open_task, task_of
 
 __all__ = [
     "Setup",
@@ -296,30 +298,43 @@ def run_task(data: bytes) -> bytes:
     with _busy_lock:
         _busy += 1
     try:
-        began = time.perf_counter()
-        try:
-            opened = open_task(data)
-        except Exception as exception:
-            exception.add_note("pdparallel: the function or the data could not be loaded in the worker process")
-            return answer_to(data, Failure(0, exception, _text(exception)))
-        loaded = time.perf_counter()
-        streams.own(opened.task.maker)
-        outcome = record(
-            opened.work, opened.feed, opened.piece, opened.task.chunk,
-            notes=opened.notes, one_by_one=opened.task.one_by_one,
-        )  # fmt: skip
-        if opened.task.timed:
-            now = time.perf_counter()
-            timing = Timing(os.getpid(), threading.get_native_id(), began, loaded, now, now)
-            outcome = replace(outcome, timing=timing)
-        try:
-            return answer(opened, outcome)
-        finally:
-            del outcome  # as at the end of record
+        return _done(task_of(data))
     finally:
         with _busy_lock:
             _busy -= 1
             _last_task = time.monotonic()
+
+
+def _done(task: Task) -> bytes:
+    """Do a task amid what is around its call, and hear what it says: where the call was made it is so already."""
+    elsewhere = not task.made_here
+    around = task.around if elsewhere else b""
+    with (
+        hearing(task.mailbox, task.heard and elsewhere, _inside) as heard,
+        within(around, task.call_id, _inside, task.lasting) as place,
+    ):
+        for problem in place.problems:
+            heard.note(problem)
+        began = time.perf_counter()
+        try:
+            opened = open_task(task)
+        except Exception as exception:
+            exception.add_note("pdparallel: the function or the data could not be loaded in the worker process")
+            return answer_to(task, Failure(0, exception, _text(exception)), heard.end)
+        loaded = time.perf_counter()
+        heard.table = opened.table
+        streams.own(task.maker)
+        with place.judging(opened.table.objects):
+            outcome = record(
+                opened.work, opened.feed, opened.piece, task.chunk, notes=opened.notes, one_by_one=task.one_by_one
+            )
+        if task.timed:
+            now = time.perf_counter()
+            outcome = replace(outcome, timing=Timing(os.getpid(), threading.get_native_id(), began, loaded, now, now))
+        try:
+            return answer(opened, outcome, heard.end)
+        finally:
+            del outcome  # as at the end of record
 
 
 def _text(exception: BaseException) -> str:
@@ -447,16 +462,9 @@ def start(setup: Setup) -> None:
     threading.Thread(target=_watch, args=(setup,), name="pdparallel-watch", daemon=True).start()
 
 
-#: What libraries read when they are loaded.
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)  # fmt: skip
-
-
 def _limit_threads(threads: int) -> None:
     """Let BLAS, OpenMP, Arrow and numexpr use so many threads: workers with all cores each only wait for each other."""
-    for variable in _THREAD_VARIABLES:
+    for variable in THREAD_VARIABLES:
         os.environ[variable] = str(threads)
     from threadpoolctl import threadpool_limits
 

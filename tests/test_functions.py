@@ -1341,3 +1341,12 @@ def test_names_of_sources_without_a_file_travel_for_the_traceback() -> None:
     finally:
         del linecache.cache[name]
     assert "return int(row['a']) / 0  # typed in" in str(caught.value.__cause__)
+
+
+def test_a_function_with_a_constant_that_no_compiler_makes_travels() -> None:
+    def func(x: int) -> object:
+        return "here", x
+
+    constants = tuple(Path("here") if each == "here" else each for each in func.__code__.co_consts)
+    func.__code__ = func.__code__.replace(co_consts=constants)
+    assert pdparallel.map(func, [1], engine="process", n_workers=1) == [(Path("here"), 1)]

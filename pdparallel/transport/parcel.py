@@ -30,8 +30,10 @@ from typing import Any
 
 from pdparallel.call import Call, Work
 from pdparallel.outcome import Failure, Outcome
+from pdparallel.output.shown import Said
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed, feed_for
+from pdparallel.surroundings import around
 from pdparallel.transport.arena import Arena, ArenaRef, Mailbox, Running, notes, open_spans, post
 from pdparallel.transport.cargo import Cargo, loaded
 from pdparallel.transport.frames import cut_out, decode_data, encode_data, take
@@ -40,7 +42,7 @@ from pdparallel.transport.objects import PROTOCOL, SharedTable
 from pdparallel.transport.outcomes import decode_outcome, encode_outcome
 from pdparallel.typing import Serializer
 
-__all__ = ["LOADING", "Parcel", "Reach", "answer", "answer_to", "forget", "open_task", "pack"]
+__all__ = ["LOADING", "Parcel", "Reach", "answer", "answer_to", "forget", "open_task", "pack", "task_of"]
 
 #: Bytes of a piece or an answer from which it goes by a mailbox: what the buffer of a pipe holds, so that who writes
 #: need not wait for the reader (``benchmarks/constants.py``).
@@ -65,7 +67,7 @@ class Task:
 
     ``one_by_one`` asks for each unit to be noted before it is begun, not for some of the light ones together;
     ``lasting`` for the work to be kept, because an initializer prepares it; ``timed`` for the outcome to say when what
-    was done.
+    was done; ``heard`` for what the function says to come back.  ``around`` is what holds where the call is made.
     """
 
     call_id: str
@@ -78,11 +80,18 @@ class Task:
     one_by_one: bool = False
     lasting: bool = False
     timed: bool = False
+    around: bytes = b""
+    heard: bool = False
 
     @property
     def maker(self) -> int:
         """Id of the process that made the call."""
         return int(self.call_id.partition("-")[0])
+
+    @property
+    def made_here(self) -> bool:
+        """Whether this process made the call; another one, on another machine, may have the same id."""
+        return self.call_id.rpartition("-")[2] == _token()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +123,7 @@ class Parcel(abc.ABC):
         self._sent, self._came = _Mean(), _Mean()
         self.timed = False
         self.once = self.out = self.back = 0
+        self._said: dict[int, Said] = {}
 
     @property
     def bytes_of_a_unit(self) -> float:
@@ -127,6 +137,10 @@ class Parcel(abc.ABC):
     def running(self, chunk: Chunk) -> Running | None:
         """What a worker noted of the chunk last; None where it has not begun, or is too far away to say."""
         return None
+
+    def said(self, chunk: Chunk) -> Said | None:
+        """What the worker of a chunk has printed, logged and warned of, until now or until its end; told once."""
+        return self._said.pop(chunk.start, None)
 
     @abc.abstractmethod
     def outcome(self, answer: bytes) -> Outcome:
@@ -152,8 +166,8 @@ class _Mean:
         return self._bytes / self._units if self._units else 0.0
 
 
-def pack(call: Call, reach: Reach, serializer: Serializer) -> Parcel:
-    """Encode a call, as far as its engine needs it.
+def pack(call: Call, reach: Reach, serializer: Serializer, heard: bool = True) -> Parcel:
+    """Encode a call, as far as its engine needs it; ``heard`` is whether its output is to come back.
 
     Raises
     ------
@@ -163,8 +177,8 @@ def pack(call: Call, reach: Reach, serializer: Serializer) -> Parcel:
     if reach is Reach.PROCESS:
         return _References(call)
     if reach is Reach.HOST:
-        return _InArena(call, serializer)
-    return _ByChunk(call, serializer)
+        return _InArena(call, serializer, heard)
+    return _ByChunk(call, serializer, heard)
 
 
 # Within the process
@@ -173,8 +187,19 @@ _registry: dict[str, Any] = {}
 _call_numbers = itertools.count(1)
 
 
+#: A process, and what no other one has.
+_own_token = (-1, "")
+
+
+def _token() -> str:
+    global _own_token
+    if _own_token[0] != os.getpid():  # the first call, or that of a fork
+        _own_token = os.getpid(), secrets.token_hex(8)
+    return _own_token[1]
+
+
 def _new_call_id() -> str:
-    return f"{os.getpid()}-{next(_call_numbers)}-{secrets.token_hex(4)}"
+    return f"{os.getpid()}-{next(_call_numbers)}-{_token()}"
 
 
 class _References(Parcel):
@@ -199,8 +224,9 @@ class _References(Parcel):
 
 
 class _InArena(Parcel):
-    def __init__(self, call: Call, serializer: Serializer) -> None:
+    def __init__(self, call: Call, serializer: Serializer, heard: bool) -> None:
         super().__init__()
+        self._around, self._heard = around(), heard
         self._call = call
         self._serializer = serializer
         self._table = SharedTable()
@@ -224,7 +250,8 @@ class _InArena(Parcel):
         task = _packed(
             Task(
                 self._id, chunk, Reach.HOST, arena, mailbox.path, piece=letter, one_by_one=one_by_one,
-                lasting=self._call.work.initializer is not None, timed=self.timed,
+                lasting=self._call.work.initializer is not None, timed=self.timed, around=self._around,
+                heard=self._heard,
             )
         )  # fmt: skip
         self.out = _size(task, letter)
@@ -233,6 +260,16 @@ class _InArena(Parcel):
     def running(self, chunk: Chunk) -> Running | None:
         mailbox = self._mailboxes.get(chunk.start)
         return None if mailbox is None else mailbox.running()
+
+    def said(self, chunk: Chunk) -> Said | None:
+        self._keep_said(chunk, b"")  # of one that came to no answer
+        return super().said(chunk)
+
+    def _keep_said(self, chunk: Chunk, more: bytes) -> None:
+        mailbox = self._mailboxes.get(chunk.start)
+        data = more if mailbox is None else mailbox.said() + more
+        if data:
+            self._said[chunk.start] = Said(data, self._table)
 
     def _drop_mailbox(self, chunk: Chunk) -> None:
         mailbox = self._mailboxes.pop(chunk.start, None)
@@ -262,11 +299,12 @@ class _InArena(Parcel):
         self.once += self._arenas[-1].ref.size
 
     def outcome(self, answer: bytes) -> Outcome:
-        letter = pickle.loads(answer)
+        letter, said = pickle.loads(answer)
         self.back = _size(answer, letter)
         buffers = _read(letter)
         outcome = decode_outcome(buffers, self._table)
         self._came.add(buffers, len(outcome.chunk))
+        self._keep_said(outcome.chunk, said)
         self._drop_mailbox(outcome.chunk)
         return outcome
 
@@ -281,8 +319,9 @@ class _InArena(Parcel):
 
 
 class _ByChunk(Parcel):
-    def __init__(self, call: Call, serializer: Serializer) -> None:
+    def __init__(self, call: Call, serializer: Serializer, heard: bool) -> None:
         super().__init__()
+        self._around, self._heard = around(), heard
         self._id = _new_call_id()
         self._call = call
         self._serializer = serializer
@@ -298,7 +337,8 @@ class _ByChunk(Parcel):
         task = _packed(
             Task(
                 self._id, chunk, Reach.ANYWHERE, work=self._work, piece=tuple(_copied(part) for part in piece),
-                lasting=self._call.work.initializer is not None, timed=self.timed,
+                lasting=self._call.work.initializer is not None, timed=self.timed, around=self._around,
+                heard=self._heard,
             )
         )  # fmt: skip
         self.out = len(task)
@@ -306,9 +346,12 @@ class _ByChunk(Parcel):
 
     def outcome(self, answer: bytes) -> Outcome:
         self.back = len(answer)
-        buffers = _read(pickle.loads(answer))
+        letter, said = pickle.loads(answer)
+        buffers = _read(letter)
         outcome = decode_outcome(buffers, self._table)
         self._came.add(buffers, len(outcome.chunk))
+        if said:
+            self._said[outcome.chunk.start] = Said(said, self._table)
         return outcome
 
     def close(self) -> None:
@@ -348,9 +391,14 @@ def _decoded(task: Task, data: bytes | memoryview) -> tuple[Work, SharedTable]:
         return _lasting[1:]
 
 
-def open_task(data: bytes) -> Opened:
-    """Decode a task; of a call whose arena is mapped already, only the chunk is new."""
+def task_of(data: bytes) -> Task:
+    """What the bytes of a task say."""
     task: Task = pickle.loads(data)
+    return task
+
+
+def open_task(task: Task) -> Opened:
+    """Load what a task wants done; of a call whose arena is mapped already, only the chunk is new."""
     if task.reach is Reach.PROCESS:
         work, feed, whole = _registry[task.call_id]
         return Opened(task, work, feed, take(whole, work.hand, task.chunk), SharedTable())
@@ -386,26 +434,26 @@ def forget() -> None:
         _loaded = None
 
 
-def answer(opened: Opened, outcome: Outcome) -> bytes:
-    """Encode what came of a task."""
+def answer(opened: Opened, outcome: Outcome, said: Callable[[], bytes]) -> bytes:
+    """Encode what came of a task, and what it said, which ends here."""
     task = opened.task
     if task.reach is Reach.PROCESS:
         key = f"{task.call_id}:{task.chunk.start}"
         if task.call_id in _registry:  # else the call ended meanwhile, and nobody would take it
             _registry[key] = outcome
         return key.encode()
-    return _sealed(encode_outcome(outcome, opened.table, opened.work.errors), task.mailbox)
+    buffers = encode_outcome(outcome, opened.table, opened.work.errors)
+    return _sealed(buffers, task.mailbox, said())
 
 
-def answer_to(task: bytes, failure: Failure) -> bytes:
+def answer_to(task: Task, failure: Failure, said: Callable[[], bytes]) -> bytes:
     """The answer to a task that could not be opened."""
-    chunk = pickle.loads(task).chunk
-    return _sealed(encode_outcome(Outcome(chunk, [], failure), SharedTable()), "")
+    return _sealed(encode_outcome(Outcome(task.chunk, [], failure), SharedTable()), "", said())
 
 
-def _sealed(buffers: list[memoryview], mailbox: str) -> bytes:
+def _sealed(buffers: list[memoryview], mailbox: str, said: bytes = b"") -> bytes:
     post_there = functools.partial(post, mailbox) if mailbox else None
-    return pickle.dumps(_letter(buffers, post_there), protocol=PROTOCOL)
+    return pickle.dumps((_letter(buffers, post_there), said), protocol=PROTOCOL)
 
 
 def _letter(
