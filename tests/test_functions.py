@@ -19,6 +19,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dill
@@ -26,6 +27,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import pdparallel
 from pdparallel import FunctionNotSerializableError
 from pdparallel.call import Work
 from pdparallel.testing import assert_same

@@ -260,16 +260,13 @@ def _save_function(pickler: ByValuePickler, func: types.FunctionType) -> None:
 ByValuePickler.dispatch[types.FunctionType] = _save_function
 
 
-_save_code_by_dill = ByValuePickler.dispatch[types.CodeType]
-
-
 def _save_code(pickler: ByValuePickler, code: types.CodeType) -> None:
     # dill's own way sets a filter of warnings aside, after which Python shows again all that it has shown once.
     try:
         # Later versions write the same code in other bytes now and then, by which a worker knows a function again.
         data = marshal.dumps(code, 2)
     except ValueError:  # somebody has put a constant there that no compiler makes
-        _save_code_by_dill(pickler, code)
+        dill.Pickler.dispatch[types.CodeType](pickler, code)
         return
     pickler.save_reduce(_make_code, (importlib.util.MAGIC_NUMBER, data), obj=code)
 
