@@ -18,13 +18,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from pdparallel.cores import WINDOWS_MOST_WORKERS, usable_cores
 from pdparallel.errors import InvalidOptionError
-from pdparallel.typing import EngineName, Errors, Progress, Serializer, StartMethod
+from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Progress, Serializer, StartMethod
 
 __all__ = ["ENGINE_NAMES", "Options", "get_options", "option_context", "resolve", "set_options"]
 
@@ -80,7 +80,7 @@ class Options:
         stream, by its position; of ``apply_chunks`` each chunk, so give ``chunk_size`` too.  None leaves it to chance.
     """
 
-    engine: EngineName | object = "auto"
+    engine: EngineName | EngineObject = "auto"
     n_workers: int | None = None
     chunk_size: int | None = None
     start_method: StartMethod | None = None
@@ -342,7 +342,7 @@ def get_options() -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
 
 
-def set_options(**options: Any) -> None:
+def set_options(**options: Unpack[OptionsDict]) -> None:
     """Set options for the whole process, until they are set again.
 
     Parameters
@@ -369,7 +369,7 @@ def set_options(**options: Any) -> None:
 
 
 @contextlib.contextmanager
-def option_context(**options: Any) -> Iterator[None]:
+def option_context(**options: Unpack[OptionsDict]) -> Iterator[None]:
     """Options for the calls inside a ``with`` block, in this thread or task only.
 
     Parameters
