@@ -26,7 +26,7 @@ from pdparallel.cores import WINDOWS_MOST_WORKERS, usable_cores
 from pdparallel.errors import InvalidOptionError
 from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Progress, Serializer, StartMethod
 
-__all__ = ["ENGINE_NAMES", "Options", "get_options", "option_context", "resolve", "set_options"]
+__all__ = ["ENGINE_NAMES", "Options", "forcing", "get_options", "option_context", "resolve", "set_options"]
 
 ENGINE_NAMES: tuple[str, ...] = ("auto", "process", "pathos", "thread", "serial")
 _START_METHODS = ("forkserver", "spawn", "fork")
@@ -307,6 +307,27 @@ def _from_text(name: str, text: str) -> Any:
     return text
 
 
+#: What beats even what a call says, while a test runs; the last one counts.
+_forced: list[Mapping[str, Any]] = []
+
+
+@contextlib.contextmanager
+def forcing(values: Mapping[str, Any]) -> Iterator[None]:
+    """Options for every call of this process inside a ``with`` block, whatever the calls say.
+
+    Parameters
+    ----------
+    values : mapping
+        Checked options.
+    """
+    forced = dict(values)
+    _forced.append(forced)
+    try:
+        yield
+    finally:
+        _forced[:] = [other for other in _forced if other is not forced]
+
+
 #: What is in force where nothing was set: to make it takes longer than a function takes for ten values.
 _DEFAULT = Options()
 
@@ -320,6 +341,8 @@ def resolve(call: Mapping[str, Any] | None = None) -> Options:
         What was given to ``df.par(...)``, checked before.
     """
     merged = {**_environment(), **_process_wide, **(_context.get() or {}), **(call or {})}
+    if _forced:
+        merged |= _forced[-1]
     if not merged:
         return _DEFAULT
     options = Options(**merged)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import pdparallel
+import pdparallel.testing
 
 ROOT = Path(pdparallel.__file__).parent
 
@@ -38,7 +39,7 @@ LAYERS: list[set[str]] = [
     {"checkpoint.chunkfile"},
     {"ledger", "stacking"},
     {"missing"},
-    {"assemble", "joining", "progress", "testing"},
+    {"assemble", "joining", "progress", "testing.same"},
     {"auto", "checkpoint.folder", "delivery"},
     {"beginning", "runner"},
     {"standin", "verbs", "windows"},
@@ -50,6 +51,17 @@ LAYERS: list[set[str]] = [
     {"accessor"},
     {"acceleration"},
     {""},
+    {
+        "testing.findings",
+        "testing.handed",
+        "testing.leaving",
+        "testing.running",
+        "testing.saboteurs",
+        "testing.variables",
+    },
+    {"testing.same_as_pandas", "testing.trial"},
+    {"testing.fitness"},
+    {"testing"},
     {"doctor", "demo"},
     {"__main__"},
 ]
@@ -58,11 +70,16 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 def modules() -> list[str]:
     paths = [path.relative_to(ROOT).with_suffix("") for path in ROOT.rglob("*.py") if path.name != "__init__.py"]
-    return sorted(".".join(path.parts) for path in paths)
+    return sorted([".".join(path.parts) for path in paths] + ["testing"])  # a package with names of its own
+
+
+def path_of(name: str) -> Path:
+    path = ROOT / name.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def imports_of(name: str) -> set[str]:
-    path = ROOT / (name.replace(".", "/") + ".py" if name else "__init__.py")
+    path = path_of(name)
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pdparallel":
@@ -91,7 +108,7 @@ def test_imports_go_one_way(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(RANK))
 def test_each_module_says_why_it_exists(name: str) -> None:
-    path = ROOT / (name.replace(".", "/") + ".py" if name else "__init__.py")
+    path = path_of(name)
     first = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
     assert len(first) > 30
 
@@ -120,6 +137,13 @@ def test_the_public_names() -> None:
         "PdParallelError", "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
         "accelerate", "engine", "get_options", "imap", "map", "option_context", "par", "restore",
         "set_options", "shutdown",
+    }  # fmt: skip
+
+
+def test_the_public_names_for_tests() -> None:
+    assert set(pdparallel.testing.__all__) == {
+        "Finding", "Fitness", "assert_fit", "assert_same", "assert_same_as_pandas", "check", "leaves_nothing",
+        "saboteurs", "serial",
     }  # fmt: skip
 
 

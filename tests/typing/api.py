@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 import pdparallel
+from pdparallel import testing
 from pdparallel.accessor import FramePar, SeriesPar
 from pdparallel.background import Running
 from pdparallel.iterating import Results
@@ -197,3 +198,13 @@ with pdparallel.accelerate(n_workers=2):
     pass
 df.apply(number, axis=1, engine=pdparallel.engine(n_workers=2))
 assert_type(pdparallel.get_options(), dict[str, Any])
+
+# Testing
+
+assert_type(testing.check(number, df), testing.Fitness)
+testing.assert_fit(number, df, "apply_rows", allow=["random"], seed=None)
+testing.assert_fit(doubled, df, lambda par, func: par.groupby("key")["x"].transform(func))
+testing.assert_same_as_pandas(lambda frame: frame.map(str), obj=df, chunk_sizes=(1, None))
+with testing.serial(), testing.leaves_nothing():
+    pass
+assert_type(testing.saboteurs.when(3, testing.saboteurs.kills(), abs)(2), Any)
