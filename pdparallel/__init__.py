@@ -12,7 +12,7 @@ from __future__ import annotations
 import pandas as pd
 
 from pdparallel.acceleration import accelerate, restore
-from pdparallel.accessor import FramePar, SeriesPar, map, par
+from pdparallel.accessor import FramePar, SeriesPar, par
 from pdparallel.engines.registry import shutdown
 from pdparallel.errors import (
     CallTimeoutError,
@@ -28,6 +28,7 @@ from pdparallel.errors import (
 )
 from pdparallel.explanation import Explanation
 from pdparallel.hook import Hook, engine
+from pdparallel.items import map
 from pdparallel.iterating import imap
 from pdparallel.options import Options, get_options, option_context, set_options
 from pdparallel.profiling import Profile, profile

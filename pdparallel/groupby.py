@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Generic, Never, cast, overload
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Time
 from pdparallel.standin import Go, StandIn
 from pdparallel.stopping import begin
 from pdparallel.transport.frames import PANDAS_2
-from pdparallel.typing import Func
+from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole, Func, Named, Plain
 from pdparallel.units import Units
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
@@ -331,7 +331,7 @@ def _transformed(grouping: Grouping, packed: Packed | None) -> Any:
     return pd.Series(in_order, index=obj.index, name=obj.name, copy=False)
 
 
-class GroupByPar:
+class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     """``df.par.groupby(...)``: what pandas' own object can, with functions of users on all cores.
 
     ``apply``, ``agg``, ``transform`` and ``filter`` of a Python function run on workers; everything else is pandas'.
@@ -351,7 +351,11 @@ class GroupByPar:
     def __repr__(self) -> str:
         return f"<pdparallel accessor of a {type(self._grouped).__name__} of {self._grouped.ngroups:,} groups>"
 
-    def __getitem__(self, key: Any) -> Self:
+    @overload
+    def __getitem__(self, key: list[Any]) -> GroupByPar[AsSeries, AsFrame, AsEither, AsFrame]: ...
+    @overload
+    def __getitem__(self, key: Hashable) -> GroupByPar[AsSeries, AsFrame, AsEither, AsSeries]: ...
+    def __getitem__(self, key: Any) -> Any:
         return type(self)(self._grouped[key], self._given)
 
     def __getattr__(self, name: str) -> Any:
@@ -369,6 +373,14 @@ class GroupByPar:
     def __len__(self) -> int:
         return len(self._grouped)
 
+    @overload
+    def apply(self, func: Callable[..., Never], *args: Any, **kwargs: Any) -> AsEither: ...
+    @overload
+    def apply(self, func: Callable[..., Plain], *args: Any, **kwargs: Any) -> AsSeries: ...
+    @overload
+    def apply(self, func: Callable[..., pd.DataFrame], *args: Any, **kwargs: Any) -> AsFrame: ...
+    @overload
+    def apply(self, func: Callable[..., pd.Series] | Named, *args: Any, **kwargs: Any) -> AsEither: ...
     def apply(self, func: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a function with each group: ``df.groupby(...).apply(func)`` on all cores.
 
@@ -412,6 +424,12 @@ class GroupByPar:
         how = {"include_groups": kwargs.pop("include_groups")} if "include_groups" in kwargs else {}
         return self._call("apply", func, args, kwargs, functools.partial(self._grouped.apply, **how))
 
+    @overload
+    def agg(self, func: Func, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any) -> AsWhole: ...
+    @overload
+    def agg(
+        self, func: Named | None = None, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any
+    ) -> AsEither: ...
     def agg(self, func: Any = None, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any) -> Any:
         """Call a function with each column of each group: ``df.groupby(...).agg(func)`` on all cores.
 
@@ -447,7 +465,9 @@ class GroupByPar:
 
     aggregate = agg
 
-    def transform(self, func: Any, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any) -> Any:
+    def transform(
+        self, func: Func | str, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any
+    ) -> AsWhole:
         """Call a function with each group for a result like the whole: ``groupby(...).transform(func)`` on all cores.
 
         Parameters
@@ -477,9 +497,9 @@ class GroupByPar:
         >>> df.par.groupby("key")["x"].transform(lambda x: x - x.mean()).tolist()
         [-1.0, 0.0, 1.0]
         """
-        return self._with_engine("transform", func, args, kwargs, engine, engine_kwargs)
+        return cast("AsWhole", self._with_engine("transform", func, args, kwargs, engine, engine_kwargs))
 
-    def filter(self, func: Any, dropna: bool = True, *args: Any, **kwargs: Any) -> Any:
+    def filter(self, func: Func, dropna: bool = True, *args: Any, **kwargs: Any) -> AsWhole:
         """The rows of the groups for which a function is true: ``df.groupby(...).filter(func)`` on all cores.
 
         Parameters
@@ -512,7 +532,7 @@ class GroupByPar:
         """
         if resolve(self._given).errors == "return":
             raise InvalidOptionError("errors", "return", "'raise' or 'coerce' for filter", "It returns rows only.")
-        return self._call("filter", func, args, kwargs, self._grouped.filter, dropna)
+        return cast("AsWhole", self._call("filter", func, args, kwargs, self._grouped.filter, dropna))
 
     def explain(self, func: Func, method: str = "apply", *args: Any, **kwargs: Any) -> Explanation:
         """What a call would do and why; see :meth:`pdparallel.accessor.FramePar.explain`.
@@ -553,7 +573,7 @@ class GroupByPar:
         quiet = type(self)(self._grouped, {**self._given, "checkpoint": None, "progress": False})
         return explain(f"groupby.{method}", "group", lambda: getattr(quiet, method)(func, *args, **kwargs))
 
-    def rolling(self, window: Any, **kwargs: Any) -> WindowPar:
+    def rolling(self, window: Any, **kwargs: Any) -> WindowPar[AsSeries, AsFrame, AsWhole]:
         """Moving windows of each group, whose ``apply`` takes all cores: ``groupby(...).rolling(...)``.
 
         Parameters
@@ -575,7 +595,7 @@ class GroupByPar:
         """
         return WindowPar(Windowing(self._grouped, "rolling", {"window": window, **kwargs}), self._given)
 
-    def expanding(self, **kwargs: Any) -> WindowPar:
+    def expanding(self, **kwargs: Any) -> WindowPar[AsSeries, AsFrame, AsWhole]:
         """Windows from the first row of each group on, whose ``apply`` takes all cores: ``groupby(...).expanding()``.
 
         Parameters

@@ -18,15 +18,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from pdparallel.cores import WINDOWS_MOST_WORKERS, usable_cores
 from pdparallel.errors import InvalidOptionError
-from pdparallel.typing import EngineName, Errors, Progress, Serializer, StartMethod
+from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Progress, Serializer, StartMethod
 
-__all__ = ["ENGINE_NAMES", "Options", "get_options", "option_context", "resolve", "set_options"]
+__all__ = ["ENGINE_NAMES", "Options", "forcing", "get_options", "option_context", "resolve", "set_options"]
 
 ENGINE_NAMES: tuple[str, ...] = ("auto", "process", "pathos", "thread", "serial")
 _START_METHODS = ("forkserver", "spawn", "fork")
@@ -83,7 +83,7 @@ class Options:
         the outcome of each chunk; False leaves it to the workers' own streams and handlers. None means True.
     """
 
-    engine: EngineName | object = "auto"
+    engine: EngineName | EngineObject = "auto"
     n_workers: int | None = None
     chunk_size: int | None = None
     start_method: StartMethod | None = None
@@ -318,6 +318,27 @@ def _from_text(name: str, text: str) -> Any:
     return text
 
 
+#: What beats even what a call says, while a test runs; the last one counts.
+_forced: list[Mapping[str, Any]] = []
+
+
+@contextlib.contextmanager
+def forcing(values: Mapping[str, Any]) -> Iterator[None]:
+    """Options for every call of this process inside a ``with`` block, whatever the calls say.
+
+    Parameters
+    ----------
+    values : mapping
+        Checked options.
+    """
+    forced = dict(values)
+    _forced.append(forced)
+    try:
+        yield
+    finally:
+        _forced[:] = [other for other in _forced if other is not forced]
+
+
 #: What is in force where nothing was set: to make it takes longer than a function takes for ten values.
 _DEFAULT = Options()
 
@@ -331,6 +352,8 @@ def resolve(call: Mapping[str, Any] | None = None) -> Options:
         What was given to ``df.par(...)``, checked before.
     """
     merged = {**_environment(), **_process_wide, **(_context.get() or {}), **(call or {})}
+    if _forced:
+        merged |= _forced[-1]
     if not merged:
         return _DEFAULT
     options = Options(**merged)
@@ -353,7 +376,7 @@ def get_options() -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
 
 
-def set_options(**options: Any) -> None:
+def set_options(**options: Unpack[OptionsDict]) -> None:
     """Set options for the whole process, until they are set again.
 
     Parameters
@@ -380,7 +403,7 @@ def set_options(**options: Any) -> None:
 
 
 @contextlib.contextmanager
-def option_context(**options: Any) -> Iterator[None]:
+def option_context(**options: Unpack[OptionsDict]) -> Iterator[None]:
     """Options for the calls inside a ``with`` block, in this thread or task only.
 
     Parameters

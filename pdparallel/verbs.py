@@ -1,6 +1,7 @@
 """Verbs: what each does with arguments that were checked: a Call is built, run, and its returns shaped.
 
-Frames and Series meet here as plain data: what a verb says to its users stands in :mod:`pdparallel.accessor`.
+Frames and Series meet here as plain data: what a verb says to its users stands in :mod:`pdparallel.frame_verbs` and
+beside it.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Hashable, Mapping
+from typing import Any, Generic, cast, overload
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from pdparallel.rows import feed_for
 from pdparallel.runner import run
 from pdparallel.stopping import current
 from pdparallel.transport.frames import take
+from pdparallel.typing import AsFrame, AsSeries, AsWhole, Func
 from pdparallel.windowing import Layout, Windowing, is_plain, layout
 from pdparallel.worker import calling, inside_worker, record
 
@@ -49,7 +50,7 @@ MOST_HERE = 10_000
 FEW = 500
 
 
-class WindowPar:
+class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
     """Windows over a frame, a Series or groups: pandas' window object, whose ``apply`` takes all cores.
 
     Columns are selected as there, and all that is not ``apply`` is pandas' own.
@@ -76,7 +77,11 @@ class WindowPar:
         self._given = given
         self._pandas = windowing.made()  # which looks at all the arguments
 
-    def __getitem__(self, key: Any) -> Self:
+    @overload
+    def __getitem__(self, key: list[Any]) -> WindowPar[AsSeries, AsFrame, AsFrame]: ...
+    @overload
+    def __getitem__(self, key: Hashable) -> WindowPar[AsSeries, AsFrame, AsSeries]: ...
+    def __getitem__(self, key: Any) -> Any:
         """The same windows over some columns, as in pandas: a label, or a list of labels."""
         keys = (*self._windowing.keys, key)
         return type(self)(dataclasses.replace(self._windowing, keys=keys), self._given)
@@ -95,13 +100,13 @@ class WindowPar:
 
     def apply(
         self,
-        func: Any,
+        func: Func,
         raw: bool = False,
         engine: Any = None,
         engine_kwargs: dict[str, Any] | None = None,
         args: tuple[Any, ...] | None = None,
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> AsWhole:
         """Call a function with each window: pandas' ``rolling(...).apply`` on all cores.
 
         Parameters
@@ -165,14 +170,14 @@ class WindowPar:
             or "axis" in given
         ):
             with streams.whole(options.seed):
-                return self._pandas.apply(func, raw, engine, engine_kwargs, args, kwargs)
+                return cast("AsWhole", self._pandas.apply(func, raw, engine, engine_kwargs, args, kwargs))
         if options.errors == "return":
             raise InvalidOptionError(
                 "errors", options.errors, "'raise' or 'coerce' with windows",
                 "Their result is of floats, and has no room for exceptions.",
             )  # fmt: skip
         work = work_of(func, args or (), dict(kwargs or {}), "unit", options)
-        return _apply(self._windowing, self._pandas, work, bool(raw), options)
+        return cast("AsWhole", _apply(self._windowing, self._pandas, work, bool(raw), options))
 
 
 def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Options) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import pdparallel
+import pdparallel.testing
 
 ROOT = Path(pdparallel.__file__).parent
 
@@ -19,7 +20,7 @@ ROOT = Path(pdparallel.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors", "typing", "cores", "showing", "stopping", "streams"},
     {"arguments", "options", "plan", "units", "values"},
-    {"cells", "lean", "packing"},
+    {"cells", "holding", "lean", "packing"},
     {"call", "likeness", "outcome", "rows", "source", "spans"},
     {"records"},
     {"observing"},
@@ -44,7 +45,7 @@ LAYERS: list[set[str]] = [
     {"checkpoint.chunkfile"},
     {"ledger", "stacking"},
     {"missing"},
-    {"assemble", "joining", "progress", "testing"},
+    {"assemble", "joining", "progress", "testing.same"},
     {"auto", "checkpoint.folder", "delivery"},
     {"beginning", "runner"},
     {"explanation", "sampling"},
@@ -53,10 +54,23 @@ LAYERS: list[set[str]] = [
     {"standin", "verbs", "windows"},
     {"groupby"},
     {"resampling"},
-    {"background", "hook", "iterating", "views"},
+    {"background", "hook", "items", "iterating", "views"},
+    {"chunkwise", "frame_verbs", "series_verbs"},
+    {"futures"},
     {"accessor"},
     {"acceleration"},
     {""},
+    {
+        "testing.findings",
+        "testing.handed",
+        "testing.leaving",
+        "testing.running",
+        "testing.saboteurs",
+        "testing.variables",
+    },
+    {"testing.same_as_pandas", "testing.trial"},
+    {"testing.fitness"},
+    {"testing"},
     {"doctor", "demo"},
     {"__main__"},
 ]
@@ -65,11 +79,16 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 def modules() -> list[str]:
     paths = [path.relative_to(ROOT).with_suffix("") for path in ROOT.rglob("*.py") if path.name != "__init__.py"]
-    return sorted(".".join(path.parts) for path in paths)
+    return sorted([".".join(path.parts) for path in paths] + ["testing"])  # a package with names of its own
+
+
+def path_of(name: str) -> Path:
+    path = ROOT / name.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def imports_of(name: str) -> set[str]:
-    path = ROOT / (name.replace(".", "/") + ".py" if name else "__init__.py")
+    path = path_of(name)
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pdparallel":
@@ -98,7 +117,7 @@ def test_imports_go_one_way(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(RANK))
 def test_each_module_says_why_it_exists(name: str) -> None:
-    path = ROOT / (name.replace(".", "/") + ".py" if name else "__init__.py")
+    path = path_of(name)
     first = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
     assert len(first) > 30
 
@@ -128,6 +147,13 @@ def test_the_public_names() -> None:
         "Explanation", "Profile",
         "accelerate", "engine", "get_options", "imap", "map", "option_context", "par", "profile", "restore",
         "set_options", "shutdown",
+    }  # fmt: skip
+
+
+def test_the_public_names_for_tests() -> None:
+    assert set(pdparallel.testing.__all__) == {
+        "Finding", "Fitness", "assert_fit", "assert_same", "assert_same_as_pandas", "check", "leaves_nothing",
+        "saboteurs", "serial",
     }  # fmt: skip
 
 
