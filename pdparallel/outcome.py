@@ -48,3 +48,8 @@ class Outcome:
     returns: list[Any] | Packed
     failure: Failure | None = None
     seconds: float = 0.0
+
+    @property
+    def done(self) -> int:
+        """Units that are done: all, or those before the failure."""
+        return len(self.chunk) if self.failure is None else len(self.returns)

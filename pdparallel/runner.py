@@ -44,7 +44,7 @@ from pdparallel.options import Options
 from pdparallel.outcome import Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, Gaps, Left
-from pdparallel.progress import Advance, bar
+from pdparallel.progress import Bar, bar
 from pdparallel.stopping import Stop, begin, current
 from pdparallel.transport.parcel import Parcel, pack
 
@@ -77,17 +77,16 @@ def run(call: Call, options: Options, begun: Outcome | None = None, decided: boo
     """
     check(options)
     ledger = Ledger(call)
-    with opened(call, options, ledger) as finished, bar(options.progress, call.n, call.verb, call.unit) as advance:
+    with opened(call, options, ledger) as finished:
         if begun is not None:
             ledger.add(begun)
             finished = [*finished, begun.chunk]
         gaps = Gaps(call.n, finished, call.plan)
-        if finished:
-            advance(call.n - len(gaps))
-        if ledger.failure is None:
-            for _ in path(call, options, ledger, gaps, advance, decided, begun):
-                pass
-        ledger.raise_failure()
+        with bar(options.progress, call.n, call.verb, call.unit, call.n - len(gaps)) as shown:
+            if ledger.failure is None:
+                for _ in path(call, options, ledger, gaps, shown, decided, begun):
+                    pass
+            ledger.raise_failure()
     return ledger.returns()
 
 
@@ -113,7 +112,7 @@ def path(
     options: Options,
     ledger: Ledger,
     gaps: Left,
-    advance: Advance,
+    shown: Bar,
     decided: bool = False,
     begun: Outcome | None = None,
 ) -> Generator[None, None, None]:
@@ -124,7 +123,7 @@ def path(
     """
     begin()
     stop = current()
-    parent = Parent(call, options, ledger, advance, gaps, stop)
+    parent = Parent(call, options, ledger, shown, gaps, stop)
     # This process cannot be ended after a time, and what an initializer sets is for workers.
     begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
     if begins_here and not decided:
@@ -134,10 +133,11 @@ def path(
         parcel: Parcel | None = None
         delivery: Delivery | None = None
         try:
-            parcel = pack(call, engine.reach, options.serializer)
+            tell = (lambda units: shown.under_way(lambda: units)) if engine.runs_here else None
+            parcel = pack(call, engine.reach, options.serializer, noted=shown.look is not None, tell=tell)
             if begins_here:
                 yield from parent.go_on_until_up(engine)
-            delivery = Delivery(call, options, engine, parcel, ledger, advance, stop)
+            delivery = Delivery(call, options, engine, parcel, ledger, shown, stop)
             yield from delivery.run(_chunks(options, gaps, engine, ledger, parcel, stop))
         finally:
             # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.

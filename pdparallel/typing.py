@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -11,6 +12,7 @@ __all__ = [
     "Errors",
     "Func",
     "Hand",
+    "Notes",
     "Progress",
     "ResultType",
     "RowKind",
@@ -24,7 +26,13 @@ EngineName: TypeAlias = Literal["auto", "process", "pathos", "thread", "serial"]
 Errors: TypeAlias = Literal["raise", "coerce", "return"]
 StartMethod: TypeAlias = Literal["forkserver", "spawn", "fork"]
 Serializer: TypeAlias = Literal["dill", "cloudpickle"]
-Progress: TypeAlias = bool | Literal["text", "notebook"] | Callable[[int, int], object]
+Progress: TypeAlias = (
+    bool
+    | Literal["text", "notebook", "log"]
+    | logging.Logger
+    | logging.LoggerAdapter[Any]
+    | Callable[[int, Any], object]
+)
 ResultType: TypeAlias = Literal["expand", "reduce", "broadcast"] | None
 RowKind: TypeAlias = Literal["series", "namedtuple", "tuple", "dict", "array"]
 Combine: TypeAlias = Literal["auto", "concat", "list"] | Callable[[list[Any]], Any]
@@ -51,3 +59,10 @@ class Taker(Protocol):
 
     def all(self, units: Iterable[Any]) -> None:
         """Take units that are objects of their own, one after the other."""
+
+
+class Notes(Protocol):
+    """Where the one who works on a chunk notes what runs: three numbers, those of a Running of the arena."""
+
+    def __setitem__(self, at: int, value: int, /) -> None:
+        """Note one of them."""

@@ -17,7 +17,7 @@ ROOT = Path(pdparallel.__file__).parent
 #: From the bottom to the top; a module may import from lines above its own, and within its own line only where it
 #: is said so below.
 LAYERS: list[set[str]] = [
-    {"errors", "typing", "cores", "stopping", "streams"},
+    {"errors", "typing", "cores", "displays", "stopping", "streams"},
     {"arguments", "options", "plan", "units", "values"},
     {"cells", "lean", "packing"},
     {"call", "likeness", "outcome", "rows", "source", "spans"},
@@ -37,8 +37,8 @@ LAYERS: list[set[str]] = [
     {"checkpoint.identity"},
     {"checkpoint.chunkfile"},
     {"ledger", "stacking"},
-    {"missing"},
-    {"assemble", "joining", "progress", "testing"},
+    {"missing", "progress"},
+    {"assemble", "joining", "testing"},
     {"auto", "checkpoint.folder", "delivery"},
     {"beginning", "runner"},
     {"standin", "verbs", "windows"},
