@@ -534,7 +534,8 @@ def test_a_broken_tqdm(monkeypatch: pytest.MonkeyPatch, stderr: Captured) -> Non
 def environment(**more: str) -> dict[str, str]:
     others = ("PDPARALLEL_", "TQDM_", "PYTEST_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(others)}
-    return env | {"PYTHONPATH": str(Path(pdparallel.__file__).parents[1]), "TERM": "xterm"} | more
+    paths = [str(Path(pdparallel.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return env | {"PYTHONPATH": os.pathsep.join(paths), "TERM": "xterm"} | more
 
 
 PROGRAM = """
