@@ -23,7 +23,7 @@ from pdparallel.options import Options
 from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import Texts, pack
 from pdparallel.plan import Chunk, Left
-from pdparallel.progress import Advance
+from pdparallel.progress import Bar
 from pdparallel.rows import feed_for
 from pdparallel.stopping import Stop
 from pdparallel.transport.frames import cut_out, take
@@ -38,7 +38,7 @@ LOOK_SECONDS = 0.01
 #: The next look comes after twice the time, up to so many seconds: each costs some tenths of a millisecond.
 MOST_LOOK_SECONDS = 0.1
 
-#: The same where there is nothing to decide, as with one worker: for the progress bar alone.
+#: The same where there is nothing to decide, as with one worker.
 IDLE_LOOK_SECONDS = 0.5
 
 #: Seconds of work, in one process, from which it is worth starting a pool: twice what one takes to start, during which
@@ -210,7 +210,7 @@ class Parent:
         Of which ``chunk_size`` and the number of workers matter here.
     ledger : Ledger
         Takes the outcomes.
-    advance : callable
+    bar : Bar
         Told how many units are done.
     gaps : Left
         What is left to do; what is done here is taken from it.
@@ -221,19 +221,19 @@ class Parent:
     """
 
     def __init__(
-        self, call: Call, options: Options, ledger: Ledger, advance: Advance, gaps: Left, stop: Stop | None = None,
+        self, call: Call, options: Options, ledger: Ledger, bar: Bar, gaps: Left, stop: Stop | None = None,
         watch: Watch = nobody,
     ) -> None:  # fmt: skip
         self._call = call
         self._options = options
         self._ledger = ledger
-        self._advance = advance
+        self._bar = bar
         self._feed = feed_for(call.work.hand, call.work.func)
         self._gaps = gaps
         self._stop = stop
         self._watch = watch
-        # Where somebody waits for each result, or may want the call to end, it must not be long until the next look.
-        awaited = ledger.passes_on or stop is not None
+        # Where somebody waits for each result, looks on, or may want the call to end, the next look is to be soon.
+        awaited = ledger.passes_on or stop is not None or bar.look is not None
         self._worth = Worth(options, MOST_LOOK_SECONDS if awaited else IDLE_LOOK_SECONDS)
         self._latest: Outcome | None = None
 
@@ -305,7 +305,7 @@ class Parent:
         outcome = record(call.work, self._feed, take(call.data, call.work.hand, chunk), chunk, until)
         self._watch.did(outcome)
         self._ledger.add(outcome)
-        self._advance(len(outcome.chunk))
+        self._bar.add(outcome.done)
         self._gaps.drop(outcome.chunk.stop)
         return outcome
 

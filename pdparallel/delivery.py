@@ -24,7 +24,7 @@ from pdparallel.observing import Watch, nobody
 from pdparallel.options import Options
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.plan import Chunk
-from pdparallel.progress import Advance
+from pdparallel.progress import Bar
 from pdparallel.stopping import Stop, StoppedError
 from pdparallel.transport.arena import Running
 from pdparallel.transport.parcel import LOADING, Parcel
@@ -77,7 +77,7 @@ class Delivery:
         Makes the tasks.
     ledger : Ledger
         Takes the outcomes.
-    advance : callable
+    bar : Bar
         Told how many units are done.
     stop : Stop, optional
         Says whether to give up.
@@ -91,7 +91,7 @@ class Delivery:
     """
 
     def __init__(
-        self, call: Call, options: Options, engine: Engine, parcel: Parcel, ledger: Ledger, advance: Advance,
+        self, call: Call, options: Options, engine: Engine, parcel: Parcel, ledger: Ledger, bar: Bar,
         stop: Stop | None = None, watch: Watch = nobody,
     ) -> None:  # fmt: skip
         self._call = call
@@ -100,7 +100,7 @@ class Delivery:
         self._engine = engine
         self._parcel = parcel
         self._ledger = ledger
-        self._advance = advance
+        self._bar = bar
         self._stop = stop
         self._watch = watch
         self.settled = True
@@ -146,12 +146,24 @@ class Delivery:
 
     def _done(self) -> list[Future[bytes]]:
         """Wait for what comes next."""
-        if self._stop is None:
-            return list(wait(self._flying, timeout=self._clock.look, return_when=FIRST_COMPLETED).done)
-        awaited: list[Future[Any]] = [*self._flying, self._stop.asked]
-        done = wait(awaited, timeout=self._clock.look, return_when=FIRST_COMPLETED).done
-        self._stop.look()
+        look = min((look for look in (self._clock.look, self._bar.look) if look is not None), default=None)
+        awaited: list[Future[Any]] = [*self._flying]
+        if self._stop is not None:
+            awaited.append(self._stop.asked)
+        done = wait(awaited, timeout=look, return_when=FIRST_COMPLETED).done
+        self._bar.under_way(self._under_way)
+        if self._stop is not None:
+            self._stop.look()
         return list(done)
+
+    def _under_way(self) -> int:
+        """Units that are done of the chunks that are not."""
+        units = 0
+        for one in self._flying.values():
+            running = self._parcel.running(one.chunk)
+            if running is not None and running.first != LOADING:
+                units += min(running.first - one.chunk.start, len(one.chunk))
+        return units
 
     def _send(self, chunks: Iterator[Chunk]) -> None:
         sent = 0
@@ -191,7 +203,7 @@ class Delivery:
                 self._show(one.chunk)
             self._clock.forget(future)
             self._ledger.add(outcome)
-            self._advance(len(one.chunk))
+            self._bar.add(outcome.done)
         elif isinstance(problem, WorkerDiedError):
             self._worker_died(one, future, problem)
         else:
@@ -266,7 +278,7 @@ class Delivery:
             tell(Outcome(units, [], Failure(0, error)))
         else:
             tell(Outcome(units, [Failed(error)] * (1 if work.hand == "chunk" else len(units))))
-        self._advance(len(units))
+        self._bar.add(len(units))
 
     def _named(self, problem: WorkerDiedError, units: Chunk, times: int) -> WorkerDiedError:
         how = "ended" if problem.exitcode is None else how_it_ended(problem.exitcode)

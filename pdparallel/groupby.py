@@ -22,6 +22,7 @@ from pdparallel.likeness import Likes, TellingLike
 from pdparallel.observing import shaping
 from pdparallel.options import Options, resolve
 from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times
+from pdparallel.progress import WholeCall, counted
 from pdparallel.standin import Go, StandIn
 from pdparallel.stopping import begin
 from pdparallel.transport.frames import PANDAS_2
@@ -74,7 +75,7 @@ def call_grouped(
     check_func(func)
     options = resolve(given)
     goes = _Goes(grouped(), method, func, args, kwargs, options)
-    stand_in = StandIn(func, goes, options, goes.fill)
+    stand_in = StandIn(counted(func, options.progress, goes.verb, "group"), goes, options, goes.fill)
     first = None
     if begins_here(options):
         done, answer = stand_in.watched(ask)
@@ -84,8 +85,9 @@ def call_grouped(
         first, answer = first_unit(ask)
         if first is None:
             return answer
-    returns = stand_in.begin(first)
-    return _answered(goes, stand_in, returns, ask)
+    with WholeCall():
+        returns = stand_in.begin(first)
+        return _answered(goes, stand_in, returns, ask)
 
 
 @shaping
@@ -208,11 +210,12 @@ class _Goes:
         if number == 2 and options.seed is not None:
             # Its units are counted from 0 on as well, and are not to draw what the first group drew.
             options = replace(options, seed=_of_the_rest(options.seed))
-        return Go(self._call(units, func, lambda at: self._label(int(which[at])), options), fits, several)
+        in_all = {0: 1 + len(self._rest()), 1: 0}.get(number)
+        return Go(self._call(units, func, lambda at: self._label(int(which[at])), options), fits, several, in_all)
 
     def _call(self, units: Units, func: Func, label: Callable[[int], Any], options: Options | None = None) -> Call:
         return Call(
-            verb=self._verb,
+            verb=self.verb,
             work=work_of(func, self._args, self._kwargs, "unit", options or self._options),
             data=units,
             n=len(units),
@@ -231,7 +234,8 @@ class _Goes:
         return Shown(f"{shown(self._label(group))} of column {shown(self.grouping.columns[column])}")
 
     @property
-    def _verb(self) -> str:
+    def verb(self) -> str:
+        """As the user wrote it, for messages."""
         return "resample.apply" if self._method == "resample" else f"groupby.{self._method}"
 
     def place(self, number: int, unit: Any, at: int) -> str:
@@ -242,7 +246,7 @@ class _Goes:
             label = self._label_by_column(at)
         else:
             label = self._label(at)
-        return f"{self._verb}, {in_words('group', label, at)}"
+        return f"{self.verb}, {in_words('group', label, at)}"
 
     # Results
 

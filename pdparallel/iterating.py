@@ -26,7 +26,7 @@ from pdparallel.options import Options, checked, resolve
 from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Gaps, Left
-from pdparallel.progress import bar
+from pdparallel.progress import bar, inside_call
 from pdparallel.runner import check, path
 from pdparallel.source import Source
 from pdparallel.typing import Errors, Func, OptionsButErrors
@@ -273,12 +273,13 @@ def _taken(
     ledger = Passing(call, ordered, options.workers * MOST_OF_A_WORKER)
     problem: Exception | None = None
     with (
-        bar(options.progress, total, call.verb, call.unit) as advance,
-        contextlib.closing(path(call, options, ledger, left, advance)) as steps,
+        bar(options.progress, total, call.verb, call.unit, alone=True) as shown,
+        contextlib.closing(path(call, options, ledger, left, shown)) as steps,
     ):
         while True:
             try:
-                going_on = next(steps, ...) is None
+                with inside_call():
+                    going_on = next(steps, ...) is None
             except Exception as error:  # what came before it goes out before
                 going_on, problem = False, error
             for outcome in ledger.taken():

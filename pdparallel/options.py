@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.util
+import logging
 import math
 import multiprocessing
 import numbers
@@ -32,6 +33,7 @@ ENGINE_NAMES: tuple[str, ...] = ("auto", "process", "pathos", "thread", "serial"
 _START_METHODS = ("forkserver", "spawn", "fork")
 _SERIALIZERS = ("dill", "cloudpickle")
 _ERRORS = ("raise", "coerce", "return")
+_PROGRESS = ("text", "notebook", "log")
 _ENVIRONMENT_PREFIX = "PDPARALLEL_"
 
 
@@ -51,8 +53,14 @@ class Options:
         Rows (columns, items) of a chunk, exactly; None lets pdparallel choose.
     start_method : str, default None
         ``"forkserver"``, ``"spawn"`` or ``"fork"``; None means forkserver where there is one, else spawn.
-    progress : bool, str or callable, default False
-        True, ``"text"``, ``"notebook"``, or a callable that is given ``(done, total)``.
+    progress : bool, str, logger or callable, default False
+        One bar for the call, which counts rows (columns, groups, items) and moves within long chunks, too.  True shows
+        it as it fits the place: widgets in a notebook that has ipywidgets, text in any other notebook and on a
+        terminal, and where standard error is a file or ``TERM=dumb`` a line now and then.  ``"text"`` takes no widgets,
+        ``"notebook"`` nothing else.  ``"log"`` writes such lines at level INFO to the logger ``pdparallel.progress``,
+        a :class:`logging.Logger` to that one.  A callable is given ``(done, total)``, in this thread, with a total of
+        None where that is not known; one that is slow is called less often, so that it takes a hundredth of the time
+        or so, one that raises is called no more.  Calls made by the function show nothing.
     errors : str, default "raise"
         What becomes of a call that raises an :class:`Exception`: ``"raise"`` raises the first one, ``"coerce"`` leaves
         a missing value in its place (in a list None) and warns once (:class:`FailedCallsWarning`), ``"return"`` leaves
@@ -201,9 +209,12 @@ def _start_method(name: str, value: Any) -> Any:
 
 
 def _progress(name: str, value: Any) -> Any:
-    if isinstance(value, bool) or value in ("text", "notebook") or (callable(value) and not isinstance(value, type)):
+    if isinstance(value, (bool, logging.Logger, logging.LoggerAdapter)):
         return value
-    raise InvalidOptionError(name, value, "True, False, 'text', 'notebook', or a function of (done, total)")
+    if value in _PROGRESS if isinstance(value, str) else callable(value) and not isinstance(value, type):
+        return value
+    allowed = ", ".join(map(repr, _PROGRESS))
+    raise InvalidOptionError(name, value, f"True, False, {allowed}, a logging.Logger, or a function of (done, total)")
 
 
 def _serializer(name: str, value: Any) -> Any:

@@ -68,3 +68,8 @@ class Outcome:
     failure: Failure | None = None
     seconds: float = 0.0
     timing: Timing | None = None
+
+    @property
+    def done(self) -> int:
+        """Units that are done: all, or those before the failure."""
+        return len(self.chunk) if self.failure is None else len(self.returns)

@@ -45,7 +45,7 @@ from pdparallel.options import Options
 from pdparallel.outcome import Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, Gaps, Left
-from pdparallel.progress import Advance, bar
+from pdparallel.progress import Bar, bar
 from pdparallel.stopping import Stop, begin, current
 from pdparallel.transport.parcel import Parcel, pack
 
@@ -78,17 +78,16 @@ def run(call: Call, options: Options, begun: Outcome | None = None, decided: boo
     """
     check(options)
     ledger = Ledger(call)
-    with opened(call, options, ledger) as finished, bar(options.progress, call.n, call.verb, call.unit) as advance:
+    with opened(call, options, ledger) as finished:
         if begun is not None:
             ledger.add(begun)
             finished = [*finished, begun.chunk]
         gaps = Gaps(call.n, finished, call.plan)
-        if finished:
-            advance(call.n - len(gaps))
-        if ledger.failure is None:
-            for _ in path(call, options, ledger, gaps, advance, decided, begun):
-                pass
-        ledger.raise_failure()
+        with bar(options.progress, call.n, call.verb, call.unit, call.n - len(gaps)) as shown:
+            if ledger.failure is None:
+                for _ in path(call, options, ledger, gaps, shown, decided, begun):
+                    pass
+            ledger.raise_failure()
     return ledger.returns()
 
 
@@ -114,7 +113,7 @@ def path(
     options: Options,
     ledger: Ledger,
     gaps: Left,
-    advance: Advance,
+    shown: Bar,
     decided: bool = False,
     begun: Outcome | None = None,
 ) -> Generator[None, None, None]:
@@ -124,16 +123,16 @@ def path(
     where some of it was done already.
     """
     with watch(call, options, gaps, begun) as observed:
-        yield from _path(call, options, ledger, gaps, advance, decided, begun, observed)
+        yield from _path(call, options, ledger, gaps, shown, decided, begun, observed)
 
 
 def _path(
-    call: Call, options: Options, ledger: Ledger, gaps: Left, advance: Advance, decided: bool, begun: Outcome | None,
+    call: Call, options: Options, ledger: Ledger, gaps: Left, shown: Bar, decided: bool, begun: Outcome | None,
     observed: Watch,
 ) -> Generator[None, None, None]:  # fmt: skip
     begin()
     stop = current()
-    parent = Parent(call, options, ledger, advance, gaps, stop, observed)
+    parent = Parent(call, options, ledger, shown, gaps, stop, observed)
     # This process cannot be ended after a time, and what an initializer sets is for workers.
     begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
     if begins_here and not decided:
@@ -146,13 +145,15 @@ def _path(
         parcel: Parcel | None = None
         delivery: Delivery | None = None
         try:
+            tell = (lambda units: shown.under_way(lambda: units)) if engine.runs_here else None
             observed.packs()
-            parcel = pack(call, engine.reach, options.serializer, options.capture_output is not False)
+            heard = options.capture_output is not False
+            parcel = pack(call, engine.reach, options.serializer, heard, noted=shown.look is not None, tell=tell)
             parcel.timed = observed.timed
             observed.packed()
             if begins_here:
                 yield from parent.go_on_until_up(engine)
-            delivery = Delivery(call, options, engine, parcel, ledger, advance, stop, observed)
+            delivery = Delivery(call, options, engine, parcel, ledger, shown, stop, observed)
             yield from delivery.run(_chunks(options, gaps, engine, ledger, parcel, stop))
         finally:
             # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -22,6 +23,7 @@ __all__ = [
     "Func",
     "Hand",
     "Named",
+    "Notes",
     "OptionsButErrors",
     "OptionsDict",
     "Plain",
@@ -40,7 +42,13 @@ EngineName: TypeAlias = Literal["auto", "process", "pathos", "thread", "serial"]
 Errors: TypeAlias = Literal["raise", "coerce", "return"]
 StartMethod: TypeAlias = Literal["forkserver", "spawn", "fork"]
 Serializer: TypeAlias = Literal["dill", "cloudpickle"]
-Progress: TypeAlias = bool | Literal["text", "notebook"] | Callable[[int, int], object]
+Progress: TypeAlias = (
+    bool
+    | Literal["text", "notebook", "log"]
+    | logging.Logger
+    | logging.LoggerAdapter[Any]
+    | Callable[[int, Any], object]
+)
 ResultType: TypeAlias = Literal["expand", "reduce", "broadcast"] | None
 RowKind: TypeAlias = Literal["series", "namedtuple", "tuple", "dict", "array"]
 Combine: TypeAlias = Literal["auto", "concat", "list"] | Callable[[list[Any]], Any]
@@ -67,6 +75,13 @@ class Taker(Protocol):
 
     def all(self, units: Iterable[Any]) -> None:
         """Take units that are objects of their own, one after the other."""
+
+
+class Notes(Protocol):
+    """Where the one who works on a chunk notes what runs: three numbers, those of a Running of the arena."""
+
+    def __setitem__(self, at: int, value: int, /) -> None:
+        """Note one of them."""
 
 
 # Options: who misspells one is told so by the type checker
@@ -107,6 +122,7 @@ class OptionsButErrors(TypedDict, total=False):
     seed: int | None
     initializer: Callable[..., Any] | None
     initargs: tuple[Any, ...] | list[Any]
+    capture_output: bool | None
 
 
 class OptionsDict(OptionsButErrors, total=False):

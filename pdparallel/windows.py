@@ -32,6 +32,7 @@ from pdparallel.options import Options, resolve
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
+from pdparallel.progress import WholeCall, counted
 from pdparallel.rows import feed_for
 from pdparallel.runner import run
 from pdparallel.stopping import current
@@ -197,16 +198,17 @@ def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Op
     except Exception:  # pandas is to say it
         found = None
     if found is None or not len(found.spans):
-        return _in_pandas(windowing, window, work, raw, begun)
+        return _in_pandas(windowing, window, work, raw, begun, options)
     call = _call(windowing, work, found)
     if here and begun is None:  # it is plain
         begun = _done_here(call)
     if begun is not None and len(begun.chunk) == call.n:
         assert isinstance(begun.returns, list)  # only what comes from a worker is packed
         return found.filled(begun.returns)
-    returns = run(call, options, begun)
-    missing.settle(call, returns, lambda good, at, value: value)
-    return found.filled(returns)
+    with WholeCall():
+        returns = run(call, options, begun)
+        missing.settle(call, returns, lambda good, at, value: value)
+        return found.filled(returns)
 
 
 def _done_here(call: Call) -> Outcome:
@@ -279,9 +281,12 @@ def _told(failure: Failure, windowing: Windowing, work: Work) -> BaseException:
 # What stays in pandas
 
 
-def _in_pandas(windowing: Windowing, window: Any, work: Work, raw: bool, begun: Outcome | None) -> Any:
+def _in_pandas(
+    windowing: Windowing, window: Any, work: Work, raw: bool, begun: Outcome | None, options: Options
+) -> Any:
     """Where only pandas knows what to call the function with, it does so, here."""
-    func = calling(work)
+    verb = f"{windowing.kind}.apply"
+    func = counted(calling(work), options.progress, verb, "window")
     kept: list[Any] = []
     done = Returns([] if begun is None else [begun.returns]).values()
 
@@ -290,8 +295,8 @@ def _in_pandas(windowing: Windowing, window: Any, work: Work, raw: bool, begun: 
         kept.append(value)
         return np.nan if type(value) is Failed else value
 
-    with called_here(work):
+    with WholeCall(), called_here(work):
         result = window.apply(keep, raw=raw)
-    call = Call(f"{windowing.kind}.apply", work, kept, len(kept), "window", label=range(len(kept)).__getitem__)
+    call = Call(verb, work, kept, len(kept), "window", label=range(len(kept)).__getitem__)
     missing.settle(call, Returns([kept]), lambda good, at, value: value)
     return result

@@ -35,6 +35,7 @@ from pdparallel.rows import Feed
 from pdparallel.surroundings import THREAD_VARIABLES, within
 from pdparallel.transport.outcomes import Stacks, failed
 from pdparallel.transport.parcel import Task, answer, answer_to, forget, open_task, task_of
+from pdparallel.typing import Notes
 
 __all__ = [
     "Setup",
@@ -79,13 +80,13 @@ class _Recorder:
         When, by ``time.perf_counter``, to take no further unit.
     first : int
         Position of the first unit.
-    notes : memoryview, optional
+    notes : Notes, optional
         Where to note which units run; see :func:`pdparallel.transport.arena.notes`.
     one_by_one : bool
         Whether each unit is noted by itself, also a light one.
     """
 
-    def __init__(self, work: Work, until: float, first: int, notes: memoryview | None, one_by_one: bool) -> None:
+    def __init__(self, work: Work, until: float, first: int, notes: Notes | None, one_by_one: bool) -> None:
         self.returns: list[Any] = []
         self._until = until
         self._first = first
@@ -227,7 +228,7 @@ def _with_streams(work: Work, step: Callable[[], None]) -> Work:
 
 def record(
     work: Work, feed: Feed, piece: Any, chunk: Chunk, until: float = math.inf,
-    notes: memoryview | None = None, one_by_one: bool = False,
+    notes: Notes | None = None, one_by_one: bool = False,
 ) -> Outcome:  # fmt: skip
     """Call the function for each unit of a piece and keep what it returns.
 
@@ -243,7 +244,7 @@ def record(
         Its positions, for the outcome.
     until : float, optional
         When, by ``time.perf_counter``, to stop: the outcome is then one of a shorter chunk, of one unit at least.
-    notes : memoryview, optional
+    notes : Notes, optional
         Where to note which units run, so that the parent knows when this process is killed.
     one_by_one : bool, default False
         Whether to note each unit by itself, instead of a millisecond's work at a time.

@@ -40,7 +40,7 @@ from pdparallel.transport.frames import cut_out, decode_data, encode_data, take
 from pdparallel.transport.functions import decode_work, encode_work
 from pdparallel.transport.objects import PROTOCOL, SharedTable
 from pdparallel.transport.outcomes import decode_outcome, encode_outcome
-from pdparallel.typing import Serializer
+from pdparallel.typing import Notes, Serializer
 
 __all__ = ["LOADING", "Parcel", "Reach", "answer", "answer_to", "forget", "open_task", "pack", "task_of"]
 
@@ -103,7 +103,7 @@ class Opened:
     feed: Feed
     piece: Any
     table: SharedTable
-    notes: memoryview | None = None
+    notes: Notes | None = None
 
 
 class Parcel(abc.ABC):
@@ -166,8 +166,26 @@ class _Mean:
         return self._bytes / self._units if self._units else 0.0
 
 
-def pack(call: Call, reach: Reach, serializer: Serializer, heard: bool = True) -> Parcel:
-    """Encode a call, as far as its engine needs it; ``heard`` is whether its output is to come back.
+def pack(
+    call: Call, reach: Reach, serializer: Serializer, heard: bool = True, noted: bool = False,
+    tell: Callable[[int], None] | None = None,
+) -> Parcel:  # fmt: skip
+    """Encode a call, as far as its engine needs it.
+
+    Parameters
+    ----------
+    call : Call
+        What is asked.
+    reach : Reach
+        How far the workers are.
+    serializer : {"dill", "cloudpickle"}
+        For the function and its arguments.
+    heard : bool, default True
+        Whether what the function says elsewhere is to come back.
+    noted : bool, default False
+        Whether it is to be noted what runs also where that cannot be lost.
+    tell : callable, optional
+        Told within this process how many units of a chunk are done, each time that it is noted.
 
     Raises
     ------
@@ -175,7 +193,7 @@ def pack(call: Call, reach: Reach, serializer: Serializer, heard: bool = True) -
         Where something of the function cannot leave this process.
     """
     if reach is Reach.PROCESS:
-        return _References(call)
+        return _References(call, noted, tell)
     if reach is Reach.HOST:
         return _InArena(call, serializer, heard)
     return _ByChunk(call, serializer, heard)
@@ -202,17 +220,44 @@ def _new_call_id() -> str:
     return f"{os.getpid()}-{next(_call_numbers)}-{_token()}"
 
 
+class _Slot:
+    """What runs of a chunk within this process; see :class:`pdparallel.transport.arena.Running`."""
+
+    def __init__(self, first: int, tell: Callable[[int], None] | None) -> None:
+        self._noted = [os.getpid(), LOADING, LOADING]
+        self._first = first
+        self._tell = tell
+
+    def __setitem__(self, at: int, value: int, /) -> None:
+        self._noted[at] = value
+        if at == 1 and self._tell is not None:
+            self._tell(value - self._first)
+
+    def running(self) -> Running:
+        return Running(*self._noted)
+
+
 class _References(Parcel):
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, noted: bool, tell: Callable[[int], None] | None) -> None:
         super().__init__()
         self._id = _new_call_id()
-        _registry[self._id] = (call.work, feed_for(call.work.hand, call.work.func), call.data)
+        self._noted = noted
+        self._tell = tell
+        self._slots: dict[int, _Slot] = {}
+        _registry[self._id] = (call.work, feed_for(call.work.hand, call.work.func), call.data, self._slots)
 
     def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
+        if self._noted:
+            self._slots[chunk.start] = _Slot(chunk.start, self._tell)
         return _packed(Task(self._id, chunk, Reach.PROCESS, timed=self.timed))
+
+    def running(self, chunk: Chunk) -> Running | None:
+        slot = self._slots.get(chunk.start)
+        return None if slot is None else slot.running()
 
     def outcome(self, answer: bytes) -> Outcome:
         found: Outcome = _registry.pop(answer.decode())
+        self._slots.pop(found.chunk.start, None)
         return found
 
     def close(self) -> None:
@@ -400,8 +445,9 @@ def task_of(data: bytes) -> Task:
 def open_task(task: Task) -> Opened:
     """Load what a task wants done; of a call whose arena is mapped already, only the chunk is new."""
     if task.reach is Reach.PROCESS:
-        work, feed, whole = _registry[task.call_id]
-        return Opened(task, work, feed, take(whole, work.hand, task.chunk), SharedTable())
+        work, feed, whole, slots = _registry[task.call_id]
+        piece = take(whole, work.hand, task.chunk)
+        return Opened(task, work, feed, piece, SharedTable(), slots.get(task.chunk.start))
     if task.reach is Reach.ANYWHERE:
         work, table = _decoded(task, task.work)
         piece = decode_data(_read(task.piece), table)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import io
 import itertools
 import multiprocessing.util
 import os
 import resource
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -101,6 +104,14 @@ class OwnBase(BaseException):
 
 def _an_open_file() -> Any:
     return open(os.devnull, "rb")
+
+
+def _raise_of_two(done: int, total: int) -> None:
+    raise LookupError("no display")
+
+
+def _interrupt_of_two(done: int, total: int) -> None:
+    raise KeyboardInterrupt
 
 
 def _recurse() -> Any:
@@ -290,6 +301,27 @@ def _in_the_background(position: int, sabotage: Callable[[], Any]) -> Callable[[
     return call
 
 
+def _shown_by(progress: Callable[[int, int], object]) -> Callable[[dict[str, Any]], Any]:
+    """A call whose progress is shown by the sabotage."""
+
+    def call(options: dict[str, Any]) -> Any:
+        par = DF.par(**options, n_workers=2, chunk_size=4, progress=progress)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "the progress display failed", UserWarning)
+            assert par.apply_rows(lambda row: row["b"]).tolist() == [1.5] * N
+
+    return call
+
+
+def _standard_error_is_closed(options: dict[str, Any]) -> Any:
+    before, sys.stderr = sys.stderr, io.StringIO()
+    sys.stderr.close()
+    try:
+        return DF.par(**options, n_workers=2, chunk_size=4, progress=True).apply_rows(lambda row: row["b"])
+    finally:
+        sys.stderr = before
+
+
 def _killed_anyway(position: int, how: Callable[[], Any], says: str) -> dict[str, Any]:
     return {
         "call": _at(position, how),
@@ -369,6 +401,10 @@ FAULTS: tuple[Fault, ...] = (
           "in row 'x17' (position 17)"),
     Fault("in the background", "SIGKILL", _in_the_background(17, kills(signal.SIGKILL)), WorkerDiedError,
           "was killed by SIGKILL in row 'x17' (position 17)", PROCESSES, NEW_WORKERS),
+    Fault("progress shown", "the callable raises", _shown_by(_raise_of_two), None),
+    Fault("progress shown", "KeyboardInterrupt", _shown_by(_interrupt_of_two), KeyboardInterrupt),
+    Fault("progress shown", "the callable takes a second", _shown_by(lambda done, total: time.sleep(1)), None),
+    Fault("progress shown", "standard error is closed", _standard_error_is_closed, None),
     Fault("between two calls", "SIGKILL of the idle workers", _idle_worker_is_killed, None, engines=PROCESSES,
           limit=NEW_WORKERS),
 )  # fmt: skip
