@@ -184,7 +184,7 @@ def _text(state: State) -> Display | None:
         if type(stream).__module__ == "ipykernel.iostream":
             return _Tqdm("tqdm.std", state, CELL_PAUSE_SECONDS, file=stream, leave=True, ncols=80)
     error = sys.stderr
-    if error is None or getattr(error, "closed", False):
+    if error is None or getattr(error, "closed", False) or os.environ.get("TQDM_DISABLE"):
         return None
     stream = _unbuffered(error)
     if not error.isatty() or os.environ.get("TERM") == "dumb":

@@ -712,8 +712,9 @@ def test_the_end_of_the_interpreter() -> None:
     assert "Exception" not in terminal.shown
 
 
-def test_tqdm_that_is_switched_off() -> None:
-    terminal = Terminal(PROGRAM.format(engine="serial"), TQDM_DISABLE="1")
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_tqdm_that_is_switched_off(term: str) -> None:
+    terminal = Terminal(PROGRAM.format(engine="serial"), TQDM_DISABLE="1", TERM=term)
     assert terminal.end() == 0, terminal.shown
     assert terminal.shown == ""
 
