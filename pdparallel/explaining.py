@@ -40,7 +40,7 @@ from pdparallel.transport.parcel import Reach
 __all__ = ["explain", "explain_verb"]
 
 #: Times that it is looked what travelling costs.
-TRIES = 3
+TRIES = 5
 
 
 # The call
@@ -146,7 +146,7 @@ def _explained(call: Call, options: Options) -> Explanation:
         return Explanation(**told, engine="", advice=tuple(advice_to_travel(bytes_function)))
     # On a busy machine it looks dearer than it is, now and then.
     travels = [(0.0, 0.0)] if reach is Reach.PROCESS else [travel(call, sample.outcome) for _ in range(TRIES)]
-    shared, here = min(travels, key=sum)
+    shared, here = map(min, zip(*travels, strict=True))
     told |= {
         "cost": sample.cost,
         "function": sample.function,

@@ -120,7 +120,7 @@ class TestTheFunction:
         found = DF.par.explain(lambda row: time.sleep(0.002))
         assert found.calls == 1
         assert found.sampled == ((0, 1),)
-        assert "was called once, with 1 row; results thrown away" in repr(found)
+        assert "was called once, with 1 row; results thrown away" in " ".join(repr(found).split())
 
     @pytest.mark.usefixtures("unhurried")
     def test_may_raise(self) -> None:
@@ -346,14 +346,15 @@ class TestShown:
         text = repr(found)
         title, *lines = text.splitlines()
         assert title == "apply_rows of 400 rows"
-        assert f"called {found.calls} times, with " in lines[0]
-        assert "at 8 places, spread evenly; results thrown away" in lines[0]
+        words = " ".join(text.split())
+        assert f"called {found.calls:,} times, with " in words
+        assert "at 8 places, spread evenly; results thrown away" in words
         for part in ("a row", "the function", "handing it out", "travel", "bytes", "columns read", "done by", "because",
                      "expected", "limited by", "to change"):  # fmt: skip
             assert any(line.strip().startswith(part) for line in lines), part
         assert "'a', 'b'" in text
-        assert found.reason in text
-        assert found.limit in text
+        assert found.reason in words
+        assert found.limit in words
         assert str(found) == text
         assert all(line == line.rstrip() for line in lines)
 
@@ -361,7 +362,7 @@ class TestShown:
         found = DF.par.explain(lambda row: row["text"] < "<b>")
         html = found._repr_html_()
         assert "<caption>apply_rows of 400 rows</caption>" in html
-        assert html.count("<tr>") == len(repr(found).splitlines()) - 1
+        assert html.count("<tr>") == len(list(found._lines())) > 8
         assert found.reason in html
         assert "<b>" not in html
 
