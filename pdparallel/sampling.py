@@ -46,6 +46,9 @@ PLACES, MOST_OF_A_PLACE = 8, 2_048
 #: Units of the first place, and how many times as many each further one may have.
 FIRST_UNITS, LARGER_PLACE = 16, 16
 
+#: A function that waits does so in one call of so many at least.
+CALLS_OF_A_WAIT = 10
+
 #: Rows of the first call of a function of chunks, and how many times as many each further call has.
 FIRST_CHUNK, LARGER = 64, 4
 
@@ -134,7 +137,7 @@ def _of_units(call: Call, problems: list[str]) -> Sample:
         left = BUDGET_SECONDS - math.fsum(one.computed for one in took)
         enough = left / (len(places) - number + 1e-9) / (took[-1].computed / len(outcome.returns) + 1e-9)
         units = max(1, min(int(enough), LARGER_PLACE * units, MOST_OF_A_PLACE))
-    waiting = _waiting(took)
+    waiting = _waiting(took, sum(len(outcome.returns) for outcome in outcomes))
     outcomes = [replace(outcome, seconds=one.seconds(waiting)) for outcome, one in zip(outcomes, took, strict=True)]
     good = [outcome for outcome in outcomes if len(outcome.returns)]
     called = sum(len(one.returns) + (one.failure is not None) for one in outcomes)
@@ -205,7 +208,7 @@ def _of_chunks(call: Call, problems: list[str]) -> Sample:
         if length == most:
             break
         rows *= LARGER
-    waiting = _waiting(took)
+    waiting = _waiting(took, len(outcomes))
     outcomes = [replace(outcome, seconds=one.seconds(waiting)) for outcome, one in zip(outcomes, took, strict=True)]
     done = [one.chunk for one in outcomes]
     good = [one for one in outcomes if one.failure is None]
@@ -247,11 +250,12 @@ def _recorded(call: Call, feed: Feed, chunk: Chunk, took: list[_Took], until: fl
     return outcome
 
 
-def _waiting(took: list[_Took]) -> float:
-    """The part of the time in which the function waited, and not for a core."""
+def _waiting(took: list[_Took], calls: int) -> float:
+    """The part of the time in which the function waited in these calls, and not for a core."""
     waits = math.fsum(one.waits for one in took)
     passed, computed = math.fsum(one.passed for one in took), math.fsum(one.computed for one in took)
-    return 0.0 if waits == 0 else max(0.0, 1 - computed / passed)
+    # Now and then a thread waits for another one, whatever the function does.
+    return 0.0 if waits * CALLS_OF_A_WAIT < calls else max(0.0, 1 - computed / passed)
 
 
 def _switches() -> float:

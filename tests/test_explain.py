@@ -273,7 +273,7 @@ class TestWhatItExpects:
         assert found.limit == "one core: it all runs in this process"
 
     def test_what_auto_would_decide(self, any_rest_is_worth_it: None) -> None:
-        found = DF.par(n_workers=2).explain(a_and_b)
+        found = DF.par(n_workers=2, chunk_size=100).explain(a_and_b)
         assert (found.engine, found.workers, found.reason) == ("process", 2, Reason.WORTH.value)
         assert DF.par(n_workers=1).explain(a_and_b).reason == Reason.ONE_WORKER.value
         assert auto.missed() >= 0
