@@ -104,12 +104,13 @@ def _of_rows(found: Explanation, call: Call) -> Iterator[str]:
             f"the function {why}, so that each becomes a real Series ({seconds(found.handing)} of "
             f"{seconds(found.cost)}): with rows='namedtuple' (row.a), 'tuple' or 'dict' (row['a']) none is made"
         )
-    elif (
-        found.lean
-        and found.function < LIGHT
-        and len(found.columns_read or call.data.columns) * 2 > len(call.data.columns)
-    ):
+    elif found.lean and found.function < LIGHT and _share_of_columns(found, call.data) > MOST:
         yield "the function uses most columns: rows='tuple' or 'namedtuple' costs less to read than row['a']"
+
+
+def _share_of_columns(found: Explanation, frame: pd.DataFrame) -> float:
+    """The part of the columns that is read; all, where whole rows are asked for."""
+    return 1.0 if found.columns_read is None else len(found.columns_read) / max(1, len(frame.columns))
 
 
 def _of_columns(found: Explanation, call: Call) -> Iterator[str]:

@@ -97,7 +97,7 @@ class Worth:
         self._warm: bool | None = None
         self._missed = 0.0
         self._travel = (0.0, 0.0)
-        self._travel_known_at = 0
+        self._travel_known_at = 0.0
 
     def a_pool(
         self, cost: float, left: int, is_warm: Callable[[], bool], so_far: Callable[[], tuple[Call, Outcome]]
@@ -141,6 +141,10 @@ class Worth:
         if self._saved_by_workers(cost, *so_far()) * left <= WARM_WORTH_SECONDS:
             return Reason.TRAVEL
         return Reason.WORTH
+
+    def knows(self, travel: tuple[float, float]) -> None:
+        """Take what the travels of a unit cost, as :func:`travel` says it, instead of finding out."""
+        self._travel, self._travel_known_at = travel, math.inf
 
     def stayed(self) -> None:
         """All was done in this process: what a pool would have got is remembered."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 from pdparallel.showing import MUCH, aligned, as_html, few, seconds, share, size
 
 __all__ = ["Explanation", "counted"]
+
+#: Letters of a line of text at most, beside its name.
+WIDTH = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -179,7 +183,12 @@ class Explanation:
         return f"{text}, pandas {seconds(self.seconds_pandas)}: speed-up {self.speed_up:.1f}"
 
     def __repr__(self) -> str:
-        return "\n".join([self._title(), aligned(((f"  {name}", text) for name, text in self._lines()), "ll")])
+        rows = [
+            (f"  {'' if number else name}", part)
+            for name, text in self._lines()
+            for number, part in enumerate(textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False))
+        ]
+        return "\n".join([self._title(), aligned(rows, "ll")])
 
     def _repr_html_(self) -> str:
         return as_html(((name.strip(), text) for name, text in self._lines()), "ll", head=False, title=self._title())

@@ -5,12 +5,13 @@ What they return is thrown away, so that this is for who asks what a call would 
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import pack
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed, feed_for
+from pdparallel.showing import MUCH
 from pdparallel.transport.frames import cut_out, encode_data, take
 from pdparallel.transport.objects import SharedTable, dump
 from pdparallel.transport.outcomes import described
@@ -41,7 +43,13 @@ BUDGET_SECONDS, MOST_BUDGETS = 0.02, 5
 #: Places of the data that they come from, and units of a place at most.
 PLACES, MOST_OF_A_PLACE = 8, 2_048
 
-#: Rows of the first call of a function of chunks; each further one has more.
+#: Units of the first place, and how many times as many each further one may have.
+FIRST_UNITS, LARGER_PLACE = 16, 16
+
+#: A function that waits does so in one call of so many at least.
+CALLS_OF_A_WAIT = 10
+
+#: Rows of the first call of a function of chunks, and how many times as many each further call has.
 FIRST_CHUNK, LARGER = 64, 4
 
 #: A unit that takes so many seconds is not called once more by pandas: what pandas adds is little beside it.
@@ -55,7 +63,8 @@ NOTHING_DONE = (16, 256)
 class Sample:
     """What was found out of some units; figures as in :class:`pdparallel.explanation.Explanation`.
 
-    ``outcome`` is that of the most units of one place, None where nothing was returned.
+    ``outcome`` has all that was returned, as of the first units; None where nothing was.  ``again`` are units of one
+    place with which the function may be called once more.
     """
 
     chunks: list[Chunk]
@@ -71,6 +80,7 @@ class Sample:
     lean: bool | None = None
     read: tuple[Any, ...] | None = None
     unread: tuple[Any, ...] | None = None
+    again: Chunk | None = None
 
 
 def sampled(call: Call, problems: list[str]) -> Sample | None:
@@ -109,31 +119,38 @@ def _of_units(call: Call, problems: list[str]) -> Sample:
     noting = NotingRows(work.func) if work.hand == "row" else None
     feed: Feed = feed_for(work.hand, work.func) if noting is None else noting.feed
     outcomes: list[Outcome] = []
-    waits = _Waits()
-    began, places = time.perf_counter(), _places(call.n)
-    for number, place in enumerate(places):
+    took: list[_Took] = []
+    places, units, end = _places(call.n), FIRST_UNITS, time.perf_counter() + MOST_BUDGETS * BUDGET_SECONDS
+    for number, place in enumerate(places, 1):
         now = time.perf_counter()
-        until = now + max(0.0, began + BUDGET_SECONDS - now) / (len(places) - number)
-        chunk = Chunk(place.start, min(place.stop, place.start + MOST_OF_A_PLACE))
-        outcome = record(work, feed, take(call.data, work.hand, chunk), chunk, until)
+        until = now + max(0.0, end - now) / (len(places) - number + 1)
+        chunk = Chunk(place.start, min(place.stop, place.start + units))
+        outcome = _recorded(call, feed, chunk, took, until)
         outcomes.append(outcome)
         if outcome.failure is not None:
             problems.append(_raised(call, outcome))
             break
-        if time.perf_counter() - began >= MOST_BUDGETS * BUDGET_SECONDS:
+        if time.perf_counter() >= end:
             break
-    waiting = waits.share()
+        # By what these took, not by the clock: on a busy machine a place is not to have so few that only what a piece
+        # costs by itself is seen.
+        left = BUDGET_SECONDS - math.fsum(one.computed for one in took)
+        enough = left / (len(places) - number + 1e-9) / (took[-1].computed / len(outcome.returns) + 1e-9)
+        units = max(1, min(int(enough), LARGER_PLACE * units, MOST_OF_A_PLACE))
+    waiting = _waiting(took, sum(len(outcome.returns) for outcome in outcomes))
+    outcomes = [replace(outcome, seconds=one.seconds(waiting)) for outcome, one in zip(outcomes, took, strict=True)]
     good = [outcome for outcome in outcomes if len(outcome.returns)]
     called = sum(len(one.returns) + (one.failure is not None) for one in outcomes)
     done = [Chunk(one.chunk.start, one.chunk.start + len(one.returns) + (one.failure is not None)) for one in outcomes]
     if not good:
         return Sample(done, None, called)
-    # The first place waits for what the function imports and caches, and is not counted where there are others.
-    counted = good[1:] if len(good) > 2 else good
+    # The first place waits for what the function imports and caches, and is not counted where others say enough.
+    counted = good[1:] if 2 * sum(len(one.returns) for one in good[1:]) >= len(good[0].returns) else good
     cost = math.fsum(one.seconds for one in counted) / sum(len(one.returns) for one in counted)
-    most = max(good, key=lambda one: len(one.returns))
-    most = Outcome(Chunk(most.chunk.start, most.chunk.start + len(most.returns)), most.returns, None, most.seconds)
-    sample = Sample(done, most, called, cost, waiting, cost, 0.0)
+    # As of one place: whoever looks at how returns travel wants many of them.
+    returns = list(itertools.chain.from_iterable(one.returns for one in good))
+    sample = Sample(done, Outcome(Chunk(0, len(returns)), returns), called, cost, waiting, cost, 0.0)
+    sample.again = max((Chunk(one.chunk.start, one.chunk.start + len(one.returns)) for one in good), key=len)
     if noting is not None:
         sample.lean = noting.pay(called)
         sample.read, sample.unread = _columns_read(call, noting)
@@ -175,15 +192,15 @@ def _of_chunks(call: Call, problems: list[str]) -> Sample:
     assert call.plan is not None
     feed, most = feed_for("chunk", call.work.func), max(map(len, call.plan))
     outcomes: list[Outcome] = []
-    waits = _Waits()
+    took: list[_Took] = []
     began, rows = time.perf_counter(), FIRST_CHUNK
     places = _places(call.n)
-    while not outcomes or time.perf_counter() - began < BUDGET_SECONDS:
+    while not outcomes or time.perf_counter() - began < BUDGET_SECONDS * (MOST_BUDGETS if len(outcomes) < 4 else 1):
         # The last part of a place may be smaller than what is wanted of it: from the end of the data then.
         length = min(rows, most)
         start = min(places[len(outcomes) % len(places)].start, call.n - length)
         chunk = Chunk(start, start + length)
-        outcome = record(call.work, feed, take(call.data, "chunk", chunk), chunk)
+        outcome = _recorded(call, feed, chunk, took)
         outcomes.append(outcome)
         if outcome.failure is not None:
             problems.append(_raised(call, outcome))
@@ -191,7 +208,8 @@ def _of_chunks(call: Call, problems: list[str]) -> Sample:
         if length == most:
             break
         rows *= LARGER
-    waiting = waits.share()
+    waiting = _waiting(took, len(outcomes))
+    outcomes = [replace(outcome, seconds=one.seconds(waiting)) for outcome, one in zip(outcomes, took, strict=True)]
     done = [one.chunk for one in outcomes]
     good = [one for one in outcomes if one.failure is None]
     if not good:
@@ -207,22 +225,41 @@ def _of_chunks(call: Call, problems: list[str]) -> Sample:
     return Sample(done, largest, len(done), cost, waiting, cost, 0.0, pandas_cost=per_row, pandas_fixed=fixed)
 
 
-class _Waits:
-    """How much of the time from its making on this process did nothing."""
+#: Seconds for which this process has computed, where the platform tells that precisely; else any seconds.
+_computed = time.process_time if time.get_clock_info("process_time").resolution < 1e-5 else time.perf_counter
 
-    def __init__(self) -> None:
-        self._began, self._busy, self._switches = time.perf_counter(), time.process_time(), _switches()
 
-    def share(self) -> float:
-        """A part of one."""
-        took, busy = time.perf_counter() - self._began, time.process_time() - self._busy
-        if _switches() == self._switches:  # it gave up its core of itself not once: if it waited, then for a core
-            return 0.0
-        return max(0.0, 1 - busy / took) if took else 0.0
+class _Took(NamedTuple):
+    """How long something took, for how long of that this process computed, and how often it waited for something."""
+
+    passed: float
+    computed: float
+    waits: float
+
+    def seconds(self, waiting: float) -> float:
+        """As it would be with a core for itself: on a busy machine what computes waits for one."""
+        return self.passed if waiting >= MUCH else min(self.passed, self.computed)
+
+
+def _recorded(call: Call, feed: Feed, chunk: Chunk, took: list[_Took], until: float = math.inf) -> Outcome:
+    piece = take(call.data, call.work.hand, chunk)
+    switches, busy, began = _switches(), _computed(), time.perf_counter()
+    outcome = record(call.work, feed, piece, chunk, until)
+    passed, computed = time.perf_counter() - began, _computed() - busy
+    took.append(_Took(passed, computed, _switches() - switches))
+    return outcome
+
+
+def _waiting(took: list[_Took], calls: int) -> float:
+    """The part of the time in which the function waited in these calls, and not for a core."""
+    waits = math.fsum(one.waits for one in took)
+    passed, computed = math.fsum(one.passed for one in took), math.fsum(one.computed for one in took)
+    # Now and then a thread waits for another one, whatever the function does.
+    return 0.0 if waits * CALLS_OF_A_WAIT < calls else max(0.0, 1 - computed / passed)
 
 
 def _switches() -> float:
-    """Times that this thread has given up its core to wait for something; NaN, which equals nothing, if unknown."""
+    """Times that this thread has given up its core to wait for something; NaN where that is not known."""
     which = getattr(resource, "RUSAGE_THREAD", None)
     return math.nan if which is None else resource.getrusage(which).ru_nvcsw
 
@@ -236,11 +273,12 @@ def _nothing(*args: Any, **kwargs: Any) -> float:
 
 def _with_pandas(call: Call, sample: Sample) -> None:
     """Find out what pandas would take, for what it hands out in another way."""
-    work, outcome = call.work, sample.outcome
-    assert outcome is not None
+    work, again = call.work, sample.again
     data: Any = call.data
+    if again is None:
+        return
     if work.hand.startswith("row") and isinstance(data, pd.DataFrame) and work.hand != "row-broadcast":
-        frame = take(data, "row", outcome.chunk)
+        frame = take(data, "row", again)
         sample.pandas_handing = _per_unit(lambda part: part.apply(_nothing, axis=1), frame)
         handing = _per_unit(lambda part: _fed(call, part), frame)
         sample.handing = min(handing if sample.lean is not False else sample.pandas_handing, sample.cost)
@@ -249,7 +287,7 @@ def _with_pandas(call: Call, sample: Sample) -> None:
         if work.hand == "row" and sample.lean and sample.cost < LONG_UNIT:
             _called_by_pandas(call, sample, frame, lambda part, func: part.apply(func, axis=1))
     elif work.hand == "value" and sample.cost < LONG_UNIT:
-        values = take(data, "value", outcome.chunk)
+        values = take(data, "value", again)
         _called_by_pandas(call, sample, values, lambda part, func: part.map(func))
     elif math.isnan(sample.pandas_cost):
         sample.pandas_cost = sample.cost
@@ -258,24 +296,27 @@ def _with_pandas(call: Call, sample: Sample) -> None:
 def _called_by_pandas(call: Call, sample: Sample, part: Any, ask: Callable[[Any, Any], Any]) -> None:
     """The same units once more, in pandas' own loop: it may be another thing to read what pandas hands out."""
     func, budget = calling(call.work), BUDGET_SECONDS / 2
+    clock = time.perf_counter if sample.waiting >= MUCH else _computed
     least = max(1, min(NOTHING_DONE[0], int(budget / sample.cost), len(part)))
 
     def took(rows: Any) -> float:
         sample.calls += len(rows)
-        began = time.perf_counter()
+        began = clock()
         ask(rows, func)
-        return time.perf_counter() - began
+        return clock() - began
 
     try:
         took(part.iloc[:1])  # which waits for what is imported and cached
-        first = took(part.iloc[:least])
-        more = min(len(part), int(least * budget / first))
-        if more >= 2 * least:
-            found = max(took(part.iloc[:more]) - first, 0.0) / (more - least)
-            # On a busy machine it may come out as less than what pandas takes to call nothing.
+        before, last, units = 0.0, took(part.iloc[:least]), [0, least]
+        while LARGER * units[-1] <= len(part) and LARGER * last <= budget:
+            units.append(LARGER * units[-1])
+            before, last = last, took(part.iloc[: units[-1]])
+        # What a call takes by itself is in both; on a busy machine that may look like more than all it did.
+        found = (last - before) / (units[-1] - units[-2]) if last > before else last / units[-1]
+        if len(units) > 2:
             sample.pandas_cost = max(found, 0.0 if math.isnan(sample.pandas_handing) else sample.pandas_handing)
         elif math.isnan(sample.pandas_cost):  # else what is known says more than so few units
-            sample.pandas_cost = first / least
+            sample.pandas_cost = found
     except Exception:  # the function does not like what it was called with before
         if math.isnan(sample.pandas_cost):
             sample.pandas_cost = sample.cost
@@ -292,9 +333,9 @@ def _per_unit(ask: Callable[[Any], Any], frame: pd.DataFrame) -> float:
     for rows in (few_rows, many):
         part, best = frame.iloc[:rows], math.inf
         for _ in range(2):
-            began = time.perf_counter()
+            began = _computed()
             ask(part)
-            best = min(best, time.perf_counter() - began)
+            best = min(best, _computed() - began)
         took.append(best)
     return max(took[1] - took[0], 0.0) / (many - few_rows)
 
@@ -323,7 +364,8 @@ def bytes_of(call: Call, outcome: Outcome) -> dict[str, float]:
         head = dump(pack(some) or some, SharedTable(), buffer_callback=lambda buffer: parts.append(buffer.raw()))
         return len(head) + sum(part.nbytes for part in parts)
 
-    found = {"bytes_unit": _each(of_units, len(chunk)), "bytes_return": _each(of_returns, len(values))}
+    each = _each(of_returns, len(values)) / (len(chunk) if hand == "chunk" else 1)
+    found = {"bytes_unit": _each(of_units, len(chunk)), "bytes_return": each}
     return {**found, "bytes_data": found["bytes_unit"] * call.n}
 
 
@@ -332,7 +374,9 @@ def _each(of: Callable[[int], int], number: int) -> float:
     try:
         if number == 0:
             return math.nan
-        return float(of(1)) if number == 1 else (of(number) - of(1)) / (number - 1)
+        one, all_of_them = of(1), of(number)
+        # One by itself may be written in another way than many, and take more.
+        return (all_of_them - one) / (number - 1) if all_of_them > one else all_of_them / number
     except Exception:  # whatever a user's object raises when it is pickled
         return math.nan
 

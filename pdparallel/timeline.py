@@ -68,7 +68,7 @@ def _label(ax: Any, records: Sequence[Record], lanes: Sequence[str], zero: float
     ax.set_xlabel("seconds from the beginning of the block")
     ax.legend(
         handles=[Patch(facecolor=colour, label=kind) for kind, colour in COLOURS.items()],
-        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(COLOURS), frameon=False,
+        loc="lower right", bbox_to_anchor=(1.0, 1.1), ncols=len(COLOURS), frameon=False,
     )  # fmt: skip
     for number, record in enumerate(records, 1):
         ax.axvline(record.began - zero, color="0.4", linewidth=0.8, linestyle=":")
