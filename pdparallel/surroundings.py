@@ -200,8 +200,16 @@ def _apply_path(wanted: list[str], stays: bool) -> Undo | None:
 # pandas
 
 
+#: The options when they were looked at last.
+_options: dict[str, Any] = {}
+
+
 def _pandas_options() -> dict[str, Any]:
-    return _copied(_known_to_pandas())
+    global _options
+    now, before = _known_to_pandas(), _options
+    if not _same(now, before):  # to copy them takes ten times as long
+        before = _options = _copied(now)
+    return before
 
 
 def _known_to_pandas() -> dict[str, Any]:
@@ -260,11 +268,8 @@ def _put_errors(wanted: dict[str, Any]) -> None:
 
 
 def _decimal() -> tuple[Any, ...]:
-    context = decimal.getcontext()
-    return (
-        context.prec, context.rounding, context.Emin, context.Emax, context.capitals, context.clamp,
-        tuple(kind.__name__ for kind, traps in context.traps.items() if traps),
-    )  # fmt: skip
+    _, (prec, rounding, least, most, capitals, clamp, _, traps) = decimal.getcontext().__reduce__()
+    return prec, rounding, least, most, capitals, clamp, tuple(trap.__name__ for trap in traps)
 
 
 def _put_decimal(wanted: tuple[Any, ...]) -> None:
@@ -351,6 +356,7 @@ def around() -> bytes:
     if latest is not None and latest[0] == filters and _same(latest[1], now):
         return latest[2]
     written = _portable(now)
+    written["carried"] = [name for name, value in written.items() if not _same(value, now[name])]
     written["filters"] = [_in_words(entry) for entry in filters]
     written["machine"] = platform.node()
     data = pickle.dumps(written, protocol=5)
@@ -471,8 +477,7 @@ class Around:
             yield
             return
         with warnings.catch_warnings():
-            entries = [_out_of_words(entry, objects) for entry in self._filters]
-            _judged_by = [entry for entry in entries if entry is not None]
+            _judged_by = _filters(self._filters, objects)
             warnings.filters[:] = _judged_by  # type: ignore[index]  # the stubs know of no list
             # What was told once is the parent's to know.
             getattr(warnings, "onceregistry", {}).clear()
@@ -512,6 +517,12 @@ def _matches(pattern: Any, text: str) -> bool:
     return text == pattern if isinstance(pattern, str) else pattern.match(text) is not None
 
 
+@functools.lru_cache(maxsize=4)
+def _parts(data: bytes) -> dict[str, Any]:
+    parts: dict[str, Any] = pickle.loads(data)
+    return parts
+
+
 @contextlib.contextmanager
 def within(data: bytes, call_id: str, stays: bool, lasting: bool) -> Iterator[Around]:
     """Let hold here what holds around a call, for the length of one of its tasks.
@@ -542,20 +553,20 @@ def within(data: bytes, call_id: str, stays: bool, lasting: bool) -> Iterator[Ar
             warnings.simplefilter("ignore")
             call, before, parts = _standing if stays else ("", b"", {})
             if data != before:
-                parts = pickle.loads(data)
+                parts = _parts(data)
             known = _standing[2] if stays and lasting else {}
             place = Around(parts["filters"], call_id)
             here = parts["machine"] == platform.node()
             if here:
-                _do(place, undone, "folder", lambda wanted: _enter(wanted, lasting), parts.get("folder"))
+                _do(place, undone, "folder", lambda wanted: _enter(wanted, lasting), parts.get("folder"), [])
             if (call, before) != (call_id, data):
                 undo = contextlib.ExitStack() if stays else undone
                 changed = _changed(parts, known)
                 if here and "path" in changed:  # others may be imported by it
-                    _do(place, undo, "path", lambda wanted: _apply_path(wanted, stays), changed["path"])
+                    _do(place, undo, "path", lambda wanted: _apply_path(wanted, stays), changed["path"], [])
                 for name, part in _PARTS.items():
                     if name in changed and (here or not part.of_machine):
-                        _do(place, undo, name, part.apply, changed[name])
+                        _do(place, undo, name, part.apply, changed[name], parts["carried"])
                 if stays:
                     undo.pop_all()
                     _standing = call_id, data, parts
@@ -577,11 +588,12 @@ def _changed(wanted: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _do(
-    place: Around, undone: contextlib.ExitStack, name: str, apply: Callable[[Any], Undo | None], wanted: Any
+    place: Around, undone: contextlib.ExitStack, name: str, apply: Callable[[Any], Undo | None], wanted: Any,
+    carried: list[str],
 ) -> None:  # fmt: skip
     """Apply a part; what cannot be had does not hinder a function that may not need it."""
     try:
-        undo = apply(_one_unpacked(wanted))
+        undo = apply(_one_unpacked(wanted) if name in carried else wanted)
     except Exception as error:
         place.could_not(
             f"the {_WORDS.get(name, name)} of this process could not be set in the workers "
@@ -624,6 +636,21 @@ def _out_of_words(entry: tuple[Any, ...], objects: list[Any]) -> tuple[Any, ...]
     if category is None:
         return None
     return action, _compiled(message), category, _compiled(where), lineno
+
+
+#: Filters in words, and what they are where all their categories are known to all.
+_known_filters: tuple[list[Any], list[Any]] = ([], [])
+
+
+def _filters(words: list[Any], objects: list[Any]) -> list[Any]:
+    """The filters, but for those of categories that nobody here has."""
+    global _known_filters
+    if words is _known_filters[0]:
+        return _known_filters[1]
+    found = [_out_of_words(entry, objects) for entry in words]
+    if all(entry is not None and entry[2] not in objects for entry in found):
+        _known_filters = words, found
+    return [entry for entry in found if entry is not None]
 
 
 def _compiled(pattern: Any) -> Any:

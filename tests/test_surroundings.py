@@ -331,7 +331,7 @@ def test_little_is_sent_and_all_of_it_can_be_read(tmp_path: Path) -> None:
     with other(tmp_path):
         data = surroundings.around()
     assert len(data) < 20_000
-    assert set(pickle.loads(data)) == {*surroundings._PARTS, "folder", "path", "filters", "machine"}
+    assert set(pickle.loads(data)) == {*surroundings._PARTS, "folder", "path", "filters", "machine", "carried"}
 
 
 def test_a_call_that_stays_here_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
