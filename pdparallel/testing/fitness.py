@@ -119,8 +119,9 @@ def check(
     Notes
     -----
     The function is called five times for each unit in this process (four where items need no verb), and once in a
-    worker; twice more where it draws random numbers without a seed, or returns something else each time; with
-    ``"apply_chunks"`` also for each row, each two rows, and the whole. What raises is a result like any other.
+    worker; twice more where it draws random numbers without a seed, or returns something else each time; once more
+    where it changes variables; with ``"apply_chunks"`` also for each row, each two rows, and the whole. What raises is
+    a result like any other.
 
     The function's global and closure variables, default values and attributes, and those of its helpers, are as before
     when it is done, and so are ``random`` and ``np.random``. What it writes elsewhere, it writes.
