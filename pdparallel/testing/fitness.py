@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
-import types
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -158,9 +157,8 @@ def check(
 
 
 def _name(func: Any) -> str:
-    if isinstance(func, (types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
-        return f"function {func.__qualname__!r}"
-    return f"{type(func).__name__} object"
+    name = getattr(func, "__qualname__", getattr(func, "__name__", None))
+    return f"function {name!r}" if isinstance(name, str) else f"{type(func).__name__} object"
 
 
 @contextlib.contextmanager
