@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
-import types
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -119,8 +118,9 @@ def check(
     Notes
     -----
     The function is called five times for each unit in this process (four where items need no verb), and once in a
-    worker; twice more where it draws random numbers without a seed, or returns something else each time; with
-    ``"apply_chunks"`` also for each row, each two rows, and the whole. What raises is a result like any other.
+    worker; twice more where it draws random numbers without a seed, or returns something else each time; once more
+    where it changes variables; with ``"apply_chunks"`` also for each row, each two rows, and the whole. What raises is
+    a result like any other.
 
     The function's global and closure variables, default values and attributes, and those of its helpers, are as before
     when it is done, and so are ``random`` and ``np.random``. What it writes elsewhere, it writes.
@@ -157,9 +157,8 @@ def check(
 
 
 def _name(func: Any) -> str:
-    if isinstance(func, (types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
-        return f"function {func.__qualname__!r}"
-    return f"{type(func).__name__} object"
+    name = getattr(func, "__qualname__", getattr(func, "__name__", None))
+    return f"function {name!r}" if isinstance(name, str) else f"{type(func).__name__} object"
 
 
 @contextlib.contextmanager

@@ -153,7 +153,8 @@ class Trial:
 
     def _depends_on_others(self, alone: _Run, steady: list[int]) -> bool:
         """Whether it matters which calls were before."""
-        in_order = self._after_others(range(len(self.units)), look=True)
+        in_order = self._after_others(range(len(self.units)))
+        self._changes_variables()
         backwards = self._after_others(reversed(range(len(self.units))))
         for came, words in ((in_order, "those before"), (backwards, "those behind")):
             at = next((at for at in steady if not came[at].like(alone[at])), None)
@@ -167,16 +168,24 @@ class Trial:
                 return True
         return False
 
-    def _after_others(self, order: Iterable[int], look: bool = False) -> _Run:
+    def _after_others(self, order: Iterable[int]) -> _Run:
         """All units with one function, one after the other."""
-        func, came, changed = self._variables.fresh(), {}, set[str]()
-        for at in order:
-            came[at] = self._once(func, at)
-            for name in self._variables.changed() if look else ():
+        func = self._variables.fresh()
+        came = {at: self._once(func, at) for at in order}
+        return [came[at] for at in range(len(self.units))]
+
+    def _changes_variables(self) -> None:
+        """Say which, and where first; only where there are any, for to compare them may take long."""
+        changed: set[str] = set()
+        if not self._variables.changed():
+            return
+        func = self._variables.fresh()
+        for at in range(len(self.units)):
+            self._once(func, at)
+            for name in self._variables.changed():
                 if name not in changed:
                     changed.add(name)
                     self._found("state", f"it changes {name}, first {self._where(at)}", at)
-        return [came[at] for at in range(len(self.units))]
 
     def _once(self, func: Func, at: int, look: bool = False) -> _Came:
         unit = self.units[at].copy()
