@@ -62,13 +62,16 @@ def draw(records: Sequence[Record], names: Mapping[tuple[int, int], str], zero: 
 
 def _label(ax: Any, records: Sequence[Record], lanes: Sequence[str], zero: float) -> None:
     from matplotlib.patches import Patch
+    from matplotlib.transforms import ScaledTranslation
 
     ax.set_yticks(range(len(lanes)), [lane if lane == "parent" else f"worker {lane}" for lane in lanes])
     ax.set_ylim(max(len(lanes), 1) - 0.4, -0.6)  # the parent on top
     ax.set_xlabel("seconds from the beginning of the block")
     ax.legend(
         handles=[Patch(facecolor=colour, label=kind) for kind, colour in COLOURS.items()],
-        loc="lower right", bbox_to_anchor=(1.0, 1.1), ncols=len(COLOURS), frameon=False,
+        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(COLOURS), frameon=False, borderaxespad=0.0,
+        # Above the names of the calls, however high the axes are.
+        bbox_transform=ax.transAxes + ScaledTranslation(0, 16 / 72, ax.figure.dpi_scale_trans),
     )  # fmt: skip
     for number, record in enumerate(records, 1):
         ax.axvline(record.began - zero, color="0.4", linewidth=0.8, linestyle=":")
