@@ -139,7 +139,11 @@ def server() -> Iterator[tuple[str, Path]]:
         news = Path(name) / "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
         news.parent.mkdir(parents=True)
         news.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
-        environment = {**os.environ, "JUPYTER_RUNTIME_DIR": str(runtime), "JUPYTERLAB_SETTINGS_DIR": name}
+        # With a home here, tracebacks name files of the package without the folders of this machine.
+        own = {"HOME": str(HERE.parents[1]), "JUPYTER_RUNTIME_DIR": str(runtime), "JUPYTERLAB_SETTINGS_DIR": name}
+        kinds = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "MPLCONFIGDIR", "NPM_CONFIG_CACHE")
+        own |= dict.fromkeys(kinds, name)
+        environment = {**os.environ, **own}
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
                    "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]  # fmt: skip
         running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -176,7 +180,7 @@ def take(address: str) -> None:
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         )
         for name, shot in SHOTS.items():
-            page = browser.new_page(viewport={"width": 1100, "height": 1000}, device_scale_factor=1.5)
+            page = browser.new_page(viewport={"width": 1100, "height": 1700}, device_scale_factor=1.5)
             page.goto(f"{address}lab/tree/{name}.ipynb?reset", timeout=LIMIT * 1000)
             one(page, name, shot)
             page.close()
@@ -221,7 +225,8 @@ def record(path: Path) -> None:
     read(terminal, stream)
     os.waitpid(child, 0)
     history = ["".join(line[column].data for column in range(TERMINAL[0])) for line in screen.history.top]
-    path.write_text("\n".join(line.rstrip() for line in (*history, *screen.display)).strip() + "\n")
+    text = "\n".join(line.rstrip() for line in (*history, *screen.display)).strip() + "\n"
+    path.write_text(text.replace(str(HERE.parents[1]), "~"))
 
 
 def read(terminal: int, stream: Any) -> None:
