@@ -844,12 +844,19 @@ def test_frames_of_some_units() -> None:
 # Above a bar, and in a notebook
 
 
+class _Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def test_lines_stand_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = io.StringIO()
+    monkeypatch.setenv("TERM", "xterm")
+    screen = _Screen()
     with contextlib.redirect_stderr(screen), contextlib.redirect_stdout(screen):
         par = pd.Series(range(6)).par(engine="process", n_workers=1, chunk_size=1, progress="text")
         par.map(lambda value: print("line", value))
-    for value in range(6):
+    assert "6/6" in screen.getvalue()
+    for value in range(1, 6):
         # The bar was wiped out, and the line begins where it began.
         assert re.search(rf"[\r\n]line {value}\n", screen.getvalue()), screen.getvalue()
 

@@ -13,6 +13,7 @@ import warnings
 from types import FrameType
 from typing import Any
 
+from pdparallel.displays import besides
 from pdparallel.output.said import Kind, Warned, frames, read_object
 from pdparallel.plan import Chunk
 from pdparallel.transport.functions import level_of_the_user
@@ -66,7 +67,7 @@ def _print(kind: Kind, data: bytes) -> None:
     if stream is None:  # as print() does
         return
     try:
-        with _above_bars(stream):
+        with besides(stream):
             if kind in (Kind.OUT_BYTES, Kind.ERR_BYTES) and hasattr(stream, "buffer"):
                 stream.flush()
                 stream.buffer.write(data)
@@ -91,15 +92,6 @@ def _write(stream: Any, text: str) -> None:
     except UnicodeEncodeError:
         encoding = getattr(stream, "encoding", None) or "ascii"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-
-
-def _above_bars(stream: Any) -> contextlib.AbstractContextManager[Any]:
-    """Out of the way of the bars that tqdm has drawn there, which it draws again below."""
-    bars = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
-    if bars is None or not len(getattr(bars, "_instances", ())):
-        return contextlib.nullcontext()
-    mode: contextlib.AbstractContextManager[Any] = bars.external_write_mode(file=stream)
-    return mode
 
 
 def _log(data: bytes, table: SharedTable) -> None:
