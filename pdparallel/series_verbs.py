@@ -53,7 +53,7 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         Examples
         --------
         >>> import pandas as pd, pdparallel
-        >>> pd.Series(["cat", None, "dog"]).par.map(str.upper, na_action="ignore").tolist()
+        >>> pd.Series(["cat", float("nan"), "dog"]).par.map(str.upper, na_action="ignore").tolist()
         ['CAT', nan, 'DOG']
         """
         check_na_action(na_action)
