@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 import pdparallel
@@ -245,7 +246,7 @@ def test_no_worker_stays_in_the_folder(tmp_path: Path, monkeypatch: pytest.Monke
     assert set(par.map(lambda value: os.getcwd())) == {str(tmp_path)}
     workers = [process for process in children() if process.pid != os.getpid()]
     assert workers
-    assert str(tmp_path) not in {process.cwd() for process in workers}
+    assert str(tmp_path) not in {psutil.Process(process.pid).cwd() for process in workers}
 
 
 # What cannot be had does not hinder
