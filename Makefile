@@ -8,7 +8,7 @@ OLD := .venv-oldest
 OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
 # What is the same on each pandas, and takes long.
-PROCESSES := background benchmarks big cores delivery demo doctor engines faults frontends initializer interrupt iterating leaving pool resources saboteurs typing warm
+PROCESSES := background benchmarks big cores delivery demo doctor engines faults frontends initializer interrupt iterating leaving output pool progress resources saboteurs typing warm
 # What the benchmarks compare with: four packages that do not run on pandas 3.
 PEERS := .venv-peers
 PIP := -m pip --disable-pip-version-check --quiet install

@@ -311,7 +311,7 @@ class TestWhatItExpects:
 
     def test_that_engines_of_one_worker_gain_nothing(self) -> None:
         assert DF.par(engine="serial").explain(a_and_b).limit == "one worker"
-        assert "one at a time computes" in DF.par(engine="thread", n_workers=2).explain(a_and_b).limit
+        assert "one at a time computes" in DF.par(engine="thread", n_workers=2, chunk_size=10).explain(a_and_b).limit
 
 
 class TestWhatIsRefused:
