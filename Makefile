@@ -8,18 +8,19 @@ OLD := .venv-oldest
 OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
 # What is the same on each pandas, and takes long.
-PROCESSES := background benchmarks big cores delivery demo doctor engines faults frontends initializer interrupt iterating pool resources warm
+PROCESSES := background benchmarks big cores delivery demo doctor engines faults frontends initializer interrupt iterating leaving output pool progress resources saboteurs typing warm
 # What the benchmarks compare with: four packages that do not run on pandas 3.
 PEERS := .venv-peers
 PIP := -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test test-newest test-oldest lint types notebooks faults bench clean
+.PHONY: help demo test test-newest test-oldest lint types notebooks faults bench screenshots clean
 
 help:
 	@echo "make demo    what is found on this machine, and the main job on real data beside plain pandas"
 	@echo "make test    lint, types, tests on the newest and the oldest pandas, doctests, notebooks"
 	@echo "make faults  everything that can go wrong: what a user sees of it, how soon, and what is left behind"
 	@echo "make bench   the benchmarks beside plain pandas and the peers; tables and pictures in benchmarks/results"
+	@echo "make screenshots  what a user sees in JupyterLab (with Chromium) and in a terminal; notebooks/screenshots"
 	@echo "make clean   remove the environments"
 
 $(VENV)/installed: pyproject.toml
@@ -45,6 +46,7 @@ lint: $(VENV)/installed
 
 types: $(VENV)/installed
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -p no:randomly tests/test_typing.py
 
 test-newest: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 tests/oracle
@@ -64,6 +66,17 @@ $(PEERS)/installed: pyproject.toml
 	$(PEERS)/bin/python $(PIP) -e . 'pandas==2.3.*' pandarallel mapply parallel-pandas swifter
 	touch $@
 
+SCREENSHOTS := .venv-screenshots
+
+$(SCREENSHOTS)/installed: pyproject.toml
+	$(PYTHON) -m venv $(SCREENSHOTS)
+	$(SCREENSHOTS)/bin/python $(PIP) --upgrade pip
+	$(SCREENSHOTS)/bin/python $(PIP) -e '.[screenshots]' 'pandas>=3'
+	touch $@
+
+screenshots: $(SCREENSHOTS)/installed
+	$(SCREENSHOTS)/bin/python notebooks/screenshots/take.py
+
 faults: $(VENV)/installed
 	$(BIN)/python -m tests.faults
 
@@ -71,4 +84,4 @@ bench: $(VENV)/installed $(PEERS)/installed
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(OLD) $(PEERS)
+	rm -rf $(VENV) $(OLD) $(PEERS) $(SCREENSHOTS)

@@ -102,6 +102,10 @@ class _NoMailbox:
 
     path = ""
 
+    def said(self) -> bytes:
+        """Nothing lies in it."""
+        return b""
+
     def close(self) -> None:
         """Nothing to let go."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import pandas as pd
 
 from pdparallel.acceleration import accelerate, restore
-from pdparallel.accessor import FramePar, SeriesPar, map, par
+from pdparallel.accessor import FramePar, SeriesPar, par
 from pdparallel.engines.registry import shutdown
 from pdparallel.errors import (
     CallTimeoutError,
@@ -26,20 +26,25 @@ from pdparallel.errors import (
     WorkerDiedError,
     WorkerStartError,
 )
+from pdparallel.explanation import Explanation
 from pdparallel.hook import Hook, engine
+from pdparallel.items import map
 from pdparallel.iterating import imap
 from pdparallel.options import Options, get_options, option_context, set_options
+from pdparallel.profiling import Profile, profile
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "CallTimeoutError",
     "CheckpointError",
+    "Explanation",
     "FailedCallsWarning",
     "FunctionNotSerializableError",
     "InvalidOptionError",
     "Options",
     "PdParallelError",
+    "Profile",
     "RemoteError",
     "ResultNotSerializableError",
     "WorkerDiedError",
@@ -51,6 +56,7 @@ __all__ = [
     "map",
     "option_context",
     "par",
+    "profile",
     "restore",
     "set_options",
     "shutdown",

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import pandas as pd
 
@@ -27,7 +27,7 @@ from pdparallel.errors import InvalidOptionError
 from pdparallel.groupby import GROUPED, GroupByPar, is_replaced
 from pdparallel.options import checked, resolve
 from pdparallel.transport.frames import PANDAS_2
-from pdparallel.typing import Hand
+from pdparallel.typing import Hand, OptionsDict
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
 
@@ -86,7 +86,7 @@ class Accelerated:
         return f"<pdparallel.accelerate({given}), {'in force' if self in _in_force else 'ended'}>"
 
 
-def accelerate(**options: Any) -> Accelerated:
+def accelerate(**options: Unpack[OptionsDict]) -> Accelerated:
     """Send pandas' own ``apply`` and ``map`` through us, so that existing code runs on all cores, unchanged.
 
     That is ``DataFrame.apply`` and ``map``, ``Series.apply`` and ``map``, and ``apply``, ``agg``, ``transform`` and

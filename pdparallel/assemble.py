@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pdparallel.observing import shaping
 from pdparallel.packing import Columns, Dicts, Mixed, Numbers, Packed, Returns, SeriesRows, Texts, Times
 from pdparallel.typing import Func, ResultType
 
@@ -37,6 +38,7 @@ __all__ = [
 PLAIN_NUMBERS = (float, int, bool, np.float64, np.int64, np.bool_)
 
 
+@shaping
 def shaped_apply(df: pd.DataFrame, returns: Returns, axis: int, raw: bool, result_type: ResultType) -> Any:
     """What ``df.apply`` would have made of these returns.
 
@@ -197,6 +199,7 @@ def _stand_in(df: pd.DataFrame, axis: int, raw: bool) -> pd.DataFrame:
 # Values
 
 
+@shaping
 def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
     """What ``s.map`` or ``s.apply`` would have made of these returns.
 
@@ -241,6 +244,7 @@ def _maps_value_by_value(dtype: Any) -> bool:
     return isinstance(dtype, pd.DatetimeTZDtype) or (isinstance(dtype, np.dtype) and dtype.kind in "biufOmM")
 
 
+@shaping
 def shaped_frame_map(df: Any, sizes: Sequence[int], returns: Returns, na_action: Any) -> Any:
     """What ``df.map`` would have made of these returns.
 

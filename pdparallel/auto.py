@@ -8,6 +8,7 @@ second that a new pool takes to import pandas is never waited for.
 from __future__ import annotations
 
 import contextlib
+import enum
 import math
 import threading
 import time
@@ -17,18 +18,19 @@ from typing import Any
 from pdparallel.call import Call
 from pdparallel.engines.base import Engine
 from pdparallel.ledger import Ledger
+from pdparallel.observing import Watch, nobody
 from pdparallel.options import Options
 from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import Texts, pack
 from pdparallel.plan import Chunk, Left
-from pdparallel.progress import Advance
+from pdparallel.progress import Bar
 from pdparallel.rows import feed_for
 from pdparallel.stopping import Stop
 from pdparallel.transport.frames import cut_out, take
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.worker import inside_worker, record
 
-__all__ = ["Parent", "Worth"]
+__all__ = ["Parent", "Reason", "Worth", "missed", "seconds_of_travel", "travel"]
 
 #: Seconds after which the parent looks whether the rest is worth a pool; it costs nothing on smaller calls.
 LOOK_SECONDS = 0.01
@@ -36,7 +38,7 @@ LOOK_SECONDS = 0.01
 #: The next look comes after twice the time, up to so many seconds: each costs some tenths of a millisecond.
 MOST_LOOK_SECONDS = 0.1
 
-#: The same where there is nothing to decide, as with one worker: for the progress bar alone.
+#: The same where there is nothing to decide, as with one worker.
 IDLE_LOOK_SECONDS = 0.5
 
 #: Seconds of work, in one process, from which it is worth starting a pool: twice what one takes to start, during which
@@ -57,6 +59,18 @@ ENOUGH_SECONDS = 0.0002
 _missed = 0.0
 
 
+class Reason(enum.Enum):
+    """Why a call stays in this process, or goes to workers, in words."""
+
+    NOT_ASKED = "it was done before there was a reason to look"
+    ONE_WORKER = "there is one worker, and this process is as good"
+    INSIDE = "this is a worker itself"
+    SHORT = f"what is left takes less than {1000 * WARM_WORTH_SECONDS:.0f} ms"
+    COLD = f"no pool is up, and what is left takes less than {COLD_WORTH_SECONDS:g} s"
+    TRAVEL = "what travels would take about as long as workers save"
+    WORTH = "workers save more than they cost"
+
+
 class Worth:
     """Whether what is left of a call is worth workers, asked now and then.
 
@@ -71,16 +85,19 @@ class Worth:
     ----------
     look : float
         Seconds after which to ask again.
+    reason : Reason
+        That of the latest answer.
     """
 
     def __init__(self, options: Options, idle_look: float | None = None) -> None:
         self._options = options
         self.look = LOOK_SECONDS
+        self.reason = Reason.NOT_ASKED
         self._idle_look = IDLE_LOOK_SECONDS if idle_look is None else idle_look
         self._warm: bool | None = None
         self._missed = 0.0
         self._travel = (0.0, 0.0)
-        self._travel_known_at = 0
+        self._travel_known_at = 0.0
 
     def a_pool(
         self, cost: float, left: int, is_warm: Callable[[], bool], so_far: Callable[[], tuple[Call, Outcome]]
@@ -99,22 +116,35 @@ class Worth:
             Gives the call and its latest outcome; asked only where the rest takes long enough.
         """
         global _missed
+        self.reason = self.judged(cost, left, is_warm, so_far)
+        if self.reason is not Reason.WORTH:
+            return False
+        _missed = 0.0
+        return True
+
+    def judged(
+        self, cost: float, left: int, is_warm: Callable[[], bool], so_far: Callable[[], tuple[Call, Outcome]]
+    ) -> Reason:
+        """The same, and why; nothing comes of it for other calls."""
         if self._warm is None:
             if self._options.workers == 1 or inside_worker():
                 self.look = self._idle_look
-                return False
+                return Reason.ONE_WORKER if self._options.workers == 1 else Reason.INSIDE
             self._warm = is_warm()
         self.look = min(2 * self.look, MOST_LOOK_SECONDS)
         rest = cost * left
         if rest <= WARM_WORTH_SECONDS:
-            return False
+            return Reason.SHORT
         self._missed = max(self._missed, rest)
         if not self._warm and rest + _missed <= COLD_WORTH_SECONDS:
-            return False
+            return Reason.COLD
         if self._saved_by_workers(cost, *so_far()) * left <= WARM_WORTH_SECONDS:
-            return False
-        _missed = 0.0
-        return True
+            return Reason.TRAVEL
+        return Reason.WORTH
+
+    def knows(self, travel: tuple[float, float]) -> None:
+        """Take what the travels of a unit cost, as :func:`travel` says it, instead of finding out."""
+        self._travel, self._travel_known_at = travel, math.inf
 
     def stayed(self) -> None:
         """All was done in this process: what a pool would have got is remembered."""
@@ -135,13 +165,26 @@ class Worth:
         """
         done = outcome.chunk.stop
         if done >= 16 * self._travel_known_at:  # it costs some milliseconds to find out
-            self._travel, self._travel_known_at = _travel(call, outcome), done
+            self._travel, self._travel_known_at = travel(call, outcome), done
         shared, here = self._travel
         return cost - (cost + shared) / self._options.workers - here
 
 
-def _travel(call: Call, outcome: Outcome) -> tuple[float, float]:
-    """Seconds that the travels of a unit take the workers, who share them, and this process."""
+def missed() -> float:
+    """Seconds of work that calls of this process would have given to a pool, had one been up."""
+    return _missed
+
+
+def travel(call: Call, outcome: Outcome) -> tuple[float, float]:
+    """Seconds that the travels of a unit take the workers, who share them, and this process.
+
+    Parameters
+    ----------
+    call : Call
+        What is done.
+    outcome : Outcome
+        Of some units, which are written and read as if they travelled, and so is what they returned.
+    """
     chunk = outcome.chunk
 
     def units(size: int) -> Any:
@@ -171,28 +214,37 @@ class Parent:
         Of which ``chunk_size`` and the number of workers matter here.
     ledger : Ledger
         Takes the outcomes.
-    advance : callable
+    bar : Bar
         Told how many units are done.
     gaps : Left
         What is left to do; what is done here is taken from it.
     stop : Stop, optional
         Looked at between two pieces.
+    watch : Watch, optional
+        Told of each piece.
     """
 
     def __init__(
-        self, call: Call, options: Options, ledger: Ledger, advance: Advance, gaps: Left, stop: Stop | None = None
-    ) -> None:
+        self, call: Call, options: Options, ledger: Ledger, bar: Bar, gaps: Left, stop: Stop | None = None,
+        watch: Watch = nobody,
+    ) -> None:  # fmt: skip
         self._call = call
         self._options = options
         self._ledger = ledger
-        self._advance = advance
+        self._bar = bar
         self._feed = feed_for(call.work.hand, call.work.func)
         self._gaps = gaps
         self._stop = stop
-        # Where somebody waits for each result, or may want the call to end, it must not be long until the next look.
-        awaited = ledger.passes_on or stop is not None
+        self._watch = watch
+        # Where somebody waits for each result, looks on, or may want the call to end, the next look is to be soon.
+        awaited = ledger.passes_on or stop is not None or bar.look is not None
         self._worth = Worth(options, MOST_LOOK_SECONDS if awaited else IDLE_LOOK_SECONDS)
         self._latest: Outcome | None = None
+
+    @property
+    def reason(self) -> Reason:
+        """Why it goes on, or does not."""
+        return self._worth.reason
 
     def begin(self, is_warm: Callable[[], bool], begun: Outcome | None = None) -> Iterator[None]:
         """Work for as long as that is the quicker way.
@@ -253,9 +305,11 @@ class Parent:
         chunk = self._gaps.first(self._options.chunk_size or max(self._gaps.few, int(likely)))
         if call.plan is None:
             until = time.perf_counter() + self._worth.look
+        self._watch.begins()
         outcome = record(call.work, self._feed, take(call.data, call.work.hand, chunk), chunk, until)
+        self._watch.did(outcome)
         self._ledger.add(outcome)
-        self._advance(len(outcome.chunk))
+        self._bar.add(outcome.done)
         self._gaps.drop(outcome.chunk.stop)
         return outcome
 

@@ -21,13 +21,15 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from pdparallel.stopping import Stop, StoppedError, stoppable
 from pdparallel.transport.frames import PANDAS_2
 from pdparallel.worker import inside_worker
 
 __all__ = ["Background", "Running"]
+
+R = TypeVar("R")
 
 #: Methods that give an object whose methods are verbs.
 MAKERS = ("groupby", "rolling", "expanding", "ewm", "resample")
@@ -36,7 +38,7 @@ MAKERS = ("groupby", "rolling", "expanding", "ewm", "resample")
 EXIT_SECONDS = 3.0
 
 
-class Running(Future[Any]):
+class Running(Future[R]):
     """The future of a call that can be cancelled while it runs; in asyncio code it can be awaited as it is.
 
     Until it is done it counts as pending, so that :meth:`cancel` ends it at any time: whoever waits for it learns so
@@ -63,7 +65,7 @@ class Running(Future[Any]):
         """Whether the call is neither done nor cancelled."""
         return not self.done()
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, R]:
         import asyncio
 
         return asyncio.wrap_future(self).__await__()
@@ -143,7 +145,7 @@ def _with_own_data(accessor: Any) -> Any:
     return own
 
 
-def begun(call: Callable[[], Any]) -> Running:
+def begun(call: Callable[[], R]) -> Running[R]:
     """Make a call in a thread of its own; returns as soon as it has its arguments checked.
 
     Raises
@@ -152,7 +154,7 @@ def begun(call: Callable[[], Any]) -> Running:
         What the call raised before it began.
     """
     stop = Stop()
-    future = Running(stop)
+    future: Running[R] = Running(stop)
     if inside_worker():  # every core has its process already, and this thread may hold what the other would wait for
         _run(call, stop, future, [])
         return future
@@ -173,7 +175,7 @@ def begun(call: Callable[[], Any]) -> Running:
     return future
 
 
-def _run(call: Callable[[], Any], stop: Stop, future: Running, refused: list[BaseException]) -> None:
+def _run(call: Callable[[], Any], stop: Stop, future: Running[Any], refused: list[BaseException]) -> None:
     result, error = None, None
     try:
         with stoppable(stop):
@@ -191,7 +193,7 @@ def _run(call: Callable[[], Any], stop: Stop, future: Running, refused: list[Bas
 
 
 #: The thread of each call, and the process that began it.
-_running: dict[Running, tuple[threading.Thread, int]] = {}
+_running: dict[Running[Any], tuple[threading.Thread, int]] = {}
 
 
 # Registered when multiprocessing is there already, so that it runs before that ends the workers.
@@ -201,7 +203,7 @@ def _cancel_all() -> None:
     _wait_for_the_end(running, time.monotonic() + EXIT_SECONDS)
 
 
-def _wait_for_the_end(running: Sequence[tuple[Running, threading.Thread]], until: float) -> None:
+def _wait_for_the_end(running: Sequence[tuple[Running[Any], threading.Thread]], until: float) -> None:
     for future, _ in running:
         future.cancel()
     for _, thread in running:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pdparallel import auto, streams
 from pdparallel.call import Work
+from pdparallel.observing import observed, told_to_pandas
 from pdparallel.options import Options
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.plan import Chunk
@@ -30,10 +31,11 @@ BLOCK_SECONDS = 0.001
 def begins_here(options: Options) -> bool:
     """Whether pandas itself may begin: with options under which each call of the function is what pandas would do.
 
-    ``chunk_size`` is not looked at: what begins here ends by the clock, and who minds that asks for it too.
+    ``chunk_size`` is not looked at: what begins here ends by the clock, and who minds that asks for it too.  Nor does
+    pandas tell what it does to anybody who looks at the call.
     """
     return (
-        options.engine == "auto" and options.errors == "raise" and options.progress is False
+        not observed() and options.engine == "auto" and options.errors == "raise" and options.progress is False
         and options.timeout is None and options.initializer is None
         and options.seed is None and options.checkpoint is None
     )  # fmt: skip
@@ -42,6 +44,7 @@ def begins_here(options: Options) -> bool:
 @contextlib.contextmanager
 def called_here(work: Work) -> Iterator[None]:
     """For what pandas calls in this process: with the initializer and the random numbers that it has in a worker."""
+    told_to_pandas()
     begin()
     prepare(work)
     with streams.whole(work.seed):

@@ -20,10 +20,11 @@ from pdparallel.call import Call
 from pdparallel.engines.base import REMEDY, Engine, how_it_ended
 from pdparallel.errors import CallTimeoutError, WorkerDiedError, WorkerStartError
 from pdparallel.ledger import Ledger
+from pdparallel.observing import Watch, nobody
 from pdparallel.options import Options
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.plan import Chunk
-from pdparallel.progress import Advance
+from pdparallel.progress import Bar
 from pdparallel.stopping import Stop, StoppedError
 from pdparallel.transport.arena import Running
 from pdparallel.transport.parcel import LOADING, Parcel
@@ -76,10 +77,12 @@ class Delivery:
         Makes the tasks.
     ledger : Ledger
         Takes the outcomes.
-    advance : callable
+    bar : Bar
         Told how many units are done.
     stop : Stop, optional
         Says whether to give up.
+    watch : Watch, optional
+        Told what goes and comes.
 
     Attributes
     ----------
@@ -88,8 +91,8 @@ class Delivery:
     """
 
     def __init__(
-        self, call: Call, options: Options, engine: Engine, parcel: Parcel, ledger: Ledger, advance: Advance,
-        stop: Stop | None = None,
+        self, call: Call, options: Options, engine: Engine, parcel: Parcel, ledger: Ledger, bar: Bar,
+        stop: Stop | None = None, watch: Watch = nobody,
     ) -> None:  # fmt: skip
         self._call = call
         self._retries = options.retries
@@ -97,8 +100,9 @@ class Delivery:
         self._engine = engine
         self._parcel = parcel
         self._ledger = ledger
-        self._advance = advance
+        self._bar = bar
         self._stop = stop
+        self._watch = watch
         self.settled = True
         self._flying: dict[Future[bytes], _Try] = {}
         self._again: deque[_Try] = deque()
@@ -118,7 +122,7 @@ class Delivery:
                 self._send(chunks)
                 if not self._flying:
                     break
-                for future in self._done():
+                for future in sorted(self._done(), key=self._position):
                     self._take(future, self._flying.pop(future))
                 if self._timeout is not None:
                     self._end_what_takes_too_long()
@@ -132,18 +136,34 @@ class Delivery:
             self._ledger.add(outcome)
         self.settled = True
 
+    def _position(self, future: Future[Any]) -> int:
+        """By which what came at the same time is taken, so that its output is in order."""
+        return self._flying[future].chunk.start
+
     def left(self) -> list[Future[bytes]]:
         """The tasks that have not ended."""
         return [future for future in self._flying if not future.done()]
 
     def _done(self) -> list[Future[bytes]]:
         """Wait for what comes next."""
-        if self._stop is None:
-            return list(wait(self._flying, timeout=self._clock.look, return_when=FIRST_COMPLETED).done)
-        awaited: list[Future[Any]] = [*self._flying, self._stop.asked]
-        done = wait(awaited, timeout=self._clock.look, return_when=FIRST_COMPLETED).done
-        self._stop.look()
+        look = min((look for look in (self._clock.look, self._bar.look) if look is not None), default=None)
+        awaited: list[Future[Any]] = [*self._flying]
+        if self._stop is not None:
+            awaited.append(self._stop.asked)
+        done = wait(awaited, timeout=look, return_when=FIRST_COMPLETED).done
+        self._bar.under_way(self._under_way)
+        if self._stop is not None:
+            self._stop.look()
         return list(done)
+
+    def _under_way(self) -> int:
+        """Units that are done of the chunks that are not."""
+        units = 0
+        for one in self._flying.values():
+            running = self._parcel.running(one.chunk)
+            if running is not None and running.first != LOADING:
+                units += min(running.first - one.chunk.start, len(one.chunk))
+        return units
 
     def _send(self, chunks: Iterator[Chunk]) -> None:
         sent = 0
@@ -162,7 +182,10 @@ class Delivery:
             if self._ledger.fails_before(one.chunk.start):
                 continue
             one_by_one = self._one_by_one or one.deaths > 0
-            future = self._engine.submit(self._parcel.task(one.chunk, one_by_one=one_by_one))
+            self._watch.writes(one.chunk)
+            task = self._parcel.task(one.chunk, one_by_one=one_by_one)
+            self._watch.sends(one.chunk, self._parcel.out)
+            future = self._engine.submit(task)
             self._flying[future] = one
             if future.done():  # the serial engine: look at the outcome before the next chunk runs
                 return
@@ -173,21 +196,33 @@ class Delivery:
             return
         problem = future.exception()
         if problem is None:
+            self._watch.reads(one.chunk)
             outcome = self._parcel.outcome(future.result())
+            self._watch.takes(outcome, self._parcel.back)
+            if not self._ledger.fails_before(one.chunk.start):
+                self._show(one.chunk)
             self._clock.forget(future)
             self._ledger.add(outcome)
-            self._advance(len(one.chunk))
+            self._bar.add(outcome.done)
         elif isinstance(problem, WorkerDiedError):
             self._worker_died(one, future, problem)
         else:
             raise problem
 
+    def _show(self, chunk: Chunk, units: Chunk | None = None) -> None:
+        """Print what the function printed in a chunk, or in some of its units, and so on."""
+        said = self._parcel.said(chunk)
+        if said is not None:
+            said.show(units)
+
     # Workers that ended
 
     def _worker_died(self, one: _Try, future: Future[bytes], problem: WorkerDiedError) -> None:
         """Run again what the worker had, but for the unit that ended it once too often."""
+        self._watch.loses(one.chunk)
         running, late_at = self._parcel.running(one.chunk), self._clock.forget(future)
         if isinstance(problem, WorkerStartError) or not self._engine.restarts:
+            self._show_all_that_is_lost(one)
             raise self._lost(problem, one)
         if running is None or running.pid != (problem.pid or running.pid):
             # It had not begun, or another worker's end took it along.
@@ -200,10 +235,12 @@ class Delivery:
         if late_at is not None and late_at != running.first:
             self._lost_before_it_began(one, problem, MOST_LOST)  # the call was done in the moment of its end
         elif late_at is not None:
+            self._show(one.chunk, units)
             self._give_up(units, _took_too_long(self._call, units, self._timeout or 0.0), self._ledger.add)
             self._run_again(one.chunk, units)
         elif one.deaths >= self._retries and alone:
             tell = self._ledger.add if self._ledger.passes_on else self._hopeless.append
+            self._show(one.chunk, units)
             self._give_up(units, self._named(problem, units, one.deaths + 1), tell)
             self._run_again(one.chunk, units)
         else:
@@ -225,16 +262,23 @@ class Delivery:
 
     def _lost_before_it_began(self, one: _Try, problem: WorkerDiedError, most: int) -> None:
         if one.lost >= most:
+            self._show(one.chunk)
             raise self._lost(problem, one)
         self._again.append(_Try(one.chunk, one.deaths, one.lost + 1))
 
+    def _show_all_that_is_lost(self, one: _Try) -> None:
+        """Where nothing is run again."""
+        for chunk in sorted((other.chunk for other in (one, *self._flying.values())), key=lambda chunk: chunk.start):
+            self._show(chunk)
+
     def _give_up(self, units: Chunk, error: Exception, tell: Callable[[Outcome], None]) -> None:
+        self._watch.gives_up(units)
         work = self._call.work
         if work.errors == "raise":
             tell(Outcome(units, [], Failure(0, error)))
         else:
             tell(Outcome(units, [Failed(error)] * (1 if work.hand == "chunk" else len(units))))
-        self._advance(len(units))
+        self._bar.add(len(units))
 
     def _named(self, problem: WorkerDiedError, units: Chunk, times: int) -> WorkerDiedError:
         how = "ended" if problem.exitcode is None else how_it_ended(problem.exitcode)

@@ -29,7 +29,7 @@ import pandas as pd
 from pdparallel.accessor import par
 from pdparallel.cores import load
 from pdparallel.options import resolve
-from pdparallel.testing import assert_same
+from pdparallel.testing.same import assert_same
 
 __all__ = ["WORKS", "Work", "clean", "great_circle", "landed_at", "load_flights", "profile", "run"]
 

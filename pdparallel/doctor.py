@@ -26,7 +26,7 @@ from pdparallel.accessor import par
 from pdparallel.cores import cgroup_folders, load, usable_cores
 from pdparallel.engines.registry import shutdown
 from pdparallel.options import Options, get_options, resolve
-from pdparallel.testing import assert_same
+from pdparallel.testing.same import assert_same
 from pdparallel.transport.arena import Arena
 
 __all__ = ["Fact", "Report", "examine", "memory", "run", "try_pool", "versions"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Generic, Never, cast, overload
 
 import numpy as np
 import pandas as pd
@@ -15,14 +15,18 @@ from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
 from pdparallel.beginning import begins_here
 from pdparallel.call import Call, in_words, shown, work_of
 from pdparallel.errors import InvalidOptionError, Shown
+from pdparallel.explaining import explain
+from pdparallel.explanation import Explanation
 from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit, same_name
 from pdparallel.likeness import Likes, TellingLike
+from pdparallel.observing import shaping
 from pdparallel.options import Options, resolve
 from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times
+from pdparallel.progress import WholeCall, counted
 from pdparallel.standin import Go, StandIn
 from pdparallel.stopping import begin
 from pdparallel.transport.frames import PANDAS_2
-from pdparallel.typing import Func
+from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole, Func, Named, Plain
 from pdparallel.units import Units
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
@@ -71,7 +75,7 @@ def call_grouped(
     check_func(func)
     options = resolve(given)
     goes = _Goes(grouped(), method, func, args, kwargs, options)
-    stand_in = StandIn(func, goes, options, goes.fill)
+    stand_in = StandIn(counted(func, options.progress, goes.verb, "group"), goes, options, goes.fill)
     first = None
     if begins_here(options):
         done, answer = stand_in.watched(ask)
@@ -81,7 +85,13 @@ def call_grouped(
         first, answer = first_unit(ask)
         if first is None:
             return answer
-    returns = stand_in.begin(first)
+    with WholeCall():
+        returns = stand_in.begin(first)
+        return _answered(goes, stand_in, returns, ask)
+
+
+@shaping
+def _answered(goes: _Goes, stand_in: StandIn, returns: Returns | None, ask: Callable[[Func], Any]) -> Any:
     short = None if returns is None else goes.shaped(returns)
     return stand_in.answer(ask) if short is None else short
 
@@ -200,11 +210,12 @@ class _Goes:
         if number == 2 and options.seed is not None:
             # Its units are counted from 0 on as well, and are not to draw what the first group drew.
             options = replace(options, seed=_of_the_rest(options.seed))
-        return Go(self._call(units, func, lambda at: self._label(int(which[at])), options), fits, several)
+        in_all = {0: 1 + len(self._rest()), 1: 0}.get(number)
+        return Go(self._call(units, func, lambda at: self._label(int(which[at])), options), fits, several, in_all)
 
     def _call(self, units: Units, func: Func, label: Callable[[int], Any], options: Options | None = None) -> Call:
         return Call(
-            verb=self._verb,
+            verb=self.verb,
             work=work_of(func, self._args, self._kwargs, "unit", options or self._options),
             data=units,
             n=len(units),
@@ -223,7 +234,8 @@ class _Goes:
         return Shown(f"{shown(self._label(group))} of column {shown(self.grouping.columns[column])}")
 
     @property
-    def _verb(self) -> str:
+    def verb(self) -> str:
+        """As the user wrote it, for messages."""
         return "resample.apply" if self._method == "resample" else f"groupby.{self._method}"
 
     def place(self, number: int, unit: Any, at: int) -> str:
@@ -234,7 +246,7 @@ class _Goes:
             label = self._label_by_column(at)
         else:
             label = self._label(at)
-        return f"{self._verb}, {in_words('group', label, at)}"
+        return f"{self.verb}, {in_words('group', label, at)}"
 
     # Results
 
@@ -323,7 +335,7 @@ def _transformed(grouping: Grouping, packed: Packed | None) -> Any:
     return pd.Series(in_order, index=obj.index, name=obj.name, copy=False)
 
 
-class GroupByPar:
+class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     """``df.par.groupby(...)``: what pandas' own object can, with functions of users on all cores.
 
     ``apply``, ``agg``, ``transform`` and ``filter`` of a Python function run on workers; everything else is pandas'.
@@ -343,7 +355,11 @@ class GroupByPar:
     def __repr__(self) -> str:
         return f"<pdparallel accessor of a {type(self._grouped).__name__} of {self._grouped.ngroups:,} groups>"
 
-    def __getitem__(self, key: Any) -> Self:
+    @overload
+    def __getitem__(self, key: list[Any]) -> GroupByPar[AsSeries, AsFrame, AsEither, AsFrame]: ...
+    @overload
+    def __getitem__(self, key: Hashable) -> GroupByPar[AsSeries, AsFrame, AsEither, AsSeries]: ...
+    def __getitem__(self, key: Any) -> Any:
         return type(self)(self._grouped[key], self._given)
 
     def __getattr__(self, name: str) -> Any:
@@ -361,6 +377,14 @@ class GroupByPar:
     def __len__(self) -> int:
         return len(self._grouped)
 
+    @overload
+    def apply(self, func: Callable[..., Never], *args: Any, **kwargs: Any) -> AsEither: ...
+    @overload
+    def apply(self, func: Callable[..., Plain], *args: Any, **kwargs: Any) -> AsSeries: ...
+    @overload
+    def apply(self, func: Callable[..., pd.DataFrame], *args: Any, **kwargs: Any) -> AsFrame: ...
+    @overload
+    def apply(self, func: Callable[..., pd.Series] | Named, *args: Any, **kwargs: Any) -> AsEither: ...
     def apply(self, func: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a function with each group: ``df.groupby(...).apply(func)`` on all cores.
 
@@ -404,6 +428,12 @@ class GroupByPar:
         how = {"include_groups": kwargs.pop("include_groups")} if "include_groups" in kwargs else {}
         return self._call("apply", func, args, kwargs, functools.partial(self._grouped.apply, **how))
 
+    @overload
+    def agg(self, func: Func, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any) -> AsWhole: ...
+    @overload
+    def agg(
+        self, func: Named | None = None, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any
+    ) -> AsEither: ...
     def agg(self, func: Any = None, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any) -> Any:
         """Call a function with each column of each group: ``df.groupby(...).agg(func)`` on all cores.
 
@@ -439,7 +469,9 @@ class GroupByPar:
 
     aggregate = agg
 
-    def transform(self, func: Any, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any) -> Any:
+    def transform(
+        self, func: Func | str, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any
+    ) -> AsWhole:
         """Call a function with each group for a result like the whole: ``groupby(...).transform(func)`` on all cores.
 
         Parameters
@@ -469,9 +501,9 @@ class GroupByPar:
         >>> df.par.groupby("key")["x"].transform(lambda x: x - x.mean()).tolist()
         [-1.0, 0.0, 1.0]
         """
-        return self._with_engine("transform", func, args, kwargs, engine, engine_kwargs)
+        return cast("AsWhole", self._with_engine("transform", func, args, kwargs, engine, engine_kwargs))
 
-    def filter(self, func: Any, dropna: bool = True, *args: Any, **kwargs: Any) -> Any:
+    def filter(self, func: Func, dropna: bool = True, *args: Any, **kwargs: Any) -> AsWhole:
         """The rows of the groups for which a function is true: ``df.groupby(...).filter(func)`` on all cores.
 
         Parameters
@@ -504,9 +536,48 @@ class GroupByPar:
         """
         if resolve(self._given).errors == "return":
             raise InvalidOptionError("errors", "return", "'raise' or 'coerce' for filter", "It returns rows only.")
-        return self._call("filter", func, args, kwargs, self._grouped.filter, dropna)
+        return cast("AsWhole", self._call("filter", func, args, kwargs, self._grouped.filter, dropna))
 
-    def rolling(self, window: Any, **kwargs: Any) -> WindowPar:
+    def explain(self, func: Func, method: str = "apply", *args: Any, **kwargs: Any) -> Explanation:
+        """What a call would do and why; see :meth:`pdparallel.accessor.FramePar.explain`.
+
+        Parameters
+        ----------
+        func : callable
+            The function, which is called with some groups; what it returns is thrown away.
+        method : {"apply", "agg", "transform", "filter"}, default "apply"
+            What it would be given to; ``transform`` of one column.
+        *args, **kwargs
+            Further arguments of the method and of ``func``.
+
+        Returns
+        -------
+        Explanation
+
+        Raises
+        ------
+        InvalidOptionError
+            For arguments that are not allowed.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3]})
+        >>> found = df.par.groupby("key")["x"].explain(lambda x: x.max() - x.min())
+        >>> found.verb, found.units, found.engine
+        ('groupby.apply', 2, 'here')
+        """
+        check_func(func)
+        if goes_to_pandas(func) or is_replaced(func):
+            raise InvalidOptionError("func", func, "a Python function", "All else goes to pandas as it is.")
+        if method not in ("apply", "agg", "transform", "filter"):
+            raise InvalidOptionError("method", method, "'apply', 'agg', 'transform' or 'filter'")
+        if method == "transform" and self._grouped.ndim == 2:
+            raise InvalidOptionError("method", method, "another one, or groups of one column", "It tries several ways.")
+        quiet = type(self)(self._grouped, {**self._given, "checkpoint": None, "progress": False})
+        return explain(f"groupby.{method}", "group", lambda: getattr(quiet, method)(func, *args, **kwargs))
+
+    def rolling(self, window: Any, **kwargs: Any) -> WindowPar[AsSeries, AsFrame, AsWhole]:
         """Moving windows of each group, whose ``apply`` takes all cores: ``groupby(...).rolling(...)``.
 
         Parameters
@@ -528,7 +599,7 @@ class GroupByPar:
         """
         return WindowPar(Windowing(self._grouped, "rolling", {"window": window, **kwargs}), self._given)
 
-    def expanding(self, **kwargs: Any) -> WindowPar:
+    def expanding(self, **kwargs: Any) -> WindowPar[AsSeries, AsFrame, AsWhole]:
         """Windows from the first row of each group on, whose ``apply`` takes all cores: ``groupby(...).expanding()``.
 
         Parameters

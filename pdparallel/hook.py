@@ -7,7 +7,7 @@ function, and that very object, which so carries the options.  What they do is w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ import pandas as pd
 from pdparallel import verbs
 from pdparallel.arguments import axis_number
 from pdparallel.options import Options, checked, resolve
+from pdparallel.typing import OptionsDict
 
 __all__ = ["Hook", "engine"]
 
@@ -81,7 +82,7 @@ class engine:  # noqa: N801 - it reads as a function, and is called like one
 
     __pandas_udf__ = Hook
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[OptionsDict]) -> None:
         self.options = checked(options)
 
     def __repr__(self) -> str:

@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
 from pdparallel import joining, missing, verbs
 from pdparallel.arguments import check_func
@@ -26,12 +26,16 @@ from pdparallel.options import Options, checked, resolve
 from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Gaps, Left
-from pdparallel.progress import bar
+from pdparallel.progress import bar, inside_call
 from pdparallel.runner import check, path
 from pdparallel.source import Source
-from pdparallel.typing import Func
+from pdparallel.typing import Errors, Func, OptionsButErrors
 
 __all__ = ["Results", "imap", "iter_chunks"]
+
+R = TypeVar("R")
+A = TypeVar("A")
+B = TypeVar("B")
 
 #: Results, each with the number of its chunk or item.
 _Numbered: TypeAlias = Generator[tuple[int, Any], None, None]
@@ -43,7 +47,7 @@ MOST_CLOSING_SECONDS = 3.0
 MOST_OF_A_WORKER = 4
 
 
-class Results(Iterator[Any]):
+class Results(Iterator[R]):
     """An iterator over results; work begins with the first that is asked for, and ends with it.
 
     Whoever does not want all of them closes it, or uses it in a ``with`` block; it closes itself when nobody has it any
@@ -55,12 +59,12 @@ class Results(Iterator[Any]):
         Gives the results.
     """
 
-    def __init__(self, steps: Generator[Any, None, None]) -> None:
+    def __init__(self, steps: Generator[R, None, None]) -> None:
         self._steps = steps
         self._process = os.getpid()
         _unfinished.add(self)
 
-    def __next__(self) -> Any:
+    def __next__(self) -> R:
         return next(self._steps)
 
     def close(self) -> None:
@@ -87,7 +91,7 @@ class Results(Iterator[Any]):
             _thread.start_new_thread(_close_dropped, (steps,))
 
 
-_unfinished: weakref.WeakSet[Results] = weakref.WeakSet()
+_unfinished: weakref.WeakSet[Results[Any]] = weakref.WeakSet()
 
 #: Iterators that nobody has any more, and that are being closed.
 _closing: list[Generator[Any, None, None]] = []
@@ -122,7 +126,7 @@ def _close_all() -> None:
 def iter_chunks(
     data: Any, whole: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
     by: Any, around: tuple[int, int] | None, ordered: bool, options: Options,
-) -> Results:  # fmt: skip
+) -> Results[Any]:  # fmt: skip
     """``func`` of consecutive chunks of a frame or Series; arguments as of :func:`pdparallel.verbs.apply_chunks`."""
     _check(options, ordered)
     call, _ = verbs.call_by_chunks("iter_chunks", data, whole, func, args, kwargs, by, around, options)
@@ -145,7 +149,37 @@ def iter_chunks(
     return Results(_settled(call, steps()))
 
 
-def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options: Any) -> Results:
+@overload
+def imap(
+    func: Callable[..., R], *iterables: Iterable[Any], errors: Literal["coerce"], ordered: bool = True,
+    **options: Unpack[OptionsButErrors],
+) -> Results[R | None]: ...  # fmt: skip
+@overload
+def imap(
+    func: Callable[..., R], *iterables: Iterable[Any], errors: Literal["return"], ordered: bool = True,
+    **options: Unpack[OptionsButErrors],
+) -> Results[R | Exception]: ...  # fmt: skip
+@overload
+def imap(
+    func: Callable[[A], R], first: Iterable[A], /, *, errors: Literal["raise"] = "raise", ordered: bool = True,
+    **options: Unpack[OptionsButErrors],
+) -> Results[R]: ...  # fmt: skip
+@overload
+def imap(
+    func: Callable[[A, B], R], first: Iterable[A], second: Iterable[B], /, *,
+    errors: Literal["raise"] = "raise", ordered: bool = True, **options: Unpack[OptionsButErrors],
+) -> Results[R]: ...  # fmt: skip
+@overload
+def imap(
+    func: Callable[..., R], first: Iterable[Any], second: Iterable[Any], third: Iterable[Any], /,
+    *more: Iterable[Any], errors: Literal["raise"] = "raise", ordered: bool = True,
+    **options: Unpack[OptionsButErrors],
+) -> Results[R]: ...  # fmt: skip
+@overload
+def imap(
+    func: Func, *iterables: Iterable[Any], errors: Errors, ordered: bool = True, **options: Unpack[OptionsButErrors]
+) -> Results[Any]: ...
+def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options: Any) -> Results[Any]:
     """Call a function with each item of an iterable, on all cores: the builtin ``map``, as an iterator.
 
     The iterable may be lazy, and without an end: it is read only as far ahead as items are on their way, and nothing
@@ -239,12 +273,13 @@ def _taken(
     ledger = Passing(call, ordered, options.workers * MOST_OF_A_WORKER)
     problem: Exception | None = None
     with (
-        bar(options.progress, total, call.verb, call.unit) as advance,
-        contextlib.closing(path(call, options, ledger, left, advance)) as steps,
+        bar(options.progress, total, call.verb, call.unit, alone=True) as shown,
+        contextlib.closing(path(call, options, ledger, left, shown)) as steps,
     ):
         while True:
             try:
-                going_on = next(steps, ...) is None
+                with inside_call():
+                    going_on = next(steps, ...) is None
             except Exception as error:  # what came before it goes out before
                 going_on, problem = False, error
             for outcome in ledger.taken():

@@ -12,6 +12,7 @@ from pandas.api.types import is_object_dtype
 
 from pdparallel.errors import InvalidOptionError
 from pdparallel.missing import array_of_nan
+from pdparallel.observing import shaping
 from pdparallel.plan import Chunk
 from pdparallel.stacking import stack
 from pdparallel.transport.frames import PANDAS_2
@@ -20,6 +21,7 @@ from pdparallel.typing import Combine
 __all__ = ["blank", "combined", "without_overlap"]
 
 
+@shaping
 def combined(
     pieces: list[Any],
     combine: Combine,

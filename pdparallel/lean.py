@@ -27,7 +27,7 @@ from pandas.api.types import is_object_dtype
 
 from pdparallel.typing import Func, Taker
 
-__all__ = ["FRESH", "LeanRows"]
+__all__ = ["FRESH", "LeanRows", "NotingRows"]
 
 #: Rows whose scalars are listed at a time: few enough to stay in the caches, many enough to forget what a list costs
 #: (``benchmarks/constants.py``).
@@ -73,7 +73,7 @@ class LeanRows:
         while self._pay and at < n:
             stop = min(n, at + (ROWS_LISTED if at else LOOK_AFTER))
             part = frame.iloc[at:stop] if stop - at < n else frame
-            columns = _Columns(part, self._common, self._places)
+            columns = self._listed(part)
             names, done = tuple(self._attributes), 0
             while done < stop - at:
                 rows = range(done, done + taker.block(stop - at - done))
@@ -87,6 +87,38 @@ class LeanRows:
             at = stop
         if at < n:
             (frame.iloc[at:] if at else frame).apply(taker.one, axis=1)
+
+    def _listed(self, part: pd.DataFrame) -> _Columns:
+        return _Columns(part, self._common, self._places)
+
+
+class NotingRows(LeanRows):
+    """The same, and notes what the function reads of its rows; that costs more, so that it is for a few of them."""
+
+    def __init__(self, func: Func) -> None:
+        super().__init__(func)
+        self._made: list[_Noting] = []
+
+    def _listed(self, part: pd.DataFrame) -> _Columns:
+        columns = _Noting(part, self._common, self._places)
+        self._made.append(columns)
+        return columns
+
+    def pay(self, rows: int) -> bool:
+        """Whether so many rows, which were handed out, mostly stayed lean."""
+        return self._pay is not False and 2 * sum(columns.became_series for columns in self._made) <= rows
+
+    @property
+    def fit(self) -> bool:
+        """Whether the frame is one of which they can be."""
+        return self._common is not None
+
+    @property
+    def read(self) -> frozenset[str] | None:
+        """The columns that the function has asked for; None where it has asked for whole rows."""
+        if not self._pay or any(columns.whole for columns in self._made):
+            return None
+        return frozenset(label for columns in self._made for label in columns)
 
 
 def _references() -> int:
@@ -230,6 +262,24 @@ class _Columns(dict[str, list[Any]]):
     def rows(self) -> np.ndarray:
         """The scalars row by row."""
         return self.frame.to_numpy()
+
+
+class _Noting(_Columns):
+    """The same, and notes whether a whole row was asked for."""
+
+    whole = False
+
+    def values_at(self, at: int) -> list[Any]:
+        self.whole = True
+        return super().values_at(at)
+
+    def numbers_at(self, at: int) -> np.ndarray | None:
+        self.whole = True
+        return super().numbers_at(at)
+
+    def series_at(self, at: int) -> pd.Series:
+        self.whole = True
+        return super().series_at(at)
 
 
 def _plain(row: Any) -> Any:

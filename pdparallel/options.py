@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.util
+import logging
 import math
 import multiprocessing
 import numbers
@@ -18,20 +19,21 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from pdparallel.cores import WINDOWS_MOST_WORKERS, usable_cores
 from pdparallel.errors import InvalidOptionError
-from pdparallel.typing import EngineName, Errors, Progress, Serializer, StartMethod
+from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Progress, Serializer, StartMethod
 
-__all__ = ["ENGINE_NAMES", "Options", "get_options", "option_context", "resolve", "set_options"]
+__all__ = ["ENGINE_NAMES", "Options", "forcing", "get_options", "option_context", "resolve", "set_options"]
 
 ENGINE_NAMES: tuple[str, ...] = ("auto", "process", "pathos", "thread", "serial")
 _START_METHODS = ("forkserver", "spawn", "fork")
 _SERIALIZERS = ("dill", "cloudpickle")
 _ERRORS = ("raise", "coerce", "return")
+_PROGRESS = ("text", "notebook", "log")
 _ENVIRONMENT_PREFIX = "PDPARALLEL_"
 
 
@@ -51,8 +53,14 @@ class Options:
         Rows (columns, items) of a chunk, exactly; None lets pdparallel choose.
     start_method : str, default None
         ``"forkserver"``, ``"spawn"`` or ``"fork"``; None means forkserver where there is one, else spawn.
-    progress : bool, str or callable, default False
-        True, ``"text"``, ``"notebook"``, or a callable that is given ``(done, total)``.
+    progress : bool, str, logger or callable, default False
+        One bar for the call, which counts rows (columns, groups, items) and moves within long chunks, too.  True shows
+        it as it fits the place: widgets in a notebook that has ipywidgets, text in any other notebook and on a
+        terminal, and where standard error is a file or ``TERM=dumb`` a line now and then.  ``"text"`` takes no widgets,
+        ``"notebook"`` nothing else.  ``"log"`` writes such lines at level INFO to the logger ``pdparallel.progress``,
+        a :class:`logging.Logger` to that one.  A callable is given ``(done, total)``, in this thread, with a total of
+        None where that is not known; one that is slow is called less often, so that it takes a hundredth of the time
+        or so, one that raises is called no more.  Calls made by the function show nothing.
     errors : str, default "raise"
         What becomes of a call that raises an :class:`Exception`: ``"raise"`` raises the first one, ``"coerce"`` leaves
         a missing value in its place (in a list None) and warns once (:class:`FailedCallsWarning`), ``"return"`` leaves
@@ -78,9 +86,12 @@ class Options:
         Makes what ``random`` and ``np.random`` draw in the function the same for any engine, number of workers and
         size of chunks; the streams of this process stay as they are.  Each row (column, value, item) has its own
         stream, by its position; of ``apply_chunks`` each chunk, so give ``chunk_size`` too.  None leaves it to chance.
+    capture_output : bool, default None
+        Whether what the function prints, logs and warns of in worker processes is shown where the call is made, with
+        the outcome of each chunk; False leaves it to the workers' own streams and handlers. None means True.
     """
 
-    engine: EngineName | object = "auto"
+    engine: EngineName | EngineObject = "auto"
     n_workers: int | None = None
     chunk_size: int | None = None
     start_method: StartMethod | None = None
@@ -94,6 +105,7 @@ class Options:
     seed: int | None = None
     initializer: Callable[..., Any] | None = None
     initargs: tuple[Any, ...] = ()
+    capture_output: bool | None = None
 
     @property
     def workers(self) -> int:
@@ -158,6 +170,12 @@ def _seconds(name: str, value: Any) -> Any:
     return float(value)
 
 
+def _yes_or_no(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    raise InvalidOptionError(name, value, "True, False, or None")
+
+
 def _one_of(*choices: str) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
         if isinstance(value, str) and value in choices:
@@ -191,9 +209,12 @@ def _start_method(name: str, value: Any) -> Any:
 
 
 def _progress(name: str, value: Any) -> Any:
-    if isinstance(value, bool) or value in ("text", "notebook") or (callable(value) and not isinstance(value, type)):
+    if isinstance(value, (bool, logging.Logger, logging.LoggerAdapter)):
         return value
-    raise InvalidOptionError(name, value, "True, False, 'text', 'notebook', or a function of (done, total)")
+    if value in _PROGRESS if isinstance(value, str) else callable(value) and not isinstance(value, type):
+        return value
+    allowed = ", ".join(map(repr, _PROGRESS))
+    raise InvalidOptionError(name, value, f"True, False, {allowed}, a logging.Logger, or a function of (done, total)")
 
 
 def _serializer(name: str, value: Any) -> Any:
@@ -246,6 +267,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "seed": _seed,
     "initializer": _initializer,
     "initargs": _initargs,
+    "capture_output": _yes_or_no,
 }
 
 
@@ -302,9 +324,30 @@ def _from_text(name: str, text: str) -> Any:
     if _CHECKS[name] is _seconds:
         with contextlib.suppress(ValueError):
             return float(text)
-    if name == "progress" and text.lower() in ("1", "true", "yes", "0", "false", "no"):
+    if name in ("progress", "capture_output") and text.lower() in ("1", "true", "yes", "0", "false", "no"):
         return text.lower() in ("1", "true", "yes")
     return text
+
+
+#: What beats even what a call says, while a test runs; the last one counts.
+_forced: list[Mapping[str, Any]] = []
+
+
+@contextlib.contextmanager
+def forcing(values: Mapping[str, Any]) -> Iterator[None]:
+    """Options for every call of this process inside a ``with`` block, whatever the calls say.
+
+    Parameters
+    ----------
+    values : mapping
+        Checked options.
+    """
+    forced = dict(values)
+    _forced.append(forced)
+    try:
+        yield
+    finally:
+        _forced[:] = [other for other in _forced if other is not forced]
 
 
 #: What is in force where nothing was set: to make it takes longer than a function takes for ten values.
@@ -320,6 +363,8 @@ def resolve(call: Mapping[str, Any] | None = None) -> Options:
         What was given to ``df.par(...)``, checked before.
     """
     merged = {**_environment(), **_process_wide, **(_context.get() or {}), **(call or {})}
+    if _forced:
+        merged |= _forced[-1]
     if not merged:
         return _DEFAULT
     options = Options(**merged)
@@ -342,7 +387,7 @@ def get_options() -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
 
 
-def set_options(**options: Any) -> None:
+def set_options(**options: Unpack[OptionsDict]) -> None:
     """Set options for the whole process, until they are set again.
 
     Parameters
@@ -369,7 +414,7 @@ def set_options(**options: Any) -> None:
 
 
 @contextlib.contextmanager
-def option_context(**options: Any) -> Iterator[None]:
+def option_context(**options: Unpack[OptionsDict]) -> Iterator[None]:
     """Options for the calls inside a ``with`` block, in this thread or task only.
 
     Parameters

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pdparallel.packing import Packed
 from pdparallel.plan import Chunk
 
-__all__ = ["Failed", "Failure", "Outcome"]
+__all__ = ["Failed", "Failure", "Outcome", "Timing"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +35,25 @@ class Failure:
     traceback_text: str = ""
 
 
+class Timing(NamedTuple):
+    """Who did a chunk, and when, by ``time.perf_counter`` of its machine; told only where somebody looks at the call.
+
+    Attributes
+    ----------
+    pid, thread : int
+        The worker: process, and thread of the operating system.
+    began, loaded, called, written : float
+        When it had the task, had loaded it, had called the function with all, and had written what came of it.
+    """
+
+    pid: int
+    thread: int
+    began: float
+    loaded: float
+    called: float
+    written: float
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Of one chunk: ``returns`` holds what ``func`` returned for each unit from ``chunk.start`` on.
@@ -48,3 +67,9 @@ class Outcome:
     returns: list[Any] | Packed
     failure: Failure | None = None
     seconds: float = 0.0
+    timing: Timing | None = None
+
+    @property
+    def done(self) -> int:
+        """Units that are done: all, or those before the failure."""
+        return len(self.chunk) if self.failure is None else len(self.returns)

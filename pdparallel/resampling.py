@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Hashable, Mapping
+from typing import Any, Generic, cast, overload
 
 import pandas as pd
 
 from pdparallel.groupby import call_grouped
+from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole
 
 __all__ = ["ResamplePar"]
 
@@ -15,7 +16,7 @@ __all__ = ["ResamplePar"]
 _OF_GROUPER = ("closed", "label", "convention", "origin", "offset")
 
 
-class ResamplePar:
+class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     """``df.par.resample(...)``: what pandas' own object can, with functions of users on all cores.
 
     ``apply`` (which is ``agg``) and ``transform`` of a Python function run on workers; everything else is pandas'.
@@ -53,7 +54,11 @@ class ResamplePar:
     def __repr__(self) -> str:
         return f"<pdparallel accessor of a {type(self._resampler).__name__}>"
 
-    def __getitem__(self, key: Any) -> Self:
+    @overload
+    def __getitem__(self, key: list[Any]) -> ResamplePar[AsSeries, AsFrame, AsEither, AsFrame]: ...
+    @overload
+    def __getitem__(self, key: Hashable) -> ResamplePar[AsSeries, AsFrame, AsEither, AsSeries]: ...
+    def __getitem__(self, key: Any) -> Any:
         self._resampler[key]  # pandas says what is wrong with it
         return type(self)(self._obj, self._rule, self._how, self._given, key)
 
@@ -70,7 +75,7 @@ class ResamplePar:
     def __len__(self) -> int:
         return len(self._resampler)
 
-    def apply(self, func: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def apply(self, func: Any = None, *args: Any, **kwargs: Any) -> AsEither:
         """Call a function with each span of time: ``df.resample(...).apply(func)`` on all cores.
 
         Parameters
@@ -104,11 +109,11 @@ class ResamplePar:
         >>> df.par.resample("D").apply(lambda column: float(column.sum()))["x"].tolist()
         [3.0, 0.0, 5.0]
         """
-        return self._call("resample", func, args, kwargs, self._resampler.apply)
+        return cast("AsEither", self._call("resample", func, args, kwargs, self._resampler.apply))
 
     agg = aggregate = apply
 
-    def transform(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+    def transform(self, func: Any, *args: Any, **kwargs: Any) -> AsWhole:
         """Call a function with each span of time for a result like the whole, on all cores.
 
         Parameters
@@ -135,7 +140,7 @@ class ResamplePar:
         >>> s.par.resample("D").transform(lambda day: day - day.mean()).tolist()
         [-0.5, 0.5, 0.0]
         """
-        return self._call("transform", func, args, kwargs, self._resampler.transform)
+        return cast("AsWhole", self._call("transform", func, args, kwargs, self._resampler.transform))
 
     def _call(self, method: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], bound: Any) -> Any:
         straight = self._how.get("axis", 0) not in (0, "index")

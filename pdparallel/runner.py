@@ -32,7 +32,7 @@ import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 
-from pdparallel.auto import Parent
+from pdparallel.auto import Parent, Reason
 from pdparallel.call import Call
 from pdparallel.checkpoint.folder import opened
 from pdparallel.delivery import Delivery
@@ -40,11 +40,12 @@ from pdparallel.engines.base import Engine
 from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Ledger
+from pdparallel.observing import Watch, watch
 from pdparallel.options import Options
 from pdparallel.outcome import Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, Gaps, Left
-from pdparallel.progress import Advance, bar
+from pdparallel.progress import Bar, bar
 from pdparallel.stopping import Stop, begin, current
 from pdparallel.transport.parcel import Parcel, pack
 
@@ -77,17 +78,16 @@ def run(call: Call, options: Options, begun: Outcome | None = None, decided: boo
     """
     check(options)
     ledger = Ledger(call)
-    with opened(call, options, ledger) as finished, bar(options.progress, call.n, call.verb, call.unit) as advance:
+    with opened(call, options, ledger) as finished:
         if begun is not None:
             ledger.add(begun)
             finished = [*finished, begun.chunk]
         gaps = Gaps(call.n, finished, call.plan)
-        if finished:
-            advance(call.n - len(gaps))
-        if ledger.failure is None:
-            for _ in path(call, options, ledger, gaps, advance, decided, begun):
-                pass
-        ledger.raise_failure()
+        with bar(options.progress, call.n, call.verb, call.unit, call.n - len(gaps)) as shown:
+            if ledger.failure is None:
+                for _ in path(call, options, ledger, gaps, shown, decided, begun):
+                    pass
+            ledger.raise_failure()
     return ledger.returns()
 
 
@@ -113,7 +113,7 @@ def path(
     options: Options,
     ledger: Ledger,
     gaps: Left,
-    advance: Advance,
+    shown: Bar,
     decided: bool = False,
     begun: Outcome | None = None,
 ) -> Generator[None, None, None]:
@@ -122,28 +122,54 @@ def path(
     ``decided`` says that it is known already that what is left is worth workers; ``begun`` is what shows whether it is,
     where some of it was done already.
     """
+    with watch(call, options, gaps, begun) as observed:
+        yield from _path(call, options, ledger, gaps, shown, decided, begun, observed)
+
+
+def _path(
+    call: Call, options: Options, ledger: Ledger, gaps: Left, shown: Bar, decided: bool, begun: Outcome | None,
+    observed: Watch,
+) -> Generator[None, None, None]:  # fmt: skip
     begin()
     stop = current()
-    parent = Parent(call, options, ledger, advance, gaps, stop)
+    parent = Parent(call, options, ledger, shown, gaps, stop, observed)
     # This process cannot be ended after a time, and what an initializer sets is for workers.
     begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
     if begins_here and not decided:
         yield from parent.begin(lambda: is_warm(options), begun)
-    if gaps and ledger.failure is None:
+    if not gaps or ledger.failure is not None:
+        observed.decided(parent.reason.value if begins_here else "there is nothing left to do")
+    else:
         engine = open_engine(options)
+        observed.decided(_why(options, decided, parent.reason), engine.name, engine.n_workers)
         parcel: Parcel | None = None
         delivery: Delivery | None = None
         try:
-            parcel = pack(call, engine.reach, options.serializer)
+            tell = (lambda units: shown.under_way(lambda: units)) if engine.runs_here else None
+            observed.packs()
+            heard = options.capture_output is not False
+            parcel = pack(call, engine.reach, options.serializer, heard, noted=shown.look is not None, tell=tell)
+            parcel.timed = observed.timed
+            observed.packed()
             if begins_here:
                 yield from parent.go_on_until_up(engine)
-            delivery = Delivery(call, options, engine, parcel, ledger, advance, stop)
+            delivery = Delivery(call, options, engine, parcel, ledger, shown, stop, observed)
             yield from delivery.run(_chunks(options, gaps, engine, ledger, parcel, stop))
         finally:
             # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
             engine.close(kill=delivery is not None and not delivery.settled)
             if parcel is not None:
+                observed.travelled_once(parcel.once)
                 _close(parcel, [] if delivery is None else delivery.left())
+
+
+def _why(options: Options, decided: bool, reason: Reason) -> str:
+    """Why an engine is asked, in words."""
+    if options.engine != "auto":
+        return "engine= says so"
+    if options.timeout is not None or options.initializer is not None:
+        return f"{'timeout=' if options.initializer is None else 'initializer='} is for workers"
+    return (Reason.WORTH if decided else reason).value
 
 
 def _close(parcel: Parcel, running: list[Future[bytes]]) -> None:

@@ -28,10 +28,12 @@ from pdparallel.call import Call
 from pdparallel.engines.registry import is_warm
 from pdparallel.ledger import told
 from pdparallel.likeness import Given, Like, likened
+from pdparallel.observing import told_to_pandas
 from pdparallel.options import Options
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
+from pdparallel.progress import of_all
 from pdparallel.runner import run
 from pdparallel.stopping import begin, current
 from pdparallel.typing import Func
@@ -51,11 +53,14 @@ class Go:
         Takes a unit and its number: whether that is the one which pandas was expected to ask for.
     several : int
         Answers that a return of the call holds, as a list; 0 where a return is an answer.
+    of_all : int or None
+        Units in all, where further gos follow this one; 0 where its units were counted in one before.
     """
 
     call: Call
     fits: Callable[[Any, int], bool]
     several: int = 0
+    of_all: int | None = None
 
 
 class Goes(Protocol):
@@ -229,6 +234,7 @@ class StandIn:
             self._begin(unit)  # pandas may leave a go in the middle, when it does not like an answer
             self._unforeseen = self._unforeseen or not self._fits(unit, 0)
         if self._unforeseen:
+            told_to_pandas()
             return self._by_itself(unit, *args, **kwargs)
         if not self._answers:
             assert self._raises is not None
@@ -254,7 +260,9 @@ class StandIn:
         before: list[Any] = []
         call = replace(go.call, taking=before.extend)
         try:
-            returns = run(call, self._options, None if kept is None else _outcome(kept, go), decided=kept is not None)
+            begun = None if kept is None else _outcome(kept, go)
+            with of_all(go.of_all):
+                returns = run(call, self._options, begun, decided=kept is not None)
         except Exception as exception:  # of which pandas may make something, or of an answer before it
             self._raises = exception
             self._take(before, go)

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["begin", "busy", "own", "seeded", "whole"]
+__all__ = ["begin", "busy", "own", "seeded", "untouched", "whole"]
 
 _numpy: Any = np.random  # whose stubs lack two functions
 
@@ -67,6 +67,13 @@ def whole(seed: int | None) -> Iterator[None]:
         return
     with seeded(seed, 0) as step:
         step()
+        yield
+
+
+@contextlib.contextmanager
+def untouched() -> Iterator[None]:
+    """For calls whose results are thrown away: whatever they draw, the process finds its states as before."""
+    with _one_thread, _kept():
         yield
 
 

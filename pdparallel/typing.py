@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, Protocol, TypeAlias
+import datetime
+import logging
+import os
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypedDict, TypeVar
+
+import numpy as np
 
 __all__ = [
+    "AsEither",
+    "AsFrame",
+    "AsSeries",
+    "AsWhole",
     "Combine",
     "EngineName",
+    "EngineObject",
     "Errors",
     "Func",
     "Hand",
+    "Named",
+    "Notes",
+    "OptionsButErrors",
+    "OptionsDict",
+    "Plain",
     "Progress",
     "ResultType",
     "RowKind",
+    "Scalar",
+    "Sequenced",
     "Serializer",
     "StartMethod",
     "Taker",
@@ -24,7 +42,13 @@ EngineName: TypeAlias = Literal["auto", "process", "pathos", "thread", "serial"]
 Errors: TypeAlias = Literal["raise", "coerce", "return"]
 StartMethod: TypeAlias = Literal["forkserver", "spawn", "fork"]
 Serializer: TypeAlias = Literal["dill", "cloudpickle"]
-Progress: TypeAlias = bool | Literal["text", "notebook"] | Callable[[int, int], object]
+Progress: TypeAlias = (
+    bool
+    | Literal["text", "notebook", "log"]
+    | logging.Logger
+    | logging.LoggerAdapter[Any]
+    | Callable[[int, Any], object]
+)
 ResultType: TypeAlias = Literal["expand", "reduce", "broadcast"] | None
 RowKind: TypeAlias = Literal["series", "namedtuple", "tuple", "dict", "array"]
 Combine: TypeAlias = Literal["auto", "concat", "list"] | Callable[[list[Any]], Any]
@@ -51,3 +75,88 @@ class Taker(Protocol):
 
     def all(self, units: Iterable[Any]) -> None:
         """Take units that are objects of their own, one after the other."""
+
+
+class Notes(Protocol):
+    """Where the one who works on a chunk notes what runs: three numbers, those of a Running of the arena."""
+
+    def __setitem__(self, at: int, value: int, /) -> None:
+        """Note one of them."""
+
+
+# Options: who misspells one is told so by the type checker
+
+
+class _Executor(Protocol):
+    @property
+    def submit(self) -> Callable[..., Any]: ...
+
+
+class _Pool(Protocol):
+    @property
+    def apply_async(self) -> Callable[..., Any]: ...
+
+
+class _PathosPool(Protocol):
+    @property
+    def apipe(self) -> Callable[..., Any]: ...
+
+
+#: An executor or pool of the user's.
+EngineObject: TypeAlias = _Executor | _Pool | _PathosPool
+
+
+class OptionsButErrors(TypedDict, total=False):
+    """The options of a call, all but the one that says what becomes of exceptions."""
+
+    engine: EngineName | EngineObject
+    n_workers: int | None
+    chunk_size: int | None
+    start_method: StartMethod | None
+    progress: Progress
+    retries: int
+    timeout: float | datetime.timedelta | None
+    threads_per_worker: int | None
+    serializer: Serializer
+    checkpoint: str | os.PathLike[str] | None
+    seed: int | None
+    initializer: Callable[..., Any] | None
+    initargs: tuple[Any, ...] | list[Any]
+    capture_output: bool | None
+
+
+class OptionsDict(OptionsButErrors, total=False):
+    """The options of a call: what ``**options`` may be; see :class:`pdparallel.Options` for what they mean."""
+
+    errors: Errors
+
+
+# Results: a verb gives the result, or in the background a future of it.  Which of pandas' types that is, the function's
+# annotation tells in some cases
+
+#: A result that is a Series, one that is a frame, one that may be either, and one like what the call is made upon.
+AsSeries = TypeVar("AsSeries")
+AsFrame = TypeVar("AsFrame")
+AsEither = TypeVar("AsEither")
+AsWhole = TypeVar("AsWhole")
+
+#: What pandas takes for a single value, also where it is asked to expand.
+Scalar: TypeAlias = (
+    str | bytes | bool | int | float | complex | np.generic
+    | datetime.date | datetime.time | datetime.timedelta | None
+)  # fmt: skip
+
+#: What pandas makes columns of where it is asked to.
+Sequenced: TypeAlias = list[Any] | tuple[Any, ...] | np.ndarray
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+#: What is one object in a Series.  Without names of each: what has a hash is no Series, and no frame.  (An overload for
+#: all that is left would match whatever another one matches, and leave nothing decided for functions of Any.)
+Plain: TypeAlias = Hashable | _Dataclass | list[Any] | Mapping[Any, Any] | AbstractSet[Any] | np.ndarray
+
+#: What pandas applies without calling a function of the user's for each unit.
+Named: TypeAlias = str | list[Any] | Mapping[Any, Any] | np.ufunc

@@ -1,6 +1,7 @@
 """Verbs: what each does with arguments that were checked: a Call is built, run, and its returns shaped.
 
-Frames and Series meet here as plain data: what a verb says to its users stands in :mod:`pdparallel.accessor`.
+Frames and Series meet here as plain data: what a verb says to its users stands in :mod:`pdparallel.frame_verbs` and
+beside it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pdparallel.options import Options
 from pdparallel.outcome import Failed
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_chunks
+from pdparallel.progress import WholeCall, counted
 from pdparallel.runner import run
 from pdparallel.stopping import begin, current
 from pdparallel.typing import Combine, Func, Hand, ResultType
@@ -91,16 +93,18 @@ def apply_frame(
             ),
             0,
             [],
+            options,
         )
-    returns = run(call, options)
-    if missing.settle(call, returns, fill):
-        df = missing.with_room(df, returns, raw, result_type, options.errors)
-    return assemble.shaped_apply(df, returns, axis, raw, result_type)
+    with WholeCall():
+        returns = run(call, options)
+        if missing.settle(call, returns, fill):
+            df = missing.with_room(df, returns, raw, result_type, options.errors)
+        return assemble.shaped_apply(df, returns, axis, raw, result_type)
 
 
 def _by_pandas(
     call: Call, ask: Callable[[Func], Any], fill: missing.Fill, shape: Callable[[Returns], Any], meanwhile: Any,
-    seen: list[Any],
+    seen: list[Any], options: Options,
 ) -> Any:  # fmt: skip
     """Where only pandas knows what to call the function with, it does so, here.
 
@@ -118,8 +122,10 @@ def _by_pandas(
         What pandas gets first for a call that failed, before it is known what fits.
     seen : list
         Gets what pandas calls the function with.
+    options : Options
+        Of which ``progress`` matters here.
     """
-    func, kept = calling(call.work), []
+    func, kept = counted(calling(call.work), options.progress, call.verb, call.unit), []
 
     def keep(unit: Any) -> Any:
         seen.append(unit)
@@ -127,10 +133,10 @@ def _by_pandas(
         kept.append(value)
         return meanwhile if type(value) is Failed else value
 
-    with called_here(call.work):
+    with WholeCall(), called_here(call.work):
         result = ask(keep)
-    returns = Returns([kept])
-    return shape(returns) if missing.settle(call, returns, fill) else result
+        returns = Returns([kept])
+        return shape(returns) if missing.settle(call, returns, fill) else result
 
 
 def _taken_raw(df: pd.DataFrame, axis: int, returns: Returns) -> None:
@@ -179,10 +185,12 @@ def apply_series(
             lambda returns: getattr(s, verb)(assemble.hand_out(returns), **how),
             np.nan,
             data,
+            options,
         )
-    returns = run(call, options, None if begun is None else begun.outcome())
-    missing.settle(call, returns, missing.in_series(verb))
-    return assemble.shaped_map(s, returns, verb, **how)
+    with WholeCall():
+        returns = run(call, options, None if begun is None else begun.outcome())
+        missing.settle(call, returns, missing.in_series(verb))
+        return assemble.shaped_map(s, returns, verb, **how)
 
 
 def _maps_in_a_loop(dtype: Any) -> bool:
@@ -221,10 +229,12 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
             lambda returns: df.map(assemble.hand_out(returns), **how),
             np.nan,
             seen,
+            options,
         )
-    returns = run(call, options)
-    missing.settle(call, returns, fill)
-    return assemble.shaped_frame_map(df, cells.sizes, returns, na_action)
+    with WholeCall():
+        returns = run(call, options)
+        missing.settle(call, returns, fill)
+        return assemble.shaped_frame_map(df, cells.sizes, returns, na_action)
 
 
 def _label_of_cell(df: pd.DataFrame, cells: Cells, na_action: str | None, position: int) -> tuple[Any, Any]:
@@ -262,15 +272,16 @@ def apply_chunks(
     call, order = call_by_chunks("apply_chunks", data, whole, func, args, kwargs, by, around, options)
     data, plan = call.data, call.plan
     assert plan is not None
-    pieces = run(call, options).values() if len(data) else [of_no_rows(call)]
-    if around is not None:
-        pieces = [
-            piece if type(piece) is Failed else joining.without_overlap(piece, chunk)
-            for piece, chunk in zip(pieces, plan, strict=True)
-        ]
-    if options.errors != "raise":
-        pieces, combine = _settled_pieces(call, pieces, combine, lambda chunk: data.index[chunk.start : chunk.stop])
-    return joining.combined(pieces, combine, index, plan, order)
+    with WholeCall():
+        pieces = run(call, options).values() if len(data) else [of_no_rows(call)]
+        if around is not None:
+            pieces = [
+                piece if type(piece) is Failed else joining.without_overlap(piece, chunk)
+                for piece, chunk in zip(pieces, plan, strict=True)
+            ]
+        if options.errors != "raise":
+            pieces, combine = _settled_pieces(call, pieces, combine, lambda chunk: data.index[chunk.start : chunk.stop])
+        return joining.combined(pieces, combine, index, plan, order)
 
 
 def call_by_chunks(
@@ -349,6 +360,7 @@ def map_items(func: Func, items: list[Any], hand: Hand, options: Options) -> lis
     )
     if not items:
         return []
-    returns = run(call, options)
-    missing.settle(call, returns, missing.none_for_nan)
-    return returns.values()
+    with WholeCall():
+        returns = run(call, options)
+        missing.settle(call, returns, missing.none_for_nan)
+        return returns.values()

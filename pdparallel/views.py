@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, Literal, overload
 
 from pdparallel.groupby import GroupByPar
+from pdparallel.holding import Holding
 from pdparallel.resampling import ResamplePar
+from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
 
 __all__ = ["Views"]
 
 
-class Views:
-    """What the accessors of frames and Series share of that."""
-
-    _obj: Any
-    _given: Mapping[str, Any]
-    _columns: Any = None
-
-    def _data(self) -> Any:
-        raise NotImplementedError
+class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
+    """What the accessors of frames and Series share of that; its types as those of
+    :class:`pdparallel.frame_verbs.FrameVerbs`, and that of a result like the whole.
+    """
 
     def rolling(
         self,
@@ -34,7 +30,7 @@ class Views:
         step: int | None = None,
         method: str = "single",
         **kwargs: Any,
-    ) -> WindowPar:
+    ) -> WindowPar[AsSeries, AsFrame, AsWhole]:
         """Rolling windows, whose ``apply`` takes all cores: ``df.rolling(...)`` with ``.apply(func)``.
 
         Parameters
@@ -65,7 +61,9 @@ class Views:
         }  # fmt: skip
         return WindowPar(Windowing(self._data(), "rolling", given), self._given)
 
-    def expanding(self, min_periods: int = 1, method: str = "single", **kwargs: Any) -> WindowPar:
+    def expanding(
+        self, min_periods: int = 1, method: str = "single", **kwargs: Any
+    ) -> WindowPar[AsSeries, AsFrame, AsWhole]:
         """Windows from the first row on, whose ``apply`` takes all cores: ``df.expanding()`` with ``.apply(func)``.
 
         Parameters
@@ -88,7 +86,15 @@ class Views:
         given = {"min_periods": min_periods, "method": method, **kwargs}
         return WindowPar(Windowing(self._data(), "expanding", given), self._given)
 
-    def groupby(self, by: Any = None, **kwargs: Any) -> GroupByPar:
+    @overload
+    def groupby(
+        self, by: Any = None, *, as_index: Literal[True] = True, **kwargs: Any
+    ) -> GroupByPar[AsSeries, AsFrame, AsEither, AsWhole]: ...
+    @overload
+    def groupby(
+        self, by: Any = None, *, as_index: bool, **kwargs: Any
+    ) -> GroupByPar[AsEither, AsFrame, AsEither, AsEither]: ...
+    def groupby(self, by: Any = None, **kwargs: Any) -> Any:
         """Groups of rows, for functions of a group: ``df.groupby(...)``, with ``apply`` and so on on all cores.
 
         Parameters
@@ -121,7 +127,7 @@ class Views:
         grouped, only = self._obj.groupby(by, **kwargs), self._only()
         return grouped if only is None else grouped[only]
 
-    def resample(self, rule: Any, **kwargs: Any) -> ResamplePar:
+    def resample(self, rule: Any, **kwargs: Any) -> ResamplePar[AsSeries, AsFrame, AsEither, AsWhole]:
         """Spans of time, for functions of a span: ``df.resample(...)``, with ``apply`` on all cores.
 
         Parameters

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.indexers import BaseIndexer
 
+from pdparallel.observing import shaping
 from pdparallel.packing import Numbers, Returns
 from pdparallel.spans import Span, Spans
 
@@ -151,6 +152,7 @@ class Layout:
         called = [called for called in self.called if called is None or called.any()][column]
         return self.blank.index[number if called is None else np.flatnonzero(called)[number]]
 
+    @shaping
     def filled(self, returns: Returns | list[Any]) -> Any:
         """The result."""
         floats = self.as_floats(returns)

@@ -17,8 +17,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Hashable, Mapping
+from typing import Any, Generic, cast, overload
 
 import numpy as np
 
@@ -32,10 +32,12 @@ from pdparallel.options import Options, resolve
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
+from pdparallel.progress import WholeCall, counted
 from pdparallel.rows import feed_for
 from pdparallel.runner import run
 from pdparallel.stopping import current
 from pdparallel.transport.frames import take
+from pdparallel.typing import AsFrame, AsSeries, AsWhole, Func
 from pdparallel.windowing import Layout, Windowing, is_plain, layout
 from pdparallel.worker import calling, inside_worker, record
 
@@ -49,7 +51,7 @@ MOST_HERE = 10_000
 FEW = 500
 
 
-class WindowPar:
+class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
     """Windows over a frame, a Series or groups: pandas' window object, whose ``apply`` takes all cores.
 
     Columns are selected as there, and all that is not ``apply`` is pandas' own.
@@ -76,7 +78,11 @@ class WindowPar:
         self._given = given
         self._pandas = windowing.made()  # which looks at all the arguments
 
-    def __getitem__(self, key: Any) -> Self:
+    @overload
+    def __getitem__(self, key: list[Any]) -> WindowPar[AsSeries, AsFrame, AsFrame]: ...
+    @overload
+    def __getitem__(self, key: Hashable) -> WindowPar[AsSeries, AsFrame, AsSeries]: ...
+    def __getitem__(self, key: Any) -> Any:
         """The same windows over some columns, as in pandas: a label, or a list of labels."""
         keys = (*self._windowing.keys, key)
         return type(self)(dataclasses.replace(self._windowing, keys=keys), self._given)
@@ -95,13 +101,13 @@ class WindowPar:
 
     def apply(
         self,
-        func: Any,
+        func: Func,
         raw: bool = False,
         engine: Any = None,
         engine_kwargs: dict[str, Any] | None = None,
         args: tuple[Any, ...] | None = None,
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> AsWhole:
         """Call a function with each window: pandas' ``rolling(...).apply`` on all cores.
 
         Parameters
@@ -165,14 +171,14 @@ class WindowPar:
             or "axis" in given
         ):
             with streams.whole(options.seed):
-                return self._pandas.apply(func, raw, engine, engine_kwargs, args, kwargs)
+                return cast("AsWhole", self._pandas.apply(func, raw, engine, engine_kwargs, args, kwargs))
         if options.errors == "return":
             raise InvalidOptionError(
                 "errors", options.errors, "'raise' or 'coerce' with windows",
                 "Their result is of floats, and has no room for exceptions.",
             )  # fmt: skip
         work = work_of(func, args or (), dict(kwargs or {}), "unit", options)
-        return _apply(self._windowing, self._pandas, work, bool(raw), options)
+        return cast("AsWhole", _apply(self._windowing, self._pandas, work, bool(raw), options))
 
 
 def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Options) -> Any:
@@ -192,16 +198,17 @@ def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Op
     except Exception:  # pandas is to say it
         found = None
     if found is None or not len(found.spans):
-        return _in_pandas(windowing, window, work, raw, begun)
+        return _in_pandas(windowing, window, work, raw, begun, options)
     call = _call(windowing, work, found)
     if here and begun is None:  # it is plain
         begun = _done_here(call)
     if begun is not None and len(begun.chunk) == call.n:
         assert isinstance(begun.returns, list)  # only what comes from a worker is packed
         return found.filled(begun.returns)
-    returns = run(call, options, begun)
-    missing.settle(call, returns, lambda good, at, value: value)
-    return found.filled(returns)
+    with WholeCall():
+        returns = run(call, options, begun)
+        missing.settle(call, returns, lambda good, at, value: value)
+        return found.filled(returns)
 
 
 def _done_here(call: Call) -> Outcome:
@@ -274,9 +281,12 @@ def _told(failure: Failure, windowing: Windowing, work: Work) -> BaseException:
 # What stays in pandas
 
 
-def _in_pandas(windowing: Windowing, window: Any, work: Work, raw: bool, begun: Outcome | None) -> Any:
+def _in_pandas(
+    windowing: Windowing, window: Any, work: Work, raw: bool, begun: Outcome | None, options: Options
+) -> Any:
     """Where only pandas knows what to call the function with, it does so, here."""
-    func = calling(work)
+    verb = f"{windowing.kind}.apply"
+    func = counted(calling(work), options.progress, verb, "window")
     kept: list[Any] = []
     done = Returns([] if begun is None else [begun.returns]).values()
 
@@ -285,8 +295,8 @@ def _in_pandas(windowing: Windowing, window: Any, work: Work, raw: bool, begun: 
         kept.append(value)
         return np.nan if type(value) is Failed else value
 
-    with called_here(work):
+    with WholeCall(), called_here(work):
         result = window.apply(keep, raw=raw)
-    call = Call(f"{windowing.kind}.apply", work, kept, len(kept), "window", label=range(len(kept)).__getitem__)
+    call = Call(verb, work, kept, len(kept), "window", label=range(len(kept)).__getitem__)
     missing.settle(call, Returns([kept]), lambda good, at, value: value)
     return result

@@ -28,11 +28,14 @@ import pandas as pd
 from pdparallel import streams
 from pdparallel.call import Initializer, Work
 from pdparallel.lean import FRESH
-from pdparallel.outcome import Failed, Failure, Outcome
+from pdparallel.outcome import Failed, Failure, Outcome, Timing
+from pdparallel.output.hooks import hearing
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
+from pdparallel.surroundings import THREAD_VARIABLES, within
 from pdparallel.transport.outcomes import Stacks, failed
-from pdparallel.transport.parcel import answer, answer_to, forget, open_task
+from pdparallel.transport.parcel import Task, answer, answer_to, forget, open_task, task_of
+from pdparallel.typing import Notes
 
 __all__ = [
     "Setup",
@@ -77,13 +80,13 @@ class _Recorder:
         When, by ``time.perf_counter``, to take no further unit.
     first : int
         Position of the first unit.
-    notes : memoryview, optional
+    notes : Notes, optional
         Where to note which units run; see :func:`pdparallel.transport.arena.notes`.
     one_by_one : bool
         Whether each unit is noted by itself, also a light one.
     """
 
-    def __init__(self, work: Work, until: float, first: int, notes: memoryview | None, one_by_one: bool) -> None:
+    def __init__(self, work: Work, until: float, first: int, notes: Notes | None, one_by_one: bool) -> None:
         self.returns: list[Any] = []
         self._until = until
         self._first = first
@@ -225,7 +228,7 @@ def _with_streams(work: Work, step: Callable[[], None]) -> Work:
 
 def record(
     work: Work, feed: Feed, piece: Any, chunk: Chunk, until: float = math.inf,
-    notes: memoryview | None = None, one_by_one: bool = False,
+    notes: Notes | None = None, one_by_one: bool = False,
 ) -> Outcome:  # fmt: skip
     """Call the function for each unit of a piece and keep what it returns.
 
@@ -241,7 +244,7 @@ def record(
         Its positions, for the outcome.
     until : float, optional
         When, by ``time.perf_counter``, to stop: the outcome is then one of a shorter chunk, of one unit at least.
-    notes : memoryview, optional
+    notes : Notes, optional
         Where to note which units run, so that the parent knows when this process is killed.
     one_by_one : bool, default False
         Whether to note each unit by itself, instead of a millisecond's work at a time.
@@ -296,24 +299,43 @@ def run_task(data: bytes) -> bytes:
     with _busy_lock:
         _busy += 1
     try:
-        try:
-            opened = open_task(data)
-        except Exception as exception:
-            exception.add_note("pdparallel: the function or the data could not be loaded in the worker process")
-            return answer_to(data, Failure(0, exception, _text(exception)))
-        streams.own(opened.task.maker)
-        outcome = record(
-            opened.work, opened.feed, opened.piece, opened.task.chunk,
-            notes=opened.notes, one_by_one=opened.task.one_by_one,
-        )  # fmt: skip
-        try:
-            return answer(opened, outcome)
-        finally:
-            del outcome  # as at the end of record
+        return _done(task_of(data))
     finally:
         with _busy_lock:
             _busy -= 1
             _last_task = time.monotonic()
+
+
+def _done(task: Task) -> bytes:
+    """Do a task amid what is around its call, and hear what it says: where the call was made it is so already."""
+    elsewhere = not task.made_here
+    around = task.around if elsewhere else b""
+    with (
+        hearing(task.mailbox, task.heard and elsewhere, _inside) as heard,
+        within(around, task.call_id, _inside, task.lasting) as place,
+    ):
+        for problem in place.problems:
+            heard.note(problem)
+        began = time.perf_counter()
+        try:
+            opened = open_task(task)
+        except Exception as exception:
+            exception.add_note("pdparallel: the function or the data could not be loaded in the worker process")
+            return answer_to(task, Failure(0, exception, _text(exception)), heard.end)
+        loaded = time.perf_counter()
+        heard.table = opened.table
+        streams.own(task.maker)
+        with place.judging(opened.table.objects):
+            outcome = record(
+                opened.work, opened.feed, opened.piece, task.chunk, notes=opened.notes, one_by_one=task.one_by_one
+            )
+        if task.timed:
+            now = time.perf_counter()
+            outcome = replace(outcome, timing=Timing(os.getpid(), threading.get_native_id(), began, loaded, now, now))
+        try:
+            return answer(opened, outcome, heard.end)
+        finally:
+            del outcome  # as at the end of record
 
 
 def _text(exception: BaseException) -> str:
@@ -441,16 +463,9 @@ def start(setup: Setup) -> None:
     threading.Thread(target=_watch, args=(setup,), name="pdparallel-watch", daemon=True).start()
 
 
-#: What libraries read when they are loaded.
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)  # fmt: skip
-
-
 def _limit_threads(threads: int) -> None:
     """Let BLAS, OpenMP, Arrow and numexpr use so many threads: workers with all cores each only wait for each other."""
-    for variable in _THREAD_VARIABLES:
+    for variable in THREAD_VARIABLES:
         os.environ[variable] = str(threads)
     from threadpoolctl import threadpool_limits
 

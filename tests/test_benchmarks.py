@@ -14,7 +14,7 @@ import pytest
 
 import benchmarks
 import pdparallel
-from benchmarks import contenders, doors, first_call, measure, memory, peers, plots, speed
+from benchmarks import contenders, doors, first_call, measure, memory, peers, plots, progress, speed
 from benchmarks.__main__ import ALL, main
 from benchmarks.works import BY_NAME, FAULTS, WORKS, Groups
 from pdparallel.testing import assert_same
@@ -58,6 +58,14 @@ def test_each_door_leads_to_the_same(name):
     found = doors.measure(BY_NAME[name], 10, 1)
     assert len(found) == len(doors.doors(BY_NAME[name], BY_NAME[name].frame(10))) - 1
     assert all(door.same and door.pairs == 1 for door in found)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("engine", progress.ENGINES)
+def test_a_bar_changes_nothing(engine):
+    found = progress.measure(engine, 30, 1)
+    assert len(found) == 3
+    assert all(cost.same for cost in found)
 
 
 def test_names_are_unique():

@@ -19,6 +19,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dill
@@ -26,6 +27,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import pdparallel
 from pdparallel import FunctionNotSerializableError
 from pdparallel.call import Work
 from pdparallel.testing import assert_same
@@ -1341,3 +1343,12 @@ def test_names_of_sources_without_a_file_travel_for_the_traceback() -> None:
     finally:
         del linecache.cache[name]
     assert "return int(row['a']) / 0  # typed in" in str(caught.value.__cause__)
+
+
+def test_a_function_with_a_constant_that_no_compiler_makes_travels() -> None:
+    def func(x: int) -> object:
+        return "here", x
+
+    constants = tuple(Path("here") if each == "here" else each for each in func.__code__.co_consts)
+    func.__code__ = func.__code__.replace(co_consts=constants)
+    assert pdparallel.map(func, [1], engine="process", n_workers=1) == [(Path("here"), 1)]

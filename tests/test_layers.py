@@ -11,22 +11,29 @@ from pathlib import Path
 import pytest
 
 import pdparallel
+import pdparallel.testing
 
 ROOT = Path(pdparallel.__file__).parent
 
 #: From the bottom to the top; a module may import from lines above its own, and within its own line only where it
 #: is said so below.
 LAYERS: list[set[str]] = [
-    {"errors", "typing", "cores", "stopping", "streams"},
+    {"errors", "typing", "cores", "displays", "showing", "stopping", "streams"},
     {"arguments", "options", "plan", "units", "values"},
-    {"cells", "lean", "packing"},
+    {"cells", "holding", "lean", "packing"},
     {"call", "likeness", "outcome", "rows", "source", "spans"},
+    {"records"},
+    {"observing"},
+    {"timeline"},
+    {"profiling"},
     {"windowing"},
     {"transport.reductions", "transport.arena"},
     {"transport.byvalue"},
     {"transport.objects"},
     {"transport.functions", "transport.frames", "transport.outcomes"},
-    {"groups", "transport.cargo"},
+    {"groups", "surroundings", "transport.cargo"},
+    {"output.said"},
+    {"output.hooks", "output.shown"},
     {"transport.parcel"},
     {"worker"},
     {"engines.base", "engines.launch", "engines.warm"},
@@ -37,17 +44,33 @@ LAYERS: list[set[str]] = [
     {"checkpoint.identity"},
     {"checkpoint.chunkfile"},
     {"ledger", "stacking"},
-    {"missing"},
-    {"assemble", "joining", "progress", "testing"},
+    {"missing", "progress"},
+    {"assemble", "joining", "testing.same"},
     {"auto", "checkpoint.folder", "delivery"},
     {"beginning", "runner"},
+    {"explanation", "sampling"},
+    {"advising"},
+    {"explaining"},
     {"standin", "verbs", "windows"},
     {"groupby"},
     {"resampling"},
-    {"background", "hook", "iterating", "views"},
+    {"background", "hook", "items", "iterating", "views"},
+    {"chunkwise", "frame_verbs", "series_verbs"},
+    {"futures"},
     {"accessor"},
     {"acceleration"},
     {""},
+    {
+        "testing.findings",
+        "testing.handed",
+        "testing.leaving",
+        "testing.running",
+        "testing.saboteurs",
+        "testing.variables",
+    },
+    {"testing.same_as_pandas", "testing.trial"},
+    {"testing.fitness"},
+    {"testing"},
     {"doctor", "demo"},
     {"__main__"},
 ]
@@ -56,11 +79,16 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 def modules() -> list[str]:
     paths = [path.relative_to(ROOT).with_suffix("") for path in ROOT.rglob("*.py") if path.name != "__init__.py"]
-    return sorted(".".join(path.parts) for path in paths)
+    return sorted([".".join(path.parts) for path in paths] + ["testing"])  # a package with names of its own
+
+
+def path_of(name: str) -> Path:
+    path = ROOT / name.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def imports_of(name: str) -> set[str]:
-    path = ROOT / (name.replace(".", "/") + ".py" if name else "__init__.py")
+    path = path_of(name)
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pdparallel":
@@ -89,7 +117,7 @@ def test_imports_go_one_way(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(RANK))
 def test_each_module_says_why_it_exists(name: str) -> None:
-    path = ROOT / (name.replace(".", "/") + ".py" if name else "__init__.py")
+    path = path_of(name)
     first = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
     assert len(first) > 30
 
@@ -116,8 +144,16 @@ def test_the_public_names() -> None:
         "CallTimeoutError", "CheckpointError", "FailedCallsWarning", "FunctionNotSerializableError",
         "InvalidOptionError", "Options",
         "PdParallelError", "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
-        "accelerate", "engine", "get_options", "imap", "map", "option_context", "par", "restore",
+        "Explanation", "Profile",
+        "accelerate", "engine", "get_options", "imap", "map", "option_context", "par", "profile", "restore",
         "set_options", "shutdown",
+    }  # fmt: skip
+
+
+def test_the_public_names_for_tests() -> None:
+    assert set(pdparallel.testing.__all__) == {
+        "Finding", "Fitness", "assert_fit", "assert_same", "assert_same_as_pandas", "check", "leaves_nothing",
+        "saboteurs", "serial",
     }  # fmt: skip
 
 

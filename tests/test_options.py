@@ -68,6 +68,8 @@ def test_none_in_a_call_beats_what_is_set(monkeypatch: pytest.MonkeyPatch) -> No
         ("CHECKPOINT", "night", "night"),
         ("ERRORS", "coerce", "coerce"),
         ("SEED", "0", 0),
+        ("CAPTURE_OUTPUT", "no", False),
+        ("CAPTURE_OUTPUT", "True", True),
     ],
 )
 def test_environment(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
@@ -105,6 +107,8 @@ def test_a_wrong_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch)
         ({"seed": True}, ["seed=True", "whole number"]),
         ({"seed": np.bool_(True)}, ["seed=", "whole number"]),
         ({"seed": "7"}, ["seed='7'", "whole number"]),
+        ({"capture_output": "loud"}, ["capture_output='loud'", "True, False, or None"]),
+        ({"capture_output": 1}, ["capture_output=1"]),
     ],
 )
 def test_a_wrong_option_names_itself_its_value_and_what_is_allowed(options: dict, parts: list[str]) -> None:

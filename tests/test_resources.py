@@ -277,7 +277,9 @@ def test_a_failure_keeps_no_data_in_the_workers(alone: None) -> None:
         raise KeyError("no")
 
     def mapped() -> list[str]:
-        return [p.path for child in children() for p in child.memory_maps() if "pdparallel" in p.path]
+        return [
+            p.path for child in children() for p in psutil.Process(child.pid).memory_maps() if "pdparallel" in p.path
+        ]
 
     frame = pd.DataFrame({"a": np.arange(100_000.0)})
     for _ in range(3):
@@ -403,7 +405,9 @@ class TestNobodyElse:
         seen: list[Any] = []
         pdparallel.map(
             abs, range(20), **by_name(name), chunk_size=1,
-            progress=lambda done, total: seen.append(listening([psutil.Process(), *children()])),
+            progress=lambda done, total: seen.append(
+                listening([psutil.Process(), *(psutil.Process(child.pid) for child in children())])
+            ),
         )  # fmt: skip
         assert seen
         assert all(found == before for found in seen)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import threading
 
 import numpy as np
 import pandas as pd
 import pytest
 
-import pdparallel  # noqa: F401 - registers the accessor
-from pdparallel.testing import assert_same, assert_same_as_pandas
+import pdparallel
+from pdparallel.errors import FunctionNotSerializableError, InvalidOptionError, ResultNotSerializableError
+from pdparallel.testing import assert_same, assert_same_as_pandas, serial
 
 
 class _Thing:
@@ -207,3 +209,148 @@ def test_a_wrong_result_is_told_from_the_right_one():
             lambda: pd.concat([df[:1].apply(lambda row: 1, axis=1), df[1:].apply(lambda row: None, axis=1)]),
             lambda: df.apply(lambda row: 1 if row["a"] < 2 else None, axis=1),
         )
+
+
+# Every verb, on several cuts
+
+
+FRAME = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3], "y": [0.5, np.nan, 2.5]}, index=["p", "q", "r"])
+
+VERBS = {
+    "apply_rows": (
+        lambda par: par.apply_rows(lambda row: max(row), rows="tuple"),
+        lambda df: df.apply(lambda row: max(row), axis=1),
+        FRAME[["y", "y"]],
+    ),
+    "apply_cols": (lambda par: par.apply_cols(len), lambda df: df.apply(len), FRAME),
+    "apply": (lambda df: df.apply(lambda row: [row["x"], 0], axis=1, result_type="expand"), None, FRAME),
+    "map": (lambda df: df.map(str), None, FRAME),
+    "map of a Series": (lambda s: s.map(str), None, FRAME["x"]),
+    "apply of a Series": (lambda s: s.apply(lambda value: None if value > 2 else value), None, FRAME["x"]),
+    "apply_chunks": (lambda par: par.apply_chunks(lambda chunk: chunk[["x"]] * 2), lambda df: df[["x"]] * 2, FRAME),
+    "groupby.apply": (lambda df: df.groupby("key")[["x"]].apply(lambda group: group.max()), None, FRAME),
+    "groupby.agg": (lambda df: df.groupby("key").agg(lambda column: column.max()), None, FRAME),
+    "groupby.transform": (lambda df: df.groupby("key")["x"].transform(lambda x: x - x.mean()), None, FRAME),
+    "groupby.filter": (lambda df: df.groupby("key").filter(lambda group: len(group) > 1), None, FRAME),
+    "rolling": (lambda df: df.rolling(2)["x"].apply(lambda window: window.sum()), None, FRAME),
+    "an exception": (lambda df: df.apply(lambda row: [][row["x"]], axis=1), None, FRAME),
+    "no rows": (lambda df: df.apply(lambda row: row["x"], axis=1), None, FRAME.iloc[:0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_each_verb_is_as_in_pandas(name):
+    ours, pandas, obj = VERBS[name]
+    assert_same_as_pandas(ours, pandas, obj)
+
+
+def test_each_cut_is_tried_by_way_of_bytes():
+    sizes, copies = [], []
+
+    class Kept(list):
+        def __reduce__(self):
+            copies.append(self)
+            return list, ()
+
+    kept = Kept()
+
+    def measured(chunk):
+        kept.append(len(chunk))
+        return len(chunk)
+
+    def ours(par):
+        sizes.append(par.apply_chunks(measured, combine="list"))
+        return 3
+
+    assert_same_as_pandas(ours, lambda df: 3, FRAME)
+    assert sizes == [[1, 1, 1], [2, 1], [3]]
+    assert len(copies) == 3
+    assert kept == []
+
+
+def test_the_cut_is_named_that_differs():
+    with pytest.raises(AssertionError) as caught:
+        assert_same_as_pandas(
+            lambda par: par.apply_chunks(lambda c: c["x"].cumsum()), lambda df: df["x"].cumsum(), FRAME
+        )
+    assert caught.value.__notes__ == ["in chunks of 1"]
+    assert_same_as_pandas(
+        lambda par: par.apply_chunks(lambda c: c["x"].cumsum()), lambda df: df["x"].cumsum(), FRAME, chunk_sizes=[None]
+    )
+
+
+def test_options_of_the_calls():
+    def func(value):
+        if value == 2:
+            raise ValueError(value)
+        return value
+
+    want = pd.Series([1.0, np.nan, 3.0], index=FRAME.index, name="x")
+    assert_same_as_pandas(lambda par: par.map(func), lambda s: want, FRAME["x"], errors="coerce", n_workers=3)
+    for given in ({"engine": "serial"}, {"timeout": 3}, {"chunk_sise": 3}):
+        with pytest.raises(InvalidOptionError, match=next(iter(given))):
+            assert_same_as_pandas(lambda df: df.map(str), obj=FRAME, **given)
+    with pytest.raises(InvalidOptionError, match="chunk_size"):
+        assert_same_as_pandas(lambda df: df.map(str), obj=FRAME, chunk_sizes=[0])
+    with pytest.raises(InvalidOptionError, match="pandas=None"):
+        assert_same_as_pandas(lambda: 3)
+
+
+def test_functions_may_write_into_what_they_get():
+    def writes(df):
+        df["x"] = 0
+        return df.map(str) if isinstance(df, pd.DataFrame) else df
+
+    before = FRAME.copy()
+    assert_same_as_pandas(lambda par: writes(par._obj), lambda df: writes(df), FRAME)
+    assert_same(FRAME, before)
+
+
+# Serial
+
+
+def test_serial_takes_every_call_by_way_of_bytes():
+    here, seen = threading.get_ident(), []
+
+    def func(value):
+        seen.append(value)
+        return threading.get_ident()
+
+    with serial():
+        for options in ({}, {"engine": "process"}, {"engine": "pathos", "timeout": 3}, {"engine": "thread"}):
+            assert set(pd.Series([1, 2]).par(**options).map(func)) == {here}
+        with pytest.raises(FunctionNotSerializableError, match="generator"):
+            pdparallel.map(lambda x, of=(x for x in ()): x, [1])
+        with pytest.raises(ResultNotSerializableError, match="generator"):
+            pdparallel.map(lambda x: (x for x in ()), [1])
+        assert not isinstance(pdparallel.get_options()["engine"], str)
+    assert seen == []
+    assert pdparallel.get_options()["engine"] == "auto"
+    assert pd.Series([1, 2]).par(engine="serial").map(func).tolist() == [here, here]
+    assert seen == [1, 2]
+
+
+def test_serial_holds_for_other_threads_and_cuts_as_it_is_asked():
+    sizes = []
+    with serial(chunk_size=2):
+        thread = threading.Thread(target=lambda: sizes.append(FRAME.par(chunk_size=3).apply_chunks(len)))
+        thread.start()
+        thread.join()
+        with serial():
+            sizes.append(FRAME.par(chunk_size=1).apply_chunks(len))
+        sizes.append(FRAME.par.apply_chunks(len))
+    assert sizes == [[2, 1], [1, 1, 1], [2, 1]]
+    with pytest.raises(InvalidOptionError, match="chunk_size=0"), serial(chunk_size=0):
+        pass
+
+
+def test_serial_takes_groups_windows_and_calls_inside_calls():
+    def inner(row):
+        return int(pd.Series([row["x"], 1]).par(engine="process").map(lambda value: value * 2).sum())
+
+    with serial(chunk_size=1):
+        assert FRAME.par.apply_rows(inner).tolist() == [4, 6, 8]
+        assert FRAME.par.groupby("key")["x"].agg(lambda x: x.max()).to_dict() == {"a": 3, "b": 2}
+        assert FRAME["x"].par.rolling(2).apply(lambda window: window.sum()).tolist()[1:] == [3.0, 5.0]
+        assert list(pdparallel.imap(abs, [-1, -2])) == [1, 2]
+        assert FRAME.par.background.map(str).result()["x"].tolist() == ["1", "2", "3"]

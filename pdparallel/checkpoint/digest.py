@@ -35,7 +35,7 @@ from pdparallel.transport.byvalue import global_names, travels_by_value
 from pdparallel.transport.objects import PROTOCOL, SharedTable, dump
 from pdparallel.transport.reductions import HEAP_TYPE
 
-__all__ = ["Digester", "joined"]
+__all__ = ["Digester", "is_of_library", "joined"]
 
 _ATOMS = frozenset((type(None), bool, int, float, str, bytes))
 _SEQUENCES = frozenset((tuple, list))
@@ -176,7 +176,7 @@ class Digester:
         for name, cell in zip(code.co_freevars, func.__closure__ or (), strict=True):
             if not _is_empty(cell):
                 yield self._part(f"closure variable {name!r}", cell.cell_contents, names)
-        if not _is_of_library(func.__module__):
+        if not is_of_library(func.__module__):
             for name in sorted(global_names(code)):
                 if name in space:
                     yield self._part(f"global variable {name!r}", space[name], names)
@@ -187,7 +187,7 @@ class Digester:
         return name, self.named(name, value)
 
     def _function(self, func: types.FunctionType) -> bytes:
-        if _is_of_library(func.__module__) and not travels_by_value(func):
+        if is_of_library(func.__module__) and not travels_by_value(func):
             return _of_library(func)
         return joined(b"function", *_flat(self.parts_of(func)))
 
@@ -207,7 +207,7 @@ class Digester:
         return joined(b"code", instructions, self.of(shape), *map(self.of, constants))
 
     def _class(self, cls: Any) -> bytes:
-        if not cls.__flags__ & HEAP_TYPE or (_is_of_library(cls.__module__) and not travels_by_value(cls)):
+        if not cls.__flags__ & HEAP_TYPE or (is_of_library(cls.__module__) and not travels_by_value(cls)):
             return _of_library(cls)
         made = (types.MemberDescriptorType, types.GetSetDescriptorType)
         attributes = {
@@ -223,7 +223,7 @@ class Digester:
 
     def _module(self, module: types.ModuleType, names: frozenset[str] = frozenset()) -> bytes:
         """A module, by what is named of it; of a library's the version says it all."""
-        if _is_of_library(module.__name__):
+        if is_of_library(module.__name__):
             return joined(b"module", _text(module.__name__), _version(module.__name__))
         if id(module) in self._active:
             return joined(b"module", _text(module.__name__))
@@ -395,7 +395,7 @@ def _may_be_shared(obj: Any) -> bool:
     return isinstance(obj, (type, types.FunctionType)) and travels_by_value(obj)
 
 
-def _is_of_library(name: str | None) -> bool:
+def is_of_library(name: str | None) -> bool:
     """Whether a module is no work of the user: of the standard library, or installed."""
     top = (name or "__main__").partition(".")[0]
     if top == "__main__":

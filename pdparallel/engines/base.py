@@ -30,12 +30,15 @@ class Engine(abc.ABC):
         How many tasks run at once.
     restarts : bool
         Whether its workers are processes that it may end, and replaces when they have ended.
+    runs_here : bool
+        Whether a task is done when ``submit`` comes back: meanwhile nobody can look at what it does.
     """
 
     name: ClassVar[str]
     reach: Reach
     n_workers: int
     restarts: ClassVar[bool] = False
+    runs_here: ClassVar[bool] = False
 
     @abc.abstractmethod
     def submit(self, task: bytes) -> Future[bytes]:

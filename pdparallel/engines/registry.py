@@ -27,6 +27,8 @@ def open_engine(options: Options) -> Engine:
         Where an object is no engine.
     """
     engine = options.engine
+    if isinstance(engine, Engine):
+        return engine
     if not isinstance(engine, str) and not inside_task():
         from pdparallel.engines.executor import ExecutorEngine
 

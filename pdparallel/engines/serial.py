@@ -23,6 +23,7 @@ class SerialEngine(Engine):
 
     name: ClassVar[str] = "serial"
     n_workers = 1
+    runs_here = True
 
     def __init__(self, reach: Reach = Reach.PROCESS) -> None:
         self.reach = reach

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from pdparallel.errors import PdParallelError
 
-__all__ = ["Arena", "ArenaRef", "Mailbox", "Running", "Span", "notes", "open_spans", "post"]
+__all__ = ["Arena", "ArenaRef", "Mailbox", "Running", "Span", "Voice", "notes", "open_spans", "post"]
 
 #: NumPy and Arrow kernels want their buffers aligned to a cache line.
 ALIGNMENT = 64
@@ -41,6 +41,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENO
 HEAD = 64
 
 _NOTES = struct.Struct("3q")
+
+#: Where in the head it stands what a worker has said: its first byte in the file, and how many bytes it is.
+_SAID_AT, _SAID = 32, struct.Struct("2q")
 
 
 class Span(NamedTuple):
@@ -159,6 +162,11 @@ class Mailbox(_File):
         noted = Running(*_NOTES.unpack(_pread(self._fd, _NOTES.size, 0)))
         return noted if noted.pid else None
 
+    def said(self) -> bytes:
+        """What the worker has said with a :class:`Voice`."""
+        first, size = _SAID.unpack(_pread(self._fd, _SAID.size, _SAID_AT))
+        return _pread(self._fd, size, first) if size else b""
+
     def read(self) -> bytes:
         """All that was written into the file behind its head."""
         return _pread(self._fd, os.fstat(self._fd).st_size, HEAD)
@@ -187,6 +195,57 @@ def notes(path: str) -> memoryview:
     finally:
         os.close(fd)
     return memoryview(mapped)[: _NOTES.size].cast("q")
+
+
+class Voice:
+    """The worker's side of what it says while it works: in the file at once, so that its death takes nothing away.
+
+    What is posted comes behind it, so that nothing may be said any more then.
+
+    Parameters
+    ----------
+    path : str
+        That of the mailbox.
+
+    Raises
+    ------
+    OSError
+        Where the parent is gone.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._fd = _open_to_write(path)
+        head = memoryview(mmap.mmap(self._fd, HEAD, access=mmap.ACCESS_WRITE))
+        self._notes = head[: _NOTES.size].cast("q")
+        self._said = head[_SAID_AT : _SAID_AT + _SAID.size].cast("q")
+        self._first = self._end = os.fstat(self._fd).st_size
+
+    @property
+    def unit(self) -> int:
+        """Position of the first of the units that run now, as it is noted in the head."""
+        return self._notes[1]
+
+    def say(self, data: bytes) -> None:
+        """Write a part.
+
+        Raises
+        ------
+        OSError
+            Where its folder is full.
+        """
+        done = 0
+        with memoryview(data) as view:
+            while done < len(view):
+                with view[done:] as part:
+                    done += _pwrite(self._fd, part, self._end + done)
+        self._end += done
+        # In this order: who reads in between finds less than there is, and never what is none of it.
+        self._said[0] = self._first
+        self._said[1] = self._end - self._first
+
+    def close(self) -> None:
+        """Let the file go."""
+        os.close(self._fd)
 
 
 def _open_to_write(path: str) -> int:

@@ -20,8 +20,10 @@ import dis
 import enum
 import functools
 import importlib
+import importlib.util
 import io
 import linecache
+import marshal
 import os
 import pickle
 import sys
@@ -256,6 +258,26 @@ def _save_function(pickler: ByValuePickler, func: types.FunctionType) -> None:
 
 
 ByValuePickler.dispatch[types.FunctionType] = _save_function
+
+
+def _save_code(pickler: ByValuePickler, code: types.CodeType) -> None:
+    # dill's own way sets a filter of warnings aside, after which Python shows again all that it has shown once.
+    try:
+        # Later versions write the same code in other bytes now and then, by which a worker knows a function again.
+        data = marshal.dumps(code, 2)
+    except ValueError:  # somebody has put a constant there that no compiler makes
+        dill.Pickler.dispatch[types.CodeType](pickler, code)
+        return
+    pickler.save_reduce(_make_code, (importlib.util.MAGIC_NUMBER, data), obj=code)
+
+
+ByValuePickler.dispatch[types.CodeType] = _save_code
+
+
+def _make_code(magic: bytes, data: bytes) -> Any:
+    if magic != importlib.util.MAGIC_NUMBER:
+        raise ImportError(f"another Python compiled the function than that of the worker, {sys.version.split()[0]}")
+    return marshal.loads(data)
 
 
 def _make_namespace(name: str | None, package: str | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from types import CodeType, TracebackType
@@ -64,7 +65,8 @@ def encode_outcome(outcome: Outcome, table: SharedTable, errors: Errors = "raise
         else:
             returns, places = _without_the_bad_ones(list(outcome.returns), table)
     ended = None if failure is None else _encode_failure(failure, table)
-    head = dump((outcome.chunk, ended, _encode_places(places, table), outcome.seconds), table)
+    timing = None if outcome.timing is None else outcome.timing._replace(written=time.perf_counter())
+    head = dump((outcome.chunk, ended, _encode_places(places, table), outcome.seconds, timing), table)
     return [memoryview(head), memoryview(returns), *buffers]
 
 
@@ -89,7 +91,7 @@ def users_part(tb: TracebackType | None) -> TracebackType | None:
 def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
     """Read an outcome in the parent; what cannot be rebuilt becomes a failure."""
     head, returns, *rest = buffers
-    chunk, failure, places, seconds = load(head, table)
+    chunk, failure, places, seconds, timing = load(head, table)
     try:
         values = load(returns, table, rest)
     except Exception as error:
@@ -98,10 +100,10 @@ def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
             f"{described(error)}"
         )
         loading.__cause__ = error
-        return Outcome(chunk, [], Failure(0, loading))
+        return Outcome(chunk, [], Failure(0, loading), 0.0, timing)
     if places:
         values = _with_places(values, places, table)
-    return Outcome(chunk, values, None if failure is None else _decode_failure(failure, table), seconds)
+    return Outcome(chunk, values, None if failure is None else _decode_failure(failure, table), seconds, timing)
 
 
 def _up_to_the_first_bad_one(returns: list[Any], table: SharedTable, error: Exception) -> tuple[bytes, Failure]:

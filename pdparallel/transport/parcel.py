@@ -30,17 +30,19 @@ from typing import Any
 
 from pdparallel.call import Call, Work
 from pdparallel.outcome import Failure, Outcome
+from pdparallel.output.shown import Said
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed, feed_for
+from pdparallel.surroundings import around
 from pdparallel.transport.arena import Arena, ArenaRef, Mailbox, Running, notes, open_spans, post
 from pdparallel.transport.cargo import Cargo, loaded
 from pdparallel.transport.frames import cut_out, decode_data, encode_data, take
 from pdparallel.transport.functions import decode_work, encode_work
 from pdparallel.transport.objects import PROTOCOL, SharedTable
 from pdparallel.transport.outcomes import decode_outcome, encode_outcome
-from pdparallel.typing import Serializer
+from pdparallel.typing import Notes, Serializer
 
-__all__ = ["LOADING", "Parcel", "Reach", "answer", "answer_to", "forget", "open_task", "pack"]
+__all__ = ["LOADING", "Parcel", "Reach", "answer", "answer_to", "forget", "open_task", "pack", "task_of"]
 
 #: Bytes of a piece or an answer from which it goes by a mailbox: what the buffer of a pipe holds, so that who writes
 #: need not wait for the reader (``benchmarks/constants.py``).
@@ -64,7 +66,8 @@ class Task:
     """A chunk on its way: what the worker needs beside what it may have loaded for this call already.
 
     ``one_by_one`` asks for each unit to be noted before it is begun, not for some of the light ones together;
-    ``lasting`` for the work to be kept, because an initializer prepares it.
+    ``lasting`` for the work to be kept, because an initializer prepares it; ``timed`` for the outcome to say when what
+    was done; ``heard`` for what the function says to come back.  ``around`` is what holds where the call is made.
     """
 
     call_id: str
@@ -76,11 +79,19 @@ class Task:
     piece: tuple[bytes | bytearray, ...] | ArenaRef = ()
     one_by_one: bool = False
     lasting: bool = False
+    timed: bool = False
+    around: bytes = b""
+    heard: bool = False
 
     @property
     def maker(self) -> int:
         """Id of the process that made the call."""
         return int(self.call_id.partition("-")[0])
+
+    @property
+    def made_here(self) -> bool:
+        """Whether this process made the call; another one, on another machine, may have the same id."""
+        return self.call_id.rpartition("-")[2] == _token()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +103,27 @@ class Opened:
     feed: Feed
     piece: Any
     table: SharedTable
-    notes: memoryview | None = None
+    notes: Notes | None = None
 
 
 class Parcel(abc.ABC):
-    """Makes the tasks of one call and reads their answers; holds what they refer to until it is closed."""
+    """Makes the tasks of one call and reads their answers; holds what they refer to until it is closed.
+
+    Attributes
+    ----------
+    timed : bool
+        Whether outcomes are to say when what was done.
+    once : int
+        Bytes that travel once for all tasks.
+    out, back : int
+        Bytes of the latest task, and of the latest answer; 0 where only references travel.
+    """
 
     def __init__(self) -> None:
         self._sent, self._came = _Mean(), _Mean()
+        self.timed = False
+        self.once = self.out = self.back = 0
+        self._said: dict[int, Said] = {}
 
     @property
     def bytes_of_a_unit(self) -> float:
@@ -113,6 +137,10 @@ class Parcel(abc.ABC):
     def running(self, chunk: Chunk) -> Running | None:
         """What a worker noted of the chunk last; None where it has not begun, or is too far away to say."""
         return None
+
+    def said(self, chunk: Chunk) -> Said | None:
+        """What the worker of a chunk has printed, logged and warned of, until now or until its end; told once."""
+        return self._said.pop(chunk.start, None)
 
     @abc.abstractmethod
     def outcome(self, answer: bytes) -> Outcome:
@@ -138,8 +166,26 @@ class _Mean:
         return self._bytes / self._units if self._units else 0.0
 
 
-def pack(call: Call, reach: Reach, serializer: Serializer) -> Parcel:
+def pack(
+    call: Call, reach: Reach, serializer: Serializer, heard: bool = True, noted: bool = False,
+    tell: Callable[[int], None] | None = None,
+) -> Parcel:  # fmt: skip
     """Encode a call, as far as its engine needs it.
+
+    Parameters
+    ----------
+    call : Call
+        What is asked.
+    reach : Reach
+        How far the workers are.
+    serializer : {"dill", "cloudpickle"}
+        For the function and its arguments.
+    heard : bool, default True
+        Whether what the function says elsewhere is to come back.
+    noted : bool, default False
+        Whether it is to be noted what runs also where that cannot be lost.
+    tell : callable, optional
+        Told within this process how many units of a chunk are done, each time that it is noted.
 
     Raises
     ------
@@ -147,10 +193,10 @@ def pack(call: Call, reach: Reach, serializer: Serializer) -> Parcel:
         Where something of the function cannot leave this process.
     """
     if reach is Reach.PROCESS:
-        return _References(call)
+        return _References(call, noted, tell)
     if reach is Reach.HOST:
-        return _InArena(call, serializer)
-    return _ByChunk(call, serializer)
+        return _InArena(call, serializer, heard)
+    return _ByChunk(call, serializer, heard)
 
 
 # Within the process
@@ -159,21 +205,59 @@ _registry: dict[str, Any] = {}
 _call_numbers = itertools.count(1)
 
 
+#: A process, and what no other one has.
+_own_token = (-1, "")
+
+
+def _token() -> str:
+    global _own_token
+    if _own_token[0] != os.getpid():  # the first call, or that of a fork
+        _own_token = os.getpid(), secrets.token_hex(8)
+    return _own_token[1]
+
+
 def _new_call_id() -> str:
-    return f"{os.getpid()}-{next(_call_numbers)}-{secrets.token_hex(4)}"
+    return f"{os.getpid()}-{next(_call_numbers)}-{_token()}"
+
+
+class _Slot:
+    """What runs of a chunk within this process; see :class:`pdparallel.transport.arena.Running`."""
+
+    def __init__(self, first: int, tell: Callable[[int], None] | None) -> None:
+        self._noted = [os.getpid(), LOADING, LOADING]
+        self._first = first
+        self._tell = tell
+
+    def __setitem__(self, at: int, value: int, /) -> None:
+        self._noted[at] = value
+        if at == 1 and self._tell is not None:
+            self._tell(value - self._first)
+
+    def running(self) -> Running:
+        return Running(*self._noted)
 
 
 class _References(Parcel):
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, noted: bool, tell: Callable[[int], None] | None) -> None:
         super().__init__()
         self._id = _new_call_id()
-        _registry[self._id] = (call.work, feed_for(call.work.hand, call.work.func), call.data)
+        self._noted = noted
+        self._tell = tell
+        self._slots: dict[int, _Slot] = {}
+        _registry[self._id] = (call.work, feed_for(call.work.hand, call.work.func), call.data, self._slots)
 
     def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
-        return _packed(Task(self._id, chunk, Reach.PROCESS))
+        if self._noted:
+            self._slots[chunk.start] = _Slot(chunk.start, self._tell)
+        return _packed(Task(self._id, chunk, Reach.PROCESS, timed=self.timed))
+
+    def running(self, chunk: Chunk) -> Running | None:
+        slot = self._slots.get(chunk.start)
+        return None if slot is None else slot.running()
 
     def outcome(self, answer: bytes) -> Outcome:
         found: Outcome = _registry.pop(answer.decode())
+        self._slots.pop(found.chunk.start, None)
         return found
 
     def close(self) -> None:
@@ -185,8 +269,9 @@ class _References(Parcel):
 
 
 class _InArena(Parcel):
-    def __init__(self, call: Call, serializer: Serializer) -> None:
+    def __init__(self, call: Call, serializer: Serializer, heard: bool) -> None:
         super().__init__()
+        self._around, self._heard = around(), heard
         self._call = call
         self._serializer = serializer
         self._table = SharedTable()
@@ -207,16 +292,29 @@ class _InArena(Parcel):
         self._drop_mailbox(chunk)  # of an earlier try
         mailbox = self._mailboxes[chunk.start] = Mailbox()
         arena, letter = self._arenas[-1].ref, _letter(piece, mailbox.put)
-        return _packed(
+        task = _packed(
             Task(
                 self._id, chunk, Reach.HOST, arena, mailbox.path, piece=letter, one_by_one=one_by_one,
-                lasting=self._call.work.initializer is not None,
+                lasting=self._call.work.initializer is not None, timed=self.timed, around=self._around,
+                heard=self._heard,
             )
         )  # fmt: skip
+        self.out = _size(task, letter)
+        return task
 
     def running(self, chunk: Chunk) -> Running | None:
         mailbox = self._mailboxes.get(chunk.start)
         return None if mailbox is None else mailbox.running()
+
+    def said(self, chunk: Chunk) -> Said | None:
+        self._keep_said(chunk, b"")  # of one that came to no answer
+        return super().said(chunk)
+
+    def _keep_said(self, chunk: Chunk, more: bytes) -> None:
+        mailbox = self._mailboxes.get(chunk.start)
+        data = more if mailbox is None else mailbox.said() + more
+        if data:
+            self._said[chunk.start] = Said(data, self._table)
 
     def _drop_mailbox(self, chunk: Chunk) -> None:
         mailbox = self._mailboxes.pop(chunk.start, None)
@@ -243,11 +341,15 @@ class _InArena(Parcel):
         """Write what goes once into an arena; tasks on their way may still refer to the one before."""
         self._id = _new_call_id()
         self._arenas.append(Arena([memoryview(self._work), *self._data]))
+        self.once += self._arenas[-1].ref.size
 
     def outcome(self, answer: bytes) -> Outcome:
-        buffers = _read(pickle.loads(answer))
+        letter, said = pickle.loads(answer)
+        self.back = _size(answer, letter)
+        buffers = _read(letter)
         outcome = decode_outcome(buffers, self._table)
         self._came.add(buffers, len(outcome.chunk))
+        self._keep_said(outcome.chunk, said)
         self._drop_mailbox(outcome.chunk)
         return outcome
 
@@ -262,8 +364,9 @@ class _InArena(Parcel):
 
 
 class _ByChunk(Parcel):
-    def __init__(self, call: Call, serializer: Serializer) -> None:
+    def __init__(self, call: Call, serializer: Serializer, heard: bool) -> None:
         super().__init__()
+        self._around, self._heard = around(), heard
         self._id = _new_call_id()
         self._call = call
         self._serializer = serializer
@@ -276,17 +379,24 @@ class _ByChunk(Parcel):
         self._sent.add(piece, len(chunk))
         if len(self._table.objects) > known:  # the piece brought classes that the function did not know
             self._work = encode_work(self._call.work, self._table, self._serializer)
-        return _packed(
+        task = _packed(
             Task(
                 self._id, chunk, Reach.ANYWHERE, work=self._work, piece=tuple(_copied(part) for part in piece),
-                lasting=self._call.work.initializer is not None,
+                lasting=self._call.work.initializer is not None, timed=self.timed, around=self._around,
+                heard=self._heard,
             )
         )  # fmt: skip
+        self.out = len(task)
+        return task
 
     def outcome(self, answer: bytes) -> Outcome:
-        buffers = _read(pickle.loads(answer))
+        self.back = len(answer)
+        letter, said = pickle.loads(answer)
+        buffers = _read(letter)
         outcome = decode_outcome(buffers, self._table)
         self._came.add(buffers, len(outcome.chunk))
+        if said:
+            self._said[outcome.chunk.start] = Said(said, self._table)
         return outcome
 
     def close(self) -> None:
@@ -326,12 +436,18 @@ def _decoded(task: Task, data: bytes | memoryview) -> tuple[Work, SharedTable]:
         return _lasting[1:]
 
 
-def open_task(data: bytes) -> Opened:
-    """Decode a task; of a call whose arena is mapped already, only the chunk is new."""
+def task_of(data: bytes) -> Task:
+    """What the bytes of a task say."""
     task: Task = pickle.loads(data)
+    return task
+
+
+def open_task(task: Task) -> Opened:
+    """Load what a task wants done; of a call whose arena is mapped already, only the chunk is new."""
     if task.reach is Reach.PROCESS:
-        work, feed, whole = _registry[task.call_id]
-        return Opened(task, work, feed, take(whole, work.hand, task.chunk), SharedTable())
+        work, feed, whole, slots = _registry[task.call_id]
+        piece = take(whole, work.hand, task.chunk)
+        return Opened(task, work, feed, piece, SharedTable(), slots.get(task.chunk.start))
     if task.reach is Reach.ANYWHERE:
         work, table = _decoded(task, task.work)
         piece = decode_data(_read(task.piece), table)
@@ -364,26 +480,26 @@ def forget() -> None:
         _loaded = None
 
 
-def answer(opened: Opened, outcome: Outcome) -> bytes:
-    """Encode what came of a task."""
+def answer(opened: Opened, outcome: Outcome, said: Callable[[], bytes]) -> bytes:
+    """Encode what came of a task, and what it said, which ends here."""
     task = opened.task
     if task.reach is Reach.PROCESS:
         key = f"{task.call_id}:{task.chunk.start}"
         if task.call_id in _registry:  # else the call ended meanwhile, and nobody would take it
             _registry[key] = outcome
         return key.encode()
-    return _sealed(encode_outcome(outcome, opened.table, opened.work.errors), task.mailbox)
+    buffers = encode_outcome(outcome, opened.table, opened.work.errors)
+    return _sealed(buffers, task.mailbox, said())
 
 
-def answer_to(task: bytes, failure: Failure) -> bytes:
+def answer_to(task: Task, failure: Failure, said: Callable[[], bytes]) -> bytes:
     """The answer to a task that could not be opened."""
-    chunk = pickle.loads(task).chunk
-    return _sealed(encode_outcome(Outcome(chunk, [], failure), SharedTable()), "")
+    return _sealed(encode_outcome(Outcome(task.chunk, [], failure), SharedTable()), "", said())
 
 
-def _sealed(buffers: list[memoryview], mailbox: str) -> bytes:
+def _sealed(buffers: list[memoryview], mailbox: str, said: bytes = b"") -> bytes:
     post_there = functools.partial(post, mailbox) if mailbox else None
-    return pickle.dumps(_letter(buffers, post_there), protocol=PROTOCOL)
+    return pickle.dumps((_letter(buffers, post_there), said), protocol=PROTOCOL)
 
 
 def _letter(
@@ -394,6 +510,12 @@ def _letter(
         with contextlib.suppress(OSError):  # a full folder: the pipe takes it
             return put(buffers)
     return tuple(map(_copied, buffers))
+
+
+def _size(message: bytes, letter: tuple[bytes | bytearray, ...] | ArenaRef) -> int:
+    """Bytes of a message, with those that it only says the place of."""
+    beside = sum(span.length for span in letter.spans) if isinstance(letter, ArenaRef) else 0
+    return len(message) + beside
 
 
 def _read(letter: tuple[bytes | bytearray, ...] | ArenaRef) -> list[memoryview]:

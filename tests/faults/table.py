@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import io
 import itertools
 import multiprocessing.util
 import os
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -31,6 +33,16 @@ from pdparallel import (
     FunctionNotSerializableError,
     ResultNotSerializableError,
     WorkerDiedError,
+)
+from pdparallel.testing.saboteurs import (
+    Bomb,
+    NoTextError,
+    NotReadable,
+    TwoArgumentsError,
+    WithLockError,
+    kills,
+    loops,
+    raises,
 )
 
 __all__ = ["ENGINES", "FAULTS", "Fault"]
@@ -86,63 +98,24 @@ class Fault:
 # Sabotage of a running function
 
 
-class TwoArguments(Exception):  # noqa: N818 - it stands for any
-    def __init__(self, one: int, two: int) -> None:
-        super().__init__(f"{one} and {two}")
-        self.one, self.two = one, two
-
-
-class WithLock(Exception):  # noqa: N818
-    def __init__(self) -> None:
-        super().__init__("it holds a lock")
-        self.lock = _thread.allocate_lock()
-        self.frames = sys._getframe()
-
-
-class NoText(Exception):  # noqa: N818
-    def __str__(self) -> str:
-        raise ValueError("no text")
-
-
-class NotLoaded:
-    def __reduce__(self) -> Any:
-        return _refuse, ()
-
-
 class OwnBase(BaseException):
     pass
-
-
-def _refuse() -> None:
-    raise LookupError("it cannot be rebuilt")
-
-
-def _raise(error: Callable[[], BaseException]) -> Callable[[], Any]:
-    def sabotage() -> Any:
-        raise error()
-
-    return sabotage
 
 
 def _an_open_file() -> Any:
     return open(os.devnull, "rb")
 
 
+def _raise_of_two(done: int, total: int) -> None:
+    raise LookupError("no display")
+
+
+def _interrupt_of_two(done: int, total: int) -> None:
+    raise KeyboardInterrupt
+
+
 def _recurse() -> Any:
     return _recurse()
-
-
-def _kill(number: signal.Signals) -> Callable[[], Any]:
-    def sabotage() -> Any:
-        os.kill(os.getpid(), number)
-        time.sleep(300 if number != signal.SIGSTOP else 0)
-
-    return sabotage
-
-
-def _loop() -> Any:
-    while True:
-        pass
 
 
 def _balloon() -> Any:
@@ -224,23 +197,15 @@ def _function_that_cannot_leave(options: dict[str, Any]) -> Any:
     return DF.par(**options, n_workers=2).apply_rows(lambda row: next(generator))
 
 
-class LoadsBadly:
+class LoadsBadly(NotReadable):
     """A function that cannot be rebuilt in another process."""
 
     def __call__(self, row: Any) -> float:
         return 1.5
 
-    def __reduce__(self) -> Any:
-        return _refuse, ()
-
 
 def _function_that_does_not_load(options: dict[str, Any]) -> Any:
     return DF.par(**options, n_workers=2).apply_rows(LoadsBadly())
-
-
-class Bomb:
-    def __reduce__(self) -> Any:
-        return os._exit, (3,)
 
 
 def _data_that_kills(options: dict[str, Any]) -> Any:
@@ -248,7 +213,7 @@ def _data_that_kills(options: dict[str, Any]) -> Any:
 
 
 def _data_that_does_not_load(options: dict[str, Any]) -> Any:
-    return pdparallel.map(lambda item: 1, [1, NotLoaded(), 2], **options, n_workers=2)
+    return pdparallel.map(lambda item: 1, [1, NotReadable(), 2], **options, n_workers=2)
 
 
 def _idle_worker_is_killed(options: dict[str, Any]) -> Any:
@@ -336,6 +301,27 @@ def _in_the_background(position: int, sabotage: Callable[[], Any]) -> Callable[[
     return call
 
 
+def _shown_by(progress: Callable[[int, int], object]) -> Callable[[dict[str, Any]], Any]:
+    """A call whose progress is shown by the sabotage."""
+
+    def call(options: dict[str, Any]) -> Any:
+        par = DF.par(**options, n_workers=2, chunk_size=4, progress=progress)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "the progress display failed", UserWarning)
+            assert par.apply_rows(lambda row: row["b"]).tolist() == [1.5] * N
+
+    return call
+
+
+def _standard_error_is_closed(options: dict[str, Any]) -> Any:
+    before, sys.stderr = sys.stderr, io.StringIO()
+    sys.stderr.close()
+    try:
+        return DF.par(**options, n_workers=2, chunk_size=4, progress=True).apply_rows(lambda row: row["b"])
+    finally:
+        sys.stderr = before
+
+
 def _killed_anyway(position: int, how: Callable[[], Any], says: str) -> dict[str, Any]:
     return {
         "call": _at(position, how),
@@ -354,39 +340,39 @@ FAULTS: tuple[Fault, ...] = (
     Fault("data read", "it cannot be rebuilt", _data_that_does_not_load, LookupError,
           "could not be loaded in the worker process", engines=PROCESSES),
     Fault("data read", "os._exit(3)", _data_that_kills, WorkerDiedError, "exit code 3", PROCESSES, NEW_WORKERS),
-    Fault("initializer", "ValueError", _initialized_by(_raise(lambda: ValueError("no model"))), ValueError,
+    Fault("initializer", "ValueError", _initialized_by(raises(lambda: ValueError("no model"))), ValueError,
           "the initializer raised"),
-    Fault("initializer", "SystemExit", _initialized_by(_raise(lambda: SystemExit(3))), SystemExit,
+    Fault("initializer", "SystemExit", _initialized_by(raises(lambda: SystemExit(3))), SystemExit,
           "the initializer raised"),
     Fault("initializer", "os._exit(3)", _initialized_by(lambda: os._exit(3)), WorkerDiedError, "exit code 3",
           PROCESSES, NEW_WORKERS),
-    Fault("initializer", "SIGKILL", _initialized_by(_kill(signal.SIGKILL)), WorkerDiedError, "SIGKILL",
+    Fault("initializer", "SIGKILL", _initialized_by(kills(signal.SIGKILL)), WorkerDiedError, "SIGKILL",
           PROCESSES, NEW_WORKERS),
     *(
-        Fault(f"running, {where} row", "ValueError", _at(at, _raise(lambda: ValueError("wrong"))), ValueError,
+        Fault(f"running, {where} row", "ValueError", _at(at, raises(lambda: ValueError("wrong"))), ValueError,
               f"in row 'x{at}' (position {at})")
         for where, at in {"first": 0, "a chunk's first": 16, "a chunk's last": 19, "last": 39}.items()
     ),
-    Fault("running", "BaseException", _at(17, _raise(OwnBase)), OwnBase, "row 'x17'"),
-    Fault("running", "SystemExit", _at(17, _raise(lambda: SystemExit(3))), SystemExit, "row 'x17'"),
-    Fault("running", "KeyboardInterrupt", _at(17, _raise(KeyboardInterrupt)), KeyboardInterrupt, "row 'x17'"),
-    Fault("running", "exception of two arguments", _at(17, _raise(lambda: TwoArguments(1, 2))), TwoArguments,
+    Fault("running", "BaseException", _at(17, raises(OwnBase)), OwnBase, "row 'x17'"),
+    Fault("running", "SystemExit", _at(17, raises(lambda: SystemExit(3))), SystemExit, "row 'x17'"),
+    Fault("running", "KeyboardInterrupt", _at(17, raises(KeyboardInterrupt)), KeyboardInterrupt, "row 'x17'"),
+    Fault("running", "exception of two arguments", _at(17, raises(TwoArgumentsError(1, 2))), TwoArgumentsError,
           "1 and 2"),
-    Fault("running", "exception that cannot travel", _at(17, _raise(WithLock)), Exception, "it holds a lock"),
-    Fault("running", "exception group", _at(17, _raise(lambda: ExceptionGroup("both", [ValueError(1), TypeError(2)]))),
+    Fault("running", "exception that cannot travel", _at(17, raises(WithLockError)), Exception, "it holds a lock"),
+    Fault("running", "exception group", _at(17, raises(lambda: ExceptionGroup("both", [ValueError(1), TypeError(2)]))),
           ExceptionGroup, "both"),
-    Fault("running", "exception whose __str__ raises", _at(17, _raise(NoText)), NoText, "row 'x17'"),
+    Fault("running", "exception whose __str__ raises", _at(17, raises(NoTextError)), NoTextError, "row 'x17'"),
     Fault("running", "recursion without end", _at(17, _recurse), RecursionError, "row 'x17'"),
     Fault("running", "os._exit(0)", **_killed_anyway(17, lambda: os._exit(0), "ended with exit code 0")),
     Fault("running", "os._exit(3)", **_killed_anyway(17, lambda: os._exit(3), "ended with exit code 3")),
     *(
-        Fault(f"running, {where} row", "SIGKILL", **_killed_anyway(at, _kill(signal.SIGKILL), "was killed by SIGKILL"))
+        Fault(f"running, {where} row", "SIGKILL", **_killed_anyway(at, kills(signal.SIGKILL), "was killed by SIGKILL"))
         for where, at in {"first": 0, "a chunk's last": 19, "last": 39}.items()
     ),
-    Fault("running", "SIGSEGV", **_killed_anyway(17, _kill(signal.SIGSEGV), "was killed by SIGSEGV")),
-    Fault("running", "endless loop, timeout=1", _at(17, _loop, timeout=1), CallTimeoutError, "row 'x17'", PROCESSES,
+    Fault("running", "SIGSEGV", **_killed_anyway(17, kills(signal.SIGSEGV), "was killed by SIGSEGV")),
+    Fault("running", "endless loop, timeout=1", _at(17, loops(), timeout=1), CallTimeoutError, "row 'x17'", PROCESSES,
           NEW_WORKERS),
-    Fault("running", "SIGSTOP, timeout=1", _at(17, _kill(signal.SIGSTOP), timeout=1), CallTimeoutError, "row 'x17'",
+    Fault("running", "SIGSTOP, timeout=1", _at(17, kills(signal.SIGSTOP), timeout=1), CallTimeoutError, "row 'x17'",
           PROCESSES, NEW_WORKERS),
     Fault("running", "memory beyond RLIMIT_AS", _at(17, _balloon), MemoryError, "row 'x17'", PROCESSES),
     Fault("running", "standard output is closed", _at(17, _close_stdout), None, engines=PROCESSES),
@@ -399,22 +385,26 @@ FAULTS: tuple[Fault, ...] = (
           "position 17", PROCESSES),
     Fault("result written", "an open file", _returning(_an_open_file), ResultNotSerializableError,
           "position 17", PROCESSES),
-    Fault("result read", "it cannot be rebuilt", _returning(NotLoaded), ResultNotSerializableError,
+    Fault("result read", "it cannot be rebuilt", _returning(NotReadable), ResultNotSerializableError,
           "could not be rebuilt in this process", PROCESSES),
     Fault("the pool starts", "SIGKILL of the first worker", _killed_while_the_pool_starts, None,
           engines=("process, forkserver", "process, spawn"), limit=NEW_WORKERS),
     Fault("iterating", "it is closed half-way", _iterator_is_closed_half_way, None, engines=PROCESSES,
           limit=NEW_WORKERS),
     Fault("iterating", "it is dropped half-way", _iterator_is_dropped_half_way, None),
-    Fault("iterating", "ValueError", _iterated(17, _raise(lambda: ValueError("wrong"))), ValueError, "(position 17)"),
-    Fault("iterating", "SIGKILL", _iterated(17, _kill(signal.SIGKILL)), WorkerDiedError,
+    Fault("iterating", "ValueError", _iterated(17, raises(lambda: ValueError("wrong"))), ValueError, "(position 17)"),
+    Fault("iterating", "SIGKILL", _iterated(17, kills(signal.SIGKILL)), WorkerDiedError,
           "was killed by SIGKILL in item 17 (position 17)", PROCESSES, NEW_WORKERS),
     Fault("iterating", "the iterable raises", _iterable_that_raises, LookupError, "no further item"),
     Fault("in the background", "it is cancelled", _background_is_cancelled, CancelledError, limit=NEW_WORKERS),
-    Fault("in the background", "ValueError", _in_the_background(17, _raise(lambda: ValueError("wrong"))), ValueError,
+    Fault("in the background", "ValueError", _in_the_background(17, raises(lambda: ValueError("wrong"))), ValueError,
           "in row 'x17' (position 17)"),
-    Fault("in the background", "SIGKILL", _in_the_background(17, _kill(signal.SIGKILL)), WorkerDiedError,
+    Fault("in the background", "SIGKILL", _in_the_background(17, kills(signal.SIGKILL)), WorkerDiedError,
           "was killed by SIGKILL in row 'x17' (position 17)", PROCESSES, NEW_WORKERS),
+    Fault("progress shown", "the callable raises", _shown_by(_raise_of_two), None),
+    Fault("progress shown", "KeyboardInterrupt", _shown_by(_interrupt_of_two), KeyboardInterrupt),
+    Fault("progress shown", "the callable takes a second", _shown_by(lambda done, total: time.sleep(1)), None),
+    Fault("progress shown", "standard error is closed", _standard_error_is_closed, None),
     Fault("between two calls", "SIGKILL of the idle workers", _idle_worker_is_killed, None, engines=PROCESSES,
           limit=NEW_WORKERS),
 )  # fmt: skip

@@ -1,18 +1,15 @@
-"""Testing: the comparison with pandas that this project tests itself by, for users' own functions too."""
+"""Same: whether two results are the same in every respect that pandas knows, which its own comparisons leave open."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.testing import assert_index_equal, assert_series_equal
 
-__all__ = ["assert_same", "assert_same_as_pandas"]
+__all__ = ["assert_same"]
 
 
 def assert_same(got: Any, expected: Any) -> None:
@@ -153,50 +150,3 @@ def _assert_same_items(got: Any, expected: Any) -> None:
     _hold(len(got) == len(expected), "lengths differ: {} and {}", len(got), len(expected))
     for one, other in zip(got, expected, strict=True):
         assert_same(one, other)
-
-
-def assert_same_as_pandas(ours: Callable[[], Any], pandas: Callable[[], Any]) -> None:
-    """Assert that a call of pdparallel does what the call of pandas does: the same result, or the same error.
-
-    Parameters
-    ----------
-    ours, pandas : callable
-        Make the two calls; no arguments.
-
-    Raises
-    ------
-    AssertionError
-        Says what differs.
-
-    Examples
-    --------
-    >>> import pandas as pd, pdparallel
-    >>> df = pd.DataFrame({"a": [1, 2]})
-    >>> func = lambda row: None if row["a"] > 1 else 1
-    >>> assert_same_as_pandas(lambda: df.par.apply_rows(func), lambda: df.apply(func, axis=1))
-    """
-    expected, expected_error = _attempt(pandas)
-    got, error = _attempt(ours)
-    if expected_error is not None:
-        if error is None:
-            raise AssertionError(f"pandas raises {expected_error!r}, but a result came: {got!r}")
-        _hold(type(error) is type(expected_error), "pandas raises {!r}, ours {!r}", expected_error, error)
-        with contextlib.suppress(AssertionError):
-            assert_same(error.args, expected_error.args)
-            return
-        _hold(str(error) == str(expected_error), "pandas raises {!r}, ours {!r}", expected_error, error)
-        return
-    if error is not None:
-        raise AssertionError(f"pandas gives a {type(expected).__name__}, ours raises {error!r}") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas' comparison warns of some dtypes that it made itself
-        assert_same(got, expected)
-
-
-def _attempt(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pandas warns of what it will do otherwise some day; both sides do
-            return call(), None
-    except Exception as error:
-        return None, error

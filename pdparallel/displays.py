@@ -1,0 +1,380 @@
+"""Displays: where the progress of a call is to be seen: a terminal, a notebook, a log, or whoever listens.
+
+tqdm does the drawing.  Of what it brings along two things are left out, for a call leaves nothing behind and waits for
+nobody: its thread, and its lock between processes, which fixes the start method of multiprocessing for all of this
+process, and stays locked when a worker that had it is killed.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Display", "State", "besides", "display_for"]
+
+#: Seconds between two drawings at least, and seconds after which the time goes on where nothing else does.
+PAUSE_SECONDS, BEAT_SECONDS = 0.1, 1.0
+
+#: The same in the output of a cell, which is stored with the notebook.
+CELL_PAUSE_SECONDS = 0.5
+
+#: Seconds between two lines of a log at least, as a part of what the call has taken so far, and at most.
+LINE_SECONDS, LINE_PART, MOST_LINE_SECONDS = 5.0, 0.1, 600.0
+
+#: Seconds that the end of a bar waits for another one that is being drawn.
+TURN_SECONDS = 0.2
+
+#: Units from which they are counted in thousands and millions.
+MANY = 10_000
+
+
+@dataclass(slots=True)
+class State:
+    """What is to be seen of a call.
+
+    Attributes
+    ----------
+    label, unit : str
+        What stands before the bar, and what it counts.
+    total : int or None
+        Units in all; None where that is not known.
+    before : int
+        Units that were done before it began.
+    count : int
+        Units that are done.
+    phase : str
+        What is done with them; nothing where they are counted still.
+    """
+
+    label: str
+    unit: str
+    total: int | None
+    before: int
+    count: int
+    phase: str = ""
+
+    @property
+    def is_large(self) -> bool:
+        return self.total is None or self.total >= MANY
+
+
+class Display(abc.ABC):
+    """One place; it may raise whatever it likes.
+
+    Attributes
+    ----------
+    pause : float
+        Seconds between two drawings at least.
+    beat : float or None
+        Seconds after which it is drawn anew also where nothing has come.
+    look : float
+        Seconds after which it is worth looking what is under way.
+    """
+
+    pause: float = PAUSE_SECONDS
+    beat: float | None = None
+    look: float = PAUSE_SECONDS
+
+    #: Whether it is the user's own, whose failure is to be told; where a stream fails, nobody would read that.
+    is_users = False
+
+    @abc.abstractmethod
+    def draw(self, state: State) -> None:
+        """Show it."""
+
+    def begin_phase(self, state: State) -> None:
+        """Show that all units are done, and what comes then."""
+        self.draw(state)
+
+    @abc.abstractmethod
+    def close(self, state: State, failed: bool) -> None:
+        """Show it for the last time."""
+
+
+def display_for(kind: Any, state: State) -> tuple[Display | None, str]:
+    """The display for a value of the option ``progress``; None where there is no place to show anything.
+
+    Beside it stands what there is to be said about it, if anything.
+    """
+    if isinstance(kind, (logging.Logger, logging.LoggerAdapter)):
+        return _logged(kind), ""
+    if not isinstance(kind, (bool, str)):
+        return _Told(kind), ""
+    if kind == "log":
+        return _logged(logging.getLogger("pdparallel.progress")), ""
+    problem = ""
+    if kind == "notebook" or (kind is True and _shows_widgets()):
+        if _has_widgets():
+            return _Tqdm("tqdm.notebook", state), ""
+        problem = "progress='notebook' needs ipywidgets, which is not installed here: the bar is shown as text"
+    return _text(state), problem
+
+
+class _Told(Display):
+    """A function that is told; never twice of the same count."""
+
+    pause = 0.0
+    is_users = True
+
+    def __init__(self, func: Callable[[int, Any], object]) -> None:
+        self._func = func
+        self._told = 0
+
+    def draw(self, state: State) -> None:
+        if state.count != self._told:
+            self._told = state.count
+            self._func(state.count, state.total)
+
+    def close(self, state: State, failed: bool) -> None:
+        if not failed:
+            self.draw(state)
+
+
+# Lines
+
+
+class _Lines(Display):
+    """A line now and then, as it suits a file."""
+
+    beat = LINE_SECONDS
+    look = 1.0
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+        self._meter = importlib.import_module("tqdm.std").tqdm.format_meter
+        self._began = time.monotonic()
+        self.pause = LINE_SECONDS
+
+    def draw(self, state: State) -> None:
+        elapsed = time.monotonic() - self._began
+        self.pause = self.beat = max(LINE_SECONDS, min(LINE_PART * elapsed, MOST_LINE_SECONDS))
+        form = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+        line = self._meter(
+            state.count, state.total, elapsed, prefix=state.label, unit=state.unit, unit_scale=state.is_large,
+            initial=state.before, postfix=state.phase, bar_format=form if state.total else None,
+        )  # fmt: skip
+        self._write(line)
+
+    def begin_phase(self, state: State) -> None:
+        if time.monotonic() - self._began >= LINE_SECONDS:  # else the last line comes at once
+            self.draw(state)
+
+    def close(self, state: State, failed: bool) -> None:
+        self.draw(state)
+
+
+def _logged(logger: Any) -> Display | None:
+    return _Lines(functools.partial(logger.info, "%s")) if logger.isEnabledFor(logging.INFO) else None
+
+
+def _text(state: State) -> Display | None:
+    """In the output of a cell, on a terminal, or as lines in a file."""
+    for stream in (sys.stdout, sys.stderr):  # in this order: what is an error to a notebook, it shows in red
+        if type(stream).__module__ == "ipykernel.iostream":
+            return _Tqdm("tqdm.std", state, CELL_PAUSE_SECONDS, file=stream, leave=True, ncols=80)
+    error = sys.stderr
+    if error is None or getattr(error, "closed", False) or os.environ.get("TQDM_DISABLE"):
+        return None
+    stream = _unbuffered(error)
+    if not error.isatty() or os.environ.get("TERM") == "dumb":
+        return _Lines(lambda line: (stream.write(f"{line}\n"), stream.flush()))
+    # In a terminal of no columns and no lines, whose size nobody has set, tqdm would show nothing.
+    fits: dict[str, Any] = {"dynamic_ncols": True} if _has_size(error) else {"ncols": 80, "nrows": 24}
+    return _Tqdm("tqdm.std", state, file=stream, leave=None, **fits)
+
+
+def _has_size(terminal: Any) -> bool:
+    try:
+        return min(os.get_terminal_size(terminal.fileno())) > 0
+    except Exception:  # it has no descriptor
+        return False
+
+
+def _unbuffered(stream: Any) -> Any:
+    """Where standard error goes to, without the buffer on the way there.
+
+    What a full disk does not take would stay in that buffer, and end the process with an exit code of its own.
+    """
+    own: Any = sys.__stderr__
+    if os.name != "posix" or stream is not own:
+        return stream
+    others: Any = sys.stdout
+    for buffered in (others, own):
+        with contextlib.suppress(Exception):
+            buffered.flush()
+    return _Unbuffered(own.fileno(), own.encoding)
+
+
+class _Unbuffered:
+    """A stream of text without a buffer.
+
+    Parameters
+    ----------
+    descriptor : int
+        Where it is written to.
+    encoding : str
+        How.
+    """
+
+    def __init__(self, descriptor: int, encoding: str) -> None:
+        self._descriptor = descriptor
+        self.encoding = encoding
+
+    def write(self, text: str) -> None:
+        data = text.encode(self.encoding, "replace")
+        with contextlib.suppress(BlockingIOError):  # it takes no more just now: nobody waits for it
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+
+    def flush(self) -> None:
+        pass
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is sys.__stderr__  # so that tqdm knows where it is
+
+    __hash__ = object.__hash__
+
+
+# tqdm
+
+
+class _NoLock:
+    """In the place of tqdm's lock, which is not released where a drawing fails, so that all others wait for ever."""
+
+    def acquire(self, *args: Any, **kwargs: Any) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+    def __enter__(self) -> bool:
+        return True
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+_drawing = threading.Lock()
+
+
+@contextlib.contextmanager
+def _turn(seconds: float) -> Iterator[bool]:
+    """Draw while no other thread does; gives whether that is so, after so many seconds at most."""
+    ours = _drawing.acquire(timeout=seconds)
+    try:
+        yield ours
+    finally:
+        if ours:
+            _drawing.release()
+
+
+@contextlib.contextmanager
+def besides(stream: Any) -> Iterator[None]:
+    """Write something else: bars on the same terminal make room for it, and stand below it then."""
+    if "tqdm.std" not in sys.modules or not _class_of("tqdm.std")._instances:
+        yield
+        return
+    with _turn(TURN_SECONDS), contextlib.ExitStack() as room:
+        with contextlib.suppress(Exception):  # a bar that cannot be drawn is not the writer's concern
+            room.enter_context(_class_of("tqdm.std").external_write_mode(file=stream, nolock=True))
+        yield
+        with contextlib.suppress(Exception):
+            room.close()
+
+
+@functools.cache
+def _class_of(module: str) -> Any:
+    """A class of tqdm, without what would be left behind."""
+    tqdm = importlib.import_module(module).tqdm
+    # Where its making failed, what is half made is not to be closed when it goes.
+    own = {"monitor_interval": 0, "_lock": _NoLock(), "__del__": lambda self: None}
+    return type(tqdm.__name__, (tqdm,), own)
+
+
+class _Tqdm(Display):
+    """A bar of tqdm.
+
+    Parameters
+    ----------
+    module : {"tqdm.std", "tqdm.notebook"}
+        Which one.
+    state : State
+        What is to be seen.
+    pause : float, optional
+        Seconds between two drawings.
+    **how
+        Further arguments of tqdm.
+    """
+
+    beat = BEAT_SECONDS
+
+    def __init__(self, module: str, state: State, pause: float = PAUSE_SECONDS, **how: Any) -> None:
+        self.pause = pause
+        made = _class_of(module)
+        self._bar = made.__new__(made)
+        try:
+            with _turn(TURN_SECONDS):
+                self._bar.__init__(
+                    total=state.total, initial=state.before, desc=state.label, unit=state.unit,
+                    unit_scale=state.is_large, mininterval=0, miniters=0, **how,
+                )  # fmt: skip
+        except BaseException:  # an interrupt, too
+            made._instances.discard(self._bar)  # those that others have would make room for it
+            raise
+
+    def draw(self, state: State) -> None:
+        with _turn(0) as ours:
+            if ours:
+                self._draw(state)
+
+    def begin_phase(self, state: State) -> None:
+        with _turn(TURN_SECONDS):
+            self._draw(state)
+
+    def _draw(self, state: State) -> None:
+        bar = self._bar
+        bar.total = state.total
+        bar.set_postfix_str(state.phase, refresh=False)
+        more = state.count - bar.n
+        if more > 0:
+            bar.update(more)
+        else:
+            bar.refresh()
+
+    def close(self, state: State, failed: bool) -> None:
+        bar = self._bar
+        with _turn(TURN_SECONDS):
+            bar.total, bar.n = state.total, max(bar.n, state.count)
+            bar.set_postfix_str("", refresh=False)
+            bar.close()
+
+
+def _shows_widgets() -> bool:
+    """Whether this is the kernel of a notebook, and of nothing else that has a kernel."""
+    interactive = sys.modules.get("IPython")
+    shell = interactive.get_ipython() if interactive is not None and "ipykernel.zmqshell" in sys.modules else None
+    if getattr(shell, "kernel", None) is None or not _has_widgets():
+        return False
+    # The consoles of Qt and of Spyder, as tqdm tells them apart.
+    consoles = any(name == "QT_API" or name.startswith("SPYDER") for name in os.environ)
+    return not consoles and not any(word in type(shell).__name__.lower() for word in ("qt", "spyder"))
+
+
+def _has_widgets() -> bool:
+    if importlib.util.find_spec("ipywidgets") is None:
+        return False
+    return importlib.import_module("tqdm.notebook").IProgress is not None

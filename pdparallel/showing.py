@@ -1,0 +1,82 @@
+"""Showing: figures in words, and small tables as text and as HTML, for what is printed in a terminal or a notebook.
+
+>>> seconds(0.0000061), seconds(0.25), seconds(75.0), size(32), size(12_800_000)
+('6.1 µs', '250 ms', '75 s', '32 bytes', '12.8 MB')
+>>> print(aligned([("rows", "10"), ("seconds", "0.5")], "lr"))
+rows      10
+seconds  0.5
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+
+__all__ = ["MOST", "MUCH", "aligned", "as_html", "few", "seconds", "share", "size"]
+
+#: Parts of a whole from which something is worth a word, and from which it is most of it.
+MUCH, MOST = 0.25, 0.5
+
+_TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def seconds(value: float) -> str:
+    """Seconds in three digits."""
+    if not math.isfinite(value):
+        return "-" if math.isnan(value) else "for ever"
+    for unit, name in _TIMES:
+        if abs(value) >= unit:
+            return f"{_three(value / unit)} {name}"
+    return "0 s" if value < 5e-11 else f"{_three(value / 1e-9)} ns"
+
+
+def size(value: float) -> str:
+    """Bytes in three digits."""
+    if not math.isfinite(value):
+        return "-"
+    for unit, name in _SIZES:
+        if value >= unit:
+            return f"{_three(value / unit)} {name}"
+    return f"{_three(value)} bytes"
+
+
+def _three(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def share(value: float) -> str:
+    """A part of one, in percent."""
+    return "-" if math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def few(names: Sequence[object], most: int = 5) -> str:
+    """Some names, and how many there are more."""
+    shown = ", ".join(map(repr, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def aligned(rows: Iterable[Sequence[str]], letters: str) -> str:
+    """Rows as columns of text; ``letters`` has l or r for each column."""
+    lines = [tuple(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sides = [str.ljust if letter == "l" else str.rjust for letter in letters]
+    return "\n".join(
+        "  ".join(side(cell, width) for side, cell, width in zip(sides, line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def as_html(rows: Iterable[Sequence[str]], letters: str, head: bool, title: str) -> str:
+    """The same as a table of HTML; ``head`` says whether the first row is one, else the first column is."""
+    parts = [f"<table><caption>{html.escape(title)}</caption>"]
+    for number, row in enumerate(rows):
+        cells = []
+        for place, (cell, letter) in enumerate(zip(row, letters, strict=True)):
+            tag = "th" if (head and number == 0) or (not head and place == 0) else "td"
+            side = "left" if letter == "l" else "right"
+            text = html.escape(cell).replace("\n", "<br>")
+            cells.append(f'<{tag} style="text-align: {side}; vertical-align: top">{text}</{tag}>')
+        parts.append(f"<tr>{''.join(cells)}</tr>")
+    return "".join([*parts, "</table>"])

@@ -1,0 +1,103 @@
+"""Findings: what can be wrong with a function, and how that is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+__all__ = ["Finding", "Fitness", "Kind", "advised"]
+
+#: What can be wrong with a function.
+Kind: TypeAlias = Literal["function", "result", "input", "state", "order", "random", "unsteady", "process", "cut"]
+
+#: What is to be done about it.
+_ADVICE: dict[Kind, str] = {
+    "function": "",  # the error says it
+    "result": "Return plain data; give exceptions arguments from which they can be made anew.",
+    "input": "In a worker that is a copy, and nobody sees the change: work upon a copy, and return it.",
+    "state": "Each worker changes a copy of its own, and nobody sees it: return what is needed, and gather it from the "
+    "result. A generator of random numbers is made for each unit, as in np.random.default_rng([7, row['id']]).",
+    "order": "A worker begins anywhere, and does not have the calls before: let the result depend on the unit alone. "
+    "What belongs to neighbours can be a column (shift), or apply_chunks(overlap=) brings them.",
+    "random": "With seed=, as in df.par(seed=7), they are the same for each engine and each cut.",
+    "unsteady": "Time, numbers of an id, or what is kept in a class, a file or a library does that: make it an "
+    "argument, or a column.",
+    "process": "Ids, environment variables, the order of a set of texts and what was set up in this process alone do "
+    "that: sort, give it as an argument, or set it up with initializer=.",
+    "cut": "Chunks are cut anywhere: let each row (with by= each group) count by itself; overlap= brings neighbours.",
+}
+
+_WORDS = {"apply_rows": "row", "apply_cols": "column", "map": "value", "apply_chunks": "chunk"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong with a function.
+
+    Attributes
+    ----------
+    kind : str
+        ``"function"`` or ``"result"``: it cannot travel; ``"input"`` or ``"state"``: it changes what it is given, or
+        variables outside of it; ``"order"``: its result depends on other calls; ``"random"``: on random numbers;
+        ``"unsteady"``: on when it is called; ``"process"``: on where; ``"cut"``: on where chunks are cut.
+    message : str
+        What, and where it shows first.
+    advice : str
+        What to do about it.
+    position : int or None
+        Of the unit where it shows first.
+    """
+
+    kind: Kind
+    message: str
+    advice: str
+    position: int | None = None
+
+    def __str__(self) -> str:
+        return f"[{self.kind}] {self.message}. {self.advice}".rstrip(". ") + "."
+
+
+@dataclass(frozen=True, slots=True)
+class Fitness:
+    """What came of a check.
+
+    Attributes
+    ----------
+    name : str
+        Of the function.
+    unit : str
+        What it is called with: ``"row"``, ``"value"``.
+    units : int
+        How many of them were tried.
+    calls : int
+        How many times it was called for that, in this process.
+    calls_in_a_worker : int
+        How many times it was called in another one.
+    findings : tuple of Finding
+        What is wrong; empty for a function that is fit.
+    """
+
+    name: str
+    unit: str
+    units: int
+    calls: int
+    calls_in_a_worker: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def fit(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    def __str__(self) -> str:
+        many = "" if self.units == 1 else "s"
+        tried = f"{self.units} {self.unit}{many}, {self.calls} calls here, {self.calls_in_a_worker} in a worker"
+        if self.fit:
+            return f"{self.name} is fit to run in parallel ({tried})"
+        lines = "".join(f"\n- {finding}" for finding in self.findings)
+        return f"{self.name} is not fit to run in parallel ({tried}):{lines}"
+
+
+def advised(kind: Kind, message: str, position: int | None = None) -> Finding:
+    """A finding with the advice for its kind."""
+    return Finding(kind, message, _ADVICE[kind], position)

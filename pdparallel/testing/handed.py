@@ -1,0 +1,138 @@
+"""Handed: what a function is called with: taken from the verb that hands it out, and kept as copies."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import pickle
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import pandas as pd
+
+from pdparallel.accessor import par
+from pdparallel.errors import InvalidOptionError
+from pdparallel.options import forcing
+from pdparallel.typing import Func
+
+__all__ = ["Handed", "Verb", "handed", "here", "name_of", "named"]
+
+#: The name of a verb; or a function of an accessor and a function, which makes the call.
+Verb: TypeAlias = str | Callable[[Any, Func], Any]
+
+_WORDS = {"apply_rows": "row", "apply_cols": "column", "map": "value", "apply_chunks": "chunk"}
+
+#: Chunks that ``apply_chunks`` is tried with.
+CHUNKS = 10
+
+
+class Handed(NamedTuple):
+    """What the function is called with: a copy, each time that it is asked for, and its label."""
+
+    copy: Callable[[], Any]
+    label: Any
+
+
+class _EnoughError(BaseException):
+    """Ends a call when there are units enough."""
+
+
+def handed(func: Func, data: Any, call: Verb | None, most: int, seed: int | None) -> tuple[list[Handed], str]:
+    """What a verb calls a function with, the first of it, and the word for it.
+
+    Parameters
+    ----------
+    func : callable
+        The function, with its further arguments in it; called for each, because what it returns may decide what comes
+        next. It is not called for items, which need no verb.
+    data : DataFrame, Series or iterable
+        The data.
+    call : str or callable, optional
+        The verb.
+    most : int
+        So many at most.
+    seed : int or None
+        Of the random numbers.
+
+    Raises
+    ------
+    InvalidOptionError
+        For a verb that there is not.
+    Exception
+        What the verb raised before it called the function.
+    """
+    if not isinstance(data, (pd.DataFrame, pd.Series)):
+        if call is not None:
+            raise InvalidOptionError("call", call, "None with items, which are handed out one by one")
+        return [Handed(_copies(item), item) for item in itertools.islice(data, most)], "item"
+    if call is None:
+        call = "apply_rows" if isinstance(data, pd.DataFrame) else "map"
+    size = max(1, -(-len(data) // CHUNKS)) if call == "apply_chunks" else None
+    ask = _asking(call, data)
+    word = _WORDS.get(call, "unit") if isinstance(call, str) else "unit"
+    found: list[Handed] = []
+
+    def keep(unit: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(found) >= most:
+            raise _EnoughError
+        label = len(found) if word == "chunk" else _label(unit, len(found))
+        found.append(Handed(_copies(unit), label))
+        return func(unit, *args, **kwargs)
+
+    keep.__name__ = getattr(func, "__name__", "<function>")  # which pandas looks at
+    try:
+        with here(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ask(par(data.copy())(errors="coerce", chunk_size=size, seed=seed), keep)
+    except _EnoughError:
+        pass
+    except Exception:
+        if not found:
+            raise
+    return found, word
+
+
+def here() -> contextlib.AbstractContextManager[None]:
+    """For calls that hand out the data itself, in this process, whatever is in force around them."""
+    return forcing({"engine": "serial", "timeout": None, "checkpoint": None, "initializer": None, "initargs": ()})
+
+
+def _asking(call: Verb, data: Any) -> Callable[[Any, Func], Any]:
+    if not isinstance(call, str) and callable(call):
+        return call
+    if call not in _WORDS or not hasattr(par(data), call):
+        raise InvalidOptionError(
+            "call", call, "one of " + ", ".join(map(repr, _WORDS)) + ", or a function of accessor and function",
+            "Such as lambda par, func: par.groupby('key').apply(func).",
+        )  # fmt: skip
+    return lambda accessor, func: getattr(accessor, call)(func)
+
+
+def _label(unit: Any, number: int) -> Any:
+    return getattr(unit, "name", number) if isinstance(unit, (pd.DataFrame, pd.Series)) else unit
+
+
+def _copies(unit: Any) -> Callable[[], Any]:
+    """Makes copies of a unit that share nothing with it, or with each other."""
+    name = name_of(unit)
+    try:
+        data = pickle.dumps(unit, protocol=5)
+        pickle.loads(data)
+    except Exception:
+        kept = copy.deepcopy(unit)
+        return lambda: copy.deepcopy(kept)
+    return lambda: named(pickle.loads(data), name)
+
+
+def name_of(unit: Any) -> Any:
+    """The name that pandas gives to a group, which whatever copies a frame loses; None of anything else."""
+    return vars(unit).get("name") if isinstance(unit, pd.DataFrame) else None
+
+
+def named(unit: Any, name: Any) -> Any:
+    """The same with that name."""
+    if name is not None:
+        object.__setattr__(unit, "name", name)
+    return unit

@@ -1,0 +1,1 @@
+"""What type checkers are to see; nothing here runs."""
