@@ -180,7 +180,7 @@ def test_what_an_initializer_sets_stays(kind: str, tmp_path: Path) -> None:
     pdparallel.shutdown()
 
 
-def test_an_initializer_finds_them_too(tmp_path: Path) -> None:
+def test_an_initializer_finds_them_too(alone: None, tmp_path: Path) -> None:
     found: dict[str, Any] = {}
 
     def initializer() -> None:
