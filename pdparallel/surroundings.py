@@ -81,6 +81,11 @@ def _setting(read: Callable[[], Any], put: Callable[[Any], Any], of_machine: boo
     return _Part(read, apply, of_machine)
 
 
+def _put_all(put: Callable[[str, Any], None], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        put(key, value)
+
+
 # The environment
 
 _Environment = dict[Any, Any]
@@ -126,8 +131,7 @@ def _apply_environment(wanted: Mapping[str, str | None]) -> Undo | None:
         return None
 
     def undo() -> None:
-        for key, value in before.items():
-            _put_variable(key, value)
+        _put_all(_put_variable, before)
         if "TZ" in before and hasattr(time, "tzset"):
             time.tzset()
 
@@ -240,11 +244,7 @@ def _apply_pandas_options(wanted: dict[str, Any]) -> Undo | None:
             before[key] = known[key]
             _put_option(key, value)
 
-    def undo() -> None:
-        for key, value in before.items():
-            _put_option(key, value)
-
-    return undo
+    return functools.partial(_put_all, _put_option, before)
 
 
 def _put_option(key: str, value: Any) -> None:
