@@ -36,7 +36,7 @@ import dill
 import numpy as np
 import pandas as pd
 
-__all__ = ["THREAD_VARIABLES", "around", "decided_as_around", "within"]
+__all__ = ["THREAD_VARIABLES", "Initialized", "around", "decided_as_around", "within"]
 
 #: What libraries read when they are loaded; a worker has its own.
 THREAD_VARIABLES = (
@@ -162,25 +162,40 @@ def _folder() -> str | None:
         return None
 
 
-#: Where this process was at its first task.
-_home: str | None = None
-
-
-def _enter(wanted: str | None, lasting: bool) -> Undo | None:
+def _enter(wanted: str | None) -> Undo | None:
     """Go to the folder; undone after each task, so that no worker keeps a folder from being removed."""
-    global _home
     here = _folder()
-    if _home is None:
-        _home = here
-    if wanted is None or here == wanted or (lasting and here != _home):  # the initializer went where it is
+    if wanted is not None and wanted != here:
+        os.chdir(wanted)
+    if here is None:
         return None
-    os.chdir(wanted)
 
-    def back() -> None:
-        if here is not None and _folder() == wanted:
+    def back() -> None:  # also from where the function went
+        if _folder() != here:
             os.chdir(here)
 
     return back
+
+
+class Initialized:
+    """What an initializer did that ends with each task, and so is done again before the next one.
+
+    Parameters
+    ----------
+    call : callable
+        Calls the initializer.
+    """
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        before = _folder()
+        call()
+        after = _folder()
+        self._folder = None if after == before else after
+
+    def again(self) -> None:
+        """Go where the initializer went; where the call was made this process is there still, or went on."""
+        if _depth and self._folder is not None:
+            os.chdir(self._folder)
 
 
 def _path() -> list[str]:
@@ -558,7 +573,7 @@ def within(data: bytes, call_id: str, stays: bool, lasting: bool) -> Iterator[Ar
             place = Around(parts["filters"], call_id)
             here = parts["machine"] == platform.node()
             if here:
-                _do(place, undone, "folder", lambda wanted: _enter(wanted, lasting), parts.get("folder"), [])
+                _do(place, undone, "folder", _enter, parts.get("folder"), [])
             if (call, before) != (call_id, data):
                 undo = contextlib.ExitStack() if stays else undone
                 changed = _changed(parts, known)

@@ -7,6 +7,7 @@ over all of them, which is the only way to the answer that pandas gives.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import itertools
 import math
@@ -32,7 +33,7 @@ from pdparallel.outcome import Failed, Failure, Outcome, Timing
 from pdparallel.output.hooks import hearing
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
-from pdparallel.surroundings import THREAD_VARIABLES, within
+from pdparallel.surroundings import THREAD_VARIABLES, Initialized, within
 from pdparallel.transport.outcomes import Stacks, failed
 from pdparallel.transport.parcel import Task, answer, answer_to, forget, open_task, task_of
 from pdparallel.typing import Notes
@@ -165,9 +166,12 @@ class _Recorder:
 def prepare(work: Work) -> None:
     """Call the initializer, once in each worker: a process, or a thread where those are the workers."""
     first = work.initializer
-    if first is not None and first not in _thread.prepared:
-        first.func(*first.args)
-        _thread.prepared.add(first)
+    if first is None:
+        return
+    if first in _thread.prepared:
+        _thread.prepared[first].again()
+    else:
+        _thread.prepared[first] = Initialized(functools.partial(first.func, *first.args))
 
 
 def calling(work: Work) -> Callable[[Any], Any]:
@@ -370,7 +374,7 @@ class _Thread(threading.local):
     in_task = False
 
     def __init__(self) -> None:
-        self.prepared: weakref.WeakSet[Initializer] = weakref.WeakSet()
+        self.prepared: weakref.WeakKeyDictionary[Initializer, Initialized] = weakref.WeakKeyDictionary()
 
 
 _thread = _Thread()

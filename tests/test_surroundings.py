@@ -180,7 +180,15 @@ def test_what_an_initializer_sets_stays(kind: str, tmp_path: Path) -> None:
     pdparallel.shutdown()
 
 
-def test_an_initializer_finds_them_too(alone: None, tmp_path: Path) -> None:
+def test_an_initializer_of_another_call_begins_where_that_is(tmp_path: Path) -> None:
+    par = functools.partial(S.par, engine="process", n_workers=1, chunk_size=1)
+    assert {there["folder"] for there in par(initializer=set_up, initargs=(tmp_path,)).map(seen)} == {str(tmp_path)}
+    found: list[str] = []
+    other = par(initializer=lambda: found.append(os.getcwd()))
+    assert other.map(lambda value: [*found, os.getcwd()])[2] == [os.getcwd()] * 2
+
+
+def test_an_initializer_finds_them_too(tmp_path: Path) -> None:
     found: dict[str, Any] = {}
 
     def initializer() -> None:
