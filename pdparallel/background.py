@@ -12,7 +12,6 @@ between two steps (:mod:`pdparallel.stopping`)::
 
 from __future__ import annotations
 
-import atexit
 import contextvars
 import copy
 import functools
@@ -23,6 +22,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from pdparallel.ending import AT_EXIT, calls_end_first
 from pdparallel.stopping import Stop, StoppedError, stoppable
 from pdparallel.transport.frames import PANDAS_2
 from pdparallel.worker import inside_worker
@@ -196,11 +196,13 @@ def _run(call: Callable[[], Any], stop: Stop, future: Running[Any], refused: lis
 _running: dict[Running[Any], tuple[threading.Thread, int]] = {}
 
 
-# Registered when multiprocessing is there already, so that it runs before that ends the workers.
-@atexit.register
 def _cancel_all() -> None:
     running = [(future, thread) for future, (thread, process) in list(_running.items()) if process == os.getpid()]
     _wait_for_the_end(running, time.monotonic() + EXIT_SECONDS)
+
+
+AT_EXIT.append(_cancel_all)
+calls_end_first()
 
 
 def _wait_for_the_end(running: Sequence[tuple[Running[Any], threading.Thread]], until: float) -> None:

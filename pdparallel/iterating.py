@@ -7,7 +7,6 @@ until something may be passed on; between two steps nothing is begun, so that a 
 from __future__ import annotations
 
 import _thread
-import atexit
 import contextlib
 import os
 import time
@@ -19,7 +18,7 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 from pdparallel import joining, missing, verbs
 from pdparallel.arguments import check_func
 from pdparallel.call import Call, work_of
-from pdparallel.engines.registry import AT_SHUTDOWN
+from pdparallel.ending import AT_EXIT, AT_SHUTDOWN, calls_end_first
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Passing, told
 from pdparallel.options import Options, checked, resolve
@@ -115,12 +114,14 @@ def _wait_for_the_dropped() -> None:
 AT_SHUTDOWN.append(_wait_for_the_dropped)
 
 
-# Registered when multiprocessing is there already, so that it runs before that ends the workers.
-@atexit.register
 def _close_all() -> None:
     for results in list(_unfinished):
         with contextlib.suppress(Exception):  # another thread is in the middle of a step, and ends with the process
             results.close()
+
+
+AT_EXIT.append(_close_all)
+calls_end_first()
 
 
 def iter_chunks(

@@ -36,7 +36,7 @@ import dill
 import numpy as np
 import pandas as pd
 
-__all__ = ["THREAD_VARIABLES", "Initialized", "around", "decided_as_around", "within"]
+__all__ = ["Initialized", "THREAD_VARIABLES", "around", "decided_as_around", "within"]
 
 #: What libraries read when they are loaded; a worker has its own.
 THREAD_VARIABLES = (

@@ -613,3 +613,21 @@ class TestTheEnd:
         )  # fmt: skip
         assert (done.returncode, done.stdout, done.stderr) == (0, "0 1\n", "")
         assert wait_until(lambda: not list(tmp_path.iterdir()))
+
+    @pytest.mark.parametrize(("engine", "library"), [("process", "multiprocessing"), ("pathos", "multiprocess")])
+    def test_at_the_end_of_the_process_before_a_library_ends_its_pools(self, engine: str, library: str) -> None:
+        program = textwrap.dedent(
+            f"""
+            import itertools, pdparallel
+            results = pdparallel.imap(abs, itertools.count(), engine={engine!r}, n_workers=2)
+            next(results)
+            from {library} import util
+            util.Finalize(None, lambda: print(next(results, "closed")), exitpriority=100)
+            """
+        )
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program],
+            capture_output=True, text=True, timeout=60, check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from pathos.pools import ProcessPool
 
+from pdparallel.ending import calls_end_first
 from pdparallel.engines.base import Engine
 from pdparallel.engines.launch import Context
 from pdparallel.engines.warm import Warm
@@ -31,6 +32,8 @@ __all__ = ["PathosEngine"]
 END_SECONDS = 2.0
 
 _numbers = itertools.count(1)
+
+calls_end_first()
 
 
 class _Pool:

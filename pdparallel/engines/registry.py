@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import atexit
 import sys
-from collections.abc import Callable
 
+from pdparallel.ending import AT_SHUTDOWN
 from pdparallel.engines.base import Engine
 from pdparallel.options import Options
 from pdparallel.worker import inside_task, inside_worker
 
-__all__ = ["AT_SHUTDOWN", "is_warm", "open_engine", "shutdown"]
+__all__ = ["is_warm", "open_engine", "shutdown"]
 
 
 def open_engine(options: Options) -> Engine:
@@ -55,10 +55,6 @@ def is_warm(options: Options) -> bool:
     """Whether the pool that ``engine="auto"`` would hand over to is up."""
     process = sys.modules.get("pdparallel.engines.process")
     return process is not None and bool(process.is_warm(options.workers, options.method, options.threads))
-
-
-#: What is waited for when the pools are let go: calls that are about to give theirs back.
-AT_SHUTDOWN: list[Callable[[], None]] = []
 
 
 def shutdown() -> None:
