@@ -8,7 +8,9 @@ OLD := .venv-oldest
 OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
 # What is the same on each pandas, and takes long.
-PROCESSES := background benchmarks big cores delivery demo doctor engines faults frontends initializer interrupt iterating leaving output pool progress resources saboteurs typing warm
+PROCESSES := background benchmarks big cores delivery demo doctor engines faults frontends initializer interrupt iterating layers leaving output plan pool progress readme resources saboteurs seeds surroundings typing warm
+# A test waits as often as it computes: for processes that start, sleep, or are ended.
+JOBS := -n 4 --dist loadfile
 # What the benchmarks compare with: four packages that do not run on pandas 3.
 PEERS := .venv-peers
 PIP := -m pip --disable-pip-version-check --quiet install
@@ -49,13 +51,13 @@ types: $(VENV)/installed
 	$(BIN)/python -m pytest -p no:randomly tests/test_typing.py
 
 test-newest: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 tests/oracle
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests --ignore tests/oracle
-	$(BIN)/python -m pytest --doctest-modules pdparallel
+	$(BIN)/python -m pytest -n 3 tests/oracle
+	$(BIN)/python -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/test_typing.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules pdparallel
 
 test-oldest: $(OLD)/installed
-	ORACLE=half $(OLD)/bin/python -m pytest -n 2 tests/oracle
-	$(OLD)/bin/python -m pytest -n 2 --dist loadfile tests --ignore tests/oracle --ignore tests/faults $(PROCESSES:%=--ignore tests/test_%.py)
+	ORACLE=half $(OLD)/bin/python -m pytest -n 3 tests/oracle
+	$(OLD)/bin/python -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/faults $(PROCESSES:%=--ignore tests/test_%.py)
 
 notebooks: $(VENV)/installed
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
