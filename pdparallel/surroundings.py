@@ -36,7 +36,7 @@ import dill
 import numpy as np
 import pandas as pd
 
-__all__ = ["Initialized", "THREAD_VARIABLES", "around", "decided_as_around", "within"]
+__all__ = ["THREAD_VARIABLES", "Whereabouts", "around", "decided_as_around", "within"]
 
 #: What libraries read when they are loaded; a worker has its own.
 THREAD_VARIABLES = (
@@ -177,8 +177,8 @@ def _enter(wanted: str | None) -> Undo | None:
     return back
 
 
-class Initialized:
-    """What an initializer did that ends with each task, and so is done again before the next one.
+class Whereabouts:
+    """Where an initializer went: each task ends in the folder in which it found its process, and the next one returns.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ from pdparallel.outcome import Failed, Failure, Outcome, Timing
 from pdparallel.output.hooks import hearing
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
-from pdparallel.surroundings import THREAD_VARIABLES, Initialized, within
+from pdparallel.surroundings import THREAD_VARIABLES, Whereabouts, within
 from pdparallel.transport.outcomes import Stacks, failed
 from pdparallel.transport.parcel import Task, answer, answer_to, forget, open_task, task_of
 from pdparallel.typing import Notes
@@ -171,7 +171,7 @@ def prepare(work: Work) -> None:
     if first in _thread.prepared:
         _thread.prepared[first].again()
     else:
-        _thread.prepared[first] = Initialized(functools.partial(first.func, *first.args))
+        _thread.prepared[first] = Whereabouts(functools.partial(first.func, *first.args))
 
 
 def calling(work: Work) -> Callable[[Any], Any]:
@@ -374,7 +374,7 @@ class _Thread(threading.local):
     in_task = False
 
     def __init__(self) -> None:
-        self.prepared: weakref.WeakKeyDictionary[Initializer, Initialized] = weakref.WeakKeyDictionary()
+        self.prepared: weakref.WeakKeyDictionary[Initializer, Whereabouts] = weakref.WeakKeyDictionary()
 
 
 _thread = _Thread()
