@@ -33,7 +33,8 @@ from pdparallel.outcome import Failed, Failure, Outcome, Timing
 from pdparallel.output.hooks import hearing
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
-from pdparallel.surroundings import THREAD_VARIABLES, Whereabouts, within
+from pdparallel.settings import THREAD_VARIABLES
+from pdparallel.surroundings import Whereabouts, within
 from pdparallel.transport.outcomes import Stacks, failed
 from pdparallel.transport.parcel import Task, answer, answer_to, forget, open_task, task_of
 from pdparallel.typing import Notes

@@ -26,7 +26,7 @@ import psutil
 import pytest
 
 import pdparallel
-from pdparallel import surroundings
+from pdparallel import settings, surroundings
 from tests.conftest import children
 from tests.test_output import ELSEWHERE, _pool, options_of, told
 
@@ -272,7 +272,7 @@ def test_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("capture", [None, False])
 def test_a_folder_that_workers_cannot_enter_is_warned_of_once(monkeypatch: pytest.MonkeyPatch, capture: Any) -> None:
-    monkeypatch.setattr(surroundings, "_folder", lambda: "/no/such/folder")
+    monkeypatch.setattr(settings, "folder", lambda: "/no/such/folder")
     par = S.par(engine="process", n_workers=1, chunk_size=1, capture_output=capture)
     with pytest.warns(RuntimeWarning, match="current folder.*FileNotFoundError.*/no/such/folder") as caught:
         assert par.map(abs).tolist() == [0, 1, 2]
@@ -340,7 +340,7 @@ def test_little_is_sent_and_all_of_it_can_be_read(tmp_path: Path) -> None:
     with other(tmp_path):
         data = surroundings.around()
     assert len(data) < 20_000
-    assert set(pickle.loads(data)) == {*surroundings._PARTS, "folder", "path", "filters", "machine", "carried"}
+    assert set(pickle.loads(data)) == {*settings.PARTS, "folder", "path", "filters", "machine", "carried"}
 
 
 def test_a_call_that_stays_here_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

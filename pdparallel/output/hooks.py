@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from pdparallel import surroundings
+from pdparallel import filters
 from pdparallel.output.said import Heard, Kind, Warned, written_object, written_record
 from pdparallel.transport.objects import PROTOCOL, SharedTable
 
@@ -298,7 +298,7 @@ def _showwarning(
 
 def _written_warning(message: Any, category: type[Warning], filename: str, lineno: int, table: SharedTable) -> bytes:
     text, module = _text(message), _module_of(filename, lineno)
-    undecided = surroundings.decided_as_around(text, category, module, lineno)
+    undecided = filters.decided_as_around(text, category, module, lineno)
     parts = Warned(
         written_object(message, table), written_object(category, table), _builtin_name(category), text,
         "" if filename.startswith(_PACKAGE) else filename, lineno, module, undecided,
