@@ -9,6 +9,7 @@ import math
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -136,8 +137,9 @@ class TestAProfile:
         assert (os.getpid() in set(frame["pid"])) == (kind is ThreadPoolExecutor)
 
     def test_shows_what_the_parent_did_itself(self, any_rest_is_worth_it: None) -> None:
-        with pdparallel.profile() as p:
-            DF.par(n_workers=2).apply_rows(lambda row: row["a"])
+        parent = os.getpid()
+        with pdparallel.profile() as p:  # the parent is slow, so that it is not done before a worker is up
+            DF.par(n_workers=2).apply_rows(lambda row: time.sleep(0.25 * (os.getpid() == parent)))
         frame = assert_adds_up(p, N)
         assert frame["worker"].iloc[0] == "parent"
         assert set(frame["worker"]) - {"parent"}
