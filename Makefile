@@ -8,7 +8,7 @@ OLD := .venv-oldest
 OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
 # What is the same on each pandas, and takes long.
-PROCESSES := background benchmarks big cores delivery demo doctor engines faults frontends initializer interrupt iterating layers leaving output plan pool progress readme resources saboteurs seeds surroundings typing warm
+PROCESSES := background benchmarks big clusters cores delivery demo doctor engines faults frontends initializer interrupt iterating layers leaving output plan pool progress readme resources saboteurs seeds surroundings typing warm
 # A test waits as often as it computes: for processes that start, sleep, or are ended.
 JOBS := -n 4 --dist loadfile
 # What the benchmarks compare with: four packages that do not run on pandas 3.
@@ -28,7 +28,7 @@ help:
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP) --upgrade pip
-	$(BIN)/python $(PIP) -e '.[test,notebooks,bench]' 'pandas>=3'
+	$(BIN)/python $(PIP) -e '.[test,notebooks,bench,dask,ray]' 'pandas>=3'
 	touch $@
 
 $(OLD)/installed: pyproject.toml

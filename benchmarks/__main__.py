@@ -6,7 +6,20 @@ import argparse
 import sys
 import time
 
-from benchmarks import constants, death, doors, faults, handover, memory, peers, progress, scale, speed, when_it_helps
+from benchmarks import (
+    cluster,
+    constants,
+    death,
+    doors,
+    faults,
+    handover,
+    memory,
+    peers,
+    progress,
+    scale,
+    speed,
+    when_it_helps,
+)
 from benchmarks.measure import folder
 
 #: In this order: first what has long been shown in the README, then side by side with others, then alone.
@@ -18,6 +31,7 @@ ALL = {
     "scale": scale.main,
     "memory": memory.main,
     "progress": progress.main,
+    "cluster": cluster.main,
     "handover": handover.main,
     "constants": constants.main,
     "death": death.main,

@@ -16,7 +16,7 @@ from pdparallel.call import Call
 from pdparallel.explanation import Explanation, counted
 from pdparallel.options import Options
 from pdparallel.outcome import Outcome
-from pdparallel.plan import LEAST_CHUNK_SECONDS, Chunk
+from pdparallel.plan import LEAST, TASK_SECONDS, Chunk
 from pdparallel.sampling import MOST_OF_A_PLACE, Sample, bytes_of, fits_lean_rows
 from pdparallel.showing import MOST, MUCH, few, seconds, share, size
 
@@ -135,8 +135,8 @@ def _of_chunk_size(found: Explanation, options: Options) -> Iterator[str]:
     if options.chunk_size is None or found.engine in ("here", "serial", "thread"):
         return
     work = options.chunk_size * found.cost
-    if work < LEAST_CHUNK_SECONDS:
-        enough = math.ceil(LEAST_CHUNK_SECONDS / found.cost)
+    if work < LEAST * TASK_SECONDS:
+        enough = math.ceil(LEAST * TASK_SECONDS / found.cost)
         yield (
             f"a chunk of {counted(options.chunk_size, found.unit)} is {seconds(work)} of work, which is less than its "
             f"task costs: leave chunk_size= out, or give at least {enough:,}"

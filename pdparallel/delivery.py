@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from pdparallel.call import Call
+from pdparallel.call import Call, shown
 from pdparallel.engines.base import REMEDY, Engine, how_it_ended
 from pdparallel.errors import CallTimeoutError, WorkerDiedError, WorkerStartError
 from pdparallel.ledger import Ledger
@@ -30,9 +30,6 @@ from pdparallel.transport.arena import Running
 from pdparallel.transport.parcel import LOADING, Parcel
 
 __all__ = ["Delivery"]
-
-#: Tasks on their way for each worker: one that runs and one that waits, so that no worker waits for the parent.
-IN_FLIGHT = 2
 
 #: Seconds that tasks which run when a call fails or is given up get to end by themselves, before their workers are
 #: ended.
@@ -167,7 +164,7 @@ class Delivery:
 
     def _send(self, chunks: Iterator[Chunk]) -> None:
         sent = 0
-        while len(self._flying) < self._engine.n_workers * IN_FLIGHT:
+        while len(self._flying) < self._engine.in_flight:
             if self._again:
                 one: _Try | None = self._again.popleft()
             elif sent and self._ledger.passes_on and len(self.left()) < len(self._flying):
@@ -294,8 +291,12 @@ class Delivery:
         """The error with a note of what was on its way."""
         spans = sorted((other.chunk.start, other.chunk.stop - 1) for other in (one, *self._flying.values()))
         ranges = ", ".join(f"{first} to {last}" for first, last in spans[:4]) + (", ..." if len(spans) > 4 else "")
-        call = self._call
-        problem.add_note(f"pdparallel: {call.verb}; not finished at that moment: {call.unit}s at positions {ranges}")
+        call, chunk = self._call, one.chunk
+        problem.add_note(
+            f"pdparallel: {call.verb}, in the chunk from {call.unit} {shown(call.label(chunk.start))} to "
+            f"{shown(call.label(chunk.stop - 1))} (positions {chunk.start} to {chunk.stop - 1}); "
+            f"not finished at that moment: {call.unit}s at positions {ranges}"
+        )
         return problem
 
     # Calls that take too long

@@ -29,7 +29,7 @@ from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Pro
 
 __all__ = ["ENGINE_NAMES", "Options", "forcing", "get_options", "option_context", "resolve", "set_options"]
 
-ENGINE_NAMES: tuple[str, ...] = ("auto", "process", "pathos", "thread", "serial")
+ENGINE_NAMES: tuple[str, ...] = ("auto", "process", "pathos", "thread", "serial", "dask", "ray")
 _START_METHODS = ("forkserver", "spawn", "fork")
 _SERIALIZERS = ("dill", "cloudpickle")
 _ERRORS = ("raise", "coerce", "return")
@@ -45,8 +45,10 @@ class Options:
     ----------
     engine : str or object, default "auto"
         ``"auto"`` works in this process until the pool is worth its price; ``"process"`` and ``"pathos"`` are pools
-        of processes, ``"thread"`` of threads, ``"serial"`` none.  Or an object: any
-        :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a pathos pool.
+        of processes, ``"thread"`` of threads, ``"serial"`` none; ``"dask"`` is the current client's cluster, or one on
+        this machine, ``"ray"`` the Ray that runs, or one on this machine.  ``"tcp://scheduler:8786"`` is the address of
+        a Dask scheduler.  Or an object: any :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a
+        pathos pool, a ``Client`` or cluster of ``dask.distributed``.
     n_workers : int, default None
         Workers; None means the cores that this process may use.
     chunk_size : int, default None
@@ -188,15 +190,28 @@ def _one_of(*choices: str) -> Callable[[str, Any], Any]:
 def _engine(name: str, value: Any) -> Any:
     # An object is looked at by the registry of engines, which knows the kinds; here only names can be wrong.
     if isinstance(value, str):
-        allowed = "one of " + ", ".join(map(repr, ENGINE_NAMES)) + ", or an executor or pool object"
-        if value not in ENGINE_NAMES:
-            raise InvalidOptionError(name, value, allowed)
-    elif not any(hasattr(value, method) for method in ("submit", "apply_async", "apipe")):
+        if value not in ENGINE_NAMES and "://" not in value:
+            allowed = ", ".join(map(repr, ENGINE_NAMES))
+            raise InvalidOptionError(
+                name, value, f"one of {allowed}, the address of a Dask scheduler, or an executor or pool object"
+            )
+        if value == "ray":
+            _installed(name, value, "ray", "ray")
+        elif value == "dask" or "://" in value:
+            _installed(name, value, "distributed", "dask")
+    elif not any(hasattr(value, method) for method in ("submit", "apply_async", "apipe", "scheduler_address")):
         allowed = "one of " + ", ".join(map(repr, ENGINE_NAMES))
         raise InvalidOptionError(
             name, value, f"{allowed}, or an object with submit() (executors), apply_async() (pools) or apipe() (pathos)"
         )
     return value
+
+
+def _installed(name: str, value: Any, module: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise InvalidOptionError(
+            name, value, "an engine that is installed", f"It needs {module}: pip install 'pdparallel[{extra}]'."
+        )
 
 
 def _start_method(name: str, value: Any) -> Any:

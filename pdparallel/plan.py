@@ -23,8 +23,15 @@ FIRST_CHUNK_PART = 8
 #: (``benchmarks/constants.py``).
 CHUNK_SECONDS = 0.1
 
-#: Work of a chunk in seconds at least, however little is left: ten times what a task costs.
-LEAST_CHUNK_SECONDS = 0.005
+#: What a task costs by itself, in seconds, on an engine of this machine.
+TASK_SECONDS = 0.0005
+
+#: A chunk is so many times its task where there is much to do, and so many times however little is left.
+MUCH, LEAST = 100, 10
+
+#: A task costs whoever hands it out, too, so that the chunks of many workers are to last so many times as long as it
+#: takes to hand out one to each.
+ROUNDS = 2
 
 #: Parts of the whole that the first chunks have while nothing is known of a unit's cost, for each worker.
 FIRST_PARTS = 32
@@ -66,7 +73,7 @@ class Left(Protocol):
     def drop(self, stop: int) -> None:
         """Take what lies before a position."""
 
-    def next_size(self, n_workers: int, seconds: float | None, size: float) -> int:
+    def next_size(self, n_workers: int, seconds: float | None, size: float, task_seconds: float = TASK_SECONDS) -> int:
         """How many the next chunk takes, by the seconds and bytes that a unit costs, as far as they are known."""
 
 
@@ -116,9 +123,9 @@ class Gaps:
         gap = self._gaps[0]
         return gap if self._whole else Chunk(gap.start, min(gap.start + size, gap.stop))
 
-    def next_size(self, n_workers: int, seconds: float | None, size: float) -> int:
+    def next_size(self, n_workers: int, seconds: float | None, size: float, task_seconds: float = TASK_SECONDS) -> int:
         """How many the next chunk takes."""
-        return next_size(self._left, n_workers, seconds)
+        return next_size(self._left, n_workers, seconds, task_seconds)
 
     def drop(self, stop: int) -> None:
         """Take what lies before a position."""
@@ -202,7 +209,7 @@ def cut_for_chunks(n: int, n_workers: int) -> tuple[Chunk, ...]:
     return (Chunk(0, first), *cut(first, n, pieces=pieces))
 
 
-def next_size(left: int, n_workers: int, seconds: float | None) -> int:
+def next_size(left: int, n_workers: int, seconds: float | None, task_seconds: float = TASK_SECONDS) -> int:
     """How many units the next chunk takes, when each unit is recorded by itself, so that the cut is free.
 
     As much as makes a chunk worth its task; towards the end less, so that all workers end at about the same time.
@@ -215,11 +222,15 @@ def next_size(left: int, n_workers: int, seconds: float | None) -> int:
         How many share them.
     seconds : float or None
         What a unit costs, as far as it is known.
+    task_seconds : float, optional
+        What a task costs by itself.
 
     Examples
     --------
     >>> [next_size(left, 2, 1e-5) for left in (1_000_000, 20_000, 3_000, 100)]
     [10000, 5000, 750, 100]
+    >>> [next_size(10**9, workers, 1e-5, 0.003) for workers in (2, 1_000)]
+    [30000, 600000]
     >>> next_size(1_000_000, 2, 0.5), next_size(1_000, 2, None)
     (1, 16)
     """
@@ -227,5 +238,6 @@ def next_size(left: int, n_workers: int, seconds: float | None) -> int:
         return max(1, -(-left // (n_workers * FIRST_PARTS)))
     unit = max(seconds, 1e-9)
     share = -(-left // (2 * n_workers))
-    size = max(min(CHUNK_SECONDS / unit, share), LEAST_CHUNK_SECONDS / unit, 1)
+    much = max(CHUNK_SECONDS, MUCH * task_seconds, ROUNDS * n_workers * task_seconds)
+    size = max(min(much / unit, share), LEAST * task_seconds / unit, 1)
     return min(left, int(size))

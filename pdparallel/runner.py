@@ -40,7 +40,7 @@ from pdparallel.engines.base import Engine
 from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Ledger
-from pdparallel.observing import Watch, watch
+from pdparallel.observing import watch
 from pdparallel.options import Options
 from pdparallel.outcome import Outcome
 from pdparallel.packing import Returns
@@ -123,44 +123,37 @@ def path(
     where some of it was done already.
     """
     with watch(call, options, gaps, begun) as observed:
-        yield from _path(call, options, ledger, gaps, shown, decided, begun, observed)
-
-
-def _path(
-    call: Call, options: Options, ledger: Ledger, gaps: Left, shown: Bar, decided: bool, begun: Outcome | None,
-    observed: Watch,
-) -> Generator[None, None, None]:  # fmt: skip
-    begin()
-    stop = current()
-    parent = Parent(call, options, ledger, shown, gaps, stop, observed)
-    # This process cannot be ended after a time, and what an initializer sets is for workers.
-    begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
-    if begins_here and not decided:
-        yield from parent.begin(lambda: is_warm(options), begun)
-    if not gaps or ledger.failure is not None:
-        observed.decided(parent.reason.value if begins_here else "there is nothing left to do")
-    else:
-        engine = open_engine(options)
-        observed.decided(_why(options, decided, parent.reason), engine.name, engine.n_workers)
-        parcel: Parcel | None = None
-        delivery: Delivery | None = None
-        try:
-            tell = (lambda units: shown.under_way(lambda: units)) if engine.runs_here else None
-            observed.packs()
-            heard = options.capture_output is not False
-            parcel = pack(call, engine.reach, options.serializer, heard, noted=shown.look is not None, tell=tell)
-            parcel.timed = observed.timed
-            observed.packed()
-            if begins_here:
-                yield from parent.go_on_until_up(engine)
-            delivery = Delivery(call, options, engine, parcel, ledger, shown, stop, observed)
-            yield from delivery.run(_chunks(options, gaps, engine, ledger, parcel, stop))
-        finally:
-            # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
-            engine.close(kill=delivery is not None and not delivery.settled)
-            if parcel is not None:
-                observed.travelled_once(parcel.once)
-                _close(parcel, [] if delivery is None else delivery.left())
+        begin()
+        stop = current()
+        parent = Parent(call, options, ledger, shown, gaps, stop, observed)
+        # This process cannot be ended after a time, and what an initializer sets is for workers.
+        begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
+        if begins_here and not decided:
+            yield from parent.begin(lambda: is_warm(options), begun)
+        if not gaps or ledger.failure is not None:
+            observed.decided(parent.reason.value if begins_here else "there is nothing left to do")
+        else:
+            engine = open_engine(options)
+            parcel: Parcel | None = None
+            delivery: Delivery | None = None
+            try:
+                observed.decided(_why(options, decided, parent.reason), engine.name, engine.n_workers)
+                tell = (lambda units: shown.under_way(lambda: units)) if engine.runs_here else None
+                observed.packs()
+                heard = options.capture_output is not False
+                parcel = pack(call, engine.reach, options.serializer, heard, noted=shown.look is not None, tell=tell)
+                parcel.timed = observed.timed
+                observed.packed()
+                if begins_here:
+                    yield from parent.go_on_until_up(engine)
+                delivery = Delivery(call, options, engine, parcel, ledger, shown, stop, observed)
+                yield from delivery.run(_chunks(options, gaps, engine, ledger, parcel, stop))
+            finally:
+                # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
+                engine.close(kill=delivery is not None and not delivery.settled)
+                if parcel is not None:
+                    observed.travelled_once(parcel.once)
+                    _close(parcel, [] if delivery is None else delivery.left())
 
 
 def _why(options: Options, decided: bool, reason: Reason) -> str:
@@ -196,7 +189,7 @@ def _chunks(
     """The chunks of what is left; each is cut when its turn comes, by what the units before it cost."""
     while gaps:
         cost = ledger.seconds / ledger.units if ledger.units else None
-        size = options.chunk_size or gaps.next_size(engine.n_workers, cost, parcel.bytes_of_a_unit)
+        size = options.chunk_size or gaps.next_size(engine.n_workers, cost, parcel.bytes_of_a_unit, engine.task_seconds)
         if cost is None and options.chunk_size is None and (options.checkpoint is not None or stop is not None):
             size = 1  # what a long first chunk holds would not be in the folder for hours, nor could it be stopped
         chunk = gaps.first(size)

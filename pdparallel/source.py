@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from pdparallel.plan import CHUNK_SECONDS, Chunk, next_size
+from pdparallel.plan import CHUNK_SECONDS, TASK_SECONDS, Chunk, next_size
 from pdparallel.typing import Taker
 from pdparallel.units import Units
 
@@ -79,11 +79,12 @@ class Source(Units):
         """Take what lies before a position."""
         self._taken = stop
 
-    def next_size(self, n_workers: int, seconds: float | None, size: float) -> int:
+    def next_size(self, n_workers: int, seconds: float | None, size: float, task_seconds: float = TASK_SECONDS) -> int:
         """How many the next chunk takes: a few at first, and never more than were taken before."""
         if seconds is None:
             return 1
-        return max(1, min(next_size(max(1, self._taken), n_workers, seconds), int(CHUNK_BYTES / max(size, 1.0))))
+        units = next_size(max(1, self._taken), n_workers, seconds, task_seconds)
+        return max(1, min(units, int(CHUNK_BYTES / max(size, 1.0))))
 
     def _read_one(self) -> bool:
         if self._ended:

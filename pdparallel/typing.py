@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 Func: TypeAlias = Callable[..., Any]
-EngineName: TypeAlias = Literal["auto", "process", "pathos", "thread", "serial"]
+EngineName: TypeAlias = Literal["auto", "process", "pathos", "thread", "serial", "dask", "ray"]
 Errors: TypeAlias = Literal["raise", "coerce", "return"]
 StartMethod: TypeAlias = Literal["forkserver", "spawn", "fork"]
 Serializer: TypeAlias = Literal["dill", "cloudpickle"]
@@ -97,13 +97,18 @@ class _Pool(Protocol):
     def apply_async(self) -> Callable[..., Any]: ...
 
 
+class _Cluster(Protocol):
+    @property
+    def scheduler_address(self) -> str: ...
+
+
 class _PathosPool(Protocol):
     @property
     def apipe(self) -> Callable[..., Any]: ...
 
 
-#: An executor or pool of the user's.
-EngineObject: TypeAlias = _Executor | _Pool | _PathosPool
+#: An executor or pool of the user's, a cluster of Dask's, or the address of its scheduler, which may be any text.
+EngineObject: TypeAlias = _Executor | _Pool | _PathosPool | _Cluster | str
 
 
 class OptionsButErrors(TypedDict, total=False):

@@ -20,6 +20,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -304,14 +305,14 @@ def run_task(data: bytes) -> bytes:
     with _busy_lock:
         _busy += 1
     try:
-        return _done(task_of(data))
+        return _done(task_of(data), contextlib.nullcontext())
     finally:
         with _busy_lock:
             _busy -= 1
             _last_task = time.monotonic()
 
 
-def _done(task: Task) -> bytes:
+def _done(task: Task, during: AbstractContextManager[None]) -> bytes:
     """Do a task amid what is around its call, and hear what it says: where the call was made it is so already."""
     elsewhere = not task.made_here
     around = task.around if elsewhere else b""
@@ -330,7 +331,7 @@ def _done(task: Task) -> bytes:
         loaded = time.perf_counter()
         heard.table = opened.table
         streams.own(task.maker)
-        with place.judging(opened.table.objects):
+        with place.judging(opened.table.objects), during:
             outcome = record(
                 opened.work, opened.feed, opened.piece, task.chunk, notes=opened.notes, one_by_one=task.one_by_one
             )
@@ -383,9 +384,29 @@ _thread = _Thread()
 
 def run_apart(data: bytes) -> bytes:
     """:func:`run_task` in another thread or process than the one that waits for the answer."""
+    with _in_task():
+        return run_task(data)
+
+
+def run_parts(head: bytes, work: bytes, piece: memoryview, during: AbstractContextManager[None] | None = None) -> bytes:
+    """:func:`run_apart` of a task that came in parts, by the store of a cluster.
+
+    Parameters
+    ----------
+    head, work, piece : bytes-like
+        See :class:`pdparallel.transport.parcel.Parts`.
+    during : context manager, optional
+        Held while the function is called, and nothing else: an exception may be raised in this thread meanwhile.
+    """
+    with _in_task():
+        return _done(task_of(head, work, piece), during or contextlib.nullcontext())
+
+
+@contextlib.contextmanager
+def _in_task() -> Iterator[None]:
     before, _thread.in_task = _thread.in_task, True
     try:
-        return run_task(data)
+        yield
     finally:
         _thread.in_task = before
 

@@ -32,7 +32,7 @@ from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
 from pdparallel.errors import WorkerDiedError
 from pdparallel.plan import Chunk, cut
-from pdparallel.transport.parcel import Reach, pack
+from pdparallel.transport.parcel import Parts, Reach, pack
 from tests.conftest import children, wait_until
 
 Make = Callable[[], Iterator[Engine]]
@@ -113,6 +113,7 @@ ENGINES: dict[str, Make] = {
     "serial": _serial(Reach.PROCESS),
     "serial by arena": _serial(Reach.HOST),
     "serial by chunk": _serial(Reach.ANYWHERE),
+    "serial by store": _serial(Reach.STORE),
     "thread": _thread,
     "process forkserver": _process("forkserver"),
     "process spawn": _process("spawn"),
@@ -172,7 +173,10 @@ def test_only_bytes_cross(engine: Engine) -> None:
     parcel = pack(_call(lambda x: x), engine.reach, "dill")
     task = parcel.task(Chunk(0, 2))
     answer = engine.submit(task).result(timeout=60)
-    assert type(task) is bytes
+    if isinstance(task, Parts):
+        assert (type(task.head), type(task.work), type(task.piece)) == (bytes, bytes, bytearray)
+    else:
+        assert type(task) is bytes
     assert type(answer) is bytes
     parcel.close()
 
@@ -201,7 +205,7 @@ def test_an_unknown_call_is_an_answer(engine: Engine) -> None:
     task = parcel.task(Chunk(0, 2))
     parcel.close()
     answer = engine.submit(task).result(timeout=60)
-    if engine.reach is not Reach.ANYWHERE:  # there the task carries everything
+    if engine.reach not in (Reach.ANYWHERE, Reach.STORE):  # there the task carries everything
         outcome = pack(_call(lambda x: x), Reach.ANYWHERE, "dill").outcome(answer)
         assert outcome.failure is not None
 

@@ -73,7 +73,8 @@ def test_a_killed_worker_is_an_error_soon_that_names_the_rows(options: dict[str,
         # and the next call is all right
         assert DF.par(**options).apply_rows(lambda row: row["b"]).tolist() == [1.5] * 40
     else:  # a pool of the user's, which is not ours to begin anew
-        assert note.startswith("pdparallel: apply_rows; not finished at that moment: rows at positions ")
+        assert note.startswith("pdparallel: apply_rows, in the chunk from row ")
+        assert "; not finished at that moment: rows at positions " in note
         assert "16 to 19" in note
 
 

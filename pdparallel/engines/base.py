@@ -9,9 +9,13 @@ from concurrent.futures import CancelledError, Future
 from typing import Any, ClassVar
 
 from pdparallel.errors import WorkerDiedError
+from pdparallel.plan import TASK_SECONDS
 from pdparallel.transport.parcel import Reach
 
 __all__ = ["Engine", "chained", "died", "how_it_ended"]
+
+#: Tasks on their way for each worker: one that runs and one that waits, so that no worker waits for the parent.
+IN_FLIGHT = 2
 
 #: What to do about a worker that ended.
 REMEDY = "Running out of memory is the usual cause: try fewer workers (n_workers=) or a smaller chunk_size=."
@@ -30,6 +34,8 @@ class Engine(abc.ABC):
         How many tasks run at once.
     restarts : bool
         Whether its workers are processes that it may end, and replaces when they have ended.
+    task_seconds : float
+        What a task costs by itself.
     runs_here : bool
         Whether a task is done when ``submit`` comes back: meanwhile nobody can look at what it does.
     """
@@ -38,11 +44,19 @@ class Engine(abc.ABC):
     reach: Reach
     n_workers: int
     restarts: ClassVar[bool] = False
+    task_seconds: ClassVar[float] = TASK_SECONDS
     runs_here: ClassVar[bool] = False
 
+    @property
+    def in_flight(self) -> int:
+        """Tasks that may be on their way at once."""
+        return self.n_workers * IN_FLIGHT
+
     @abc.abstractmethod
-    def submit(self, task: bytes) -> Future[bytes]:
+    def submit(self, task: Any) -> Future[bytes]:
         """Run :func:`pdparallel.worker.run_task` upon the task in a worker.
+
+        The task is bytes; an :class:`Parts` for an engine whose reach is ``Reach.STORE``.
 
         The future's exception is a :class:`WorkerDiedError` where the worker ended; it never stays pending for a
         worker that is gone.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing.pool
+import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, ClassVar
@@ -57,11 +58,7 @@ class ExecutorEngine(Engine):
 
 def _adapted(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
     if hasattr(given, "submit"):
-        if isinstance(given, ThreadPoolExecutor):
-            reach = Reach.PROCESS
-        else:
-            reach = Reach.HOST if isinstance(given, ProcessPoolExecutor) else Reach.ANYWHERE
-        return (lambda task: chained(given.submit(run_apart, task), _explained)), reach
+        return (lambda task: chained(given.submit(run_apart, task), _explained)), _reach(given)
     if hasattr(given, "apipe"):
         return _adapted_pathos(given)
     if hasattr(given, "apply_async"):
@@ -72,18 +69,69 @@ def _adapted(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
     )
 
 
+def _reach(given: Any) -> Reach:
+    """How far the workers of an executor are; of one that nobody knows nothing is assumed."""
+    names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(given).__mro__]
+    if any(name.endswith("InterpreterPoolExecutor") for name in names):  # threads that share no objects
+        return Reach.ANYWHERE
+    if isinstance(given, ThreadPoolExecutor):
+        return Reach.PROCESS
+    ours = isinstance(given, ProcessPoolExecutor) or any("loky." in name for name in names)
+    return Reach.HOST if ours else Reach.ANYWHERE
+
+
 def _adapted_pathos(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
     serve = getattr(given, "_serve", None)
     inner = serve() if serve is not None else None
     if hasattr(inner, "apply_async"):
         threads = type(given).__name__ == "ThreadPool"
         return Watched(inner).submit, Reach.PROCESS if threads else Reach.HOST
+    if hasattr(inner, "ppservers"):
+        return _Polled(given).submit, Reach.ANYWHERE
     raise InvalidOptionError(
         "engine",
         given,
-        "a pathos ProcessPool or ThreadPool",
+        "a pathos ProcessPool, ThreadPool or ParallelPool",
         "Other pathos pools have no results that can be waited for.",
     )
+
+
+class _Polled:
+    """A pathos ParallelPool, whose servers may be on other machines, and whose results tell nobody that they are there.
+
+    Parameters
+    ----------
+    given : ParallelPool
+    """
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+
+    def submit(self, task: bytes) -> Future[bytes]:
+        future: Future[bytes] = Future()
+        future.set_running_or_notify_cancel()
+        result = self._given.apipe(_run_where_there_is_nothing, task)
+        threading.Thread(target=self._wait, args=(result, future), name="pdparallel-pp", daemon=True).start()
+        return future
+
+    @staticmethod
+    def _wait(result: Any, future: Future[bytes]) -> None:
+        try:
+            answer = result.get()
+        except BaseException as error:
+            future.set_exception(error)
+            return
+        if isinstance(answer, bytes):
+            future.set_result(answer)
+        else:  # what goes wrong there is printed there
+            future.set_exception(died((), RuntimeError(f"the server gave {answer!r} instead of an answer")))
+
+
+def _run_where_there_is_nothing(task: bytes) -> bytes:
+    # Its source travels, without what is around it.
+    from pdparallel.worker import run_apart
+
+    return run_apart(task)
 
 
 def _explained(error: BaseException) -> BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import sys
+from typing import Any
 
 from pdparallel.ending import AT_SHUTDOWN
 from pdparallel.engines.base import Engine
@@ -29,6 +30,10 @@ def open_engine(options: Options) -> Engine:
     engine = options.engine
     if isinstance(engine, Engine):
         return engine
+    if _is_dask(engine) and not inside_worker():
+        from pdparallel.engines.dask import DaskEngine
+
+        return DaskEngine(None if engine == "dask" else engine, options.workers, options.threads)
     if not isinstance(engine, str) and not inside_task():
         from pdparallel.engines.executor import ExecutorEngine
 
@@ -46,9 +51,20 @@ def open_engine(options: Options) -> Engine:
         from pdparallel.engines.pathos import PathosEngine
 
         return PathosEngine(options.workers, options.method, options.threads)
+    if engine == "ray":
+        from pdparallel.engines.ray import RayEngine
+
+        return RayEngine(options.workers)
     from pdparallel.engines.process import ProcessEngine
 
     return ProcessEngine(options.workers, options.method, options.threads)
+
+
+def _is_dask(engine: Any) -> bool:
+    if isinstance(engine, str):
+        return engine == "dask" or "://" in engine
+    distributed = sys.modules.get("distributed")  # else it can be no object of its
+    return distributed is not None and isinstance(engine, (distributed.Client, distributed.deploy.Cluster))
 
 
 def is_warm(options: Options) -> bool:

@@ -6,8 +6,8 @@ from concurrent.futures import Future
 from typing import ClassVar
 
 from pdparallel.engines.base import Engine
-from pdparallel.transport.parcel import Reach, forget
-from pdparallel.worker import run_task
+from pdparallel.transport.parcel import Parts, Reach, forget
+from pdparallel.worker import run_parts, run_task
 
 __all__ = ["SerialEngine"]
 
@@ -18,7 +18,7 @@ class SerialEngine(Engine):
     Parameters
     ----------
     reach : Reach, default Reach.PROCESS
-        With ``Reach.HOST`` or ``Reach.ANYWHERE`` everything is serialised as for a process.
+        With another one everything is serialised as for a process.
     """
 
     name: ClassVar[str] = "serial"
@@ -28,10 +28,13 @@ class SerialEngine(Engine):
     def __init__(self, reach: Reach = Reach.PROCESS) -> None:
         self.reach = reach
 
-    def submit(self, task: bytes) -> Future[bytes]:
+    def submit(self, task: bytes | Parts) -> Future[bytes]:
         future: Future[bytes] = Future()
         future.set_running_or_notify_cancel()
-        future.set_result(run_task(task))
+        if isinstance(task, Parts):
+            future.set_result(run_parts(task.head, task.work, memoryview(task.piece)))
+        else:
+            future.set_result(run_task(task))
         return future
 
     def close(self, *, kill: bool = False) -> None:

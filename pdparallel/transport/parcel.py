@@ -6,10 +6,11 @@
     process    a key of this process's registry    not at all: references
     host       the path of an arena                once a call, into the arena; loaded once in a worker;
                                                    objects of Python with their chunk
+    store      what the engine's store gives it     the function once a call, the data by chunk; the engine moves them
     anywhere   the bytes                           the function with each chunk, the data by chunk
 
-A task is bytes in each case, and so is the answer.  On this machine a large answer lies in a mailbox that the parent
-made for the chunk, and its bytes only say so.
+A task is bytes in each case (for a store in three parts, :class:`Parts`), and so is the answer.  On this machine a
+large answer lies in a mailbox that the parent made for the chunk, and its bytes only say so.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ import os
 import pickle
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pdparallel.call import Call, Work
@@ -34,7 +36,8 @@ from pdparallel.output.shown import Said
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed, feed_for
 from pdparallel.surroundings import around
-from pdparallel.transport.arena import Arena, ArenaRef, Mailbox, Running, notes, open_spans, post
+from pdparallel.transport.arena import Arena, ArenaRef, Mailbox, Running, Span, notes, open_spans, post
+from pdparallel.transport.blob import joined, taken_apart
 from pdparallel.transport.cargo import Cargo, loaded
 from pdparallel.transport.frames import cut_out, decode_data, encode_data, take
 from pdparallel.transport.functions import decode_work, encode_work
@@ -42,12 +45,15 @@ from pdparallel.transport.objects import PROTOCOL, SharedTable
 from pdparallel.transport.outcomes import decode_outcome, encode_outcome
 from pdparallel.typing import Notes, Serializer
 
-__all__ = ["LOADING", "Parcel", "Reach", "answer", "answer_to", "forget", "open_task", "pack", "task_of"]
+__all__ = ["LOADING", "Parcel", "Parts", "Reach", "answer", "answer_to", "forget", "open_task", "pack", "task_of"]
 
 #: Bytes of a piece or an answer from which it goes by a mailbox: what the buffer of a pipe holds, so that who writes
 #: need not wait for the reader (``benchmarks/constants.py``).
 MAILBOX_BYTES = 1 << 16
 
+
+#: Seconds without a task after which the worker of a cluster forgets the function of a call.
+KEPT_SECONDS = 60.0
 
 #: What a worker notes instead of a position before it has the function and the data.
 LOADING = -1
@@ -59,6 +65,7 @@ class Reach(enum.Enum):
     PROCESS = "process"
     HOST = "host"
     ANYWHERE = "anywhere"
+    STORE = "store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,8 @@ class Task:
     arena: ArenaRef | None = None
     mailbox: str = ""
     work: bytes = b""
-    piece: tuple[bytes | bytearray, ...] | ArenaRef = ()
+    piece: tuple[bytes | bytearray | memoryview, ...] | ArenaRef = ()
+    spans: tuple[Span, ...] = ()
     one_by_one: bool = False
     lasting: bool = False
     timed: bool = False
@@ -92,6 +100,25 @@ class Task:
     def made_here(self) -> bool:
         """Whether this process made the call; another one, on another machine, may have the same id."""
         return self.call_id.rpartition("-")[2] == _token()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A task for an engine with a store of its own, in parts, each of which goes there as the engine sees fit.
+
+    Attributes
+    ----------
+    head : bytes
+        The task without what follows.
+    work : bytes
+        The function: the same object in all tasks of a call, until it brings what the one before lacked.
+    piece : bytearray
+        The data of the chunk.
+    """
+
+    head: bytes
+    work: bytes
+    piece: bytearray
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +158,8 @@ class Parcel(abc.ABC):
         return self._sent.mean + self._came.mean
 
     @abc.abstractmethod
-    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
-        """The bytes that go to a worker."""
+    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes | Parts:
+        """What goes to a worker."""
 
     def running(self, chunk: Chunk) -> Running | None:
         """What a worker noted of the chunk last; None where it has not begun, or is too far away to say."""
@@ -196,6 +223,8 @@ def pack(
         return _References(call, noted, tell)
     if reach is Reach.HOST:
         return _InArena(call, serializer, heard)
+    if reach is Reach.STORE:
+        return _ByStore(call, serializer, heard)
     return _ByChunk(call, serializer, heard)
 
 
@@ -373,21 +402,31 @@ class _ByChunk(Parcel):
         self._table = SharedTable()
         self._work = encode_work(call.work, self._table, serializer)
 
-    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
+    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes | Parts:
+        piece = self._piece(chunk)
+        task = self._head(chunk, Reach.ANYWHERE, self._work, tuple(_copied(part) for part in piece))
+        self.out = len(task)
+        return task
+
+    def _piece(self, chunk: Chunk) -> list[memoryview]:
         known = len(self._table.objects)
         piece = encode_data(take(self._call.data, self._call.work.hand, chunk), self._table, first=chunk.start)
         self._sent.add(piece, len(chunk))
         if len(self._table.objects) > known:  # the piece brought classes that the function did not know
             self._work = encode_work(self._call.work, self._table, self._serializer)
-        task = _packed(
+        return piece
+
+    def _head(
+        self, chunk: Chunk, reach: Reach, work: bytes = b"", piece: tuple[bytes | bytearray, ...] = (),
+        spans: tuple[Span, ...] = (),
+    ) -> bytes:  # fmt: skip
+        return _packed(
             Task(
-                self._id, chunk, Reach.ANYWHERE, work=self._work, piece=tuple(_copied(part) for part in piece),
+                self._id, chunk, reach, work=work, piece=piece, spans=spans,
                 lasting=self._call.work.initializer is not None, timed=self.timed, around=self._around,
                 heard=self._heard,
             )
         )  # fmt: skip
-        self.out = len(task)
-        return task
 
     def outcome(self, answer: bytes) -> Outcome:
         self.back = len(answer)
@@ -403,17 +442,43 @@ class _ByChunk(Parcel):
         self._work = b""
 
 
+# By an engine's own store
+
+
+class _ByStore(_ByChunk):
+    def __init__(self, call: Call, serializer: Serializer, heard: bool) -> None:
+        super().__init__(call, serializer, heard)
+        self.once = len(self._work)
+
+    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> Parts:
+        before = self._work
+        piece = self._piece(chunk)
+        if self._work is not before:  # a worker that has loaded the one before is to load this one, too
+            self._id = _new_call_id()
+            self.once += len(self._work)
+        blob, spans = joined(piece)
+        head = self._head(chunk, Reach.STORE, spans=spans)
+        self.out = len(head) + len(blob)
+        return Parts(head, self._work, blob)
+
+
 # The worker's side
 
 
-@dataclass(slots=True)
-class _Loaded:
+@dataclass(frozen=True, slots=True)
+class _Function:
     """What a worker keeps of the call that it works on, so that many chunks load it once."""
 
     call_id: str
     work: Work
     feed: Feed
     table: SharedTable
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded(_Function):
+    """With the data, where they are in an arena."""
+
     cargo: Cargo
 
 
@@ -436,14 +501,60 @@ def _decoded(task: Task, data: bytes | memoryview) -> tuple[Work, SharedTable]:
         return _lasting[1:]
 
 
-def task_of(data: bytes) -> Task:
-    """What the bytes of a task say."""
+class _Kept:
+    """What the threads of another's worker keep of the call that they work on, until some time after the last task."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_thread: dict[int, _Function] = {}
+        self._used = 0.0
+        self._timer: threading.Timer | None = None
+
+    def of(self, task: Task) -> _Function:
+        """The function of a task."""
+        kept = self._by_thread.get(threading.get_ident())
+        if kept is None or kept.call_id != task.call_id:
+            work, table = _decoded(task, task.work)
+            kept = _Function(task.call_id, work, feed_for(work.hand, work.func), table)
+        with self._lock:
+            self._by_thread[threading.get_ident()] = kept
+            self._used = time.monotonic()
+            if self._timer is None:
+                self._look_after(KEPT_SECONDS)
+        return kept
+
+    def _look_after(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._forget)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._timer = None
+            left = self._used + KEPT_SECONDS - time.monotonic()
+            if left > 0:
+                self._look_after(left)
+            else:
+                self._by_thread.clear()
+
+
+_kept = _Kept()
+
+
+def task_of(data: bytes, work: bytes | None = None, piece: memoryview | None = None) -> Task:
+    """What the bytes of a task say; with its parts, where they came apart."""
     task: Task = pickle.loads(data)
+    if work is not None and piece is not None:
+        return replace(task, work=work, piece=taken_apart(piece, task.spans))
     return task
 
 
 def open_task(task: Task) -> Opened:
-    """Load what a task wants done; of a call whose arena is mapped already, only the chunk is new."""
+    """Load what a task wants done; of a call that is known here already, only the chunk is new."""
+    if task.reach is Reach.STORE:
+        kept = _kept.of(task)
+        piece = decode_data(_read(task.piece), kept.table)
+        return Opened(task, kept.work, kept.feed, piece, kept.table)
     if task.reach is Reach.PROCESS:
         work, feed, whole, slots = _registry[task.call_id]
         piece = take(whole, work.hand, task.chunk)
@@ -518,7 +629,7 @@ def _size(message: bytes, letter: tuple[bytes | bytearray, ...] | ArenaRef) -> i
     return len(message) + beside
 
 
-def _read(letter: tuple[bytes | bytearray, ...] | ArenaRef) -> list[memoryview]:
+def _read(letter: tuple[bytes | bytearray | memoryview, ...] | ArenaRef) -> list[memoryview]:
     return open_spans(letter) if isinstance(letter, ArenaRef) else [memoryview(part) for part in letter]
 
 

@@ -48,7 +48,7 @@ WAYS = (
     Way(1, Reach.HOST),
     Way(2, Reach.ANYWHERE),
     Way(2, Reach.HOST, takes_over=True),
-    Way(7, Reach.ANYWHERE),
+    Way(7, Reach.STORE),
     Way(None, Reach.HOST),
 )
 

@@ -71,6 +71,8 @@ assert_type(fp, FramePar)
 assert_type(sp, SeriesPar)
 assert_type(fp(n_workers=2, engine="process", errors="coerce", columns=["x"]), FramePar)
 assert_type(sp(chunk_size=10, progress="text", seed=1, timeout=datetime.timedelta(seconds=3)), SeriesPar)
+fp(engine="dask")
+fp(engine="tcp://scheduler:8786")
 fp(engine=concurrent.futures.ProcessPoolExecutor(2), initializer=print, initargs=("up",))
 
 # Rows

@@ -26,7 +26,6 @@ sp = pdparallel.par(df["x"])
 
 # Options: a name, and values
 fp(n_worker=2)  # error
-fp(engine="proces")  # error
 fp(engine=3)  # error
 fp(errors="ignore")  # error
 sp(columns=["x"])  # error

@@ -1,0 +1,77 @@
+"""Cluster: what runs first on a worker of a cluster, which may lack pdparallel or have another one."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import platform
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from pdparallel.errors import WorkerStartError
+
+__all__ = ["KIND", "answer_of", "by_value", "on_worker", "wanted"]
+
+#: Name of the tasks on a dashboard.
+KIND = "pdparallel-chunk"
+
+
+def wanted() -> dict[str, str]:
+    """The versions that a worker is to have: those of this process."""
+    here = {name: str(importlib.import_module(name).__version__) for name in ("pandas", "pdparallel")}
+    return {"Python": "{}.{}".format(*sys.version_info), **here}
+
+
+def on_worker(versions: dict[str, str], module: str, *parts: Any) -> Any:
+    """Look at the versions, then hand the parts of a task to ``run`` of the engine's module.
+
+    It travels by value, and knows only the standard library until it has looked: what it lacks is an answer, too.
+    """
+    import importlib
+    import platform
+    import sys
+
+    found = {"Python": "{}.{}".format(*sys.version_info)}
+    for name in versions:
+        if name not in found:
+            try:
+                found[name] = str(importlib.import_module(name).__version__)
+            except ImportError:
+                found[name] = ""
+    if found != versions:
+        return {"machine": platform.node(), "found": found}
+    return importlib.import_module(module).run(*parts)
+
+
+def by_value(func: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A copy of a function of one's own that any pickler takes by value, as one of a notebook."""
+    copy = types.FunctionType(func.__code__, {"__builtins__": builtins, "__name__": "__main__"}, name)
+    copy.__module__, copy.__qualname__ = "__main__", name
+    return copy
+
+
+def answer_of(returned: Any, where: str) -> bytes:
+    """What :func:`on_worker` returned.
+
+    Raises
+    ------
+    WorkerStartError
+        Where the versions differ; it says which.
+    """
+    if isinstance(returned, bytes):
+        return returned
+    here, there = wanted(), returned["found"]
+    differ = [
+        f"{name} {there[name]} instead of {version}" if there[name] else f"no {name}"
+        for name, version in here.items()
+        if there[name] != version
+    ]
+    install = " ".join(f"{name}=={version}" for name, version in here.items() if name != "Python")
+    machine = returned["machine"]
+    place = where if machine == platform.node() else f"{where} on {machine}"
+    raise WorkerStartError(
+        f"a worker of {place} has {' and '.join(differ)}: the answers would not be those that pandas gives here. Give "
+        f"all workers what this process has, Python {here['Python']}: pip install {install}"
+    )

@@ -1,0 +1,476 @@
+"""Dask: tasks on the workers of a Dask cluster; the function goes there once a call, each chunk to one worker.
+
+::
+
+    function   scatter, once a call          each worker that needs it gets it, and keeps it until the call ends
+    chunk      scatter, to one worker        Dask runs the task where the data are
+    answer     gather                        as soon as it is there; then all three are let go
+
+Scattered data have no recipe by which Dask could make them again, so what is lost with a worker is sent anew from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any, ClassVar
+
+import dask
+import distributed
+from distributed.comm import connect
+
+from pdparallel.ending import AT_EXIT, calls_end_first
+from pdparallel.engines.base import Engine
+from pdparallel.engines.cluster import KIND, answer_of, by_value, on_worker, wanted
+from pdparallel.engines.warm import Warm
+from pdparallel.errors import InvalidOptionError, WorkerDiedError, WorkerStartError
+from pdparallel.stopping import StoppedError
+from pdparallel.transport.parcel import Parts, Reach
+from pdparallel.worker import run_parts
+
+__all__ = ["DaskEngine", "run"]
+
+#: Bytes of a function or chunk up to which it goes with its task, by the scheduler, instead of to a worker
+#: (``benchmarks/cluster.py``).
+INLINE_BYTES = 1 << 16
+
+#: Seconds that it may take to reach a worker from here, before all goes by the scheduler.
+REACH_SECONDS = 2.0
+
+#: Tasks on their way for each worker of a cluster that grows by itself: Dask wants five seconds of work for each.
+ADAPTIVE_IN_FLIGHT = 16
+
+#: Workers that such a cluster may get at a time.
+SOON = 8
+
+#: Seconds between two looks at how many threads the workers have.
+LOOK_SECONDS = 1.0
+
+#: Seconds without any worker after which the user is told of it.
+NOBODY_SECONDS = 15.0
+
+#: Seconds that it may take to connect, until the first answer comes, and to end.
+CONNECT_SECONDS, START_SECONDS, END_SECONDS = 10.0, 60.0, 10.0
+
+#: Whether the workers of a client can be reached from here.
+_reached: weakref.WeakKeyDictionary[distributed.Client, bool] = weakref.WeakKeyDictionary()
+
+
+class _Connected:
+    """A client that pdparallel made."""
+
+    def __init__(self, target: Any) -> None:
+        self.client = _connect(target)
+
+    @property
+    def usable(self) -> bool:
+        return bool(self.client.status == "running")
+
+    @property
+    def up(self) -> bool:
+        return self.usable
+
+    def end(self, *, kill: bool) -> None:
+        with contextlib.suppress(Exception):  # it is gone already
+            self.client.close(timeout=END_SECONDS)
+
+
+class _Here(_Connected):
+    """A cluster on this machine, with its client."""
+
+    def __init__(self, n_workers: int, threads: int) -> None:
+        self._folder = tempfile.mkdtemp(prefix="pdparallel-dask-")
+        arguments = [str(n_workers), str(threads), self._folder]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pdparallel.engines.dask_here", *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                "DASK_TEMPORARY_DIRECTORY": self._folder,
+            },
+        )  # fmt: skip
+        try:
+            address = self._process.stdout.readline().strip() if self._process.stdout is not None else ""
+            if not address:
+                said = self._process.communicate()[1]
+                raise WorkerStartError(f"no Dask cluster could be begun on this machine:\n{said}")
+            super().__init__(address)
+            threading.Thread(target=self._listen, name="pdparallel-dask", daemon=True).start()
+        except BaseException:
+            self._stop()
+            raise
+
+    def _listen(self) -> None:
+        """Pass on what the cluster says, which is only of errors."""
+        with contextlib.suppress(ValueError, OSError):  # it was closed meanwhile
+            for line in self._process.stderr or ():
+                logging.getLogger("distributed").error("%s", line.rstrip("\n"))
+
+    def end(self, *, kill: bool) -> None:
+        super().end(kill=kill)
+        self._stop()
+
+    def _stop(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _connect(target: Any) -> distributed.Client:
+    try:
+        return distributed.Client(target, set_as_default=False, timeout=CONNECT_SECONDS)
+    except OSError as error:  # a timeout is one
+        raise WorkerStartError(
+            f"no Dask scheduler answers at {target}: {error}. Is it running (dask scheduler), and reachable from here?"
+        ) from error
+
+
+#: Clusters on this machine, and clients of others by their address.
+_clusters: Warm[_Here] = Warm()
+_clients: Warm[_Connected] = Warm()
+
+
+def _end_all() -> None:
+    _clients.drop()
+    _clusters.drop()
+
+
+AT_EXIT.insert(0, _end_all)  # when no call has them any more
+calls_end_first()
+
+_logger = logging.getLogger("pdparallel")
+
+
+class DaskEngine(Engine):
+    """The workers of a Dask cluster.
+
+    Parameters
+    ----------
+    given : Client, Cluster, str or None
+        Whose workers: a client's, a cluster's, those of the scheduler at an address, or those of the current client,
+        and where there is none of a cluster on this machine, which stays for the next call.
+    n_workers : int
+        Workers of a cluster on this machine.
+    threads : int
+        Threads of numeric libraries in each of these.
+    """
+
+    name: ClassVar[str] = "dask"
+    reach = Reach.STORE
+    task_seconds = 0.004  # benchmarks/cluster.py
+
+    def __init__(self, given: Any, n_workers: int, threads: int) -> None:
+        self._given = given
+        self._local = n_workers, threads
+        self._lock = threading.Lock()
+        self._mine: _Connected | None = None
+        self._let_go: Callable[[], Any] | None = None
+        self._connection: _Connection | None = None
+        self._closed = False
+        if isinstance(given, distributed.Client) and given.asynchronous:
+            raise InvalidOptionError(
+                "engine", given, "a client that can be waited for: Client(address) without asynchronous=True",
+                "In asynchronous code: await asyncio.wrap_future(df.par(engine=address).background.apply_rows(func)).",
+            )  # fmt: skip
+
+    @property
+    def n_workers(self) -> int:  # type: ignore[override]
+        """Threads of all workers, as the cluster grows and shrinks; 1 where there is none yet."""
+        if self._connection is None and self._makes_a_cluster():
+            return self._local[0]
+        connection = self._connected()
+        return max(1, connection.threads, connection.most)
+
+    @property
+    def in_flight(self) -> int:
+        """More where the cluster grows by what waits: as many seconds of work for each worker as it asks for."""
+        return self.n_workers * ADAPTIVE_IN_FLIGHT if self._connected().most else super().in_flight
+
+    def _makes_a_cluster(self) -> bool:
+        return self._given is None and _current() is None and not _clusters.has(self._local)
+
+    def _connected(self) -> _Connection:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the engine is closed")
+            if self._connection is None:
+                self._connection = _Connection(self._client())
+            return self._connection
+
+    def _client(self) -> distributed.Client:
+        given = self._given
+        if isinstance(given, distributed.Client):
+            return given
+        if isinstance(given, str):
+            mine = self._mine = _clients.borrow(given, lambda: _Connected(given))
+            self._let_go = lambda: _clients.give_back(mine)
+        elif given is not None:
+            mine = self._mine = _Connected(given)
+            self._let_go = lambda: mine.end(kill=False)  # whoever has the cluster may end it after this call
+        else:
+            current = _current()
+            if current is not None:
+                return current
+            here = self._mine = _clusters.borrow(self._local, lambda: _Here(*self._local))
+            self._let_go = lambda: _clusters.give_back(here)
+        return self._mine.client
+
+    def submit(self, task: Parts) -> Future[bytes]:
+        return self._connected().submit(task)
+
+    def close(self, *, kill: bool = False) -> None:
+        with self._lock:
+            self._closed = True
+            connection, self._connection = self._connection, None
+            let_go, self._let_go = self._let_go, None
+        if connection is not None:
+            connection.close()
+        if let_go is not None:
+            let_go()  # also with kill: what ran was cancelled, and its workers go on with what is next
+
+
+def _current() -> distributed.Client | None:
+    with contextlib.suppress(ValueError):  # there is none
+        client = distributed.default_client()
+        if client.status == "running" and not client.asynchronous:
+            return client
+    return None
+
+
+class _Connection:
+    """The tasks of one call on a client; most of it runs in the client's event loop."""
+
+    def __init__(self, client: distributed.Client) -> None:
+        if client.status != "running":
+            raise WorkerStartError(f"the Dask client is {client.status}: make a new one, and give it as engine=")
+        self._client = client
+        self._loop = client.loop.asyncio_loop
+        self._run = by_value(on_worker, KIND)
+        self._versions = wanted()
+        self._function: tuple[bytes, asyncio.Future[Any]] | None = None
+        self._direct = False
+        self._open: set[Future[Any]] = set()
+        self.threads = self.most = 0
+        self._wait(self._look)
+        self._following = asyncio.run_coroutine_threadsafe(self._follow(), self._loop)
+
+    def _wait(self, step: Callable[[], Any]) -> None:
+        waited = asyncio.run_coroutine_threadsafe(step(), self._loop)
+        try:
+            waited.result(START_SECONDS)
+        except (OSError, TimeoutError) as error:
+            waited.cancel()
+            raise WorkerStartError(f"the Dask scheduler at {_address(self._client)} does not answer") from error
+
+    # Whom there is
+
+    async def _look(self) -> None:
+        """Ask how many threads there are, and whether the workers can be reached from here."""
+        workers = await self._client.nthreads()
+        if workers and not self.threads:
+            if self._client not in _reached:
+                _reached[self._client] = await self._reaches(next(iter(workers)))
+            self._direct = _reached[self._client]
+        self.threads = sum(workers.values())
+        self.most = _most(self._client.cluster, self.threads)
+
+    async def _reaches(self, address: str) -> bool:
+        if self._client.direct_to_workers is not None:
+            return bool(self._client.direct_to_workers)
+        try:
+            comm = await connect(address, timeout=REACH_SECONDS, **self._client.connection_args)
+        except (TimeoutError, OSError):
+            return False
+        await comm.close()
+        return True
+
+    async def _follow(self) -> None:
+        """Look again and again, for clusters grow and shrink."""
+        alone_since, told = time.monotonic(), False
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(OSError, asyncio.TimeoutError):  # tasks say so, too, and say it better
+                await self._look()
+            if self.threads:
+                alone_since = time.monotonic()
+            elif not told and time.monotonic() - alone_since > NOBODY_SECONDS:
+                told = True
+                _logger.warning(
+                    "the Dask cluster at %s has no worker: the call waits until there is one", _address(self._client)
+                )
+
+    # Tasks
+
+    def submit(self, task: Parts) -> Future[bytes]:
+        """Bring a task to the cluster and its answer back."""
+        future = asyncio.run_coroutine_threadsafe(self._carry(task), self._loop)
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
+        return future
+
+    async def _carry(self, task: Parts) -> bytes:
+        lost = 0
+        while True:
+            running = None
+            try:
+                running = self._client.submit(
+                    self._run, self._versions, __name__, task.head,
+                    await self._placed_function(task.work), await self._placed(task.piece),
+                    key=f"{KIND}-{uuid.uuid4().hex}", pure=False,
+                )  # fmt: skip
+                with self._client.as_current():  # who gathers waits, too, but tells of each task that came to nothing
+                    await distributed.wait([running])
+                if running.status == "error":
+                    raise await running.exception()
+                [returned] = await self._client.gather([running], direct=self._direct, asynchronous=True)
+                return answer_of(returned, f"the Dask cluster at {_address(self._client)}")
+            except distributed.KilledWorker as error:
+                raise _died(error.allowed_failures + 1) from error
+            except asyncio.CancelledError:  # by this process
+                if running is not None:
+                    with contextlib.suppress(OSError):
+                        await self._client.cancel([running], asynchronous=True)
+                raise
+            except (distributed.CancelledError, OSError) as error:
+                # The data were lost with their worker, or the worker went while they were on their way.
+                if self._client.status != "running":
+                    raise WorkerDiedError(
+                        f"the connection to the Dask scheduler at {_address(self._client)} was lost: {error}"
+                    ) from error
+                lost += 1
+                self._forget_function()
+                if lost > dask.config.get("distributed.scheduler.allowed-failures", 3):
+                    raise _died(lost) from error
+
+    async def _placed(self, data: bytes | bytearray) -> Any:
+        """A piece of data as a task may refer to it: itself where it is small, or nobody is there yet."""
+        if len(data) > INLINE_BYTES and self.threads:
+            with contextlib.suppress(TimeoutError):  # all workers went
+                [placed] = await self._client.scatter([data], direct=self._direct, hash=False, asynchronous=True)
+                return placed
+        return bytes(data)
+
+    async def _placed_function(self, work: bytes) -> Any:
+        if self._function is None or self._function[0] is not work:
+            self._function = work, asyncio.ensure_future(self._placed(work))
+        return await asyncio.shield(self._function[1])
+
+    def _forget_function(self) -> None:
+        """Have the function sent again, if it was lost with its worker."""
+        if self._function is not None and self._function[1].done():
+            placed = self._function[1].exception() or self._function[1].result()
+            if isinstance(placed, BaseException) or getattr(placed, "status", "finished") != "finished":
+                self._function = None
+
+    def close(self) -> None:
+        """Let all go: what runs is cancelled, and looks whether it is."""
+        self._following.cancel()
+        for future in list(self._open):
+            future.cancel()
+        self._function = None
+
+
+def _most(cluster: Any, threads: int) -> int:
+    """Workers that a cluster which grows by itself may get to soon; 0 where it does not."""
+    adaptive = getattr(cluster, "_adaptive", None)  # what cluster.adapt() made; Dask has no other name for it
+    most = getattr(adaptive, "maximum", None)
+    if most is None or getattr(adaptive, "state", "running") != "running":
+        return 0
+    return int(min(most, 2 * threads + SOON))
+
+
+def _address(client: distributed.Client) -> str:
+    scheduler = client.scheduler
+    return "an unknown address" if scheduler is None else str(scheduler.address)
+
+
+def _died(times: int) -> WorkerDiedError:
+    return WorkerDiedError(
+        f"{times} Dask workers ended, one after the other, while they had the same chunk. Running out of memory is the "
+        "usual cause: try a smaller chunk_size=, or workers with more memory. Their logs say more."
+    )
+
+
+# The worker's side
+
+#: Seconds between two looks at whether somebody still waits for what runs.
+WATCH_SECONDS = 0.2
+
+#: What runs in this worker: by thread, the tasks of the worker, and which of them it is.
+_running: dict[int, tuple[Any, str]] = {}
+_running_lock = threading.Lock()
+
+
+def _watch() -> None:
+    """Raise an exception in threads whose task was cancelled, as long as there are tasks."""
+    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    while True:
+        time.sleep(WATCH_SECONDS)
+        with _running_lock:
+            if not _running:
+                _watching.clear()  # whoever comes next begins another one
+                return
+            for thread, (tasks, key) in _running.items():
+                if _is_cancelled(tasks, key):
+                    raise_in(ctypes.c_ulong(thread), ctypes.py_object(StoppedError))
+
+
+#: Whether somebody watches.
+_watching = threading.Event()
+
+
+def _is_cancelled(tasks: Any, key: str) -> bool:
+    task = tasks.get(key)
+    return task is None or task.state == "cancelled"
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let a task be ended where it is cancelled."""
+    worker, thread = distributed.get_worker(), threading.get_ident()
+    tasks, key = worker.state.tasks, worker.get_current_task()
+    with _running_lock:
+        _running[thread] = tasks, key
+        if not _watching.is_set():
+            _watching.set()
+            threading.Thread(target=_watch, name="pdparallel-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        while thread in _running:
+            with contextlib.suppress(StoppedError), _running_lock:  # which may come here, too
+                del _running[thread]
+                # What was not raised yet would be raised in the midst of Dask.
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None)
+    if _is_cancelled(tasks, key):
+        raise StoppedError
+
+
+def run(head: bytes, work: bytes, piece: bytes) -> bytes:
+    """Do a task in a worker; called by :func:`pdparallel.engines.cluster.on_worker`."""
+    try:
+        return run_parts(head, work, memoryview(piece), _stoppable())
+    except StoppedError:
+        # Nobody waits for it; should somebody do so again, an answer of a part of the task would be none.
+        raise distributed.Reschedule from None
