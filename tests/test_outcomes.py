@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import sys
 import textwrap
@@ -190,7 +191,12 @@ def test_the_first_failing_position_its_traceback_and_its_note(engine: str) -> N
     ],
     ids=lambda original: type(original).__name__,
 )
-def test_builtin_exceptions(original: BaseException) -> None:
+@pytest.mark.parametrize("others", ["", "tblib"])
+def test_builtin_exceptions(original: BaseException, others: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if others:  # as it is where Dask was imported
+        told = pytest.importorskip("tblib.pickling_support").pickle_exception
+        monkeypatch.setitem(copyreg.dispatch_table, type(original), told)
+
     def func(row: Any) -> Any:
         raise original
 

@@ -24,11 +24,9 @@ from types import FunctionType
 from typing import Any
 
 from pdparallel.transport.byvalue import ByValuePickler, travels_by_value
-from pdparallel.transport.reductions import reduced
+from pdparallel.transport.reductions import PROTOCOL, reduced
 
 __all__ = ["SharedTable", "dump", "load"]
-
-PROTOCOL = 5
 
 
 class SharedTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import random
 import types
 from collections.abc import Callable
@@ -10,9 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["HEAP_TYPE", "reduced"]
+__all__ = ["HEAP_TYPE", "PROTOCOL", "reduced"]
 
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+
+#: Of pickle.
+PROTOCOL = 5
 
 #: How many times the bytes of its values an Arrow array's buffers may have to travel as they are.
 MOST_OF_BUFFERS = 1.1
@@ -65,12 +69,20 @@ def _reduced_exception(exception: BaseException) -> Any:
     """
     kind = type(exception)
     if not isinstance(kind.__init__, types.FunctionType) and not isinstance(kind.__new__, types.FunctionType):
-        return NotImplemented
+        return _reduced_by_itself(exception)
     if isinstance(kind.__reduce__, types.FunctionType) or isinstance(kind.__reduce_ex__, types.FunctionType):
-        return NotImplemented  # it says itself how it wants to be rebuilt
+        return _reduced_by_itself(exception)  # it says how it wants to be rebuilt
     reduction: Any = exception.__reduce__()
     _, args, *state = reduction
     return _make_exception, (kind, args, *state)
+
+
+def _reduced_by_itself(exception: BaseException) -> Any:
+    """As the exception says: where Dask was imported tblib tells pickle another way, which fails for groups of them."""
+    told = copyreg.dispatch_table.get(type(exception))
+    if getattr(told, "__module__", "") == "tblib.pickling_support":
+        return exception.__reduce_ex__(PROTOCOL)
+    return NotImplemented
 
 
 def _make_exception(kind: Any, args: tuple[Any, ...], state: Any = None) -> Any:
