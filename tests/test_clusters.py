@@ -555,6 +555,28 @@ def test_the_current_client(client: Any) -> None:
     pdparallel.shutdown()
 
 
+def test_a_ray_that_the_user_begins_later_stays_the_users(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import pandas as pd, pdparallel, ray
+            s = pd.Series(range(4))
+            assert s.par(engine="ray", n_workers=1).map(abs).tolist() == s.tolist()
+            ray.shutdown()
+            ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+            assert s.par(engine="ray", n_workers=2).map(abs).tolist() == s.tolist()
+            pdparallel.shutdown()
+            print(ray.is_initialized())
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=200, check=False, env=_environment()
+    )
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
 @pytest.mark.parametrize("engine", ["dask", "ray"])
 def test_a_script_without_a_guard(engine: str, tmp_path: Path) -> None:
     """And without a cluster, which is begun, kept for the second call, and ended with the process."""

@@ -48,6 +48,7 @@ class _Started:
         quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.ERROR}
         with contextlib.suppress(ConnectionError):  # there is none
             ray.init(address="auto", **quiet)
+            self._node = _node()
             return
         self._folder = tempfile.mkdtemp(prefix="pdparallel-ray-")  # what Ray writes about itself
         try:
@@ -55,6 +56,7 @@ class _Started:
                 address="local", num_cpus=n_workers, include_dashboard=False, _temp_dir=self._folder,
                 _system_config={"task_oom_retries": OOM_RETRIES}, **quiet,
             )  # fmt: skip
+            self._node = _node()
         except BaseException:
             self._remove()
             raise
@@ -65,15 +67,21 @@ class _Started:
 
     @property
     def usable(self) -> bool:
-        return bool(ray.is_initialized())
+        return _node() == self._node  # the user may have ended it, and begun another one
 
     @property
     def up(self) -> bool:
         return self.usable
 
     def end(self, *, kill: bool) -> None:
-        ray.shutdown()
+        if self.usable:
+            ray.shutdown()
         self._remove()
+
+
+def _node() -> str:
+    """Which Ray this process has; empty where it has none."""
+    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
 
 
 _warm: Warm[_Started] = Warm()
@@ -122,8 +130,8 @@ class RayEngine(Engine):
             if self._closed:
                 raise RuntimeError("the engine is closed")
             if self._task is None:
-                if not ray.is_initialized() or _warm.has(self._local):
-                    self._started = _warm.borrow(self._local, lambda: _Started(self._local))
+                if not ray.is_initialized() or _warm.has(KIND):  # a process has one Ray, however many workers are asked
+                    self._started = _warm.borrow(KIND, lambda: _Started(self._local))
                 self._task = ray.remote(by_value(on_worker, KIND)).options(name=KIND)
             return self._task
 
