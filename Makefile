@@ -8,9 +8,9 @@ OLD := .venv-oldest
 OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
 # What is the same on each pandas, and takes long.
-PROCESSES := background benchmarks big clusters cores delivery demo doctor engines faults frontends initializer interrupt iterating layers leaving output plan pool progress readme resources saboteurs seeds surroundings typing warm
+PROCESSES := arena background benchmarks big checkpoint clusters cores delivery demo doctor engines faults frontends initializer interrupt iterating layers leaving output plan pool progress readme resources runner saboteurs seeds surroundings typing warm
 # A test waits as often as it computes: for processes that start, sleep, or are ended.
-JOBS := -n 4 --dist loadfile
+JOBS := -n 4 --dist loadfile --no-loadscope-reorder
 # What the benchmarks compare with: four packages that do not run on pandas 3.
 PEERS := .venv-peers
 PIP := -m pip --disable-pip-version-check --quiet install
@@ -56,7 +56,7 @@ test-newest: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules pdparallel
 
 test-oldest: $(OLD)/installed
-	ORACLE=half $(OLD)/bin/python -m pytest -n 3 tests/oracle
+	ORACLE=quarter $(OLD)/bin/python -m pytest -n 3 tests/oracle
 	$(OLD)/bin/python -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/faults $(PROCESSES:%=--ignore tests/test_%.py)
 
 notebooks: $(VENV)/installed

@@ -35,6 +35,16 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     temporary_folder_of_its_own(f"tests-{worker}-")
 
 
+#: Files of few tests that take long: where they begin last, one of them runs alone at the end.
+LONG = ("test_frontends", "test_clusters", "test_engines", "test_resources", "test_delivery", "test_table")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let these begin first, where several processes share the files."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
 @pytest.fixture(autouse=True)
 def no_file_is_left() -> Iterator[None]:
     """After each test there is no file more than before."""
