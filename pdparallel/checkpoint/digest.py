@@ -32,8 +32,8 @@ import pandas as pd
 
 from pdparallel.errors import CheckpointError
 from pdparallel.transport.byvalue import global_names, travels_by_value
-from pdparallel.transport.objects import PROTOCOL, SharedTable, dump
-from pdparallel.transport.reductions import HEAP_TYPE
+from pdparallel.transport.objects import SharedTable, dump
+from pdparallel.transport.reductions import HEAP_TYPE, PROTOCOL
 
 __all__ = ["Digester", "is_of_library", "joined"]
 

@@ -29,7 +29,8 @@ from typing import Any
 
 from pdparallel import filters
 from pdparallel.output.said import Heard, Kind, Warned, written_object, written_record
-from pdparallel.transport.objects import PROTOCOL, SharedTable
+from pdparallel.transport.objects import SharedTable
+from pdparallel.transport.reductions import PROTOCOL
 
 __all__ = ["hearing"]
 

@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from pdparallel.transport.arena import Voice
-from pdparallel.transport.objects import PROTOCOL, SharedTable, dump, load
+from pdparallel.transport.objects import SharedTable, dump, load
+from pdparallel.transport.reductions import PROTOCOL
 
 __all__ = ["Heard", "Kind", "Warned", "frames", "read_object", "written_object", "written_record"]  # fmt: skip
 

@@ -14,8 +14,8 @@ from typing import Any
 from pdparallel.call import Work
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.byvalue import ByValuePickler, global_names, travels_by_value
-from pdparallel.transport.objects import PROTOCOL, SharedTable
-from pdparallel.transport.reductions import reduced
+from pdparallel.transport.objects import SharedTable
+from pdparallel.transport.reductions import PROTOCOL, reduced
 from pdparallel.typing import Serializer
 
 __all__ = ["decode_work", "encode_work", "level_of_the_user"]

@@ -41,8 +41,9 @@ from pdparallel.transport.blob import joined, taken_apart
 from pdparallel.transport.cargo import Cargo, loaded
 from pdparallel.transport.frames import cut_out, decode_data, encode_data, take
 from pdparallel.transport.functions import decode_work, encode_work
-from pdparallel.transport.objects import PROTOCOL, SharedTable
+from pdparallel.transport.objects import SharedTable
 from pdparallel.transport.outcomes import decode_outcome, encode_outcome
+from pdparallel.transport.reductions import PROTOCOL
 from pdparallel.typing import Notes, Serializer
 
 __all__ = ["LOADING", "Parcel", "Parts", "Reach", "answer", "answer_to", "forget", "open_task", "pack", "task_of"]
