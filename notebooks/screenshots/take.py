@@ -91,8 +91,8 @@ SHOTS: dict[str, Shot] = {
             DATA,
             "many = pd.concat([df] * 50, ignore_index=True)\n\n"
             "def spread(row):\n    values = sorted(row)\n    return values[-1] - values[0]\n\n"
-            "with pdparallel.profile() as p:\n    many.par.apply_rows(spread)\n"
-            "    many.par.apply_rows(spread)\np.plot();",
+            "with pdparallel.profile() as p:\n    many.par(engine='process').apply_rows(spread)\n"
+            "    many.par(engine='process').apply_rows(spread)\np.plot();",
         ),
         "<img",
     ),
