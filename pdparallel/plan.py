@@ -229,8 +229,8 @@ def next_size(left: int, n_workers: int, seconds: float | None, task_seconds: fl
     --------
     >>> [next_size(left, 2, 1e-5) for left in (1_000_000, 20_000, 3_000, 100)]
     [10000, 5000, 750, 100]
-    >>> [next_size(10**9, workers, 1e-5, 0.003) for workers in (2, 1_000)]
-    [30000, 600000]
+    >>> [next_size(10**10, workers, 2**-16, 2**-9) for workers in (2, 1_000)]
+    [12800, 256000]
     >>> next_size(1_000_000, 2, 0.5), next_size(1_000, 2, None)
     (1, 16)
     """

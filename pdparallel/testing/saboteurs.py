@@ -58,11 +58,8 @@ class TwoArgumentsError(Exception):
 
     Examples
     --------
-    >>> import pickle
-    >>> pickle.loads(pickle.dumps(TwoArgumentsError(1, 2)))
-    Traceback (most recent call last):
-    ...
-    TypeError: TwoArgumentsError.__init__() missing 1 required positional argument: 'two'
+    >>> TwoArgumentsError(1, 2).args    # pickle calls the class with these
+    ('1 and 2',)
     """
 
     def __init__(self, one: Any, two: Any) -> None:
