@@ -18,7 +18,8 @@ ROOT = Path(pdparallel.__file__).parent
 #: From the bottom to the top; a module may import from lines above its own, and within its own line only where it
 #: is said so below.
 LAYERS: list[set[str]] = [
-    {"errors", "typing", "cores", "displays", "ending", "filters", "settings", "showing", "stopping", "streams"},
+    {"cores", "displays", "ending", "errors", "filters", "idle", "settings", "showing", "stopping", "streams"}
+    | {"typing"},
     {"arguments", "options", "plan", "units", "values"},
     {"cells", "holding", "lean", "packing"},
     {"call", "likeness", "outcome", "rows", "source", "spans"},

@@ -40,7 +40,7 @@ def test_an_idle_pool_goes_away(kept: Warm[_Pool], monkeypatch: pytest.MonkeyPat
 def test_a_pool_that_is_lent_does_not(kept: Warm[_Pool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm, "IDLE_SECONDS", 0.05)
     kept.give_back(kept.borrow("key", _Pool))
-    timer = kept._timer
+    timer = kept._idle._timer
     pool = kept.borrow("key", _Pool)
     assert timer is not None
     timer.join(20)  # the look has come, and has found it lent
@@ -66,10 +66,10 @@ def test_a_pool_that_this_process_has_not_borrowed_is_left_alone(kept: Warm[_Poo
 
 def test_many_calls_share_one_look(kept: Warm[_Pool]) -> None:
     kept.give_back(kept.borrow("key", _Pool))
-    timer = kept._timer
+    timer = kept._idle._timer
     kept.give_back(kept.borrow("key", _Pool))
     assert timer is not None
-    assert kept._timer is timer
+    assert kept._idle._timer is timer
 
 
 def test_a_look_that_comes_before_the_pool_was_idle_long_enough_is_repeated(
@@ -77,10 +77,10 @@ def test_a_look_that_comes_before_the_pool_was_idle_long_enough_is_repeated(
 ) -> None:
     pool = kept.borrow("key", _Pool)
     kept.give_back(pool)
-    timer = kept._timer
-    kept._drop_if_idle()
-    assert kept._timer is not timer
+    timer = kept._idle._timer
+    kept._idle._look()
+    assert kept._idle._timer is not timer
     assert not pool.ended.is_set()
-    monkeypatch.setattr(warm, "IDLE_SECONDS", 0.0)
-    kept._drop_if_idle()
+    monkeypatch.setattr(kept._idle, "_until", 0.0)
+    kept._idle._look()
     assert pool.ended.is_set()

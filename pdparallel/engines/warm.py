@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Hashable
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from pdparallel.idle import IdleTimer
 
 __all__ = ["Warm", "drop_all"]
 
@@ -48,8 +49,7 @@ class Warm(Generic[P]):
         self._key: Hashable = None
         self._pool: P | None = None
         self._borrowed: dict[int, tuple[P, int]] = {}
-        self._idle_since = 0.0
-        self._timer: threading.Timer | None = None
+        self._idle = IdleTimer(self._lock, self._drop_if_idle)
 
     def borrow(self, key: Hashable, make: Callable[[], P]) -> P:
         """The pool of that key: the one that is kept, if it is sound, else a new one."""
@@ -88,36 +88,19 @@ class Warm(Generic[P]):
                     self._pool = None
                 pool.end(kill=kill)
             else:
-                self._idle_since = time.monotonic()
-                self._look_after(IDLE_SECONDS)
+                self._idle.used(IDLE_SECONDS)
             return False
 
     def drop(self) -> None:
         """Let the idle pool go."""
         with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._idle.stop()
             if self._pool is not None:
                 self._retire()
 
-    def _look_after(self, seconds: float) -> None:
-        """Look whether the pool is idle, later: one timer for many calls, because each is a thread."""
-        if self._timer is None:
-            self._timer = threading.Timer(seconds, self._drop_if_idle)
-            self._timer.daemon = True
-            self._timer.start()
-
     def _drop_if_idle(self) -> None:
-        with self._lock:
-            self._timer = None
-            if self._pool is None or id(self._pool) in self._borrowed:
-                return  # who gives the pool back has it looked after again
-            left = self._idle_since + IDLE_SECONDS - time.monotonic()
-            if left > 0:
-                self._look_after(left)
-            else:
-                self._retire()
+        if self._pool is not None and id(self._pool) not in self._borrowed:  # else who gives it back counts anew
+            self._retire()
 
     def _retire(self) -> None:
         assert self._pool is not None

@@ -25,12 +25,12 @@ import os
 import pickle
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pdparallel.call import Call, Work
+from pdparallel.idle import IdleTimer
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.output.shown import Said
 from pdparallel.plan import Chunk
@@ -508,8 +508,7 @@ class _Kept:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_thread: dict[int, _Function] = {}
-        self._used = 0.0
-        self._timer: threading.Timer | None = None
+        self._idle = IdleTimer(self._lock, self._by_thread.clear)
 
     def of(self, task: Task) -> _Function:
         """The function of a task."""
@@ -519,24 +518,8 @@ class _Kept:
             kept = _Function(task.call_id, work, feed_for(work.hand, work.func), table)
         with self._lock:
             self._by_thread[threading.get_ident()] = kept
-            self._used = time.monotonic()
-            if self._timer is None:
-                self._look_after(KEPT_SECONDS)
+            self._idle.used(KEPT_SECONDS)
         return kept
-
-    def _look_after(self, seconds: float) -> None:
-        self._timer = threading.Timer(seconds, self._forget)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _forget(self) -> None:
-        with self._lock:
-            self._timer = None
-            left = self._used + KEPT_SECONDS - time.monotonic()
-            if left > 0:
-                self._look_after(left)
-            else:
-                self._by_thread.clear()
 
 
 _kept = _Kept()
