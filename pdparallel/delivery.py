@@ -27,7 +27,8 @@ from pdparallel.plan import Chunk
 from pdparallel.progress import Bar
 from pdparallel.stopping import Stop, StoppedError
 from pdparallel.transport.arena import Running
-from pdparallel.transport.parcel import LOADING, Parcel
+from pdparallel.transport.parcel import Parcel
+from pdparallel.transport.task import LOADING
 
 __all__ = ["Delivery"]
 

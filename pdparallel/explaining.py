@@ -35,7 +35,7 @@ from pdparallel.records import Observer, Record
 from pdparallel.sampling import Sample, bytes_of, sampled
 from pdparallel.transport.functions import encode_work
 from pdparallel.transport.objects import SharedTable
-from pdparallel.transport.parcel import Reach
+from pdparallel.transport.task import Reach
 
 __all__ = ["explain", "explain_verb"]
 

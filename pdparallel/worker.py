@@ -36,8 +36,9 @@ from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
 from pdparallel.settings import THREAD_VARIABLES
 from pdparallel.surroundings import Whereabouts, within
+from pdparallel.transport.opening import answer, answer_to, forget, open_task, task_of
 from pdparallel.transport.outcomes import Stacks, failed
-from pdparallel.transport.parcel import Task, answer, answer_to, forget, open_task, task_of
+from pdparallel.transport.task import Task
 from pdparallel.typing import Notes
 
 __all__ = [
@@ -394,7 +395,7 @@ def run_parts(head: bytes, work: bytes, piece: memoryview, during: AbstractConte
     Parameters
     ----------
     head, work, piece : bytes-like
-        See :class:`pdparallel.transport.parcel.Parts`.
+        See :class:`pdparallel.transport.task.Parts`.
     during : context manager, optional
         Held while the function is called, and nothing else: an exception may be raised in this thread meanwhile.
     """

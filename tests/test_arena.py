@@ -17,7 +17,7 @@ import pytest
 
 from pdparallel.errors import PdParallelError
 from pdparallel.testing import assert_same_as_pandas
-from pdparallel.transport import arena, parcel
+from pdparallel.transport import arena, opening, task
 from pdparallel.transport.arena import ALIGNMENT, Arena, Mailbox, open_spans, post
 
 HAS_MEMFD = arena._memfd_can_be_shared()
@@ -330,7 +330,7 @@ class TestMailbox:
 
         box = Mailbox()
         monkeypatch.setattr(arena, "_pwrite", full)
-        letter = parcel._sealed([memoryview(b"x" * 100_000), memoryview(bytearray(3))], box.path)
-        views = parcel._read(pickle.loads(letter)[0])
+        letter = opening._sealed([memoryview(b"x" * 100_000), memoryview(bytearray(3))], box.path)
+        views = task.read_letter(pickle.loads(letter)[0])
         box.close()
         assert [(bytes(view), view.readonly) for view in views] == [(b"x" * 100_000, True), (bytes(3), False)]

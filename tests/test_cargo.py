@@ -15,6 +15,7 @@ from pdparallel.transport import parcel
 from pdparallel.transport.cargo import MOST_COLUMNS, Cargo, loaded
 from pdparallel.transport.frames import decode_data, encode_data, take
 from pdparallel.transport.objects import SharedTable
+from pdparallel.transport.task import Reach
 from pdparallel.typing import Hand
 from tests.test_frames import Sub, data
 
@@ -81,7 +82,7 @@ def test_a_chunk_brings_only_its_own_objects() -> None:
     sizes = []
     for n in (1_000, 100_000):
         call = _call(pd.DataFrame({"a": range(n), "o": pd.Series([f"text {at}" for at in range(n)], dtype=object)}))
-        made = parcel.pack(call, parcel.Reach.HOST, "dill")
+        made = parcel.pack(call, Reach.HOST, "dill")
         sizes.append(len(made.task(Chunk(10, 20))))
         made.close()
     assert sizes[1] < sizes[0] + 100

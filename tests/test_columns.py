@@ -18,7 +18,7 @@ from pdparallel.options import resolve
 from pdparallel.testing import assert_same
 from pdparallel.transport import parcel
 from pdparallel.transport.arena import Arena
-from pdparallel.transport.parcel import Reach
+from pdparallel.transport.task import Reach
 from tests.conftest import children
 from tests.oracle.ways import Way, assert_same_on_all, running
 from tests.test_frames import Sub

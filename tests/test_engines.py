@@ -32,7 +32,8 @@ from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
 from pdparallel.errors import WorkerDiedError
 from pdparallel.plan import Chunk, cut
-from pdparallel.transport.parcel import Parts, Reach, pack
+from pdparallel.transport.parcel import pack
+from pdparallel.transport.task import Parts, Reach
 from tests.conftest import children, wait_until
 
 Make = Callable[[], Iterator[Engine]]

@@ -29,7 +29,8 @@ from pdparallel.options import Options
 from pdparallel.outcome import Timing
 from pdparallel.plan import Chunk
 from pdparallel.testing import assert_same
-from pdparallel.transport.parcel import Reach, pack
+from pdparallel.transport.parcel import pack
+from pdparallel.transport.task import Reach
 
 N = 40
 DF = pd.DataFrame(

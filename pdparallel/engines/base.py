@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pdparallel.errors import WorkerDiedError
 from pdparallel.plan import TASK_SECONDS
-from pdparallel.transport.parcel import Reach
+from pdparallel.transport.task import Reach
 
 __all__ = ["Engine", "chained", "died", "how_it_ended"]
 

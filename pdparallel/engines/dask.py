@@ -38,7 +38,7 @@ from pdparallel.engines.cluster import KIND, answer_of, by_value, on_worker, wan
 from pdparallel.engines.warm import Warm
 from pdparallel.errors import InvalidOptionError, WorkerDiedError, WorkerStartError
 from pdparallel.stopping import StoppedError
-from pdparallel.transport.parcel import Parts, Reach
+from pdparallel.transport.task import Parts, Reach
 from pdparallel.worker import run_parts
 
 __all__ = ["DaskEngine", "run"]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pdparallel.engines.base import Engine, chained, died
 from pdparallel.engines.watched import Watched
 from pdparallel.errors import InvalidOptionError
-from pdparallel.transport.parcel import Reach
+from pdparallel.transport.task import Reach
 from pdparallel.worker import run_apart
 
 __all__ = ["ExecutorEngine"]

@@ -22,7 +22,7 @@ from pdparallel.engines.launch import Context
 from pdparallel.engines.warm import Warm
 from pdparallel.engines.watched import Watched
 from pdparallel.errors import WorkerStartError
-from pdparallel.transport.parcel import Reach
+from pdparallel.transport.task import Reach
 from pdparallel.typing import StartMethod
 from pdparallel.worker import Setup, start
 

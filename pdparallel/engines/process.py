@@ -10,7 +10,7 @@ from typing import ClassVar
 from pdparallel.engines.base import Engine
 from pdparallel.engines.pool import Pool
 from pdparallel.engines.warm import Warm
-from pdparallel.transport.parcel import Reach
+from pdparallel.transport.task import Reach
 from pdparallel.typing import StartMethod
 from pdparallel.worker import Setup
 

@@ -28,7 +28,7 @@ from pdparallel.engines.base import REMEDY, Engine
 from pdparallel.engines.cluster import KIND, answer_of, by_value, on_worker, wanted
 from pdparallel.engines.warm import Warm
 from pdparallel.errors import WorkerDiedError
-from pdparallel.transport.parcel import Parts, Reach
+from pdparallel.transport.task import Parts, Reach
 from pdparallel.worker import run_parts
 
 __all__ = ["RayEngine", "run"]

@@ -6,7 +6,8 @@ from concurrent.futures import Future
 from typing import ClassVar
 
 from pdparallel.engines.base import Engine
-from pdparallel.transport.parcel import Parts, Reach, forget
+from pdparallel.transport.opening import forget
+from pdparallel.transport.task import Parts, Reach
 from pdparallel.worker import run_parts, run_task
 
 __all__ = ["SerialEngine"]

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ClassVar
 
 from pdparallel.engines.base import Engine
-from pdparallel.transport.parcel import Reach
+from pdparallel.transport.task import Reach
 from pdparallel.worker import run_apart
 
 __all__ = ["ThreadEngine"]

@@ -13,7 +13,7 @@ from typing import Any
 from pdparallel import options
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.errors import InvalidOptionError
-from pdparallel.transport.parcel import Reach
+from pdparallel.transport.task import Reach
 
 __all__ = ["as_options", "serial"]
 

@@ -16,7 +16,7 @@ from pdparallel.errors import InvalidOptionError
 from pdparallel.options import checked
 from pdparallel.testing.running import as_options
 from pdparallel.testing.same import assert_same
-from pdparallel.transport.parcel import Reach
+from pdparallel.transport.task import Reach
 
 __all__ = ["assert_same_as_pandas"]
 

@@ -18,7 +18,7 @@ import pdparallel.runner
 import pdparallel.standin
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.testing import assert_same_as_pandas
-from pdparallel.transport.parcel import Reach
+from pdparallel.transport.task import Reach
 
 __all__ = ["SOME_WAYS", "WAYS", "Way", "assert_same_on_all", "drawn", "running", "ways_for"]
 

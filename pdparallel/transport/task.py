@@ -1,0 +1,157 @@
+"""Task: a chunk on its way, as both sides know it: what its bytes say, and how buffers travel."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import itertools
+import os
+import pickle
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from pdparallel.plan import Chunk
+from pdparallel.transport.arena import ArenaRef, Span, open_spans
+from pdparallel.transport.reductions import PROTOCOL
+
+__all__ = [
+    "LOADING",
+    "Letter",
+    "Parts",
+    "Reach",
+    "Task",
+    "as_letter",
+    "copied",
+    "new_call_id",
+    "read_letter",
+    "references",
+    "size_of",
+]
+
+#: Bytes of a piece or an answer from which it goes by a mailbox: what the buffer of a pipe holds, so that who writes
+#: need not wait for the reader (``benchmarks/constants.py``).
+MAILBOX_BYTES = 1 << 16
+
+#: What a worker notes instead of a position before it has the function and the data.
+LOADING = -1
+
+#: What the tasks within this process refer to, by key: calls, and their outcomes until they are taken.
+references: dict[str, Any] = {}
+
+#: Buffers as a message has them, or where they lie beside it.
+Letter: TypeAlias = "tuple[bytes | bytearray | memoryview, ...] | ArenaRef"
+
+
+class Reach(enum.Enum):
+    """How far away the workers of an engine are."""
+
+    PROCESS = "process"
+    HOST = "host"
+    ANYWHERE = "anywhere"
+    STORE = "store"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A chunk on its way: what the worker needs beside what it may have loaded for this call already.
+
+    ``one_by_one`` asks for each unit to be noted before it is begun, not for some of the light ones together;
+    ``lasting`` for the work to be kept, because an initializer prepares it; ``timed`` for the outcome to say when what
+    was done; ``heard`` for what the function says to come back.  ``around`` is what holds where the call is made.
+    """
+
+    call_id: str
+    chunk: Chunk
+    reach: Reach
+    arena: ArenaRef | None = None
+    mailbox: str = ""
+    work: bytes = b""
+    piece: Letter = ()
+    spans: tuple[Span, ...] = ()
+    one_by_one: bool = False
+    lasting: bool = False
+    timed: bool = False
+    around: bytes = b""
+    heard: bool = False
+
+    @property
+    def maker(self) -> int:
+        """Id of the process that made the call."""
+        return int(self.call_id.partition("-")[0])
+
+    @property
+    def made_here(self) -> bool:
+        """Whether this process made the call; another one, on another machine, may have the same id."""
+        return self.call_id.rpartition("-")[2] == _token()
+
+    def packed(self) -> bytes:
+        """As it travels."""
+        return pickle.dumps(self, protocol=PROTOCOL)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A task for an engine with a store of its own, in parts, each of which goes there as the engine sees fit.
+
+    Attributes
+    ----------
+    head : bytes
+        The task without what follows.
+    work : bytes
+        The function: the same object in all tasks of a call, until it brings what the one before lacked.
+    piece : bytearray
+        The data of the chunk.
+    """
+
+    head: bytes
+    work: bytes
+    piece: bytearray
+
+
+# The ids of calls
+
+_call_numbers = itertools.count(1)
+
+#: A process, and what no other one has.
+_own_token = (-1, "")
+
+
+def _token() -> str:
+    global _own_token
+    if _own_token[0] != os.getpid():  # the first call, or that of a fork
+        _own_token = os.getpid(), secrets.token_hex(8)
+    return _own_token[1]
+
+
+def new_call_id() -> str:
+    """An id that no other call has, in whichever process it was made."""
+    return f"{os.getpid()}-{next(_call_numbers)}-{_token()}"
+
+
+# Buffers in a message, or beside it
+
+
+def as_letter(buffers: list[memoryview], put: Callable[[list[memoryview]], ArenaRef] | None) -> Letter:
+    """What goes by the pipe: the buffers, or where they were put."""
+    if put is not None and sum(buffer.nbytes for buffer in buffers) > MAILBOX_BYTES:
+        with contextlib.suppress(OSError):  # a full folder: the pipe takes it
+            return put(buffers)
+    return tuple(map(copied, buffers))
+
+
+def size_of(message: bytes, letter: Letter) -> int:
+    """Bytes of a message, with those that it only says the place of."""
+    beside = sum(span.length for span in letter.spans) if isinstance(letter, ArenaRef) else 0
+    return len(message) + beside
+
+
+def read_letter(letter: Letter) -> list[memoryview]:
+    """The buffers of a letter, wherever they lie."""
+    return open_spans(letter) if isinstance(letter, ArenaRef) else [memoryview(part) for part in letter]
+
+
+def copied(part: memoryview) -> bytes | bytearray:
+    """Its bytes: arrays over bytes are read-only, arrays over a bytearray are not, as they were here."""
+    return bytes(part) if part.readonly else bytearray(part)
