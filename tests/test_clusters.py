@@ -53,6 +53,26 @@ def _environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": ROOT, **more}
 
 
+def _script(folder: Path, text: str) -> list[str]:
+    """The command of a program of its own, without a guard, which begins a cluster."""
+    script = folder / "script.py"
+    script.write_text("import os, pathlib, time, pandas as pd, pdparallel\n" + textwrap.dedent(text))
+    return [sys.executable, str(script)]
+
+
+def _printed(folder: Path, text: str) -> str:
+    """What such a program prints, if it ends well and says of no error."""
+    (folder / "tmp").mkdir()
+    done = subprocess.run(
+        _script(folder, text), capture_output=True, text=True, timeout=200, check=False, cwd=folder,
+        env=_environment(TMPDIR=str(folder / "tmp")),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Error" not in done.stderr
+    assert wait_until(lambda: not list((folder / "tmp").iterdir())), list((folder / "tmp").iterdir())
+    return done.stdout
+
+
 @contextlib.contextmanager
 def _local_cluster(n_workers: int = 2, **options: Any) -> Iterator[Any]:
     """A LocalCluster of processes."""
@@ -577,53 +597,32 @@ def test_the_current_client(client: Any) -> None:
 
 
 def test_a_ray_that_the_user_begins_later_stays_the_users(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import pandas as pd, pdparallel, ray
-            s = pd.Series(range(4))
-            assert s.par(engine="ray", n_workers=1).map(abs).tolist() == s.tolist()
-            ray.shutdown()
-            ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
-            assert s.par(engine="ray", n_workers=2).map(abs).tolist() == s.tolist()
-            pdparallel.shutdown()
-            print(ray.is_initialized())
-            """
-        )
-    )
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=200, check=False, env=_environment()
-    )
-    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    text = """
+        import ray
+        s = pd.Series(range(4))
+        assert s.par(engine="ray", n_workers=1).map(abs).tolist() == s.tolist()
+        ray.shutdown()
+        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=os.path.abspath("theirs"))
+        assert s.par(engine="ray", n_workers=2).map(abs).tolist() == s.tolist()
+        pdparallel.shutdown()
+        print(ray.is_initialized())
+    """
+    assert _printed(tmp_path, text) == "True\n"
 
 
 @pytest.mark.parametrize("engine", ["dask", "ray"])
 def test_a_script_without_a_guard(engine: str, tmp_path: Path) -> None:
     """And without a cluster, which is begun, kept for the second call, and ended with the process."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent(
-            f"""
-            import os, pandas as pd, pdparallel
-            factor = 3
-            s = pd.Series(range(40))
-            par = s.par(engine={engine!r}, n_workers=2, chunk_size=2)
-            assert par.map(lambda x: x * factor).tolist() == (s * factor).tolist()
-            first = set(par.map(lambda _: os.getpid()))
-            second = set(par.map(lambda _: os.getpid()))
-            print(os.getpid() in first, bool(first & second), len(first | second))
-            """
-        )
-    )
-    (tmp_path / "tmp").mkdir()
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=200, check=False,
-        env=_environment(TMPDIR=str(tmp_path / "tmp")), cwd=tmp_path,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "False True 2\n"), done.stderr
-    assert "Error" not in done.stderr
-    assert wait_until(lambda: not list((tmp_path / "tmp").iterdir())), list((tmp_path / "tmp").iterdir())
+    text = f"""
+        factor = 3
+        s = pd.Series(range(40))
+        par = s.par(engine={engine!r}, n_workers=2, chunk_size=2)
+        assert par.map(lambda x: x * factor).tolist() == (s * factor).tolist()
+        first = set(par.map(lambda _: os.getpid()))
+        second = set(par.map(lambda _: os.getpid()))
+        print(os.getpid() in first, bool(first & second), len(first | second))
+    """
+    assert _printed(tmp_path, text) == "False True 2\n"
 
 
 # What travels
@@ -644,34 +643,28 @@ def test_the_frame_goes_once_and_so_does_the_function(cluster: Any) -> None:
 
 @pytest.mark.parametrize("engine", ["dask", "ray"])
 def test_ctrl_c_ends_the_call_and_not_the_cluster(engine: str, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent(
-            f"""
-            import os, pathlib, time, pandas as pd, pdparallel
-            s = pd.Series(range(10_000))
-            par = s.par(engine={engine!r}, n_workers=2, chunk_size=1000)
-            par.map(abs)
-            beat = pathlib.Path("beat")
+    text = f"""
+        s = pd.Series(range(10_000))
+        par = s.par(engine={engine!r}, n_workers=2, chunk_size=1000)
+        par.map(abs)
+        beat = pathlib.Path("beat")
 
-            def slow(x):
-                beat.touch()
-                time.sleep(0.05)
+        def slow(x):
+            beat.touch()
+            time.sleep(0.05)
 
-            try:
-                print("begins", flush=True)
-                par.map(slow)
-            except KeyboardInterrupt:
-                print("interrupted", flush=True)
-            assert par.map(abs).tolist() == s.tolist()  # two workers are free at once, not after a minute
-            before = beat.stat().st_mtime_ns
-            time.sleep(1)
-            print("ended" if beat.stat().st_mtime_ns == before else "goes on", flush=True)
-            """
-        )
-    )
+        try:
+            print("begins", flush=True)
+            par.map(slow)
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+        assert par.map(abs).tolist() == s.tolist()  # two workers are free at once, not after a minute
+        before = beat.stat().st_mtime_ns
+        time.sleep(1)
+        print("ended" if beat.stat().st_mtime_ns == before else "goes on", flush=True)
+    """
     program = subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, cwd=tmp_path,
+        _script(tmp_path, text), stdout=subprocess.PIPE, text=True, cwd=tmp_path,
         env=_environment(), start_new_session=True,
     )  # fmt: skip
     try:

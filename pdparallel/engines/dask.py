@@ -35,7 +35,7 @@ from distributed.comm import connect
 from pdparallel.ending import AT_EXIT, calls_end_first
 from pdparallel.engines.base import Engine
 from pdparallel.engines.cluster import KIND, answer_of, by_value, on_worker, wanted
-from pdparallel.engines.warm import Warm
+from pdparallel.engines.warm import Kept, Warm
 from pdparallel.errors import InvalidOptionError, WorkerDiedError, WorkerStartError
 from pdparallel.stopping import StoppedError
 from pdparallel.transport.task import Parts, Reach
@@ -69,7 +69,7 @@ CONNECT_SECONDS, START_SECONDS, END_SECONDS = 10.0, 60.0, 10.0
 _reached: weakref.WeakKeyDictionary[distributed.Client, bool] = weakref.WeakKeyDictionary()
 
 
-class _Connected:
+class _Connected(Kept):
     """A client that pdparallel made."""
 
     def __init__(self, target: Any) -> None:
@@ -78,10 +78,6 @@ class _Connected:
     @property
     def usable(self) -> bool:
         return bool(self.client.status == "running")
-
-    @property
-    def up(self) -> bool:
-        return self.usable
 
     def end(self, *, kill: bool) -> None:
         with contextlib.suppress(Exception):  # it is gone already
@@ -184,7 +180,6 @@ class DaskEngine(Engine):
         self._given = given
         self._local = n_workers, threads
         self._lock = threading.Lock()
-        self._mine: _Connected | None = None
         self._let_go: Callable[[], Any] | None = None
         self._connection: _Connection | None = None
         self._closed = False
@@ -223,18 +218,19 @@ class DaskEngine(Engine):
         if isinstance(given, distributed.Client):
             return given
         if isinstance(given, str):
-            mine = self._mine = _clients.borrow(given, lambda: _Connected(given))
-            self._let_go = lambda: _clients.give_back(mine)
-        elif given is not None:
-            mine = self._mine = _Connected(given)
+            kept = _clients.borrow(given, lambda: _Connected(given))
+            self._let_go = lambda: _clients.give_back(kept)
+            return kept.client
+        if given is not None:
+            mine = _Connected(given)
             self._let_go = lambda: mine.end(kill=False)  # whoever has the cluster may end it after this call
-        else:
-            current = _current()
-            if current is not None:
-                return current
-            here = self._mine = _clusters.borrow(self._local, lambda: _Here(*self._local))
-            self._let_go = lambda: _clusters.give_back(here)
-        return self._mine.client
+            return mine.client
+        current = _current()
+        if current is not None:
+            return current
+        here = _clusters.borrow(self._local, lambda: _Here(*self._local))
+        self._let_go = lambda: _clusters.give_back(here)
+        return here.client
 
     def submit(self, task: Parts) -> Future[bytes]:
         return self._connected().submit(task)

@@ -12,6 +12,8 @@ import sys
 import dask
 import distributed
 
+from pdparallel.settings import THREAD_VARIABLES
+
 __all__ = ["main"]
 
 
@@ -27,8 +29,7 @@ def main(n_workers: int, threads: int, folder: str) -> None:
     folder : str
         For what Dask writes.
     """
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    dask.config.set({"distributed.nanny.pre-spawn-environ": dict.fromkeys(names, str(threads))})
+    dask.config.set({"distributed.nanny.pre-spawn-environ": dict.fromkeys(THREAD_VARIABLES, str(threads))})
     with distributed.LocalCluster(
         n_workers=n_workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0",
         worker_dashboard_address=None, local_directory=folder, silence_logs=logging.ERROR,

@@ -19,7 +19,7 @@ from pathos.pools import ProcessPool
 from pdparallel.ending import calls_end_first
 from pdparallel.engines.base import Engine
 from pdparallel.engines.launch import Context
-from pdparallel.engines.warm import Warm
+from pdparallel.engines.warm import Kept, Warm
 from pdparallel.engines.watched import Watched
 from pdparallel.errors import WorkerStartError
 from pdparallel.transport.task import Reach
@@ -36,7 +36,7 @@ _numbers = itertools.count(1)
 calls_end_first()
 
 
-class _Pool:
+class _Pool(Kept):
     """A pathos pool of our own, under an id of our own."""
 
     def __init__(self, n_workers: int, method: StartMethod, threads: int) -> None:
@@ -54,10 +54,6 @@ class _Pool:
     @property
     def usable(self) -> bool:
         return self.watched.sound and all(process.is_alive() for process in self._context.started)
-
-    @property
-    def up(self) -> bool:
-        return self.usable
 
     def end(self, *, kill: bool) -> None:
         in_order = self._in_time(self._pathos.terminate if kill or not self.usable else self._pathos.close)

@@ -26,7 +26,7 @@ from ray import exceptions
 from pdparallel.ending import AT_EXIT, calls_end_first
 from pdparallel.engines.base import REMEDY, Engine
 from pdparallel.engines.cluster import KIND, answer_of, by_value, on_worker, wanted
-from pdparallel.engines.warm import Warm
+from pdparallel.engines.warm import Kept, Warm
 from pdparallel.errors import WorkerDiedError
 from pdparallel.transport.task import Parts, Reach
 from pdparallel.worker import run_parts
@@ -40,7 +40,7 @@ OOM_RETRIES = 3
 LOOK_SECONDS = 1.0
 
 
-class _Started:
+class _Started(Kept):
     """The Ray that runs on this machine or at ``RAY_ADDRESS``, or one that is begun here, and ended with the rest."""
 
     def __init__(self, n_workers: int) -> None:
@@ -68,10 +68,6 @@ class _Started:
     @property
     def usable(self) -> bool:
         return _node() == self._node  # the user may have ended it, and begun another one
-
-    @property
-    def up(self) -> bool:
-        return self.usable
 
     def end(self, *, kill: bool) -> None:
         if self.usable:

@@ -9,23 +9,31 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pdparallel.idle import IdleTimer
 
-__all__ = ["Warm", "drop_all"]
+__all__ = ["Kept", "Warm", "drop_all"]
 
 #: Seconds without a call until a pool goes away.
 IDLE_SECONDS = 300.0
 
 
-class _Pool(Protocol):
-    @property
-    def usable(self) -> bool: ...
+class Kept(Protocol):
+    """A pool that can be kept."""
 
     @property
-    def up(self) -> bool: ...
+    def usable(self) -> bool:
+        """Whether it takes tasks."""
+        ...
 
-    def end(self, *, kill: bool) -> None: ...
+    @property
+    def up(self) -> bool:
+        """Whether its workers run: at once, unless it says something else."""
+        return self.usable
+
+    def end(self, *, kill: bool) -> None:
+        """Let its workers go, with ``kill`` at once."""
+        ...
 
 
-P = TypeVar("P", bound=_Pool)
+P = TypeVar("P", bound=Kept)
 
 
 class Warm(Generic[P]):
