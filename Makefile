@@ -13,6 +13,7 @@ PROCESSES := arena background benchmarks big checkpoint clusters cores delivery 
 JOBS := -n 4 --dist loadfile --no-loadscope-reorder
 # What the benchmarks compare with: four packages that do not run on pandas 3.
 PEERS := .venv-peers
+SCREENSHOTS := .venv-screenshots
 PIP := -m pip --disable-pip-version-check --quiet install
 
 .PHONY: help demo test test-newest test-oldest lint types notebooks faults bench screenshots clean
@@ -25,17 +26,19 @@ help:
 	@echo "make screenshots  what a user sees in JupyterLab (with Chromium) and in a terminal; notebooks/screenshots"
 	@echo "make clean   remove the environments"
 
-$(VENV)/installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP) --upgrade pip
-	$(BIN)/python $(PIP) -e '.[test,notebooks,bench,dask,ray]' 'pandas>=3'
+# An environment: what is installed (WHAT), upon which Python (ON).
+%/installed: pyproject.toml
+	$(ON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) --upgrade pip
+	$(@D)/bin/python $(PIP) $(WHAT)
 	touch $@
 
-$(OLD)/installed: pyproject.toml
-	$(OLD_PYTHON) -m venv $(OLD)
-	$(OLD)/bin/python $(PIP) --upgrade pip
-	$(OLD)/bin/python $(PIP) -e '.[test]' 'pandas==2.2.*'
-	touch $@
+ON = $(PYTHON)
+$(OLD)/installed: ON = $(OLD_PYTHON)
+$(VENV)/installed: WHAT = -e '.[test,notebooks,bench,dask,ray]' 'pandas>=3'
+$(OLD)/installed: WHAT = -e '.[test]' 'pandas==2.2.*'
+$(PEERS)/installed: WHAT = -e . 'pandas==2.3.*' pandarallel mapply parallel-pandas swifter
+$(SCREENSHOTS)/installed: WHAT = -e '.[screenshots]' 'pandas>=3'
 
 demo: $(VENV)/installed
 	$(BIN)/python -m pdparallel
@@ -61,20 +64,6 @@ test-oldest: $(OLD)/installed
 
 notebooks: $(VENV)/installed
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
-
-$(PEERS)/installed: pyproject.toml
-	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python $(PIP) --upgrade pip
-	$(PEERS)/bin/python $(PIP) -e . 'pandas==2.3.*' pandarallel mapply parallel-pandas swifter
-	touch $@
-
-SCREENSHOTS := .venv-screenshots
-
-$(SCREENSHOTS)/installed: pyproject.toml
-	$(PYTHON) -m venv $(SCREENSHOTS)
-	$(SCREENSHOTS)/bin/python $(PIP) --upgrade pip
-	$(SCREENSHOTS)/bin/python $(PIP) -e '.[screenshots]' 'pandas>=3'
-	touch $@
 
 screenshots: $(SCREENSHOTS)/installed
 	$(SCREENSHOTS)/bin/python notebooks/screenshots/take.py
