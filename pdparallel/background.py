@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from pdparallel.ending import AT_EXIT, calls_end_first
+from pdparallel.ending import at_exit
 from pdparallel.stopping import Stop, StoppedError, stoppable
 from pdparallel.transport.frames import PANDAS_2
 from pdparallel.worker import inside_worker
@@ -201,8 +201,7 @@ def _cancel_all() -> None:
     _wait_for_the_end(running, time.monotonic() + EXIT_SECONDS)
 
 
-AT_EXIT.append(_cancel_all)
-calls_end_first()
+at_exit(_cancel_all)
 
 
 def _wait_for_the_end(running: Sequence[tuple[Running[Any], threading.Thread]], until: float) -> None:

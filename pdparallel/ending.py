@@ -6,13 +6,27 @@ import atexit
 import contextlib
 from collections.abc import Callable
 
-__all__ = ["AT_EXIT", "AT_SHUTDOWN", "calls_end_first"]
+__all__ = ["AT_SHUTDOWN", "at_exit", "calls_end_first"]
 
 #: What is waited for when the pools are let go: calls that are about to give theirs back.
 AT_SHUTDOWN: list[Callable[[], None]] = []
 
-#: What ends the calls that are under way at the end of the process; the last one first.
-AT_EXIT: list[Callable[[], None]] = []
+_calls: list[Callable[[], None]] = []
+_pools: list[Callable[[], None]] = []
+
+
+def at_exit(ending: Callable[[], None], *, of_pools: bool = False) -> None:
+    """Have something done when the process ends, what was asked for last first.
+
+    Parameters
+    ----------
+    ending : callable
+        Ends calls that are under way.
+    of_pools : bool, default False
+        Ends pools: when no call has them any more.
+    """
+    (_pools if of_pools else _calls).append(ending)
+    calls_end_first()
 
 
 def calls_end_first() -> None:
@@ -20,11 +34,11 @@ def calls_end_first() -> None:
 
     Such a library ends workers in the middle of a task: one of them may hold a lock, for which it then waits for ever.
     """
-    atexit.unregister(_end_calls)
-    atexit.register(_end_calls)
+    atexit.unregister(_end_all)
+    atexit.register(_end_all)
 
 
-def _end_calls() -> None:
+def _end_all() -> None:
     with contextlib.ExitStack() as stack:
-        for ending in AT_EXIT:
+        for ending in (*_pools, *_calls):
             stack.callback(ending)

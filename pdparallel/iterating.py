@@ -18,7 +18,7 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 from pdparallel import joining, missing, verbs
 from pdparallel.arguments import check_func
 from pdparallel.call import Call, work_of
-from pdparallel.ending import AT_EXIT, AT_SHUTDOWN, calls_end_first
+from pdparallel.ending import AT_SHUTDOWN, at_exit
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Passing, told
 from pdparallel.options import Options, checked, resolve
@@ -120,8 +120,7 @@ def _close_all() -> None:
             results.close()
 
 
-AT_EXIT.append(_close_all)
-calls_end_first()
+at_exit(_close_all)
 
 
 def iter_chunks(

@@ -32,7 +32,7 @@ import dask
 import distributed
 from distributed.comm import connect
 
-from pdparallel.ending import AT_EXIT, calls_end_first
+from pdparallel.ending import at_exit
 from pdparallel.engines.base import Engine
 from pdparallel.engines.cluster import KIND, answer_of, by_value, on_worker, wanted
 from pdparallel.engines.warm import Kept, Warm
@@ -152,8 +152,7 @@ def _end_all() -> None:
     _clusters.drop()
 
 
-AT_EXIT.insert(0, _end_all)  # when no call has them any more
-calls_end_first()
+at_exit(_end_all, of_pools=True)
 
 _logger = logging.getLogger("pdparallel")
 

@@ -23,7 +23,7 @@ import numpy as np
 import ray
 from ray import exceptions
 
-from pdparallel.ending import AT_EXIT, calls_end_first
+from pdparallel.ending import at_exit
 from pdparallel.engines.base import REMEDY, Engine
 from pdparallel.engines.cluster import KIND, answer_of, by_value, on_worker, wanted
 from pdparallel.engines.warm import Kept, Warm
@@ -82,8 +82,7 @@ def _node() -> str:
 
 _warm: Warm[_Started] = Warm()
 
-AT_EXIT.insert(0, _warm.drop)  # when no call has it any more
-calls_end_first()
+at_exit(_warm.drop, of_pools=True)
 
 
 class RayEngine(Engine):
