@@ -24,11 +24,12 @@ from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import Texts, pack
 from pdparallel.plan import Chunk, Left
 from pdparallel.progress import Bar
+from pdparallel.recording import record
 from pdparallel.rows import feed_for
 from pdparallel.stopping import Stop
 from pdparallel.transport.frames import cut_out, take
 from pdparallel.transport.objects import SharedTable, dump, load
-from pdparallel.worker import inside_worker, record
+from pdparallel.worker import inside_worker
 
 __all__ = ["Parent", "Reason", "Worth", "missed", "seconds_of_travel", "travel"]
 

@@ -18,9 +18,9 @@ from pdparallel.observing import observed, told_to_pandas
 from pdparallel.options import Options
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.plan import Chunk
+from pdparallel.recording import calling, prepare
 from pdparallel.stopping import begin
 from pdparallel.typing import Func
-from pdparallel.worker import calling, prepare
 
 __all__ = ["Beginning", "PandasStoppedError", "begins_here", "called_here"]
 

@@ -22,12 +22,12 @@ from pdparallel.lean import NotingRows
 from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import pack
 from pdparallel.plan import Chunk
+from pdparallel.recording import calling, record
 from pdparallel.rows import Feed, feed_for
 from pdparallel.showing import MUCH
 from pdparallel.transport.frames import cut_out, encode_data, take
 from pdparallel.transport.objects import SharedTable, dump
 from pdparallel.transport.outcomes import described
-from pdparallel.worker import calling, record
 
 try:
     import resource

@@ -24,11 +24,11 @@ from pdparallel.outcome import Failed
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_chunks
 from pdparallel.progress import WholeCall, counted
+from pdparallel.recording import calling
 from pdparallel.runner import run
 from pdparallel.stopping import begin, current
 from pdparallel.typing import Combine, Func, Hand, ResultType
 from pdparallel.values import is_plain, looked_up
-from pdparallel.worker import calling
 
 __all__ = [
     "apply_chunks",

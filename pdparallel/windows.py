@@ -33,13 +33,14 @@ from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
 from pdparallel.progress import WholeCall, counted
+from pdparallel.recording import calling, record
 from pdparallel.rows import feed_for
 from pdparallel.runner import run
 from pdparallel.stopping import current
 from pdparallel.transport.frames import take
 from pdparallel.typing import AsFrame, AsSeries, AsWhole, Func
 from pdparallel.windowing import Layout, Windowing, is_plain, layout
-from pdparallel.worker import calling, inside_worker, record
+from pdparallel.worker import inside_worker
 
 __all__ = ["WindowPar"]
 

@@ -244,7 +244,7 @@ def test_the_clock_begins_anew_with_each_unit(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_worker_that_cannot_start_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pdparallel.worker._limit_threads", _crash)
+    monkeypatch.setattr("pdparallel.serving._limit_threads", _crash)
     with pytest.raises(WorkerStartError, match="exit code 7 while it started") as caught:
         S.par(engine="process", start_method="fork", n_workers=2).map(str)
     assert "no license for this library" in str(caught.value)

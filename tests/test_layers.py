@@ -35,8 +35,9 @@ LAYERS: list[set[str]] = [
     {"groups", "surroundings", "transport.cargo"},
     {"output.said"},
     {"output.hooks", "output.shown"},
-    {"transport.parcel", "transport.opening"},
+    {"transport.parcel", "transport.opening", "recording"},
     {"worker"},
+    {"serving"},
     {"engines.base", "engines.launch", "engines.warm"},
     {"engines.cluster", "engines.dask_here", "engines.watched", "engines.pool"},
     {"engines.serial", "engines.thread", "engines.process", "engines.pathos", "engines.executor"}

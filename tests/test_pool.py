@@ -11,7 +11,7 @@ import pytest
 
 from pdparallel.engines.pool import Pool
 from pdparallel.errors import WorkerDiedError, WorkerStartError
-from pdparallel.worker import Setup
+from pdparallel.serving import Setup
 from tests.conftest import wait_until
 
 #: A task that is answered at once, by as little.

@@ -33,7 +33,7 @@ from pdparallel.typing import StartMethod
 
 __all__ = ["Context", "stop_forkserver", "stop_unwanted_forkserver"]
 
-_PRELOAD = ["pandas", "pdparallel.worker"]
+_PRELOAD = ["pandas", "pdparallel.serving"]
 
 #: Bytes of the path of a Unix socket: 104 on macOS, 108 on Linux, the end mark included.
 LONGEST_SOCKET_PATH = 103

@@ -22,9 +22,9 @@ from pdparallel.engines.launch import Context
 from pdparallel.engines.warm import Kept, Warm
 from pdparallel.engines.watched import Watched
 from pdparallel.errors import WorkerStartError
+from pdparallel.serving import Setup, start
 from pdparallel.transport.task import Reach
 from pdparallel.typing import StartMethod
-from pdparallel.worker import Setup, start
 
 __all__ = ["PathosEngine"]
 

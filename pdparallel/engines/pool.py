@@ -26,9 +26,9 @@ from typing import Any
 from pdparallel.engines.base import died, how_it_ended
 from pdparallel.engines.launch import Context, stop_unwanted_forkserver
 from pdparallel.errors import WorkerDiedError, WorkerStartError
+from pdparallel.serving import Setup, serve
 from pdparallel.transport.arena import Mailbox
 from pdparallel.typing import StartMethod
-from pdparallel.worker import Setup, serve
 
 __all__ = ["Pool"]
 

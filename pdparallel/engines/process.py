@@ -10,9 +10,9 @@ from typing import ClassVar
 from pdparallel.engines.base import Engine
 from pdparallel.engines.pool import Pool
 from pdparallel.engines.warm import Warm
+from pdparallel.serving import Setup
 from pdparallel.transport.task import Reach
 from pdparallel.typing import StartMethod
-from pdparallel.worker import Setup
 
 __all__ = ["ProcessEngine", "is_warm"]
 

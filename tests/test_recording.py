@@ -1,4 +1,4 @@
-"""Worker: what a recorder keeps, where it stops, and what of it is a copy."""
+"""Recording: what a recorder keeps, where it stops, and what of it is a copy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from pdparallel.call import Work
 from pdparallel.plan import Chunk
+from pdparallel.recording import record
 from pdparallel.rows import feed_for
 from pdparallel.typing import Hand
-from pdparallel.worker import record
 
 FRAME = pd.DataFrame({"a": range(100), "b": 1.5})
 

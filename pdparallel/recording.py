@@ -1,0 +1,272 @@
+"""Recording: calls the function for each unit of a chunk, and keeps what each call returned, by position.
+
+It never shapes anything: the parent shapes once, over all of them, which is the only way to the answer that pandas
+gives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import math
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from pdparallel import streams
+from pdparallel.call import Initializer, Work
+from pdparallel.lean import FRESH
+from pdparallel.outcome import Failed, Failure, Outcome
+from pdparallel.plan import Chunk
+from pdparallel.rows import Feed
+from pdparallel.surroundings import Whereabouts
+from pdparallel.transport.outcomes import Stacks, failed
+from pdparallel.typing import Notes
+
+__all__ = ["calling", "prepare", "record"]
+
+#: Seconds of a block of units, between two looks at the clock and two notes of what runs.
+BLOCK_SECONDS = 0.001
+
+#: Units of a block at most.
+MOST_IN_BLOCK = 1 << 20
+
+
+class _TimeIsUpError(Exception):
+    """Ends a feed between two units."""
+
+
+class _Recorder:
+    """Calls the function with each unit and keeps what it returns; see :class:`pdparallel.typing.Taker`.
+
+    Parameters
+    ----------
+    work : Work
+        The function, its arguments, and how it is handed a unit.
+    until : float
+        When, by ``time.perf_counter``, to take no further unit.
+    first : int
+        Position of the first unit.
+    notes : Notes, optional
+        Where to note which units run; see :func:`pdparallel.transport.arena.notes`.
+    one_by_one : bool
+        Whether each unit is noted by itself, also a light one.
+    """
+
+    def __init__(self, work: Work, until: float, first: int, notes: Notes | None, one_by_one: bool) -> None:
+        self.returns: list[Any] = []
+        self._until = until
+        self._first = first
+        self._notes = notes
+        self._one_by_one = one_by_one
+        self._paced = notes is not None or until < math.inf
+        self._size, self._began = 1, 0.0
+        self._call = calling(work)
+        self.in_block = self._taking()
+        self.one = self._looking() if self._paced else self.in_block
+
+    def _taking(self) -> Callable[[Any], None]:
+        call, keep = self._call, self.returns.append
+
+        def one(unit: Any) -> None:
+            value = call(unit)
+            # pandas hands out one Series object again and again with other data in it; a returned one must stay as
+            # it is now, which is what pandas' own loop sees to as well.  One that nobody else has is not that one.
+            if isinstance(value, pd.Series) and sys.getrefcount(value) > FRESH:
+                value = value.copy(deep=False)
+            keep(value)
+
+        return one
+
+    def _looking(self) -> Callable[[Any], None]:
+        take, block = self.in_block, self._block_of
+
+        def one(unit: Any) -> None:
+            block(1)
+            take(unit)
+
+        return one
+
+    def block(self, most: int) -> int:
+        """Begin a block of units, of so many at most: how many may follow.
+
+        It is noted, and ends the work where the time is up; light units are more in a block, so that this costs little.
+        """
+        if not self._paced:
+            return most
+        now = time.perf_counter()
+        if self.returns and not self._one_by_one:
+            took = now - self._began
+            if took < BLOCK_SECONDS:
+                self._size *= 2
+            elif took > 4 * BLOCK_SECONDS:
+                self._size = max(1, self._size // 4)
+        self._began = now
+        size = min(self._size, most)
+        self._block_of(size)
+        return size
+
+    def _block_of(self, size: int) -> None:
+        done = len(self.returns)
+        if done and time.perf_counter() >= self._until:
+            raise _TimeIsUpError
+        if self._notes is not None:
+            first = self._first + done
+            # In this order: who reads in between sees too many units, never others.
+            self._notes[2] = first + size - 1
+            self._notes[1] = first
+
+    def all(self, units: Iterable[Any]) -> None:
+        returns, call = self.returns, self._call
+        if not self._paced:
+            returns.extend(map(call, units))
+            return
+        units = iter(units)
+        while True:
+            before, size = len(returns), self.block(MOST_IN_BLOCK)
+            returns.extend(map(call, itertools.islice(units, size)))
+            if len(returns) - before < size:
+                return
+
+
+class _Thread(threading.local):
+    """The initializers that have been called in a thread, and where they went."""
+
+    def __init__(self) -> None:
+        self.prepared: weakref.WeakKeyDictionary[Initializer, Whereabouts] = weakref.WeakKeyDictionary()
+
+
+_thread = _Thread()
+
+
+def prepare(work: Work) -> None:
+    """Call the initializer, once in each worker: a process, or a thread where those are the workers."""
+    first = work.initializer
+    if first is None:
+        return
+    if first in _thread.prepared:
+        _thread.prepared[first].again()
+    else:
+        _thread.prepared[first] = Whereabouts(functools.partial(first.func, *first.args))
+
+
+def calling(work: Work) -> Callable[[Any], Any]:
+    """The function as one of a unit only, which ``errors=`` may keep from raising."""
+    call = _with_arguments(work)
+    return call if work.errors == "raise" else _guarded(call, each=work.errors == "return")
+
+
+def _guarded(call: Callable[[Any], Any], each: bool) -> Callable[[Any], Any]:
+    """A function that returns a :class:`Failed` instead of raising.
+
+    Parameters
+    ----------
+    call : callable
+        Takes a unit.
+    each : bool
+        Whether each exception will be looked at; else the first stands for those that follow, for nobody will see them.
+    """
+    first: Failed | None = None
+    stacks: Stacks = {}
+
+    # A function around each call, though a ``map`` may be resumed after an exception: it would take an exception
+    # of what iterates for one of the function, and a StopIteration of the function for the end.
+    def guarded(unit: Any) -> Any:
+        nonlocal first
+        try:
+            return call(unit)
+        except Exception as exception:
+            if each:
+                return failed(exception, stacks)
+            if first is None:
+                first = failed(exception, stacks)
+            return first
+
+    return guarded
+
+
+def _with_arguments(work: Work) -> Callable[[Any], Any]:
+    """The function as one of a unit only."""
+    func, args, kwargs = work.func, work.args, work.kwargs
+    if work.hand == "star":
+        return lambda unit: func(*unit, *args, **kwargs)
+    if args or kwargs:
+        return lambda unit: func(unit, *args, **kwargs)
+    return func
+
+
+def _with_streams(work: Work, step: Callable[[], None]) -> Work:
+    """The same work, which begins another stream of random numbers before each unit by itself."""
+    func = work.func
+
+    def one(*args: Any, **kwargs: Any) -> Any:
+        step()
+        return func(*args, **kwargs)
+
+    return replace(work, func=one, seed=None)
+
+
+def record(
+    work: Work, feed: Feed, piece: Any, chunk: Chunk, until: float = math.inf,
+    notes: Notes | None = None, one_by_one: bool = False,
+) -> Outcome:  # fmt: skip
+    """Call the function for each unit of a piece and keep what it returns.
+
+    Parameters
+    ----------
+    work : Work
+        The function, its arguments, and how it is handed a unit.
+    feed : Feed
+        Hands out the units, for this call.
+    piece : DataFrame, Series, ndarray or list
+        The data of the chunk.
+    chunk : Chunk
+        Its positions, for the outcome.
+    until : float, optional
+        When, by ``time.perf_counter``, to stop: the outcome is then one of a shorter chunk, of one unit at least.
+    notes : Notes, optional
+        Where to note which units run, so that the parent knows when this process is killed.
+    one_by_one : bool, default False
+        Whether to note each unit by itself, instead of a millisecond's work at a time.
+
+    Returns
+    -------
+    Outcome
+        With a failure if the function raised, whatever it raised.
+    """
+    try:
+        prepare(work)
+    except BaseException as exception:
+        with contextlib.suppress(Exception):
+            exception.add_note("pdparallel: the initializer raised, before the first call of the function in a worker")
+        return Outcome(chunk, [], Failure(0, exception))
+    if work.seed is not None:
+        with streams.seeded(work.seed, chunk.start) as step:
+            return record(_with_streams(work, step), feed, piece, chunk, until, notes, one_by_one)
+    recorder = _Recorder(work, until, chunk.start, notes, one_by_one)
+    failure = None
+    began = time.perf_counter()
+    try:
+        feed(piece, recorder)
+    except _TimeIsUpError:
+        chunk = Chunk(chunk.start, chunk.start + len(recorder.returns))
+    except BaseException as exception:
+        failure = Failure(len(recorder.returns), exception)
+    else:
+        if len(recorder.returns) < (1 if work.hand == "chunk" else len(chunk)):
+            # map() takes a StopIteration of the function, as of next() with nothing left, for its own end.
+            failure = Failure(len(recorder.returns), StopIteration())
+    try:
+        return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began)
+    finally:
+        # The traceback leads to this frame and to that of who called: a circle, which would keep the piece, and with it
+        # the mapping of the whole arena, until the garbage collector comes by.  So does a method of the recorder in it.
+        failure = None
+        recorder.one = recorder.in_block
