@@ -13,7 +13,10 @@ from multiprocessing import util
 import pytest
 
 import pdparallel
-from pdparallel.testing.leaving import children, left_files, wait_until
+from pdparallel.engines import launch
+from pdparallel.engines.registry import let_pools_go
+from pdparallel.testing.leaving import Child, children, left_files, wait_until
+from tests.oracle.ways import drawn
 
 # Doctests and tests never wait for a person: a hang shows where it hangs.
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")
@@ -36,13 +39,27 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 
 
 #: Files of few tests that take long: where they begin last, one of them runs alone at the end.
-LONG = ("test_frontends", "test_clusters", "test_engines", "test_resources", "test_delivery", "test_table")
+LONG = ("test_ray", "test_dask", "test_frontends", "test_engines", "test_resources", "test_delivery", "test_table")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what is used here."""
+    config.addinivalue_line("markers", "part(one_of): a fixed part of the cases is run; all with ORACLE=all")
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let these begin first, where several processes share the files."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is not of the part, and let long files begin first, where several processes share the files."""
+    others = [item for item in items if not _of_the_part(item)]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
     items.sort(key=lambda item: item.path.stem not in LONG)
+
+
+def _of_the_part(item: pytest.Item) -> bool:
+    part = item.get_closest_marker("part")
+    return part is None or drawn(*part.args, item.nodeid)
 
 
 @pytest.fixture(autouse=True)
@@ -63,10 +80,22 @@ def no_process_is_left() -> Iterator[None]:
     assert wait_until(lambda: not children()), children()
 
 
+def workers() -> list[Child]:
+    """Children but for the forkserver, which takes a second to come up again."""
+    forkserver = getattr(launch._forkserver, "_forkserver_pid", None)
+    return [child for child in children() if child.pid != forkserver]
+
+
 @pytest.fixture
 def alone() -> Iterator[None]:
-    """For tests of engines and faults: begins without a warm pool, and no child process lives after it."""
-    pdparallel.shutdown()
+    """For tests of engines and faults: begins without a warm pool, and no worker lives after it."""
+    let_pools_go()
     yield
+    let_pools_go()
+    assert wait_until(lambda: not workers()), workers()
+
+
+@pytest.fixture
+def anew(alone: None) -> None:
+    """The same, where what the forkserver finds when it starts is the point."""
     pdparallel.shutdown()
-    assert wait_until(lambda: not children()), children()

@@ -11,7 +11,7 @@ from pdparallel.engines.base import Engine
 from pdparallel.options import Options
 from pdparallel.worker import inside_task, inside_worker
 
-__all__ = ["is_warm", "open_engine", "shutdown"]
+__all__ = ["is_warm", "let_pools_go", "open_engine", "shutdown"]
 
 
 def open_engine(options: Options) -> Engine:
@@ -83,12 +83,17 @@ def shutdown() -> None:
     >>> import pdparallel
     >>> pdparallel.shutdown()
     """
+    let_pools_go()
+    _stop_forkserver()
+
+
+def let_pools_go() -> None:
+    """End the warm pools; the forkserver, from which the next ones would start soon, stays."""
     from pdparallel.engines import warm
 
     for ending in AT_SHUTDOWN:
         ending()
     warm.drop_all()
-    _stop_forkserver()
 
 
 # Registered before any pool library is imported, so that it runs after they have ended their pools.

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 import pdparallel
-from tests.conftest import children, left_files, wait_until
+from pdparallel.engines.registry import let_pools_go
+from tests.conftest import left_files, wait_until, workers
 from tests.faults.table import ENGINES, FAULTS, Fault
 
 #: The whole table takes minutes; tests run what differs most, and ``FAULTS=all`` all.
@@ -61,9 +62,9 @@ def run(fault: Fault, engine: str, let_go: bool = True) -> Seen:
 
 def what_is_left(before: set[str]) -> list[str]:
     """Processes, and files that there were not before, when all pools are let go."""
-    pdparallel.shutdown()
-    wait_until(lambda: not children() and left_files() <= before)
-    return [f"process {process.pid}" for process in children()] + sorted(left_files() - before)
+    let_pools_go()
+    wait_until(lambda: not workers() and left_files() <= before)
+    return [f"process {process.pid}" for process in workers()] + sorted(left_files() - before)
 
 
 @pytest.mark.timeout(180)
