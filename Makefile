@@ -8,7 +8,7 @@ OLD := .venv-oldest
 OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
 # What is the same on each pandas, and takes long.
-PROCESSES := arena background benchmarks big checkpoint clusters cores delivery demo doctor engines faults frontends initializer interrupt iterating layers leaving output plan pool progress readme resources runner saboteurs seeds surroundings typing warm
+PROCESSES := arena background benchmarks big checkpoint cores delivery demo doctor engines faults frontends initializer interrupt iterating layers leaving output plan pool progress readme resources runner saboteurs seeds surroundings typing warm
 # A test waits as often as it computes: for processes that start, sleep, or are ended.
 JOBS := -n 4 --dist loadfile --no-loadscope-reorder
 # What the benchmarks compare with: four packages that do not run on pandas 3.
@@ -60,7 +60,7 @@ test-newest: $(VENV)/installed
 
 test-oldest: $(OLD)/installed
 	ORACLE=quarter $(OLD)/bin/python -m pytest -n 3 tests/oracle
-	$(OLD)/bin/python -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/faults $(PROCESSES:%=--ignore tests/test_%.py)
+	$(OLD)/bin/python -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/faults --ignore tests/clusters $(PROCESSES:%=--ignore tests/test_%.py)
 
 notebooks: $(VENV)/installed
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
