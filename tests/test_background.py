@@ -384,6 +384,7 @@ class TestAsyncio:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.part(2)
 @pytest.mark.parametrize("engine", ["process", "auto", "serial", "pathos"])
 @pytest.mark.parametrize("how", ["end", "exit", "exception", "cancelled"])
 def test_at_the_end_of_the_process(engine: str, how: str, tmp_path: Path) -> None:

@@ -212,6 +212,7 @@ def test_an_unknown_call_is_an_answer(engine: Engine) -> None:
 
 
 @separate_processes
+@pytest.mark.part(2)
 @pytest.mark.parametrize("death", ["SIGKILL", "SIGSEGV", "exit 0", "exit 3"])
 def test_a_dead_worker_is_an_error_at_once(engine: Engine, death: str) -> None:
     def dies(x: int) -> int:

@@ -25,6 +25,7 @@ import pytest
 import pdparallel
 from pdparallel import FailedCallsWarning, InvalidOptionError, WorkerDiedError, iterating
 from pdparallel.engines import process
+from pdparallel.engines.registry import let_pools_go
 from pdparallel.plan import Chunk
 from pdparallel.source import Source
 from pdparallel.transport.frames import PANDAS_2
@@ -478,7 +479,7 @@ class TestTheEnd:
         assert wait_until(lambda: not process._warm._borrowed)
         assert left_files() == files
         assert pdparallel.map(abs, [-1, -2], **options) == [1, 2]
-        pdparallel.shutdown()
+        let_pools_go()
         assert wait_until(lambda: len(os.listdir("/proc/self/fd")) <= fds + 3)  # what a fork server and its like keep
 
     def test_what_runs_is_ended_where_it_does_not_end_by_itself(self, alone: None) -> None:
