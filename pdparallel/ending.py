@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import multiprocessing.util  # noqa: F401 - it registers its own end when it is imported, which is to come after ours
 from collections.abc import Callable
 
 __all__ = ["AT_SHUTDOWN", "at_exit", "calls_end_first"]

@@ -283,7 +283,7 @@ class TestWhatItExpects:
         DF.par(n_workers=2).explain(a_and_b)
         assert auto.missed() == before
 
-    def test_no_process_is_started(self, alone: None, any_rest_is_worth_it: None) -> None:
+    def test_no_process_is_started(self, anew: None, any_rest_is_worth_it: None) -> None:
         for engine in ("auto", "process", "pathos"):
             assert not DF.par(n_workers=2, engine=engine).explain(a_and_b).warm
         assert not children()

@@ -1208,7 +1208,7 @@ def test_each_kind_of_hindrance_is_named(hindrance: Any) -> None:
 
 @pytest.mark.parametrize("options", [{"engine": "process"}, {"engine": "pathos"}, {"engine": "auto"}])
 def test_it_is_said_before_any_process_starts(
-    options: dict[str, Any], alone: None, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], anew: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = []
     monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", lambda process: started.append(process))

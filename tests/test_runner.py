@@ -146,7 +146,7 @@ def test_a_named_engine_is_always_used() -> None:
     assert here not in set(pdparallel.map(lambda _: os.getpid(), [1], engine="pathos"))
 
 
-def test_small_calls_see_no_process(alone: None) -> None:
+def test_small_calls_see_no_process(anew: None) -> None:
     pd.DataFrame({"a": range(100)}).par(n_workers=2).apply_rows(lambda row: row["a"] + 1)
     assert not children()
 
