@@ -48,6 +48,16 @@ class Accelerated:
     ----------
     options : mapping
         For all calls that are sent through us.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> accelerated = pdparallel.accelerate(n_workers=2)
+    >>> pd.Series([1, 2]).map(lambda value: value * 2).tolist()
+    [2, 4]
+    >>> accelerated.restore()
+    >>> accelerated
+    <pdparallel.accelerate(n_workers=2), ended>
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -60,11 +70,31 @@ class Accelerated:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Those for the calls."""
+        """Those for the calls.
+
+        Examples
+        --------
+        >>> import pdparallel
+        >>> with pdparallel.accelerate(n_workers=2) as accelerated:
+        ...     dict(accelerated.options)
+        {'n_workers': 2}
+        """
         return self._options
 
     def restore(self) -> None:
-        """End it; pandas is as it was when nothing else accelerates it. A second time does nothing."""
+        """End it; pandas is as it was when nothing else accelerates it. A second time does nothing.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> before = pd.Series.map
+        >>> accelerated = pdparallel.accelerate()
+        >>> pd.Series.map is before
+        False
+        >>> accelerated.restore()
+        >>> pd.Series.map is before
+        True
+        """
         with _lock:
             if self in _in_force:
                 _in_force.remove(self)

@@ -48,6 +48,11 @@ class _Par(Holding, Generic[Futures]):
         **options
             Any of :class:`pdparallel.Options`.
 
+        Returns
+        -------
+        SeriesPar
+            With the verbs; what was given before holds, where it is not given anew.
+
         Raises
         ------
         InvalidOptionError
@@ -81,6 +86,13 @@ class _Par(Holding, Generic[Futures]):
         (``engine="auto"`` begins here, and threads cannot be ended) runs out. In asyncio code the future can be
         awaited, and a task that is cancelled cancels it.
 
+        Notes
+        -----
+        The call works on the data as it is now, whatever is written into it later; on pandas 2 that costs a copy. The
+        options of an :func:`pdparallel.option_context` around it count. What ``engine="auto"`` does in this process
+        takes turns with your own code, five milliseconds each; ``engine="process"`` leaves it alone. At the end
+        of the process the calls that still run are cancelled.
+
         Examples
         --------
         >>> import pandas as pd, pdparallel
@@ -90,13 +102,6 @@ class _Par(Holding, Generic[Futures]):
         [3, 8]
         >>> df["a"].par(n_workers=2).background.map(str).result().tolist()
         ['1', '2']
-
-        Notes
-        -----
-        The call works on the data as it is now, whatever is written into it later; on pandas 2 that costs a copy. The
-        options of an :func:`pdparallel.option_context` around it count. What ``engine="auto"`` does in this process
-        takes turns with your own code, five milliseconds each; ``engine="process"`` leaves it alone. At the end
-        of the process the calls that still run are cancelled.
         """
         return cast("Futures", Background(self))
 
@@ -108,6 +113,11 @@ class FramePar(
     Chunkwise,
 ):
     """``df.par``: pandas' ``apply`` on all cores, with pandas' exact answer.
+
+    Parameters
+    ----------
+    obj : DataFrame
+        The frame.
 
     Examples
     --------
@@ -128,6 +138,11 @@ class FramePar(
             given, what was given before stays.
         **options
             Any of :class:`pdparallel.Options`.
+
+        Returns
+        -------
+        FramePar
+            With the verbs; what was given before holds, where it is not given anew.
 
         Raises
         ------
@@ -212,6 +227,11 @@ class SeriesPar(
 ):
     """``s.par``: pandas' ``Series.map`` and ``Series.apply`` on all cores, with pandas' exact answer.
 
+    Parameters
+    ----------
+    obj : Series
+        The Series.
+
     Examples
     --------
     >>> import pandas as pd, pdparallel
@@ -234,6 +254,7 @@ class SeriesPar(
         Returns
         -------
         Explanation
+            Text in a terminal, a table in a notebook; its figures are attributes, in seconds and bytes.
 
         Raises
         ------
@@ -260,6 +281,12 @@ def par(obj: Any) -> Any:
     Parameters
     ----------
     obj : DataFrame or Series
+        The data.
+
+    Returns
+    -------
+    FramePar or SeriesPar
+        What ``obj.par`` is.
 
     Raises
     ------

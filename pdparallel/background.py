@@ -43,6 +43,18 @@ class Running(Future[R]):
 
     Until it is done it counts as pending, so that :meth:`cancel` ends it at any time: whoever waits for it learns so
     at once, and the call ends some tenths of a second later.
+
+    Parameters
+    ----------
+    stop : Stop
+        By which the call is asked to end.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> future = pd.Series([1, 2]).par.background.map(str)
+    >>> future.result(timeout=60).tolist(), future.done()
+    (['1', '2'], True)
     """
 
     def __init__(self, stop: Stop) -> None:
@@ -52,7 +64,22 @@ class Running(Future[R]):
         self._told = False
 
     def cancel(self) -> bool:
-        """Have the call stop; returns whether it is cancelled, which is not so when it was done before."""
+        """Have the call stop.
+
+        Returns
+        -------
+        bool
+            Whether it is cancelled, which is not so when it was done before.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> from pdparallel.testing import saboteurs
+        >>> s = pd.Series(["a", "b"])
+        >>> future = s.par(engine="process").background.map(saboteurs.hangs())
+        >>> future.cancel(), future.cancelled()
+        (True, True)
+        """
         if self.done():
             return self.cancelled()
         self._stop.ask()
@@ -62,7 +89,21 @@ class Running(Future[R]):
         return cancelled
 
     def running(self) -> bool:
-        """Whether the call is neither done nor cancelled."""
+        """Whether the call is neither done nor cancelled.
+
+        Returns
+        -------
+        bool
+            Until then :meth:`cancel` ends it.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> future = pd.Series([1, 2]).par.background.map(str)
+        >>> _ = future.result()
+        >>> future.running()
+        False
+        """
         return not self.done()
 
     def __await__(self) -> Generator[Any, None, R]:
@@ -97,8 +138,16 @@ class Background:
     ----------
     verbs : object
         The accessor, or what one of its methods made of it, as by ``groupby``.
-    own : bool
+    own : bool, default False
         Whether its data is nobody else's, so that what becomes of theirs is not seen.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3]})
+    >>> future = df.par.background.groupby("key")["x"].apply(lambda x: x.max() - x.min())
+    >>> future.result().to_dict()
+    {'a': 2, 'b': 0}
     """
 
     def __init__(self, verbs: Any, own: bool = False) -> None:
@@ -112,6 +161,29 @@ class Background:
         return [name for name in dir(self._verbs) if not name.startswith("_") and name not in ("background",)]
 
     def __call__(self, **options: Any) -> Background:
+        """The same with options for the call that follows.
+
+        Parameters
+        ----------
+        **options
+            As for the accessor.
+
+        Returns
+        -------
+        Background
+            With the verbs.
+
+        Raises
+        ------
+        InvalidOptionError
+            Names the option, its value, and what is allowed.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> pd.Series([1, 2]).par.background(engine="thread").map(str).result().tolist()
+        ['1', '2']
+        """
         return Background(self._verbs(**options), self._own)
 
     def __getitem__(self, key: Any) -> Background:

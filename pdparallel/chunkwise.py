@@ -39,10 +39,18 @@ class Chunkwise(Holding):
 
         Parameters
         ----------
-        func, args, by, overlap, **kwargs
-            As in :meth:`apply_chunks`, which cuts the same chunks.
+        func : callable
+            Takes a chunk.
+        args : sequence, default ()
+            Further positional arguments of ``func``.
+        by : label, list of labels, Series, array or function, optional
+            As for ``apply_chunks``, which cuts the same chunks: rows of one group are never in two.
+        overlap : int or (int, int), optional
+            As for ``apply_chunks``: rows of the neighbours that each chunk gets before and after its own.
         ordered : bool, default True
             Whether the results come in the order of the chunks; else each comes as soon as it is done.
+        **kwargs
+            Further keyword arguments of ``func``.
 
         Returns
         -------
@@ -150,7 +158,8 @@ class Chunkwise(Holding):
 
         Returns
         -------
-        DataFrame, Series, ndarray, list, or what ``combine`` returns
+        DataFrame, Series, ndarray, list or object
+            As ``combine`` says.
 
         Raises
         ------

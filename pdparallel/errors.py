@@ -35,7 +35,17 @@ __all__ = [
 
 
 class PdParallelError(Exception):
-    """Base class of the errors that pdparallel raises on its own account."""
+    """Base class of the errors that pdparallel raises on its own account.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> try:
+    ...     pd.Series([1, 2]).par(n_workers=0)
+    ... except pdparallel.PdParallelError as error:
+    ...     print(type(error).__name__)
+    InvalidOptionError
+    """
 
 
 class FailedCallsWarning(UserWarning):
@@ -103,12 +113,27 @@ class Shown(str):
 class CheckpointError(PdParallelError, RuntimeError):
     """The folder of ``checkpoint=`` cannot be used for this call.
 
-    Attributes
+    Parameters
     ----------
-    folder : str
+    message : str
+        What is wrong with it, and what to do.
+    folder : str, default ""
         The folder; empty where none was looked at yet.
-    differs : tuple of str
+    differs : tuple of str, default ()
         Where the folder holds another call: what differs from this one, such as ``"data"``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd, pdparallel
+    >>> folder = tempfile.mkdtemp()
+    >>> pd.Series([1, 2]).par(checkpoint=folder).map(lambda value: value * 2).tolist()
+    [2, 4]
+    >>> try:
+    ...     pd.Series([1, 3]).par(checkpoint=folder).map(lambda value: value * 2)
+    ... except pdparallel.CheckpointError as error:
+    ...     print(error.differs)
+    ('data',)
     """
 
     def __init__(self, message: str, folder: str = "", differs: tuple[str, ...] = ()) -> None:
@@ -121,22 +146,59 @@ class CheckpointError(PdParallelError, RuntimeError):
 
 
 class FunctionNotSerializableError(PdParallelError, TypeError):
-    """The function, or something that it carries along, cannot travel to another process."""
+    """The function, or something that it carries along, cannot travel to another process.
+
+    The message names the variable that it is about.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> numbers = (number for number in range(10))
+    >>> try:
+    ...     pd.Series([1, 2]).par(engine="process").map(lambda value, numbers: next(numbers), numbers=numbers)
+    ... except pdparallel.FunctionNotSerializableError as error:
+    ...     print("argument 'numbers'" in str(error))
+    True
+    """
 
 
 class ResultNotSerializableError(PdParallelError, TypeError):
-    """Something that the function returned cannot travel back from the worker."""
+    """Something that the function returned cannot travel back from the worker.
+
+    The message names the type, and the position of the first such return.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> s = pd.Series([1, 2])
+    >>> came = s.par(engine="process", errors="return").map(lambda value: (n for n in range(value)))
+    >>> type(came[0]).__name__
+    'ResultNotSerializableError'
+    """
 
 
 class WorkerDiedError(PdParallelError, RuntimeError):
     """A worker process ended while it had work.
 
-    Attributes
+    Parameters
     ----------
-    pid : int or None
+    message : str
+        How it ended, at which row, and what to do.
+    pid : int, optional
         Process number of the worker, where it is known.
-    exitcode : int or None
+    exitcode : int, optional
         Exit code of the worker; a negative number is the signal that ended it.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> from pdparallel.testing import saboteurs
+    >>> func = saboteurs.when("b", saboteurs.ends(code=3))
+    >>> try:
+    ...     pd.Series(["a", "b"]).par(engine="process", retries=0).map(func)
+    ... except pdparallel.WorkerDiedError as error:
+    ...     print(error.exitcode)
+    3
     """
 
     def __init__(self, message: str, pid: int | None = None, exitcode: int | None = None) -> None:
@@ -149,7 +211,25 @@ class WorkerDiedError(PdParallelError, RuntimeError):
 
 
 class WorkerStartError(WorkerDiedError):
-    """No worker process came up: each ended before it was ready for work, or none could be started."""
+    """No worker process came up: each ended before it was ready for work, or none could be started.
+
+    Parameters
+    ----------
+    message : str
+        What kept them from it, as far as it is known.
+    pid : int, optional
+        Process number of the worker, where it is known.
+    exitcode : int, optional
+        Exit code of the worker; a negative number is the signal that ended it.
+
+    Examples
+    --------
+    Whoever expects a :class:`WorkerDiedError` gets this one, too:
+
+    >>> import pdparallel
+    >>> issubclass(pdparallel.WorkerStartError, pdparallel.WorkerDiedError)
+    True
+    """
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (WorkerStartError, (self.args[0], self.pid, self.exitcode), self.__dict__)
@@ -158,10 +238,22 @@ class WorkerStartError(WorkerDiedError):
 class CallTimeoutError(PdParallelError, TimeoutError):
     """A call of the function took longer than ``timeout=`` allows, and its worker was ended.
 
-    Attributes
+    Parameters
     ----------
-    seconds : float
+    message : str
+        Which row it was.
+    seconds : float, default 0.0
         What was allowed.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> from pdparallel.testing import saboteurs
+    >>> try:
+    ...     pd.Series(["a", "b"]).par(timeout=0.5).map(saboteurs.when("b", saboteurs.hangs()))
+    ... except pdparallel.CallTimeoutError as error:
+    ...     print(error.seconds)
+    0.5
     """
 
     def __init__(self, message: str, seconds: float = 0.0) -> None:
@@ -175,12 +267,22 @@ class CallTimeoutError(PdParallelError, TimeoutError):
 class RemoteError(PdParallelError, RuntimeError):
     """The function raised an exception in a worker that could not be rebuilt here.
 
-    Attributes
+    Parameters
     ----------
-    type_name : str
+    message : str
+        The class and the text of that exception.
+    type_name : str, default ""
         Qualified name of the exception's class.
-    traceback_text : str
+    traceback_text : str, default ""
         The worker's traceback.
+
+    Examples
+    --------
+    Whoever expects the function to fail in ways of its own can have these, too:
+
+    >>> import pdparallel
+    >>> issubclass(pdparallel.RemoteError, RuntimeError)
+    True
     """
 
     def __init__(self, message: str, type_name: str = "", traceback_text: str = "") -> None:

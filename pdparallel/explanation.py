@@ -77,6 +77,13 @@ class Explanation:
         What the function raised, or why it cannot travel; "" for nothing.
     advice : tuple of str
         What to change.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> found = pd.Series(range(100)).par.explain(lambda value: value * 2)
+    >>> found.units, found.engine, found.problem
+    (100, 'here', '')
     """
 
     verb: str
@@ -114,7 +121,19 @@ class Explanation:
     advice: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """All attributes by name."""
+        """All attributes by name.
+
+        Returns
+        -------
+        dict
+            As for a row of a frame in which several functions are compared.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> pd.Series(["a", "bc"]).par.explain(len).to_dict()["units"]
+        2
+        """
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def _title(self) -> str:

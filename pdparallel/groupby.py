@@ -340,6 +340,13 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
 
     ``apply``, ``agg``, ``transform`` and ``filter`` of a Python function run on workers; everything else is pandas'.
 
+    Parameters
+    ----------
+    grouped : DataFrameGroupBy or SeriesGroupBy
+        That of pandas.
+    given : mapping, optional
+        Options of the accessor that it comes from.
+
     Examples
     --------
     >>> import pandas as pd, pdparallel
@@ -443,10 +450,12 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         ----------
         func : callable
             Takes a Series, a column of a group, and returns one value.
-        *args, **kwargs
+        *args
             Further arguments of ``func``.
-        engine, engine_kwargs
+        engine, engine_kwargs : optional
             Pandas' own; with any of them the call is pandas'.
+        **kwargs
+            Further keyword arguments of ``func``.
 
         Returns
         -------
@@ -479,10 +488,12 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         func : callable
             Takes a column of a group (of a frame perhaps the whole group, as pandas finds out with the first one), and
             returns a Series of the same index or one value.
-        *args, **kwargs
+        *args
             Further arguments of ``func``.
-        engine, engine_kwargs
+        engine, engine_kwargs : optional
             Pandas' own; with any of them the call is pandas'.
+        **kwargs
+            Further keyword arguments of ``func``.
 
         Returns
         -------
@@ -553,6 +564,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Returns
         -------
         Explanation
+            Text in a terminal, a table in a notebook; its figures are attributes, in seconds and bytes.
 
         Raises
         ------

@@ -56,6 +56,13 @@ class Results(Iterator[R]):
     ----------
     steps : generator
         Gives the results.
+
+    Examples
+    --------
+    >>> import itertools, pdparallel
+    >>> with pdparallel.imap(abs, itertools.count(-2)) as results:
+    ...     [next(results) for _ in range(4)]
+    [2, 1, 0, 1]
     """
 
     def __init__(self, steps: Generator[R, None, None]) -> None:
@@ -67,7 +74,18 @@ class Results(Iterator[R]):
         return next(self._steps)
 
     def close(self) -> None:
-        """End the work: what runs gets a moment to end by itself, then its workers are ended."""
+        """End the work: what runs gets a moment to end by itself, then its workers are ended.
+
+        Examples
+        --------
+        >>> import pdparallel
+        >>> results = pdparallel.imap(abs, [-1, -2])
+        >>> next(results)
+        1
+        >>> results.close()
+        >>> list(results)
+        []
+        """
         self._steps.close()
 
     def __enter__(self) -> Self:

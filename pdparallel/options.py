@@ -41,7 +41,10 @@ _ENVIRONMENT_PREFIX = "PDPARALLEL_"
 class Options:
     """All options of a call, each with a value that was checked.
 
-    Attributes
+    They are given by name to the accessor, to :func:`option_context`, :func:`set_options` and :func:`engine`, and to
+    :func:`map` and :func:`imap`; in the environment ``PDPARALLEL_N_WORKERS=4`` is that for ``n_workers``, and so on.
+
+    Parameters
     ----------
     engine : str or object, default "auto"
         ``"auto"`` works in this process until the pool is worth its price; ``"process"`` and ``"pathos"`` are pools
@@ -78,19 +81,29 @@ class Options:
         ``"dill"`` or ``"cloudpickle"``, for the function and its arguments.
     checkpoint : str or path, default None
         A folder of one call: what is finished is kept there, and the same call takes up where it stopped.
+    seed : int, default None
+        Makes what ``random`` and ``np.random`` draw in the function the same for any engine, number of workers and
+        size of chunks; the streams of this process stay as they are.  Each row (column, value, item) has its own
+        stream, by its position; of ``apply_chunks`` each chunk, so give ``chunk_size`` too.  None leaves it to chance.
     initializer : callable, default None
         Called once in each worker before the first call of the function there, as to load a model into a global
         variable that the function reads.  With an initializer nothing runs in this process (but with
         ``engine="serial"``); a warm worker that has run it for the same function does not run it again.
     initargs : tuple, default ()
         What the initializer is called with.
-    seed : int, default None
-        Makes what ``random`` and ``np.random`` draw in the function the same for any engine, number of workers and
-        size of chunks; the streams of this process stay as they are.  Each row (column, value, item) has its own
-        stream, by its position; of ``apply_chunks`` each chunk, so give ``chunk_size`` too.  None leaves it to chance.
     capture_output : bool, default None
         Whether what the function prints, logs and warns of in worker processes is shown where the call is made, with
         the outcome of each chunk; False leaves it to the workers' own streams and handlers. None means True.
+
+    See Also
+    --------
+    get_options : Those in force.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> pd.Series([1, 2, 3]).par(engine="thread", n_workers=2, chunk_size=1).map(lambda value: value * 2).tolist()
+    [2, 4, 6]
     """
 
     engine: EngineName | EngineObject = "auto"
@@ -111,19 +124,40 @@ class Options:
 
     @property
     def workers(self) -> int:
-        """The number of workers, with None resolved to the usable cores."""
+        """The number of workers, with None resolved to the usable cores.
+
+        Examples
+        --------
+        >>> import pdparallel
+        >>> pdparallel.Options(n_workers=3).workers
+        3
+        """
         return self.n_workers if self.n_workers is not None else usable_cores().number
 
     @property
     def threads(self) -> int:
-        """The threads of a worker, with None resolved to cores // workers."""
+        """The threads of a worker, with None resolved to cores // workers.
+
+        Examples
+        --------
+        >>> import pdparallel
+        >>> pdparallel.Options(threads_per_worker=2).threads
+        2
+        """
         if self.threads_per_worker is not None:
             return self.threads_per_worker
         return max(1, usable_cores().number // self.workers)
 
     @property
     def method(self) -> StartMethod:
-        """The start method, with None resolved to the platform's safest."""
+        """The start method, with None resolved to the platform's safest.
+
+        Examples
+        --------
+        >>> import pdparallel
+        >>> pdparallel.Options(start_method="spawn").method
+        'spawn'
+        """
         if self.start_method is not None:
             return self.start_method
         return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -391,6 +425,11 @@ def resolve(call: Mapping[str, Any] | None = None) -> Options:
 def get_options() -> dict[str, Any]:
     """The options in force here, by name.
 
+    Returns
+    -------
+    dict
+        Each of :class:`Options`: what the context says, else the process, else the environment, else its default.
+
     Examples
     --------
     >>> import pdparallel
@@ -436,6 +475,11 @@ def option_context(**options: Unpack[OptionsDict]) -> Iterator[None]:
     ----------
     **options
         Any of the options of :class:`Options`.
+
+    Yields
+    ------
+    None
+        While the block runs the options hold.
 
     Raises
     ------

@@ -32,6 +32,14 @@ class Profile(Observer):
     """Where the time of calls went; made by :func:`profile`.
 
     It can be looked at while calls still run, as those in the background do: it then shows what has come so far.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> with pdparallel.profile() as p:
+    ...     doubled = pd.Series([1, 2, 3]).par.map(lambda value: value * 2)
+    >>> len(p), p.calls["units"].tolist()
+    (1, [3])
     """
 
     def __init__(self) -> None:
@@ -174,7 +182,21 @@ class Profile(Observer):
         }
 
     def workers(self) -> dict[tuple[int, int], str]:
-        """What each is called: ``"parent"``, or its number, by process and thread."""
+        """What each is called: ``"parent"``, or its number, by process and thread.
+
+        Returns
+        -------
+        dict
+            By (pid, thread) of the operating system; in the order in which they began.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> with pdparallel.profile() as p:
+        ...     doubled = pd.Series([1, 2, 3]).par(engine="serial").map(lambda value: value * 2)
+        >>> list(p.workers().values())
+        ['parent']
+        """
         names: dict[tuple[int, int], str] = {}
         count = 0
         pieces = [(record, piece) for record in self._records for piece in list(record.pieces) if piece.pid]
@@ -254,6 +276,13 @@ class Profile(Observer):
         ------
         ImportError
             Where matplotlib is not installed; :attr:`calls` and :meth:`to_frame` need none.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> with pdparallel.profile() as p:
+        ...     doubled = pd.Series([1, 2, 3]).par.map(lambda value: value * 2)
+        >>> p.plot().figure.savefig("profile.png")  # doctest: +SKIP
         """
         from pdparallel.timeline import draw
 

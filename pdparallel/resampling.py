@@ -21,6 +21,19 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
 
     ``apply`` (which is ``agg``) and ``transform`` of a Python function run on workers; everything else is pandas'.
 
+    Parameters
+    ----------
+    obj : DataFrame or Series
+        The data.
+    rule : str, offset or Timedelta
+        The length of a span.
+    how : mapping
+        Further arguments of pandas' ``resample``.
+    given : mapping
+        Options of the accessor that it comes from.
+    columns : label or list of labels, optional
+        Those that are selected.
+
     Examples
     --------
     >>> import pandas as pd, pdparallel

@@ -117,7 +117,7 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
             Takes a window of a column, as floats, and returns a number.
         raw : bool, default False
             Whether a window is an ndarray instead of a Series: that costs a tenth.
-        engine, engine_kwargs
+        engine, engine_kwargs : optional
             As in pandas; what is not for ``"cython"``, the default, goes to pandas as it is. So does
             ``method="table"``.
         args : tuple, optional

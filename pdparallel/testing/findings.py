@@ -46,6 +46,15 @@ class Finding:
         What to do about it.
     position : int or None
         Of the unit where it shows first.
+
+    Examples
+    --------
+    >>> import random
+    >>> import pandas as pd
+    >>> from pdparallel.testing import check
+    >>> (finding,) = check(lambda value: random.random(), pd.Series([1, 2]), processes=False).findings
+    >>> finding.kind, finding.position
+    ('random', 0)
     """
 
     kind: Kind
@@ -75,6 +84,13 @@ class Fitness:
         How many times it was called in another one.
     findings : tuple of Finding
         What is wrong; empty for a function that is fit.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from pdparallel.testing import check
+    >>> print(check(abs, pd.Series([-1, 2]), processes=False))
+    function 'abs' is fit to run in parallel (2 values, 10 calls here, 0 in a worker)
     """
 
     name: str
@@ -86,7 +102,15 @@ class Fitness:
 
     @property
     def fit(self) -> bool:
-        """Whether nothing was found."""
+        """Whether nothing was found.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from pdparallel.testing import check
+        >>> check(abs, pd.Series([-1, 2]), processes=False).fit
+        True
+        """
         return not self.findings
 
     def __str__(self) -> str:

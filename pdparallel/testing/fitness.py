@@ -48,10 +48,12 @@ def assert_fit(
 
     Parameters
     ----------
-    func, data, call, args, kwargs, seed, units, processes
+    func, data, call : object
         As of :func:`check`.
     allow : collection of str, default ()
         Kinds of :class:`Finding` that are not minded, such as ``("input", "state")``.
+    args, kwargs, seed, units, processes : object
+        As of :func:`check`.
 
     Raises
     ------

@@ -60,6 +60,11 @@ def leaves_nothing(*, seconds: float = 10.0) -> Iterator[None]:
     seconds : float, default 10.0
         How long to wait for what is about to end.
 
+    Yields
+    ------
+    None
+        While the block runs nothing is looked at.
+
     Raises
     ------
     AssertionError

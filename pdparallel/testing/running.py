@@ -31,6 +31,11 @@ def serial(chunk_size: int | None = None) -> Iterator[None]:
     chunk_size : int, optional
         Rows (columns, items) of each chunk, whatever the calls say; 1 cuts as finely as can be. None leaves it to them.
 
+    Yields
+    ------
+    None
+        While the block runs no worker is started.
+
     Raises
     ------
     InvalidOptionError

@@ -50,11 +50,23 @@ class NotAWorkerError(Exception):
     """A saboteur that would end or block its process was called in the one that made it.
 
     ``engine="auto"`` begins there; ``engine="process"`` and ``"pathos"`` have every call made in workers.
+
+    Examples
+    --------
+    >>> ends()("anything")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    pdparallel.testing.saboteurs.NotAWorkerError: this saboteur was called in the process that made it: ...
     """
 
 
 class TwoArgumentsError(Exception):
     """An exception that pickle writes and cannot read: it needs two arguments, and has one.
+
+    Parameters
+    ----------
+    one, two : object
+        Both are a part of its text.
 
     Examples
     --------
@@ -68,7 +80,21 @@ class TwoArgumentsError(Exception):
 
 
 class WithLockError(Exception):
-    """An exception that cannot be written: it holds a frame of the interpreter, as many do, and a lock."""
+    """An exception that cannot be written: it holds a frame of the interpreter, as many do, and a lock.
+
+    Parameters
+    ----------
+    message : str, default "it holds a lock"
+        Its text.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> pickle.dumps(WithLockError())  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    TypeError: cannot pickle ...
+    """
 
     def __init__(self, message: str = "it holds a lock") -> None:
         super().__init__(message)
@@ -77,7 +103,15 @@ class WithLockError(Exception):
 
 
 class NoTextError(Exception):
-    """An exception that raises another one when it is asked for its text."""
+    """An exception that raises another one when it is asked for its text.
+
+    Examples
+    --------
+    >>> str(NoTextError())
+    Traceback (most recent call last):
+    ...
+    ValueError: no text
+    """
 
     def __str__(self) -> str:
         raise ValueError("no text")
@@ -87,14 +121,32 @@ class NoTextError(Exception):
 
 
 class NotWritable:
-    """An object that cannot be pickled."""
+    """An object that cannot be pickled.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> pickle.dumps(NotWritable())
+    Traceback (most recent call last):
+    ...
+    TypeError: it cannot be written
+    """
 
     def __reduce__(self) -> Any:
         raise TypeError("it cannot be written")
 
 
 class NotReadable:
-    """An object that is pickled well, and cannot be rebuilt."""
+    """An object that is pickled well, and cannot be rebuilt.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> pickle.loads(pickle.dumps(NotReadable()))
+    Traceback (most recent call last):
+    ...
+    LookupError: it cannot be rebuilt
+    """
 
     def __reduce__(self) -> Any:
         return _refuse, ()
@@ -108,6 +160,15 @@ class Bomb:
     ----------
     code : int, default 3
         The exit code.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> try:
+    ...     pd.Series([1, 2]).par(engine="process", retries=0).map(lambda value, other: value, other=Bomb())
+    ... except pdparallel.WorkerDiedError as error:
+    ...     print(error.exitcode)
+    3
     """
 
     code: int = 3
@@ -282,6 +343,14 @@ class ends:  # noqa: N801
     ----------
     code : int, default 3
         The exit code.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> s = pd.Series([1, 2, 3])
+    >>> came = s.par(engine="process", retries=0, errors="return").map(when(2, ends()))
+    >>> [type(value).__name__ for value in came]
+    ['int', 'WorkerDiedError', 'int']
     """
 
     code: int = 3
@@ -326,6 +395,14 @@ class loops:  # noqa: N801
     ----------
     seconds : float, default 300
         How long at most.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> s = pd.Series(["a", "b"])
+    >>> came = s.par(timeout=1, errors="return").map(when("b", loops()))
+    >>> [type(value).__name__ for value in came]
+    ['str', 'CallTimeoutError']
     """
 
     seconds: float = 300.0

@@ -18,7 +18,7 @@ def assert_same(got: Any, expected: Any) -> None:
     Parameters
     ----------
     got, expected : object
-        pandas objects, arrays, containers of these, or scalars.
+        Objects of pandas, arrays, containers of these, or scalars.
 
     Raises
     ------
