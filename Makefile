@@ -16,11 +16,12 @@ PEERS := .venv-peers
 SCREENSHOTS := .venv-screenshots
 PIP := -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test test-newest test-oldest lint types notebooks faults bench screenshots clean
+.PHONY: help demo test test-newest test-oldest lint types notebooks docs faults bench screenshots clean
 
 help:
 	@echo "make demo    what is found on this machine, and the main job on real data beside plain pandas"
 	@echo "make test    lint, types, tests on the newest and the oldest pandas, doctests, notebooks"
+	@echo "make docs    the documentation as pages, in docs/_build/html; warnings and broken links are errors"
 	@echo "make faults  everything that can go wrong: what a user sees of it, how soon, and what is left behind"
 	@echo "make bench   the benchmarks beside plain pandas and the peers; tables and pictures in benchmarks/results"
 	@echo "make screenshots  what a user sees in JupyterLab (with Chromium) and in a terminal; notebooks/screenshots"
@@ -68,6 +69,24 @@ notebooks: $(VENV)/installed
 screenshots: $(SCREENSHOTS)/installed
 	$(SCREENSHOTS)/bin/python notebooks/screenshots/take.py
 
+DOCS := .venv-docs
+
+$(DOCS)/installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python $(PIP) --upgrade pip
+	$(DOCS)/bin/python $(PIP) -e '.[docs]' 'pandas>=3'
+	touch $@
+
+docs: $(DOCS)/installed
+	rm -rf docs/_build
+	$(DOCS)/bin/python docs/gather.py docs/_build/source
+	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going --quiet -c docs docs/_build/source docs/_build/html
+	$(DOCS)/bin/python docs/links.py docs/_build/html
+	@if $(DOCS)/bin/python -c "import urllib.request as web; web.urlopen('https://docs.python.org/3/', timeout=5)" 2>/dev/null; then \
+		$(DOCS)/bin/python -m sphinx --quiet -b linkcheck -c docs docs/_build/source docs/_build/linkcheck; \
+	else echo "No network: links to other sites were not looked at."; fi
+	@echo "docs/_build/html/index.html"
+
 faults: $(VENV)/installed
 	$(BIN)/python -m tests.faults
 
@@ -75,4 +94,4 @@ bench: $(VENV)/installed $(PEERS)/installed
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(OLD) $(PEERS) $(SCREENSHOTS)
+	rm -rf $(VENV) $(OLD) $(PEERS) $(SCREENSHOTS) $(DOCS)

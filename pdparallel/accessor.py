@@ -240,7 +240,7 @@ class SeriesPar(
     """
 
     def explain(self, func: Func, verb: str = "map", **arguments: Any) -> Explanation:
-        """What a call would do and why; see :meth:`FramePar.explain`.
+        """What a call would do and why; see :meth:`pandas.DataFrame.par.explain`.
 
         Parameters
         ----------

@@ -550,7 +550,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         return cast("AsWhole", self._call("filter", func, args, kwargs, self._grouped.filter, dropna))
 
     def explain(self, func: Func, method: str = "apply", *args: Any, **kwargs: Any) -> Explanation:
-        """What a call would do and why; see :meth:`pdparallel.accessor.FramePar.explain`.
+        """What a call would do and why; see :meth:`pandas.DataFrame.par.explain`.
 
         Parameters
         ----------

@@ -37,11 +37,17 @@ __all__ = [
     "Taker",
 ]
 
+#: A function of the user's.
 Func: TypeAlias = Callable[..., Any]
+#: The engines that have a name; see ``engine=`` of :class:`pdparallel.Options`.
 EngineName: TypeAlias = Literal["auto", "process", "pathos", "thread", "serial", "dask", "ray"]
+#: What becomes of a call that raises.
 Errors: TypeAlias = Literal["raise", "coerce", "return"]
+#: How worker processes are started.
 StartMethod: TypeAlias = Literal["forkserver", "spawn", "fork"]
+#: What writes the function and its arguments.
 Serializer: TypeAlias = Literal["dill", "cloudpickle"]
+#: Where progress is shown.
 Progress: TypeAlias = (
     bool
     | Literal["text", "notebook", "log"]
@@ -49,8 +55,11 @@ Progress: TypeAlias = (
     | logging.LoggerAdapter[Any]
     | Callable[[int, Any], object]
 )
+#: As pandas has it.
 ResultType: TypeAlias = Literal["expand", "reduce", "broadcast"] | None
+#: What the function gets for a row.
 RowKind: TypeAlias = Literal["series", "namedtuple", "tuple", "dict", "array"]
+#: What becomes of the results of chunks.
 Combine: TypeAlias = Literal["auto", "concat", "list"] | Callable[[list[Any]], Any]
 
 #: How ``func`` is handed each unit of the data; see :mod:`pdparallel.rows`.

@@ -4,33 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import types
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-import pdparallel
-import pdparallel.testing
-from pdparallel.acceleration import Accelerated
-from pdparallel.accessor import FramePar, SeriesPar
-from pdparallel.background import Background, Running
-from pdparallel.groupby import GroupByPar
-from pdparallel.iterating import Results
-from pdparallel.records import Observer
-from pdparallel.resampling import ResamplePar
-from pdparallel.testing import saboteurs
-from pdparallel.windows import WindowPar
+from tests.public import everything_public
 
 validation = pytest.importorskip("numpydoc.validate")
-
-#: What users get from a call, and do not import.
-HANDED_OUT = (
-    Accelerated, Background, FramePar, GroupByPar, ResamplePar, Results, Running, SeriesPar, WindowPar,
-)  # fmt: skip
-
-#: Methods with a public name that this package calls, and nobody else.
-OUR_OWN = {f"pdparallel.Profile.{name}" for name in vars(Observer)} | {"pdparallel.background.Running.end"}
 
 #: What numpydoc asks for, and is not asked for here.
 NOT_ASKED_FOR = {
@@ -41,34 +21,6 @@ NOT_ASKED_FOR = {
     "SS05",  # takes "Rolling windows" for a verb
     "PR04",  # several parameters in a line have one type, or are those of pandas
 }  # fmt: skip
-
-
-def module_names(module: types.ModuleType) -> Iterator[str]:
-    for name in module.__all__:
-        found = getattr(module, name)
-        if not isinstance(found, types.ModuleType):
-            yield f"{module.__name__}.{name}"
-            if inspect.isclass(found):
-                yield from members(found, f"{module.__name__}.{name}")
-
-
-def members(cls: type, path: str) -> Iterator[str]:
-    """Its public methods and properties, as far as they are written here, and what calling it does."""
-    for name in dir(cls):
-        found = inspect.getattr_static(cls, name)
-        found = found.fget if isinstance(found, property) else found
-        by_us = inspect.isfunction(found) and found.__module__.startswith("pdparallel")
-        calls = name == "__call__" and cls in HANDED_OUT
-        if by_us and (calls or not name.startswith("_")) and f"{path}.{name}" not in OUR_OWN:
-            yield f"{path}.{name}"
-
-
-def everything_public() -> list[str]:
-    names = [name for module in (pdparallel, pdparallel.testing, saboteurs) for name in module_names(module)]
-    for cls in HANDED_OUT:
-        path = f"{cls.__module__}.{cls.__name__}"
-        names += [path, *members(cls, path)]
-    return sorted(set(names))
 
 
 def test_it_finds_what_is_public() -> None:

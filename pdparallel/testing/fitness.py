@@ -108,7 +108,7 @@ def check(
     Returns
     -------
     Fitness
-        With a text for ``print``, and what was found as :attr:`Fitness.findings`.
+        With a text for ``print``, and what was found as ``findings``.
 
     Raises
     ------

@@ -1,0 +1,88 @@
+"""Sphinx: the theme and the docstrings are those that users of pandas know; ``make docs`` calls it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+
+import pdparallel  # which registers the accessors that are documented here
+
+project = "pdparallel"
+author = "the maintainers of pdparallel"
+release = pdparallel.__version__
+extensions = [
+    "myst_nb",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_copybutton",
+]
+templates_path = [str(Path(__file__).parent / "_templates")]  # autosummary looks beside the pages else
+exclude_patterns = ["first-screen.md"]  # which index.md includes
+nitpicky = True
+smartquotes = False
+
+# Markdown, and notebooks as they are stored
+myst_heading_anchors = 4
+nb_execution_mode = "off"
+myst_enable_extensions = ["colon_fence"]
+
+# Docstrings
+autosummary_generate = True
+# Some file systems do not tell it from Profile.
+autosummary_filename_map = {"pdparallel.profile": "pdparallel.profile-function"}
+autodoc_typehints = "none"  # numpydoc's sections say it in words, and a verb has up to seven overloads
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"
+_PANDAS = ("DataFrame", "Series", "Index")
+numpydoc_xref_aliases = {name: f":class:`~pandas.{name}`" for name in _PANDAS} | {
+    name: f"pdparallel.{name}" for name in pdparallel.__all__ if name[0].isupper()
+}
+
+# Pages
+html_theme = "pydata_sphinx_theme"
+html_title = "pdparallel"
+html_static_path = ["_static"]
+html_css_files = ["pdparallel.css"]
+html_context = {"default_mode": "auto"}
+html_copy_source = html_show_sourcelink = False
+html_theme_options: dict[str, Any] = {
+    "navigation_with_keys": False,
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+}
+copyright = "the maintainers, BSD-3-Clause"
+# A session is copied as what was typed.
+copybutton_exclude = ".linenos, .gp, .go"
+
+#: Where names of others are documented. (Not by sphinx.ext.intersphinx: it needs the network for each build.)
+_ELSEWHERE = {
+    "pandas": "https://pandas.pydata.org/docs/reference/api/{name}.html",
+    "concurrent": "https://docs.python.org/3/library/concurrent.futures.html#{name}",
+    "collections": "https://docs.python.org/3/library/collections.abc.html#{name}",
+    "logging": "https://docs.python.org/3/library/logging.html#{name}",
+    "multiprocessing": "https://docs.python.org/3/library/multiprocessing.html#module-{name}",
+    "numpy": "https://numpy.org/doc/stable/reference/generated/{name}.html",
+}
+
+
+def _elsewhere(app: Any, env: Any, node: Any, content: nodes.Node) -> nodes.Node | None:
+    """A link to the documentation of another package, and nothing for what is ours and missing."""
+    target = node.get("reftarget", "")
+    if target.startswith("python:"):
+        # "int" and the like, which numpydoc would link: everybody knows them.
+        return nodes.inline("", content.astext().removeprefix("python:").removesuffix("()"))
+    url = _ELSEWHERE.get(target.split(".")[0])
+    if url is None or node.get("refdomain") != "py" or ".par" in target:
+        return None
+    return nodes.reference("", "", content, refuri=url.format(name=target), internal=False)
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("missing-reference", _elsewhere)
