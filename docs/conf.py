@@ -58,7 +58,9 @@ html_theme_options: dict[str, Any] = {
 }
 copyright = "the maintainers, BSD-3-Clause"
 # A session is copied as what was typed.
-copybutton_exclude = ".linenos, .gp, .go"
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+copybutton_copy_empty_lines = False
 
 #: Where names of others are documented. (Not by sphinx.ext.intersphinx: it needs the network for each build.)
 _ELSEWHERE = {
