@@ -276,6 +276,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
 
         Raises
         ------
+        Exception
+            What ``func`` raised for the first failing row or column (option ``errors``), with a note that names it.
         InvalidOptionError
             If ``func`` is nothing that pandas could apply.
 
