@@ -8,12 +8,13 @@ OLD := .venv-oldest
 OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
 # What is the same on each pandas, and takes long.
-PROCESSES := arena background benchmarks big checkpoint cores delivery demo doctor engines faults frontends initializer interrupt iterating layers leaving output plan pool progress readme resources runner saboteurs seeds surroundings typing warm
+PROCESSES := arena background benchmarks big checkpoint cores delivery demo docs docstrings doctor engines faults frontends initializer interrupt iterating layers leaving output plan pool progress readme resources runner saboteurs seeds surroundings typing warm
 # A test waits as often as it computes: for processes that start, sleep, or are ended.
 JOBS := -n 4 --dist loadfile --no-loadscope-reorder
 # What the benchmarks compare with: four packages that do not run on pandas 3.
 PEERS := .venv-peers
 SCREENSHOTS := .venv-screenshots
+DOCS := .venv-docs
 PIP := -m pip --disable-pip-version-check --quiet install
 
 .PHONY: help demo test test-newest test-oldest lint types notebooks docs faults bench screenshots clean
@@ -40,6 +41,7 @@ $(VENV)/installed: WHAT = -e '.[test,notebooks,bench,dask,ray]' 'pandas>=3'
 $(OLD)/installed: WHAT = -e '.[test]' 'pandas==2.2.*'
 $(PEERS)/installed: WHAT = -e . 'pandas==2.3.*' pandarallel mapply parallel-pandas swifter
 $(SCREENSHOTS)/installed: WHAT = -e '.[screenshots]' 'pandas>=3'
+$(DOCS)/installed: WHAT = -e '.[docs]' 'pandas>=3'
 
 demo: $(VENV)/installed
 	$(BIN)/python -m pdparallel
@@ -68,14 +70,6 @@ notebooks: $(VENV)/installed
 
 screenshots: $(SCREENSHOTS)/installed
 	$(SCREENSHOTS)/bin/python notebooks/screenshots/take.py
-
-DOCS := .venv-docs
-
-$(DOCS)/installed: pyproject.toml
-	$(PYTHON) -m venv $(DOCS)
-	$(DOCS)/bin/python $(PIP) --upgrade pip
-	$(DOCS)/bin/python $(PIP) -e '.[docs]' 'pandas>=3'
-	touch $@
 
 docs: $(DOCS)/installed
 	rm -rf docs/_build
