@@ -31,7 +31,7 @@ from typing import Any
 
 from pdparallel.typing import StartMethod
 
-__all__ = ["Context", "stop_forkserver", "stop_unwanted_forkserver"]
+__all__ = ["Context", "folder_for_sockets", "stop_forkserver", "stop_unwanted_forkserver"]
 
 _PRELOAD = ["pandas", "pdparallel.serving"]
 
@@ -97,6 +97,13 @@ def _spawn_popen() -> Any:
     return type("Popen", (base,), {"_launch": _with_globals(base._launch, spawn=_Spawn())})
 
 
+def folder_for_sockets(below: str) -> str:
+    """The folder for temporary files, or one with a short path where a socket's own path below it would be too long."""
+    place = tempfile.gettempdir()
+    too_long = len(os.fsencode(os.path.join(place, below))) > LONGEST_SOCKET_PATH
+    return SHORT if too_long and os.access(SHORT, os.W_OK) else place
+
+
 class _Connection:
     """The standard module ``connection``, but the forkserver's socket has a path that can be bound.
 
@@ -108,11 +115,8 @@ class _Connection:
 
     @staticmethod
     def arbitrary_address(family: str) -> str:
-        place = tempfile.gettempdir()
-        likely = os.path.join(place, "pymp-12345678", "listener-12345678")
-        if len(os.fsencode(likely)) > LONGEST_SOCKET_PATH and os.access(SHORT, os.W_OK):
-            place = SHORT
-        else:
+        place = folder_for_sockets("pymp-12345678/listener-12345678")
+        if place == tempfile.gettempdir():
             address: str = mp_connection.arbitrary_address(family)  # type: ignore[attr-defined] # not in the stubs
             if os.path.isdir(os.path.dirname(address)):
                 return address

@@ -10,12 +10,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import shutil
 import tempfile
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any, ClassVar
 
@@ -26,6 +28,7 @@ from ray import exceptions
 from pdparallel.ending import at_exit
 from pdparallel.engines.base import REMEDY, Engine
 from pdparallel.engines.cluster import KIND, answer_of, by_value, on_worker, wanted
+from pdparallel.engines.launch import folder_for_sockets
 from pdparallel.engines.warm import Kept, Warm
 from pdparallel.errors import WorkerDiedError
 from pdparallel.transport.task import Parts, Reach
@@ -35,6 +38,14 @@ __all__ = ["RayEngine", "run"]
 
 #: Times that a task whose worker was ended for want of memory is tried again; Ray's own default is: for ever.
 OOM_RETRIES = 3
+
+#: Seconds that what is not wanted any more gets to end by itself. A cancellation that meets a task which is just ending
+#: or beginning makes Ray abort this process ("Tried to complete task that was not pending", in one of a thousand calls
+#: that failed among short chunks): what takes longer than this rarely does either at that very moment.
+GRACE_SECONDS = 0.5
+
+#: What the path of a socket of Ray's looks like, below the folder for temporary files.
+LIKE_A_SOCKET = "pdparallel-ray-12345678/session_2026-01-01_00-00-00_123456_1234567/sockets/plasma_store"
 
 #: Seconds between two looks at how many cores the cluster has.
 LOOK_SECONDS = 1.0
@@ -50,7 +61,8 @@ class _Started(Kept):
             ray.init(address="auto", **quiet)
             self._node = _node()
             return
-        self._folder = tempfile.mkdtemp(prefix="pdparallel-ray-")  # what Ray writes about itself
+        # What Ray writes about itself, and its sockets.
+        self._folder = tempfile.mkdtemp(prefix="pdparallel-ray-", dir=folder_for_sockets(LIKE_A_SOCKET))
         try:
             ray.init(
                 address="local", num_cpus=n_workers, include_dashboard=False, _temp_dir=self._folder,
@@ -105,6 +117,7 @@ class RayEngine(Engine):
         self._task: Any = None
         self._function: tuple[bytes, Any] | None = None
         self._open: weakref.WeakSet[_Carried] = weakref.WeakSet()
+        self._unwanted: list[_Carried] = []
         self._cores = (0.0, 0)
         self._versions = wanted()
         self._closed = False
@@ -138,9 +151,26 @@ class RayEngine(Engine):
             ref = remote.remote(self._versions, __name__, task.head, self._function[1], _array(task.piece))
         except exceptions.RayError as error:
             raise _explained(error) from error
-        carried = _Carried(ref)
+        carried = _Carried(ref, self._cancel_soon)
         self._open.add(carried)
         return carried
+
+    def _cancel_soon(self, carried: _Carried) -> None:
+        with self._lock:
+            self._unwanted.append(carried)
+            if len(self._unwanted) > 1:
+                return
+        timer = threading.Timer(GRACE_SECONDS, self._cancel)
+        timer.daemon = True
+        timer.start()
+
+    def _cancel(self) -> None:
+        with self._lock:
+            unwanted, self._unwanted = self._unwanted, []
+        # What came last first: it waits, and would begin where one before it has ended.
+        for carried in sorted({one for one in unwanted if not one.done()}, key=lambda one: -one.number):
+            with contextlib.suppress(Exception):  # Ray has ended
+                ray.cancel(carried.ref)
 
     def close(self, *, kill: bool = False) -> None:
         with self._lock:
@@ -162,14 +192,18 @@ def _array(data: bytes | bytearray) -> Any:
 class _Carried(Future[bytes]):
     """A task of Ray's as a future, which reaches the worker when it is cancelled."""
 
-    def __init__(self, ref: Any) -> None:
+    _numbers = itertools.count()
+
+    def __init__(self, ref: Any, cancel_soon: Callable[[_Carried], None]) -> None:
         super().__init__()
-        self._ref = ref
+        self.ref = ref
+        self.number = next(self._numbers)
+        self._cancel_soon = cancel_soon
         ref.future().add_done_callback(self._finish)
 
     def cancel(self) -> bool:
-        with contextlib.suppress(Exception):  # Ray has ended
-            ray.cancel(self._ref)
+        if not self.done():
+            self._cancel_soon(self)
         return self.done()
 
     def _finish(self, inner: Future[Any]) -> None:

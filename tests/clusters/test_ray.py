@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from pdparallel.testing import assert_same_as_pandas
+from pdparallel.testing.leaving import children, wait_until
 from tests.clusters.suite import (
     MARKS,
     ROOT,
@@ -30,11 +31,25 @@ ray = pytest.importorskip("ray")
 pytestmark = MARKS
 
 
-@pytest.fixture(scope="module")
-def ray_here() -> Iterator[str]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": ROOT}})
-    yield "ray"
+@pytest.fixture
+def ray_here() -> str:
+    if not ray.is_initialized():
+        environment = {"env_vars": {"PYTHONPATH": ROOT}}
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+    return "ray"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def it_ends() -> Iterator[None]:
+    yield
     ray.shutdown()
+
+
+@pytest.fixture
+def none_is_here() -> None:
+    """A program would find it, also while it ends."""
+    ray.shutdown()
+    assert wait_until(lambda: not [child for child in children() if "/ray/" in child.command], 30)
 
 
 CLUSTERS = {"Ray": "ray_here"}
@@ -55,6 +70,7 @@ class TestOptions(Options): ...
 class TestStores(Stores): ...
 
 
+@pytest.mark.usefixtures("none_is_here")
 class TestScripts(Scripts):
     name = "ray"
 
@@ -79,15 +95,19 @@ def test_a_value_that_kills_each_ray_worker_is_told(ray_here: str) -> None:
 # Whose Ray
 
 
+@pytest.mark.usefixtures("none_is_here")
 def test_a_ray_that_the_user_begins_later_stays_the_users(tmp_path: Path) -> None:
     text = """
-        import ray
+        import ray, shutil, tempfile
+        theirs = tempfile.mkdtemp(dir="/tmp")
         s = pd.Series(range(4))
         assert s.par(engine="ray", n_workers=1).map(abs).tolist() == s.tolist()
         ray.shutdown()
-        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=os.path.abspath("theirs"))
+        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=theirs)
         assert s.par(engine="ray", n_workers=2).map(abs).tolist() == s.tolist()
         pdparallel.shutdown()
         print(ray.is_initialized())
+        ray.shutdown()
+        shutil.rmtree(theirs)
     """
     assert printed(tmp_path, text) == "True\n"
