@@ -26,7 +26,8 @@ help:
 	@echo "make faults  everything that can go wrong: what a user sees of it, how soon, and what is left behind"
 	@echo "make bench   the benchmarks beside plain pandas and the peers; tables and pictures in benchmarks/results"
 	@echo "make screenshots  what a user sees in JupyterLab (with Chromium) and in a terminal; notebooks/screenshots"
-	@echo "make clean   remove the environments"
+	@echo "make dist    the files of a release, checked, in dist; RELEASING.md says what comes before and after"
+	@echo "make clean   remove what all these make: environments, caches, dist"
 
 # An environment: what is installed (WHAT), upon which Python (ON).
 %/installed: pyproject.toml
@@ -86,6 +87,19 @@ faults: $(VENV)/installed
 
 bench: $(VENV)/installed $(PEERS)/installed
 	$(BIN)/python -m benchmarks
+
+RELEASE := .venv-release
+
+$(RELEASE)/installed: pyproject.toml
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python $(PIP) --upgrade pip
+	$(RELEASE)/bin/python $(PIP) build twine 'readme_renderer[md]'
+	touch $@
+
+dist: $(RELEASE)/installed
+	rm -rf dist
+	$(RELEASE)/bin/python -m build
+	$(RELEASE)/bin/python -m twine check --strict dist/*
 
 clean:
 	rm -rf $(VENV) $(OLD) $(PEERS) $(SCREENSHOTS) $(DOCS)
