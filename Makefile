@@ -8,20 +8,23 @@ OLD := .venv-oldest
 OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
 # What is the same on each pandas, and takes long.
-PROCESSES := arena background benchmarks big checkpoint cores delivery demo docs docstrings doctor engines faults frontends initializer interrupt iterating layers leaving output plan pool progress readme resources runner saboteurs seeds surroundings typing warm
+PROCESSES := arena background benchmarks big checkpoint contributing cores delivery demo docs docstrings doctor engines faults frontends initializer interrupt iterating layers leaving output package plan pool progress readme resources runner saboteurs seeds surroundings typing warm
 # A test waits as often as it computes: for processes that start, sleep, or are ended.
 JOBS := -n 4 --dist loadfile --no-loadscope-reorder
 # What the benchmarks compare with: four packages that do not run on pandas 3.
 PEERS := .venv-peers
 SCREENSHOTS := .venv-screenshots
 DOCS := .venv-docs
+RELEASE := .venv-release
 PIP := -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test test-newest test-oldest lint types notebooks docs faults bench screenshots clean
+.PHONY: help demo test test-newest test-oldest lint types notebooks package docs faults bench screenshots dist clean
 
 help:
 	@echo "make demo    what is found on this machine, and the main job on real data beside plain pandas"
-	@echo "make test    lint, types, tests on the newest and the oldest pandas, doctests, notebooks"
+	@echo "make test    what CI runs: lint, types, tests on the newest and the oldest pandas, doctests, notebooks"
+	@echo "             by themselves: make lint, types, test-newest, test-oldest, notebooks, and:"
+	@echo "make package the sdist and the wheel, installed into a bare environment and run there (in test-newest, too)"
 	@echo "make docs    the documentation as pages, in docs/_build/html; warnings and broken links are errors"
 	@echo "make faults  everything that can go wrong: what a user sees of it, how soon, and what is left behind"
 	@echo "make bench   the benchmarks beside plain pandas and the peers; tables and pictures in benchmarks/results"
@@ -43,6 +46,7 @@ $(OLD)/installed: WHAT = -e '.[test]' 'pandas==2.2.*'
 $(PEERS)/installed: WHAT = -e . 'pandas==2.3.*' pandarallel mapply parallel-pandas swifter
 $(SCREENSHOTS)/installed: WHAT = -e '.[screenshots]' 'pandas>=3'
 $(DOCS)/installed: WHAT = -e '.[docs]' 'pandas>=3'
+$(RELEASE)/installed: WHAT = build twine 'readme_renderer[md]'
 
 demo: $(VENV)/installed
 	$(BIN)/python -m pdparallel
@@ -69,6 +73,9 @@ test-oldest: $(OLD)/installed
 notebooks: $(VENV)/installed
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
 
+package: $(VENV)/installed
+	$(BIN)/python -m pytest -p no:randomly tests/test_package.py
+
 screenshots: $(SCREENSHOTS)/installed
 	$(SCREENSHOTS)/bin/python notebooks/screenshots/take.py
 
@@ -88,18 +95,12 @@ faults: $(VENV)/installed
 bench: $(VENV)/installed $(PEERS)/installed
 	$(BIN)/python -m benchmarks
 
-RELEASE := .venv-release
-
-$(RELEASE)/installed: pyproject.toml
-	$(PYTHON) -m venv $(RELEASE)
-	$(RELEASE)/bin/python $(PIP) --upgrade pip
-	$(RELEASE)/bin/python $(PIP) build twine 'readme_renderer[md]'
-	touch $@
-
 dist: $(RELEASE)/installed
 	rm -rf dist
 	$(RELEASE)/bin/python -m build
 	$(RELEASE)/bin/python -m twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) $(OLD) $(PEERS) $(SCREENSHOTS) $(DOCS)
+	rm -rf $(VENV) $(OLD) $(PEERS) $(SCREENSHOTS) $(DOCS) $(RELEASE) build dist docs/_build benchmarks/results/quick
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

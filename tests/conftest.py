@@ -39,7 +39,16 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 
 
 #: Files of few tests that take long: where they begin last, one of them runs alone at the end.
-LONG = ("test_ray", "test_dask", "test_frontends", "test_engines", "test_resources", "test_delivery", "test_table")
+LONG = (
+    "test_ray",
+    "test_dask",
+    "test_frontends",
+    "test_engines",
+    "test_resources",
+    "test_delivery",
+    "test_package",
+    "test_table",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
