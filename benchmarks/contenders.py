@@ -12,15 +12,17 @@ import io
 import itertools
 import json
 import os
+import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.works import BY_NAME, MAIN, Columns, Groups, Rows, Values, Windows, Work
+from benchmarks.works import BY_NAME, MAIN, WRONG, Columns, Groups, InWorkers, Rows, Values, Windows, Work
 
 Call = Callable[[], Any]
 
@@ -140,7 +142,7 @@ def by_mapply(work: Work, data: Any, workers: int) -> Call:
 
     if isinstance(work, Windows):
         raise NotImplementedError("it has no windows")
-    mapply.init(n_workers=workers, progressbar=False)
+    mapply.init(n_workers=workers, progressbar=False, **({"chunk_size": 1} if isinstance(work, InWorkers) else {}))
     if isinstance(work, Groups):
         return lambda: work.grouped(data).mapply(work.func) if work.verb == "apply" else _no_such(work)
     return lambda: data.mapply(work.func, **_axis(work))
@@ -167,6 +169,9 @@ def by_swifter(work: Work, data: Any, workers: int) -> Call:
     if isinstance(work, Windows):
         accessor = data.swifter.set_npartitions(workers).progress_bar(False)
         return lambda: accessor.rolling(work.size).apply(work.func, raw=True)
+    if isinstance(work, InWorkers):
+        forced = data.swifter.force_parallel(True).set_npartitions(workers).progress_bar(False)
+        return lambda: forced.apply(work.func, **_axis(work))
     return lambda: data.swifter.set_npartitions(workers).progress_bar(False).apply(work.func, **_axis(work))
 
 
@@ -208,6 +213,7 @@ def run(work: str, rows: int, rounds: int, workers: int, names: Sequence[str], s
             if name in lost:
                 continue
             say(begins=name)
+            asked = time.perf_counter()
             try:
                 if name not in calls:
                     calls[name] = CONTENDERS[name](BY_NAME[work], data, workers)
@@ -216,7 +222,9 @@ def run(work: str, rows: int, rounds: int, workers: int, names: Sequence[str], s
                 took = time.perf_counter() - began
             except Exception as error:
                 lost.add(name)
-                say(fails=name, error=f"{type(error).__name__}: {error}".splitlines()[0])
+                after = time.perf_counter() - asked
+                said = f"{type(error).__name__}: {error}".splitlines()[0]
+                say(fails=name, error=said, seconds=after, named=names_row(error, WRONG))
                 continue
             say(ends=name, seconds=took)
             if number == 0:
@@ -227,6 +235,24 @@ def run(work: str, rows: int, rounds: int, workers: int, names: Sequence[str], s
             del got
 
 
+def names_row(error: BaseException, label: object) -> bool:
+    """Whether what Python shows of an error says in which row it was, by its label."""
+    text = "".join(traceback.format_exception(error))
+    return re.search(rf"\b(row|index|label|position) {re.escape(repr(label))}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def report() -> Callable[..., None]:
+    """Standard output for lines of JSON alone: what else is printed, by workers too, goes to standard error."""
+    stream = io.TextIOWrapper(os.fdopen(os.dup(1), "wb", buffering=0), write_through=True)
+    os.dup2(2, 1)
+    os.environ[MAIN] = str(os.getpid())
+
+    def say(**what: Any) -> None:
+        stream.write(json.dumps(what) + "\n")
+
+    return say
+
+
 def _difference(got: Any, expected: Any) -> str:
     from benchmarks.measure import difference  # imports pdparallel, which no peer is to pay for
 
@@ -234,14 +260,7 @@ def _difference(got: Any, expected: Any) -> str:
 
 
 def main(asked: str) -> None:
-    # What peers and their workers print goes to standard error; the lines of the report have standard output alone.
-    report = io.TextIOWrapper(os.fdopen(os.dup(1), "wb", buffering=0), write_through=True)
-    os.dup2(2, 1)
-    os.environ[MAIN] = str(os.getpid())
-
-    def say(**what: Any) -> None:
-        report.write(json.dumps(what) + "\n")
-
+    say = report()
     with redirect_stdout(sys.stderr):
         say(version=pd.__version__)
         run(**json.loads(asked), say=say)

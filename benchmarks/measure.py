@@ -133,6 +133,11 @@ def write(name: str, rows: list[Any], table: str, quick: bool = False, **more: l
         for title, part in {"rows": rows, **more}.items()
     }
     (folder(quick) / f"{name}.json").write_text(json.dumps({"machine": machine(), **found}, indent=1) + os.linesep)
+    write_table(name, table, quick)
+
+
+def write_table(name: str, table: str, quick: bool = False) -> None:
+    """Keep a table as Markdown, under a line about the machine, and print it."""
     here = machine()
     head = "{cores} cores, Python {python}, pandas {pandas}, {system} {architecture}".format(**here)
     (folder(quick) / f"{name}.md").write_text(f"{head}\n\n{table}\n")

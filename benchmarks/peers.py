@@ -16,14 +16,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks import plots
-from benchmarks.measure import folder, paired, table, write
+from benchmarks.measure import folder, paired, table, write, write_table
 from benchmarks.works import BY_NAME
 from pdparallel.cores import usable_cores
 
@@ -54,7 +54,10 @@ SIZES: dict[str, tuple[int, int]] = {
 
 @dataclass
 class Found:
-    """What became of one contender: seconds by round, and pandas' beside them, or why there are none."""
+    """What became of one contender: seconds by round, and pandas' beside them, or why there are none.
+
+    ``after`` is the seconds until it failed, ``named`` whether its error names the row.
+    """
 
     name: str
     seconds: list[float] = field(default_factory=list)
@@ -62,6 +65,8 @@ class Found:
     problem: str = ""
     differs: str = ""
     alone: bool = False
+    after: float = 0.0
+    named: bool = False
 
 
 def side_by_side(
@@ -78,7 +83,7 @@ def side_by_side(
         found = {name: Found(name) for name in names if name not in lost}
         busy = ""
         asked = {"work": work, "rows": rows, "rounds": rounds, "workers": usable_cores().number, "names": list(found)}
-        with _talking(python, json.dumps(asked)) as said:
+        with talking(python, "benchmarks.contenders", json.dumps(asked)) as said:
             while True:
                 line = said(limit if busy else 2 * limit)  # at first it imports pandas and makes the frame
                 if line is None or "problem" in line or "done" in line:
@@ -88,7 +93,8 @@ def side_by_side(
                 if "ends" in line:
                     found[line["ends"]].seconds.append(line["seconds"])
                 elif "fails" in line:
-                    found[line["fails"]].problem = f"fails: {line['error']}"
+                    one = found[line["fails"]]
+                    one.problem, one.after, one.named = f"fails: {line['error']}", line["seconds"], line["named"]
                 elif "differs" in line:
                     found[line["differs"]].differs = line["how"]
         if line is not None and "done" in line:
@@ -106,13 +112,14 @@ def side_by_side(
 
 
 @contextlib.contextmanager
-def _talking(python: Path | str, asked: str) -> Iterator[Any]:
-    """A process of contenders; yields a function that waits for its next line, None where it waits in vain."""
+def talking(python: Path | str, module: str, asked: str, environment: Mapping[str, str] | None = None) -> Iterator[Any]:
+    """A process that reports in lines; yields a function that waits for the next one, None where it waits in vain."""
     lines: queue.Queue[dict[str, Any]] = queue.Queue()
     with tempfile.TemporaryFile("w+") as noise:
         process = subprocess.Popen(
-            [str(python), "-m", "benchmarks.contenders", asked],
+            [str(python), "-m", module, asked],
             cwd=ROOT,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=noise,
@@ -177,6 +184,12 @@ def measured(python: Path | str, names: Sequence[str], quick: bool) -> list[dict
     return found
 
 
+def everybody() -> list[tuple[Path | str, str]]:
+    """Each package that is no pandas, with the Python that it runs on; of the second Python only where there is one."""
+    pairs: list[tuple[Path | str, str]] = [(sys.executable, name) for name in NEW[1:]]
+    return pairs + ([(OLD_PYTHON, name) for name in OLD[2:]] if OLD_PYTHON.exists() else [])
+
+
 def main(quick: bool = False) -> list[dict[str, Any]]:
     found = measured(sys.executable, NEW, quick)
     parts = [as_markdown(found, NEW)]
@@ -187,6 +200,7 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
     else:
         print("no .venv-peers: make bench makes it; its four packages are left out", file=sys.stderr)
     write("peers", found, "\n\n".join(parts), quick)
+    write_short(found, quick)
     picture(folder(quick) / "peers.png", found)
     return found
 
@@ -219,6 +233,34 @@ def as_markdown(found: list[dict[str, Any]], names: Sequence[str]) -> str:
     head = f"speed-up over pandas {version} | rows | " + " | ".join(names)
     under = "\n".join(f"{number}. {note}" for number, note in enumerate(notes, 1))
     return table(head, "l" + "r" * (len(names) + 1), lines) + (f"\n\n{under}" if under else "")
+
+
+def _short_cell(row: dict[str, Any]) -> str:
+    """A figure, or in a word why there is none; notes are for the long table."""
+    if row["contender"] == "pandas":
+        return f"{row['seconds']:.3g} s" if row["seconds"] else "-"
+    if row["problem"]:
+        return "no such method" if "NotImplementedError: it has no" in row["problem"] else row["problem"].split(":")[0]
+    shown = f"{row['ratio']:.2f}" if row["ratio"] >= 0.1 else f"{row['ratio']:.2g}"
+    return f"{shown}, other result" if row["differs"] else shown
+
+
+def write_short(found: list[dict[str, Any]], quick: bool = False) -> None:
+    """The same tables without notes, for the README; from figures that are there already, too."""
+    parts = []
+    for names in (NEW, OLD):
+        # pdparallel and pandas are in both tables, which are told apart by the pandas that they were measured on
+        versions = {row["pandas_version"] for row in found if row["contender"] == names[-1]}
+        rows = [row for row in found if row["pandas_version"] in versions]
+        lines = []
+        for work in dict.fromkeys(row["work"] for row in rows):
+            by_name = {row["contender"]: row for row in rows if row["work"] == work}
+            first = by_name[names[0]]
+            lines.append([first["title"], f"{first['rows']:,}", *(_short_cell(by_name[name]) for name in names)])
+        if rows:
+            head = f"speed-up over pandas {rows[0]['pandas_version']} | rows | " + " | ".join(names)
+            parts.append(table(head, "l" + "r" * (len(names) + 1), lines))
+    write_table("peers_short", "\n\n".join(parts), quick)
 
 
 def picture(path: Path, found: list[dict[str, Any]]) -> None:

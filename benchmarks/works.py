@@ -157,10 +157,11 @@ def clean(chunk: pd.DataFrame) -> pd.DataFrame:
 # Functions that go wrong in one of 40 rows, in a worker: pandas has none, and many peers try some rows without one
 
 MAIN = "PDPARALLEL_BENCHMARK_MAIN"  # the process that is no worker
+WRONG = 17  # the row, by its label
 
 
 def goes_wrong(row: Any) -> bool:
-    return row["lat1"] == points(40)["lat1"][17] and os.environ.get(MAIN) != str(os.getpid())
+    return row["lat1"] == points(40)["lat1"][WRONG] and os.environ.get(MAIN) != str(os.getpid())
 
 
 class TwoArgumentsError(Exception):
@@ -362,8 +363,8 @@ class Tuples(Rows):
 
 
 @dataclass(frozen=True)
-class Faulty(Rows):
-    """Rows of which one goes wrong, in worker processes."""
+class InWorkers(Rows):
+    """Rows that worker processes are to do, however few and light they are: what they do there is what is looked at."""
 
     def ours(self, data: pd.DataFrame) -> Any:
         return self.par(data)(engine="process").apply_rows(self.func)
@@ -513,11 +514,11 @@ WORKS: tuple[Work, ...] = (
 
 #: What goes wrong in a worker, to see what becomes of it; with pdparallel in processes, as with the others.
 FAULTS: tuple[Work, ...] = (
-    Faulty("killed", "the worker is killed (memory)", points, 40, killed, 0, 0),
-    Faulty("exits", "the function calls os._exit()", points, 40, exits, 0, 0),
-    Faulty("two", "an exception of two arguments", points, 40, raises_two, 0, 0),
-    Faulty("lock", "an exception that holds a lock", points, 40, raises_lock, 0, 0),
-    Faulty("generator", "a result that cannot travel", points, 40, returns_generator, 0, 0),
+    InWorkers("killed", "the worker is killed (memory)", points, 40, killed, 0, 0),
+    InWorkers("exits", "the function calls os._exit()", points, 40, exits, 0, 0),
+    InWorkers("two", "an exception of two arguments", points, 40, raises_two, 0, 0),
+    InWorkers("lock", "an exception that holds a lock", points, 40, raises_lock, 0, 0),
+    InWorkers("generator", "a result that cannot travel", points, 40, returns_generator, 0, 0),
 )
 
 BY_NAME: dict[str, Work] = {work.name: work for work in (*WORKS, *FAULTS)}

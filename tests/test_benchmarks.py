@@ -14,7 +14,18 @@ import pytest
 
 import benchmarks
 import pdparallel
-from benchmarks import contenders, doors, first_call, measure, memory, peers, plots, progress, speed
+from benchmarks import (
+    contenders,
+    doors,
+    faults,
+    first_call,
+    measure,
+    memory,
+    peers,
+    plots,
+    progress,
+    speed,
+)
 from benchmarks.__main__ import ALL, main
 from benchmarks.works import BY_NAME, FAULTS, WORKS, Groups
 from pdparallel.testing import assert_same
@@ -156,6 +167,42 @@ def test_a_peer_that_hangs_only_beside_others_is_measured_alone(tmp_path):
     assert found["shy"].alone
     assert found["shy"].seconds == found["shy"].plain == [1.0]
     assert not found["shy"].problem
+
+
+# Faults
+
+
+def test_errors_that_name_the_row():
+    error = ValueError("bad")
+    assert not contenders.names_row(error, 17)
+    error.add_note("pdparallel: apply_rows, in row 17 (position 17)")
+    assert contenders.names_row(error, 17)
+    assert not contenders.names_row(error, 1)
+
+
+def test_a_fault_in_short():
+    assert faults.Seen("f", "a", "hangs: no result after 20 s", 0.0, False).short() == "hangs"
+    assert faults.Seen("f", "a", "ValueError: bad", 0.64, True).short() == "error in 0.6 s, names the row"
+    assert faults.Seen("f", "a", "ValueError: bad", 0.64, False).short() == "error in 0.6 s, no row"
+    assert faults.Seen("f", "a", "no error: a result", 0.0, False).short() == "no error: a result"
+
+
+def test_peers_without_notes(results):
+    row = {
+        "work": "w",
+        "title": "rows",
+        "rows": 10,
+        "pandas_version": "3",
+        "seconds": 1.0,
+        "problem": "",
+        "differs": "",
+    }
+    rows = [row | {"contender": name, "ratio": 1.5} for name in peers.NEW]
+    rows[2] |= {"problem": "hangs: no result after 40 s"}
+    rows[3] |= {"differs": "dtypes differ"}
+    peers.write_short(rows)
+    line = (results / "peers_short.md").read_text().splitlines()[-1]
+    assert line == "| rows | 10 | 1 s | 1.50 | hangs | 1.50, other result | 1.50 | 1.50 |"
 
 
 # What is written
