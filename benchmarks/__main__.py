@@ -12,6 +12,7 @@ from benchmarks import (
     death,
     doors,
     faults,
+    features,
     handover,
     memory,
     peers,
@@ -36,6 +37,7 @@ ALL = {
     "constants": constants.main,
     "death": death.main,
     "faults": faults.main,
+    "features": features.main,
 }
 
 

@@ -18,6 +18,7 @@ from benchmarks import (
     contenders,
     doors,
     faults,
+    features,
     first_call,
     measure,
     memory,
@@ -25,6 +26,7 @@ from benchmarks import (
     plots,
     progress,
     speed,
+    tries,
 )
 from benchmarks.__main__ import ALL, main
 from benchmarks.works import BY_NAME, FAULTS, WORKS, Groups
@@ -169,7 +171,65 @@ def test_a_peer_that_hangs_only_beside_others_is_measured_alone(tmp_path):
     assert not found["shy"].problem
 
 
-# Faults
+# Features and faults
+
+
+def test_every_feature_can_be_tried():
+    assert all(feature.names() for feature in features.FEATURES)
+    assert {name for feature in features.FEATURES for name in feature.names()} == set(tries.TRIES)
+    assert {name for feature in features.FEATURES for name in feature.who} <= set(contenders.CONTENDERS)
+    assert set(features.ALONE) <= set(tries.TRIES)
+
+
+def test_what_is_tried_is_told():
+    asked = ["lambdas", "returns: a dict", "types", "errors"]
+    found = list(features.tried(sys.executable, "pdparallel", asked))
+    assert found == [features.Tried("pdparallel", name, "yes") for name in asked]
+    (found,) = features.tried(sys.executable, "multiprocessing.Pool", ["lambdas"])
+    assert found.saw == "no: AttributeError"
+
+
+def test_tries_that_hang_or_end_their_process_are_told_and_the_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "LIMIT", 1.0)
+    python = tmp_path / "python"
+    python.write_text(f"""#!{sys.executable}
+import json, os, sys, time
+
+for name in json.loads(sys.argv[-1])["tries"]:
+    print(json.dumps({{"begins": name}}), flush=True)
+    if name == "hangs":
+        time.sleep(60)
+    if name == "dies":
+        sys.exit("no more")
+    print(json.dumps({{"ends": name, "saw": "yes"}}), flush=True)
+print(json.dumps({{"done": True}}), flush=True)
+""")
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    found = list(features.tried(python, "some", ["one", "hangs", "two", "dies", "three"]))
+    assert {one.attempt: one.saw for one in found} == {
+        "one": "yes", "hangs": "hangs", "two": "yes", "dies": "no: ends its process (1): no more", "three": "yes"
+    }  # fmt: skip
+
+
+def test_cells_of_features():
+    several, one = (features.Feature(name, name, ("a",)) for name in ("returns", "lambdas"))
+    found = [features.Tried("a", name, "yes") for name in several.names()[1:]]
+    found += [
+        features.Tried("a", several.names()[0], "other result"),
+        features.Tried("a", "lambdas", "no: PicklingError"),
+    ]
+    assert features.cell(several, "a", found) == str(len(found) - 2)
+    assert features.cell(one, "a", found) == "no"
+    assert features.cell(one, "b", found) == "-"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("f:  5%|x | 2/40 [", "yes"), ("x 20 / 20 |", "one a worker"), ("1 out of   2 | 1 out of 2", "counts chunks"),
+     ("[###  ] | 60% Completed", "counts chunks"), ("", "no")],
+)  # fmt: skip
+def test_what_a_bar_counts(said, expected):
+    assert tries.counted(said) == expected
 
 
 def test_errors_that_name_the_row():

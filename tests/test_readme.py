@@ -187,7 +187,7 @@ def test_tables_are_what_the_benchmark_wrote(name: str) -> None:
 
 
 def test_there_are_tables() -> None:
-    for name in ("when_it_helps", "peers_short", "faults_short"):
+    for name in ("when_it_helps", "features", "peers_short", "faults_short"):
         assert f"<!-- table: benchmarks/results/{name}.md -->" in README
 
 
