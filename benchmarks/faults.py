@@ -19,7 +19,7 @@ from benchmarks.peers import everybody, side_by_side
 from benchmarks.works import FAULTS
 
 #: Seconds after which nothing is to be expected any more: many times what each needs to say that something is wrong.
-LIMIT, LIMIT_QUICK = 20.0, 8.0
+LIMIT, LIMIT_QUICK = 30.0, 8.0
 
 #: Rows of each fault; one of them, in the middle, goes wrong.
 ROWS = 40

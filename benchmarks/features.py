@@ -46,29 +46,29 @@ class Feature:
 
 FEATURES = (
     Feature("runs on pandas 3", "pandas 3"),
-    Feature("pandas' exact answer: 12 kinds of returns", "returns"),
-    Feature("pandas' exact answer: 12 kinds of frames", "frames"),
+    Feature("exact answer, of 12 returns", "returns"),
+    Feature("exact answer, of 12 frames", "frames"),
     Feature("`Series.map`", "map"),
     Feature("`groupby.apply`", "apply"),
     Feature("`groupby.transform`", "transform"),
     Feature("`rolling.apply`", "rolling"),
-    Feature("calls the function once for each row", "once"),
+    Feature("one call for each row", "once"),
     Feature("lambdas and closures", "lambdas"),
-    Feature("spawned workers: a script without `__main__` guard", "script"),
-    Feature("spawned workers: a function typed into a session", "stdin"),
+    Feature("spawned: no `__main__` guard", "script"),
+    Feature("spawned: functions typed in", "stdin"),
     Feature("an exception names the row", "named"),
-    Feature("errors as results, the other rows go on", "errors", ("pdparallel",)),
+    Feature("errors as results", "errors", ("pdparallel",)),
     Feature("time limit", "timeout", ("pdparallel", "joblib", "pathos", "multiprocessing.Pool")),
-    Feature("goes on after a stop: checkpoints", "checkpoint", ("pdparallel", "joblib")),
+    Feature("checkpoints", "checkpoint", ("pdparallel", "joblib")),
     Feature("one progress bar, in rows", "bar", tuple(BARS)),
-    Feature("workers draw different random numbers", "random"),
-    Feature("a seed that holds for any number of workers", "seed", ("pdparallel",)),
-    Feature("log records of workers reach your handlers", "logs"),
+    Feature("random numbers differ", "random"),
+    Feature("seed for any workers", "seed", ("pdparallel",)),
+    Feature("logs reach your handlers", "logs"),
     Feature("Ctrl-C ends it", "interrupt"),
     Feature("left when the program ends", "end"),
     Feature("left when the program is killed", "kill"),
-    Feature("the same call on a Dask cluster", "cluster", ("pdparallel", "joblib", "dask")),
-    Feature("has types (`py.typed`)", "types"),
+    Feature("on a Dask cluster", "cluster", ("pdparallel", "joblib", "dask")),
+    Feature("types (`py.typed`)", "types"),
 )
 
 
@@ -152,7 +152,7 @@ def show(features: Sequence[Feature], found: list[Tried], quick: bool = False) -
     """Keep what was seen, and the table."""
     names = list(dict.fromkeys(one.contender for one in found))
     lines = [(feature.title, *(cell(feature, name, found) for name in names)) for feature in features]
-    head = " | ".join(["what is tried", *names])
+    head = " | ".join(["what is tried", *names]).replace("multiprocessing.Pool", "Pool")  # narrow enough for a page
     write("features", [asdict(one) for one in found], table(head, "l" * (len(names) + 1), lines), quick)
 
 
