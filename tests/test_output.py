@@ -861,6 +861,34 @@ def test_lines_stand_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         assert re.search(rf"[\r\n]line {value}\n", screen.getvalue()), screen.getvalue()
 
 
+def _logs(value: int) -> None:
+    logging.getLogger("above").warning("line %d", value)
+
+
+def _warns(value: int) -> None:
+    warnings.warn(f"line {value}", UserWarning, stacklevel=1)
+
+
+@pytest.mark.parametrize("tells", [_logs, _warns])
+def test_records_and_warnings_stand_above_the_bar(
+    tells: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    screen = _Screen()
+    with contextlib.redirect_stderr(screen), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_args, **_kwargs: print(message, file=sys.stderr)
+        handler = logging.StreamHandler(screen)
+        logging.getLogger("above").addHandler(handler)
+        try:
+            pd.Series(range(6)).par(engine="process", n_workers=1, chunk_size=1, progress="text").map(tells)
+        finally:
+            logging.getLogger("above").removeHandler(handler)
+    assert "6/6" in screen.getvalue()
+    for value in range(6):
+        assert re.search(rf"[\r\n]line {value}\n", screen.getvalue()), screen.getvalue()
+
+
 NOTEBOOK = """
 import logging, sys, time, warnings
 import pandas as pd, pdparallel

@@ -54,12 +54,13 @@ class Said:
                 _print(kind, b"".join(parts))
                 continue
             for data in parts:
-                if kind is Kind.RECORD:
-                    _log(data, self._table)
-                elif kind is Kind.WARNING:
-                    _warn(Warned(*pickle.loads(data)), self._table)
-                else:
-                    warnings.warn(data.decode(), RuntimeWarning, stacklevel=level_of_the_user())
+                with besides(sys.stderr):  # where handlers and warnings mostly write
+                    if kind is Kind.RECORD:
+                        _log(data, self._table)
+                    elif kind is Kind.WARNING:
+                        _warn(Warned(*pickle.loads(data)), self._table)
+                    else:
+                        warnings.warn(data.decode(), RuntimeWarning, stacklevel=level_of_the_user())
 
 
 def _print(kind: Kind, data: bytes) -> None:
