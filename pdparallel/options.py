@@ -80,7 +80,8 @@ class Options:
     serializer : str, default "dill"
         ``"dill"`` or ``"cloudpickle"``, for the function and its arguments.
     checkpoint : str or path, default None
-        A folder of one call: what is finished is kept there, and the same call takes up where it stopped.
+        A folder of one call: what is finished is kept there, and the same call takes up where it stopped; with another
+        ``errors`` it does again what failed.
     seed : int, default None
         Makes what ``random`` and ``np.random`` draw in the function the same for any engine, number of workers and
         size of chunks; the streams of this process stay as they are.  Each row (column, value, item) has its own

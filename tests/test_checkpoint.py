@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import errno
+import functools
 import hashlib
 import importlib
 import json
@@ -272,8 +274,43 @@ class TestTakingUp:
             assert [repr(value) for value in got] == [repr(KeyError(x) if x % 7 == 0 else x / 2) for x in range(N)]
         assert set(counting.calls().values()) == {1}
         with pytest.raises(CheckpointError, match="what differs is an option that decides what comes back") as caught:
-            pdparallel.map(counting, range(N), **options)
+            pdparallel.map(counting, range(N), **options, seed=1)
         assert caught.value.differs == ("options",)
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    @pytest.mark.parametrize("first", ["raise", "coerce", "return"])
+    def test_with_another_errors_only_what_failed_runs_again(
+        self, tmp_path: Path, night: Path, engine: str, first: Any
+    ) -> None:
+        """After a row that fails in the night one says what is to become of such rows, and the others are there."""
+        counting = Counting(tmp_path / "calls", lambda x: 6 / (x % 20 - 15))
+        options: dict[str, Any] = {"engine": engine, "n_workers": 2, "chunk_size": 9, "checkpoint": night}
+        with contextlib.suppress(ZeroDivisionError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", pdparallel.FailedCallsWarning)
+            pdparallel.map(counting, range(N), **options, errors=first)
+        safe = {at for start, stop in positions(night) for at in range(start, stop)} - {15, 35, 55}
+        assert safe
+        for errors in ("return", "coerce", "raise"):
+            with (
+                warnings.catch_warnings(),
+                pytest.raises(ZeroDivisionError) if errors == "raise" else contextlib.nullcontext(),
+            ):
+                warnings.simplefilter("ignore", pdparallel.FailedCallsWarning)
+                got = pdparallel.map(counting, range(N), **options, errors=errors)
+            if errors == "return":
+                assert [type(got[x]) for x in (15, 35, 55)] == [ZeroDivisionError] * 3
+            assert [got[x] for x in range(N) if x % 20 != 15] == [6 / (x % 20 - 15) for x in range(N) if x % 20 != 15]
+        calls = counting.calls()
+        assert {calls[str(x)] for x in safe} == {1}
+        assert calls["15"] >= 3
+
+    def test_a_chunk_that_failed_runs_again_as_a_whole(self, tmp_path: Path, night: Path) -> None:
+        counting = Counting(tmp_path / "calls", lambda chunk: 6 / (int(chunk.iloc[0]) - 20))
+        par = functools.partial(DF["a"].par, engine="serial", chunk_size=10, checkpoint=night)
+        got = par(errors="return").apply_chunks(counting, combine="list")
+        with pytest.raises(ZeroDivisionError):
+            par().apply_chunks(counting, combine="list")
+        assert par(errors="return").apply_chunks(counting, combine="list")[:2] == got[:2]
 
     def test_the_bar_begins_with_what_is_there(self, night: Path) -> None:
         heard: list[tuple[int, int]] = []
@@ -442,12 +479,12 @@ class TestExactness:
         def identity(*order: int) -> Identity:
             return Identity({}, {}, SharedTable(kinds[at] for at in order), tuple(names[at] for at in order))
 
-        written = b"".join(map(bytes, encoded([outcome], identity(0, 1, 2), joins=True)))
+        written = b"".join(map(bytes, encoded([outcome], identity(0, 1, 2), "raise", joins=True)))
         for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0, 0)):
-            (read,) = decoded(bytearray(written), identity(*order))
+            (read,) = decoded(bytearray(written), identity(*order), "raise", joins=True)
             assert [type(value) for value in read.returns] == kinds
         with pytest.raises(ForeignError, match="classes that the function does not have"):
-            decoded(bytearray(written), identity(0, 1))
+            decoded(bytearray(written), identity(0, 1), "raise", joins=True)
 
     def test_categories_keep_their_nan(self, night: Path) -> None:
         s = pd.Series(["x", "y", None, "x"], dtype="category")
@@ -576,7 +613,7 @@ class TestDamage:
             lambda data: data + b"\0",
             lambda data: b"PK" + data,
             lambda data: bytes(len(data)),
-            lambda data: data.replace(b"checkpoint 1", b"checkpoint 2"),
+            lambda data: data.replace(b"checkpoint 2", b"checkpoint 1"),
         ],
     )
     def test_a_damaged_file_runs_again(self, filled: Path, damage: Callable[[bytes], bytes]) -> None:

@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 
 from pdparallel.checkpoint.identity import Identity
-from pdparallel.outcome import Outcome
+from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import Mixed, Numbers, Packed, Texts, Times, Tuples, pack
 from pdparallel.plan import Chunk
 from pdparallel.transport.objects import SharedTable, dump, load
+from pdparallel.typing import Errors
 
 __all__ = ["DamagedError", "ForeignError", "decoded", "encoded"]
 
-MAGIC = b"pdparallel checkpoint 1\n"
+MAGIC = b"pdparallel checkpoint 2\n"
 ALIGNMENT = 64
 CHECKSUM_BYTES = 32
 _LENGTH_BYTES = 8
@@ -50,7 +51,7 @@ class ForeignError(Exception):
 # Writing
 
 
-def encoded(outcomes: Iterable[Outcome], identity: Identity, joins: bool) -> list[Any]:
+def encoded(outcomes: Iterable[Outcome], identity: Identity, errors: Errors, joins: bool) -> list[Any]:
     """The bytes of a file, in parts.
 
     Parameters
@@ -59,6 +60,8 @@ def encoded(outcomes: Iterable[Outcome], identity: Identity, joins: bool) -> lis
         Without failures.
     identity : Identity
         Of the call.
+    errors : {"raise", "coerce", "return"}
+        What the call does about a function that raises.
     joins : bool
         Whether outcomes that touch may become one: not where a chunk has one return.
     """
@@ -67,7 +70,7 @@ def encoded(outcomes: Iterable[Outcome], identity: Identity, joins: bool) -> lis
     for chunk, returns, seconds in _runs(outcomes, joins):
         form = _form(returns, buffers, identity)
         segments.append({"start": chunk.start, "stop": chunk.stop, "seconds": seconds, "form": form})
-    head: dict[str, Any] = {"call": identity.whole, "segments": segments}
+    head: dict[str, Any] = {"call": identity.whole, "errors": errors, "segments": segments}
     if any(segment["form"]["is"] == "pickle" for segment in segments):
         head["shared"] = identity.digests
     head["buffers"] = [buffer.nbytes for buffer in buffers]
@@ -177,8 +180,8 @@ def _zone(zone: datetime.tzinfo | None) -> dict[str, Any] | None:
 # Reading
 
 
-def decoded(data: bytearray, identity: Identity) -> list[Outcome]:
-    """The outcomes of a file.
+def decoded(data: bytearray, identity: Identity, errors: Errors, joins: bool) -> list[Outcome]:
+    """The outcomes of a file; of one that was written by another ``errors=`` what succeeded.
 
     Raises
     ------
@@ -191,7 +194,10 @@ def decoded(data: bytearray, identity: Identity) -> list[Outcome]:
         head, views = _opened(data)
         if head["call"] != identity.whole:
             raise ForeignError("it belongs to another call")
-        return _outcomes(head, iter(views), identity)
+        outcomes = _outcomes(head, iter(views), identity)
+        if head["errors"] != errors:
+            return [part for outcome in outcomes for part in _succeeded(outcome, joins)]
+        return outcomes
     except (KeyError, TypeError, ValueError, AttributeError) as error:  # whole, but not by this module
         raise DamagedError(f"its head is none of this version ({type(error).__name__}: {error})") from error
 
@@ -207,6 +213,21 @@ def _outcomes(head: dict[str, Any], buffers: Iterator[memoryview], identity: Ide
             raise ForeignError(f"its returns cannot be rebuilt here ({type(error).__name__}: {error})") from error
         outcomes.append(Outcome(chunk, returns, None, float(segment["seconds"])))
     return outcomes
+
+
+def _succeeded(outcome: Outcome, parts: bool) -> Iterator[Outcome]:
+    """An outcome without the calls that failed: in parts, or not at all."""
+    returns = outcome.returns
+    if not isinstance(returns, list) or Failed not in map(type, returns):
+        yield outcome
+    elif parts:
+        at = outcome.chunk.start
+        for failed, run in itertools.groupby(returns, lambda value: type(value) is Failed):
+            values = list(run)
+            if not failed:
+                seconds = outcome.seconds * len(values) / len(returns)
+                yield Outcome(Chunk(at, at + len(values)), pack(values) or values, None, seconds)
+            at += len(values)
 
 
 def _opened(data: bytearray) -> tuple[dict[str, Any], list[memoryview]]:

@@ -107,6 +107,7 @@ class Checkpoint:
         self._path = Path(folder).expanduser().absolute()
         self._identity = identity_of(call)
         self._waiting: list[Outcome] = []
+        self._joins = call.work.hand != "chunk"  # which has one return for all of it
         self._number = 0
         self._planned = None if call.plan is None else {(chunk.start, chunk.stop) for chunk in call.plan}
         self._warned = False
@@ -194,7 +195,7 @@ class Checkpoint:
         names = {
             "verb": "the verb",
             "chunks": "the cut into chunks",
-            "options": "an option that decides what comes back, such as errors=",
+            "options": "an option that decides what comes back, such as seed=",
             "versions": "the version of Python, pandas or NumPy",
         }
         said = names.get(part, f"the {part}")
@@ -224,7 +225,7 @@ class Checkpoint:
 
     def _read(self, path: Path) -> list[Outcome]:
         try:
-            outcomes = decoded(_bytes_of(path), self._identity)
+            outcomes = decoded(_bytes_of(path), self._identity, self._call.work.errors, self._joins)
             if all(map(self._fits, outcomes)):
                 return outcomes
             reason = "its positions are not those of the call"
@@ -296,7 +297,7 @@ class Checkpoint:
             self._warn(problem)
 
     def _encoded(self, outcomes: list[Outcome]) -> list[Any]:
-        return encoded(outcomes, self._identity, joins=self._call.work.hand != "chunk")
+        return encoded(outcomes, self._identity, self._call.work.errors, self._joins)
 
     def _can_be_written(self, outcome: Outcome) -> bool:
         try:

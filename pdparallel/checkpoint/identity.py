@@ -59,7 +59,8 @@ def identity_of(call: Call) -> Identity:
     work = call.work
     innermost = _innermost(work.func)
     details = dict(digester.parts_of(innermost)) if isinstance(innermost, types.FunctionType) else {}
-    known = ("func", "args", "kwargs", "hand", "initializer")
+    # With another errors= what succeeded is the same; each file says by which one it was written.
+    known = ("func", "args", "kwargs", "hand", "initializer", "errors")
     rest = [(field.name, getattr(work, field.name)) for field in dataclasses.fields(work) if field.name not in known]
     parts = {
         "verb": digester.named("verb", (call.verb, work.hand, call.unit)),
