@@ -44,6 +44,7 @@ def results(monkeypatch, tmp_path):
 # The works
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
 @pytest.mark.parametrize("engine", ["auto", "process"])
 def test_each_work_gives_what_pandas_gives(work, engine):

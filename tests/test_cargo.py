@@ -51,6 +51,7 @@ def frames() -> dict[str, Any]:
     }
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("chunk", CHUNKS)
 @pytest.mark.parametrize("name", frames())
 def test_a_piece_of_rows_comes_together(name: str, chunk: Chunk) -> None:

@@ -169,6 +169,7 @@ def test_outcomes_belong_to_their_chunks(engine: Engine) -> None:
     parcel.close()
 
 
+@pytest.mark.part(2)
 @every_engine
 def test_only_bytes_cross(engine: Engine) -> None:
     parcel = pack(_call(lambda x: x), engine.reach, "dill")
@@ -199,6 +200,7 @@ def test_an_exception_is_an_answer(engine: Engine) -> None:
     parcel.close()
 
 
+@pytest.mark.part(2)
 @every_engine
 def test_an_unknown_call_is_an_answer(engine: Engine) -> None:
     """A task whose call is over (its arena closed, its references gone) must not end a worker."""

@@ -174,6 +174,7 @@ RETURNED_CASES = [
 class TestOracle:
     """The same as pandas with a function that returns it."""
 
+    @pytest.mark.part(2)
     @pytest.mark.parametrize(("name", "result_type", "missing", "failing"), ROW_CASES)
     def test_coerced_rows(self, name: str, result_type: Any, missing: Any, failing: str) -> None:
         func = Failing(ROWS[name][0], FAILING[failing], _number)
@@ -186,6 +187,7 @@ class TestOracle:
             ways_for("coerce", name, result_type, failing),
         )
 
+    @pytest.mark.part(2)
     @pytest.mark.parametrize("failing", ["none", "first", "middle", "all"])
     @pytest.mark.parametrize(
         ("func", "by_type"),
@@ -214,6 +216,7 @@ class TestOracle:
                 ways_for(sorted(map(str, by_type)), result_type, failing),
             )
 
+    @pytest.mark.part(2)
     @pytest.mark.parametrize("errors", ["coerce", "return"])
     @pytest.mark.parametrize(("axis", "failing"), [(at % 2, failing) for at, failing in enumerate(FAILING)])
     @pytest.mark.parametrize(
@@ -255,6 +258,7 @@ class TestOracle:
             ways_for(dtype, shape, axis, failing, errors),
         )
 
+    @pytest.mark.part(2)
     @pytest.mark.parametrize(("name", "result_type", "failing"), RETURNED_CASES)
     def test_returned_rows(self, name: str, result_type: Any, failing: str) -> None:
         func = Failing(ROWS[name][0], FAILING[failing], _number)
@@ -265,6 +269,7 @@ class TestOracle:
             ways_for("return", name, result_type, failing),
         )
 
+    @pytest.mark.part(2)
     @pytest.mark.parametrize(("verb", "errors"), [("map", "coerce"), ("apply", "coerce"), ("map", "return")])
     @pytest.mark.parametrize("kind", VALUES)
     def test_values(self, kind: str, verb: str, errors: str) -> None:
@@ -298,6 +303,7 @@ class TestOracle:
                 ways_for(verb, failing),
             )
 
+    @pytest.mark.part(2)
     @pytest.mark.parametrize(
         ("frame", "errors"),
         [(frame, ("coerce", "return")[at % 2]) for at, frame in enumerate([*DTYPES, *LABELS])],

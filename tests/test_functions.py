@@ -908,6 +908,7 @@ ONLY_BY_DILL = {
 BOTH = [(case, "dill") for case in CASES] + [(case, "cloudpickle") for case in CASES if case not in ONLY_BY_DILL]
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize(("case", "serializer"), BOTH)
 def test_workers_do_what_pandas_does(case: str, serializer: str) -> None:
     func, df = main_script(CASES[case])["func"], frame()

@@ -244,6 +244,7 @@ def _lean(func: Callable[[Any], Any]) -> Callable[[pd.DataFrame], list[Any]]:
     return answers
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("kind", FRAMES)
 @pytest.mark.filterwarnings("ignore")

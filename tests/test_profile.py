@@ -101,6 +101,7 @@ def assert_adds_up(p: pdparallel.Profile, units: int) -> pd.DataFrame:
 
 
 class TestAProfile:
+    @pytest.mark.part(2)
     @pytest.mark.parametrize("engine", ENGINES)
     @pytest.mark.parametrize("name", VERBS)
     def test_adds_up_and_leaves_the_result_alone(self, name: str, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:

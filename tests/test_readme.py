@@ -150,7 +150,8 @@ def moves() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("before", "after"), moves())
-def test_what_is_written_instead_runs(before, after) -> None:
+def test_what_is_written_instead_runs(before, after, monkeypatch) -> None:
+    monkeypatch.setattr("pdparallel.options._process_wide", {})
     df = pd.DataFrame({"key": [1, 1, 2, 2], "value": [3.0, 4.0, 5.0, 6.0]})
     names = {
         "df": df, "s": df["value"], "items": [1, 2], "firsts": [1, 2], "seconds": [3, 4],
@@ -158,8 +159,7 @@ def test_what_is_written_instead_runs(before, after) -> None:
         "u": lambda value: value + 1, "v": lambda row: row.value, "w": lambda one, other: one + other,
         "c": lambda column: column.sum(), "pdparallel": pdparallel,
     }  # fmt: skip
-    with pdparallel.option_context():
-        found = eval(after, names)
+    found = eval(after, names)
     plain = {
         "df.par.apply_rows(f)": lambda: df.apply(names["f"], axis=1),
         "s.par.map(u)": lambda: df["value"].map(names["u"]),

@@ -66,7 +66,7 @@ class TestThreadsOfLibraries:
         }
 
     @pytest.fixture
-    def numexpr(self, monkeypatch: pytest.MonkeyPatch, alone: None) -> types.ModuleType:
+    def numexpr(self, monkeypatch: pytest.MonkeyPatch, anew: None) -> types.ModuleType:
         """A numexpr that is loaded already, as pandas does where it is installed; forked workers have it too."""
         module: Any = types.ModuleType("numexpr")
         module.threads = 8
@@ -81,7 +81,7 @@ class TestThreadsOfLibraries:
         return module  # type: ignore[no-any-return]
 
     @pytest.mark.parametrize(("name", "threads"), list(zip(OURS, (1, 3, 3, 1), strict=True)))
-    @pytest.mark.usefixtures("alone")
+    @pytest.mark.usefixtures("anew")
     def test_in_workers(self, name: str, threads: int) -> None:
         now = self.now
         before = now()
@@ -269,7 +269,7 @@ for name in first:
 
 
 @needs_proc
-def test_a_failure_keeps_no_data_in_the_workers(alone: None) -> None:
+def test_a_failure_keeps_no_data_in_the_workers(anew: None) -> None:
     """A traceback leads to the piece, and a piece to the whole frame: megabytes or more, until a collection."""
 
     def fails(chunk: pd.DataFrame) -> None:
@@ -301,6 +301,7 @@ class TestSpace:
             pytest.skip("mounts of its own are not allowed here")
         return found
 
+    @pytest.mark.part(2)
     @pytest.mark.parametrize("how", ["full", "read-only"])
     @pytest.mark.parametrize("engine", ["process", "thread", "auto"])
     def test_dev_shm(self, unshare: str, engine: str, how: str) -> None:
@@ -388,7 +389,7 @@ class TestNobodyElse:
         assert {modes[0] for path, modes in seen.items() if path not in files} <= {"drwx------", "srw-------"}
 
     @pytest.mark.skipif(not hasattr(__import__("socket"), "AF_UNIX"), reason="no forkserver here")
-    def test_the_socket_of_the_forkserver(self, folder: Path, alone: None) -> None:
+    def test_the_socket_of_the_forkserver(self, folder: Path, anew: None) -> None:
         pdparallel.map(abs, range(4), engine="process", n_workers=2, start_method="forkserver")
         path = Path(launch._our_forkserver()._forkserver_address)
         assert stat.filemode(path.stat().st_mode) == "srw-------"
@@ -396,7 +397,7 @@ class TestNobodyElse:
         assert path.stat().st_uid == path.parent.stat().st_uid == os.geteuid()
 
     @pytest.mark.parametrize("name", [*OURS, "thread", "auto", "serial"])
-    @pytest.mark.usefixtures("alone")
+    @pytest.mark.usefixtures("anew")
     def test_no_port(self, name: str) -> None:
         def listening(processes: list[psutil.Process]) -> list[Any]:
             return [c for p in processes for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]

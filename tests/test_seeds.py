@@ -371,6 +371,7 @@ class TestWorkersWithoutASeed:
 class TestNested:
     """A call inside the function of a call with a seed ends, and draws from the stream of its row."""
 
+    @pytest.mark.part(2)
     @pytest.mark.parametrize(
         ("outer", "inner"),
         [

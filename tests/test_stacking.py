@@ -120,6 +120,7 @@ def test_small_pieces_are_left_alone(monkeypatch):
     assert stack([np.arange(10), np.arange(10)]) is not None
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("frame", FRAMES)
 @pytest.mark.parametrize("function", [lambda chunk: chunk, lambda chunk: chunk.isna(), lambda chunk: chunk.iloc[:, 0]])
 def test_apply_chunks_upon_all_kinds_of_frames(frame, function):

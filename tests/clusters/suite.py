@@ -141,7 +141,7 @@ class Contract:
         parcel.close()
 
     def test_it_has_two_workers(self, engine: Engine) -> None:
-        assert engine.n_workers == 2
+        assert wait_until(lambda: engine.n_workers == 2, 60)  # they may be on their way
 
     def test_close_twice_and_kill_are_all_right(self, engine: Engine) -> None:
         engine.close()

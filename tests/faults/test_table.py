@@ -67,6 +67,7 @@ def what_is_left(before: set[str]) -> list[str]:
     return [f"process {process.pid}" for process in workers()] + sorted(left_files() - before)
 
 
+@pytest.mark.part(2)
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("fault", "engine"),
