@@ -59,7 +59,7 @@ ENGINES: dict[str, dict[str, Any]] = {
     "thread": {"engine": "thread"},
     "serial": {"engine": "serial"},
 }
-PROCESSES = tuple(ENGINES)[:4]
+PROCESSES = ("process, forkserver", "process, spawn", "process, fork", "pathos")
 
 #: Seconds within which an error comes that needs no new worker; one with new workers; and one by pathos, whose pool
 #: takes seconds to end.  A machine under load gets more, but far less than the five minutes that a hang would take.
