@@ -16,7 +16,8 @@ PEERS := .venv-peers
 SCREENSHOTS := .venv-screenshots
 DOCS := .venv-docs
 RELEASE := .venv-release
-PIP := -m pip --disable-pip-version-check --quiet install
+# What is imported is compiled then; of all that is installed most never is.
+PIP := -m pip --disable-pip-version-check --quiet install --no-compile
 
 .PHONY: help demo test test-newest test-oldest lint types notebooks package docs faults bench screenshots dist clean
 

@@ -79,6 +79,9 @@ def _separate(folder: Path, *those_of_workers: dict[str, str], nanny: bool = Tru
         for theirs in those_of_workers:
             command = [*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
             started.append(subprocess.Popen([*command, "--nanny" if nanny else "--no-nanny"], env=theirs, **quiet))
+        if those_of_workers:
+            with distributed.Client(address, set_as_default=False) as client:
+                client.wait_for_workers(len(those_of_workers), timeout=60)
         yield address
     finally:
         for process in reversed(started):

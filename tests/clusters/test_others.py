@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,15 +40,33 @@ def _loky() -> Iterator[Any]:
     executor.shutdown(wait=True, kill_workers=True)
 
 
+@contextlib.contextmanager
+def _parallel_pool(**options: Any) -> Iterator[Any]:
+    from pathos.pools import ParallelPool
+    from ppft import transport
+
+    pool = ParallelPool(**options)
+    try:
+        yield pool
+    finally:
+        pool.close()
+        pool.join()
+        pool.clear()
+        # The pipes of its processes, which ppft does not close, and of which some later test would be told.
+        for found in gc.get_objects():
+            if isinstance(found, transport.PipeTransport):
+                with contextlib.suppress(OSError):
+                    found.r.close()
+                    found.w.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+
 @pytest.fixture(scope="module")
 def _pp() -> Iterator[Any]:
-    from pathos.pools import ParallelPool
-
-    pool = ParallelPool(2, id="clusters")
-    yield pool
-    pool.close()
-    pool.join()
-    pool.clear()
+    with _parallel_pool(nodes=2, id="clusters") as pool:
+        yield pool
 
 
 CLUSTERS = {"loky": "_loky", "ParallelPool": "_pp"}
@@ -65,8 +85,6 @@ class TestOptions(Options): ...
 
 
 def test_a_pathos_server_on_another_machine(tmp_path: Path) -> None:
-    from pathos.pools import ParallelPool
-
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -79,19 +97,14 @@ def test_a_pathos_server_on_another_machine(tmp_path: Path) -> None:
         [sys.executable, "-m", "ppft.server", "-i", "127.0.0.1", "-p", str(port), "-w", "2"],
         env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path,
     )  # fmt: skip
-    pool = None
     try:
         assert wait_until(answers, 30)
-        pool = ParallelPool(nodes=0, servers=(f"127.0.0.1:{port}",), id="elsewhere")
-        factor = 3
-        par = S.par(engine=pool, n_workers=2, chunk_size=2)
-        assert_same_as_pandas(lambda: par.map(lambda x: x * factor), lambda: S.map(lambda x: x * factor))
-        theirs = {child.pid for child in psutil.Process(server.pid).children()}
-        assert set(par.map(lambda _: os.getpid())) <= theirs
+        with _parallel_pool(nodes=0, servers=(f"127.0.0.1:{port}",), id="elsewhere") as pool:
+            factor = 3
+            par = S.par(engine=pool, n_workers=2, chunk_size=2)
+            assert_same_as_pandas(lambda: par.map(lambda x: x * factor), lambda: S.map(lambda x: x * factor))
+            theirs = {child.pid for child in psutil.Process(server.pid).children()}
+            assert set(par.map(lambda _: os.getpid())) <= theirs
     finally:
-        if pool is not None:
-            pool.close()
-            pool.join()
-            pool.clear()
         server.terminate()
         server.wait(30)
