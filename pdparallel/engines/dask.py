@@ -266,6 +266,8 @@ class _Connection:
         self._function: tuple[bytes, asyncio.Future[Any]] | None = None
         self._direct = False
         self._open: set[Future[Any]] = set()
+        self._last = asyncio.Event()  # set when the last task has gone out
+        self._last.set()
         self.threads = self.most = 0
         self._wait(self._look)
         self._following = asyncio.run_coroutine_threadsafe(self._follow(), self._loop)
@@ -326,16 +328,22 @@ class _Connection:
 
     async def _carry(self, task: Parts) -> bytes:
         lost = 0
+        # A row that fails would else be heard of when a long one behind it has ended: what is placed first would go
+        # first, and of what comes within a tenth of a second Dask would begin any one.
+        before, self._last = self._last, asyncio.Event()
+        mine = self._last
         while True:
             running = None
             try:
-                running = self._client.submit(
-                    self._run, self._versions, __name__, task.head,
-                    await self._placed_function(task.work), await self._placed(task.piece),
-                    # In the order in which they come: of those within a tenth of a second Dask would begin any one
-                    # first, and a row that fails would be heard of when a long one behind it has ended.
-                    key=f"{KIND}-{uuid.uuid4().hex}", pure=False, fifo_timeout="0 s",
-                )  # fmt: skip
+                try:
+                    function, piece = await self._placed_function(task.work), await self._placed(task.piece)
+                    await before.wait()
+                    running = self._client.submit(
+                        self._run, self._versions, __name__, task.head, function, piece,
+                        key=f"{KIND}-{uuid.uuid4().hex}", pure=False, fifo_timeout="0 s",
+                    )  # fmt: skip
+                finally:
+                    mine.set()
                 with self._client.as_current():  # who gathers waits, too, but tells of each task that came to nothing
                     await distributed.wait([running])
                 if running.status == "error":
