@@ -16,8 +16,7 @@ PEERS := .venv-peers
 SCREENSHOTS := .venv-screenshots
 DOCS := .venv-docs
 RELEASE := .venv-release
-# What is imported is compiled then; of all that is installed most never is.
-PIP := -m pip --disable-pip-version-check --quiet install --no-compile
+PIP := -m pip --disable-pip-version-check --quiet install
 
 .PHONY: help demo test test-newest test-oldest lint types notebooks package docs faults bench screenshots dist clean
 
@@ -69,7 +68,7 @@ test-newest: $(VENV)/installed
 
 test-oldest: $(OLD)/installed
 	ORACLE=quarter $(OLD)/bin/python -m pytest -n 3 tests/oracle
-	$(OLD)/bin/python -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/faults --ignore tests/clusters $(PROCESSES:%=--ignore tests/test_%.py)
+	ORACLE=quarter $(OLD)/bin/python -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/faults --ignore tests/clusters $(PROCESSES:%=--ignore tests/test_%.py)
 
 notebooks: $(VENV)/installed
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks

@@ -58,21 +58,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not of the part, and let long files begin first, where several processes share the files."""
+    """Leave out what is not of the part, and let long files begin first, where several processes share the files.
+
+    What wants no Ray to run comes before what wants one, which takes ten seconds to begin again.
+    """
     others = [item for item in items if not _of_the_part(item)]
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in set(others)]
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    items.sort(key=lambda item: (item.path.stem not in LONG, "none_is_here" not in getattr(item, "fixturenames", ())))
 
 
 def _of_the_part(item: pytest.Item) -> bool:
-    """With ORACLE=quarter only that part of the comparison with pandas, for a pandas beside the one that runs more."""
+    """With ORACLE=quarter only that part of it, and of all oracle tests, for a pandas beside the one that runs more."""
     part = item.get_closest_marker("part")
     one_of = 1 if part is None else part.args[0]
-    if os.environ.get("ORACLE") == "quarter" and item.path.parent.name == "oracle":
-        one_of *= 4
-    return drawn(one_of, item.nodeid)
+    broad = part is not None or item.path.parent.name == "oracle"
+    return drawn(4 * one_of if broad and os.environ.get("ORACLE") == "quarter" else one_of, item.nodeid)
 
 
 @pytest.fixture(autouse=True)
