@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,11 +39,23 @@ def _loky() -> Iterator[Any]:
     executor.shutdown(wait=True, kill_workers=True)
 
 
+def _of_ppft() -> list[Any]:
+    """What ppft has to talk to its processes: it closes none of that, and some later test would be told of it."""
+    from ppft import transport
+
+    return [
+        found
+        for found in gc.get_objects()
+        if isinstance(found, transport.PipeTransport)
+        or (isinstance(found, subprocess.Popen) and "ppft" in str(found.args))
+    ]
+
+
 @contextlib.contextmanager
 def _parallel_pool(**options: Any) -> Iterator[Any]:
     from pathos.pools import ParallelPool
-    from ppft import transport
 
+    others = _of_ppft()
     pool = ParallelPool(**options)
     try:
         yield pool
@@ -52,15 +63,12 @@ def _parallel_pool(**options: Any) -> Iterator[Any]:
         pool.close()
         pool.join()
         pool.clear()
-        # The pipes of its processes, which ppft does not close, and of which some later test would be told.
-        for found in gc.get_objects():
-            if isinstance(found, transport.PipeTransport):
-                with contextlib.suppress(OSError):
-                    found.r.close()
-                    found.w.close()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+        for found in _of_ppft():
+            if not any(found is other for other in others):
+                pipes = (found.stderr,) if isinstance(found, subprocess.Popen) else (found.r, found.w)
+                for pipe in filter(None, pipes):
+                    with contextlib.suppress(OSError):
+                        pipe.close()
 
 
 @pytest.fixture(scope="module")
