@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import statistics
 import unittest.mock
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ import numpy as np
 import pdparallel
 from benchmarks.measure import seconds, write
 from benchmarks.works import haversine, points
-from pdparallel import groups, lean, plan
+from pdparallel import groups, plan
+from pdparallel.lean import rows as lean
 from pdparallel.transport import parcel
 
 
@@ -91,10 +92,12 @@ def _ways_of_cutting(n: int, times: int) -> list[dict[str, Any]]:
 class _Taker:
     """Takes units, and does nothing with them."""
 
-    def all(self, units: Iterable[Any]) -> None:
-        """Take each."""
-        for _ in units:
-            pass
+    def block(self, most: int) -> int:
+        """As many as there are."""
+        return most
+
+    def own(self, unit: Any) -> None:
+        """Take it."""
 
 
 class _NoMailbox:

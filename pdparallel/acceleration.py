@@ -26,8 +26,8 @@ from pdparallel.arguments import axis_number, check_result_type, goes_to_pandas
 from pdparallel.errors import InvalidOptionError
 from pdparallel.groupby import GROUPED, GroupByPar, is_replaced
 from pdparallel.options import checked, resolve
-from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Hand, OptionsDict
+from pdparallel.versions import PANDAS_2
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
 

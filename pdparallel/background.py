@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from pdparallel.ending import at_exit
 from pdparallel.stopping import Stop, StoppedError, stoppable
-from pdparallel.transport.frames import PANDAS_2
+from pdparallel.versions import PANDAS_2
 from pdparallel.worker import inside_worker
 
 __all__ = ["Background", "Running"]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pdparallel.lean.groups import LeanGroups
 from pdparallel.typing import Taker
 from pdparallel.units import InColumns
 from pdparallel.values import KINDS, held, is_plain, looked_up, passed
@@ -48,7 +49,7 @@ class Cells(InColumns):
         """The number of values of each column."""
         return list(map(len, self.columns))
 
-    def feed(self, taker: Taker) -> None:
+    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
         taker.all(itertools.chain.from_iterable(map(passed, self.columns)))
 
     def __getstate__(self) -> Any:

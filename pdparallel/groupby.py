@@ -25,9 +25,9 @@ from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Time
 from pdparallel.progress import WholeCall, counted
 from pdparallel.standin import Go, StandIn
 from pdparallel.stopping import begin
-from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole, Func, Named, Plain
 from pdparallel.units import Units
+from pdparallel.versions import PANDAS_2
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
 

@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_object_dtype
 
+from pdparallel.lean.groups import LeanGroups
 from pdparallel.likeness import Given, likened
-from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Func, Taker
 from pdparallel.units import InColumns, Units
+from pdparallel.versions import PANDAS_2
 
 __all__ = ["EachColumn", "Grouping", "Groups", "Several", "first_unit", "same_name"]
 
@@ -229,9 +230,20 @@ class Groups(Units):
             None if self.names is None else self.names[start:stop],
         )
 
-    def feed(self, taker: Taker) -> None:
+    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
         with _quiet():
-            taker.all(self.units())
+            self.hand_out(taker, lean)
+
+    def hand_out(self, taker: Taker, lean: LeanGroups | None) -> None:
+        """Give the taker each group, lean ones for as long as those pay."""
+        n = len(self)
+        at = 0 if lean is None else lean.hand_out(self.data, self.sizes.tolist(), self.names, taker)
+        units = (self.cut(at, n) if at else self).units()
+        while at < n:
+            size = taker.block(n - at)
+            for unit in itertools.islice(units, size):
+                taker.own(unit)
+            at += size
 
     def units(self) -> Iterator[Any]:
         """One after the other."""
@@ -292,10 +304,10 @@ class Several(InColumns):
     def _cut(self, column: Groups, start: int, stop: int) -> Groups:
         return column.cut(start, stop)
 
-    def feed(self, taker: Taker) -> None:
+    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
         with _quiet():
-            # As one iterable: where one ends early, for the function raised StopIteration, no other follows.
-            taker.all(itertools.chain.from_iterable(column.units() for column in self.columns))
+            for column in self.columns:
+                column.hand_out(taker, lean)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from pdparallel.missing import array_of_nan
 from pdparallel.observing import shaping
 from pdparallel.plan import Chunk
 from pdparallel.stacking import stack
-from pdparallel.transport.frames import PANDAS_2
 from pdparallel.typing import Combine
+from pdparallel.versions import PANDAS_2
 
 __all__ = ["blank", "combined", "without_overlap"]
 

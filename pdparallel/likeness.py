@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pdparallel.lean.groups import made_plain
 from pdparallel.packing import Compact, Packed
 from pdparallel.typing import Func
 
@@ -133,7 +134,7 @@ class TellingLike:
         if self._others >= LOOKED:
             return self.func(unit, *args, **kwargs)
         given = Given.of(unit)
-        value = likened(self.func(unit, *args, **kwargs), given)
+        value = likened(made_plain(self.func(unit, *args, **kwargs)), given)
         self._others = 0 if type(value) is Like else self._others + 1
         return value
 

@@ -22,7 +22,7 @@ import pandas as pd
 
 from pdparallel import streams
 from pdparallel.call import Initializer, Work
-from pdparallel.lean import FRESH
+from pdparallel.lean.becoming import FRESH
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
@@ -84,6 +84,10 @@ class _Recorder:
             keep(value)
 
         return one
+
+    def own(self, unit: Any) -> None:
+        """See :class:`pdparallel.typing.Taker`."""
+        self.returns.append(self._call(unit))
 
     def _looking(self) -> Callable[[Any], None]:
         take, block = self.in_block, self._block_of

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdparallel.lean import LeanRows
+from pdparallel.lean.groups import LeanGroups
+from pdparallel.lean.rows import LeanRows
 from pdparallel.typing import Func, Hand, Taker
-from pdparallel.units import Units
 from pdparallel.values import held, passed
 
 __all__ = ["Feed", "feed_for"]
@@ -34,7 +34,12 @@ def feed_for(hand: Hand, func: Func) -> Feed:
     func : callable
         Who will get the units.
     """
-    return LeanRows(func).feed if hand == "row" else _FEEDS[hand]
+    if hand == "row":
+        return LeanRows(func).feed
+    if hand == "unit":
+        lean = LeanGroups(func)
+        return lambda piece, taker: piece.feed(taker, lean)
+    return _FEEDS[hand]
 
 
 def _columns(piece: Any, taker: Taker) -> None:
@@ -81,10 +86,6 @@ def _items(piece: list[Any], taker: Taker) -> None:
     taker.all(passed(piece))
 
 
-def _units(piece: Units, taker: Taker) -> None:
-    piece.feed(taker)
-
-
 def _chunk(piece: Any, taker: Taker) -> None:
     taker.all((piece,))
 
@@ -101,6 +102,5 @@ _FEEDS: dict[Hand, Feed] = {
     "value": _values,
     "item": _items,
     "star": _items,
-    "unit": _units,
     "chunk": _chunk,
 }

@@ -18,7 +18,7 @@ import pandas as pd
 
 from pdparallel import streams
 from pdparallel.call import Call, Work
-from pdparallel.lean import NotingRows
+from pdparallel.lean.rows import NotingRows
 from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import pack
 from pdparallel.plan import Chunk

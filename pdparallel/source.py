@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from pdparallel.lean.groups import LeanGroups
 from pdparallel.plan import CHUNK_SECONDS, TASK_SECONDS, Chunk, next_size
 from pdparallel.typing import Taker
 from pdparallel.units import Units
@@ -115,6 +116,6 @@ class Source(Units):
         """Drop items that are done, when the next ones are asked for: until then somebody may look at them."""
         self._done.append(chunk)
 
-    def feed(self, taker: Taker) -> None:
+    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
         """Give it what is kept."""
         taker.all(list(self._items.values()))

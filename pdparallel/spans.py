@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pdparallel.lean.groups import LeanGroups
 from pdparallel.typing import Taker
 from pdparallel.units import InColumns
 
@@ -102,7 +103,7 @@ class Spans(InColumns):
     def _cut(self, column: Span, start: int, stop: int) -> Span:
         return column.cut(start, stop)
 
-    def feed(self, taker: Taker) -> None:
+    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
         # As pandas does around its own loop: a division by nothing in a function is silent.
         with np.errstate(all="ignore"):
             # As one iterable: where one ends early, for the function raised StopIteration, no other follows.

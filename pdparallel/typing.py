@@ -77,10 +77,13 @@ class Taker(Protocol):
         """Take a unit that may be handed out again with other data in it."""
 
     def block(self, most: int) -> int:
-        """Begin a block of units, of so many at most: how many may follow by ``in_block``."""
+        """Begin a block of units, of so many at most: how many may follow by ``in_block`` or ``own``."""
 
     def in_block(self, unit: Any) -> None:
         """Take a unit of a block, which may be handed out again with other data in it."""
+
+    def own(self, unit: Any) -> None:
+        """Take a unit of a block that is an object of its own."""
 
     def all(self, units: Iterable[Any]) -> None:
         """Take units that are objects of their own, one after the other."""

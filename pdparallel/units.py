@@ -11,6 +11,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import pandas as pd
 
+from pdparallel.lean.groups import LeanGroups
 from pdparallel.typing import Taker
 
 __all__ = ["Data", "InColumns", "Units"]
@@ -36,8 +37,8 @@ class Units(abc.ABC):
         """The units at these positions, with what they need and no more; views, where that is possible."""
 
     @abc.abstractmethod
-    def feed(self, taker: Taker) -> None:
-        """Give the taker each unit, in order, as pandas hands it out."""
+    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
+        """Give the taker each unit, in order, as pandas hands it out; ``lean`` is for those that are groups."""
 
 
 class InColumns(Units):

@@ -15,7 +15,7 @@ import pytest
 import pdparallel
 from pdparallel import InvalidOptionError
 from pdparallel.testing import assert_same, assert_same_as_pandas
-from pdparallel.transport.frames import PANDAS_2
+from pdparallel.versions import PANDAS_2
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

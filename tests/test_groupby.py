@@ -31,7 +31,7 @@ from pdparallel import (
 )
 from pdparallel.checkpoint import folder as folder_module
 from pdparallel.testing import assert_same, assert_same_as_pandas
-from pdparallel.transport.frames import PANDAS_2
+from pdparallel.versions import PANDAS_2
 from tests.oracle.ways import SOME_WAYS, Reach, Way, running
 
 # pandas 2 warns of what will change; it does so with us as often as without.

@@ -28,7 +28,7 @@ from pdparallel.engines import process
 from pdparallel.engines.registry import let_pools_go
 from pdparallel.plan import Chunk
 from pdparallel.source import Source
-from pdparallel.transport.frames import PANDAS_2
+from pdparallel.versions import PANDAS_2
 from tests.conftest import left_files, wait_until
 from tests.oracle.ways import WAYS, Way, running
 

@@ -19,9 +19,11 @@ ROOT = Path(pdparallel.__file__).parent
 #: is said so below.
 LAYERS: list[set[str]] = [
     {"cores", "displays", "ending", "errors", "filters", "idle", "settings", "showing", "stopping", "streams"}
-    | {"typing"},
+    | {"typing", "versions"},
+    {"lean.becoming"},
+    {"lean.groups", "lean.rows"},
     {"arguments", "options", "plan", "units", "values"},
-    {"cells", "holding", "lean", "packing"},
+    {"cells", "holding", "packing"},
     {"call", "likeness", "outcome", "rows", "source", "spans"},
     {"records"},
     {"observing"},

@@ -12,13 +12,9 @@ from pdparallel.plan import Chunk
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.typing import Hand
 from pdparallel.units import Data, Units
+from pdparallel.versions import PANDAS_2
 
-__all__ = ["PANDAS_2", "cut_out", "decode_data", "encode_data", "take"]
-
-
-#: Whether this is pandas 2, where a function that writes into its row or chunk writes into the frame that this was cut
-#: from.
-PANDAS_2 = int(pd.__version__.partition(".")[0]) < 3
+__all__ = ["cut_out", "decode_data", "encode_data", "take"]
 
 
 def take(data: Data, hand: Hand, chunk: Chunk) -> Any:

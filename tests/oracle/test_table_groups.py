@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pdparallel.transport.frames import PANDAS_2
+from pdparallel.versions import PANDAS_2
 from tests.oracle import ways
 from tests.oracle.frames import Measured, MeasuredColumn
 from tests.oracle.ways import Way, assert_same_on_all, drawn
@@ -181,6 +181,12 @@ OF_A_FRAME = {
     "columns": lambda group: list(group.columns),
     "dtypes": lambda group: str(list(group.dtypes)),
     "sums": lambda group: group[["x", "n"]].sum(),
+    "weighted": lambda group: np.average(group["n"], weights=group["n"] + 1),
+    "of two arrays": lambda group: (group["x"].to_numpy() * group.n.values).sum(),
+    "a mean and the last": lambda group: group["x"].mean() + group["n"].iloc[-1],
+    "a column and the whole": lambda group: len(group[group["n"] > group["n"].min()]) * group["n"].max(),
+    "a column written into": lambda group: (group["x"].__setitem__(group.index[0], 0.0), group["x"].sum())[1],
+    "columns in a list": lambda group: [group["x"], group["n"]],
 }
 OF_A_COLUMN = {
     "largest": lambda column: column.max(),
@@ -189,6 +195,9 @@ OF_A_COLUMN = {
     "ranked": lambda column: column.rank(),
     "shifted": lambda column: column.shift(),
     "filled": lambda column: column.fillna(0),
+    "range": lambda column: column.max() - column.min() if column.dtype.kind in "if" else column.dtype.kind,
+    "mean of it": lambda column: np.mean(np.asarray(column)) if column.dtype.kind in "if" else len(column),
+    "its values": lambda column: sum(map(hash, map(repr, column))) % 1000,
     "an array of it": lambda column: column.to_numpy() * 2,
     "dtype": lambda column: str(column.dtype),
     "longer": lambda column: pd.concat([column, column]),

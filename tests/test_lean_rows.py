@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pdparallel import lean
-from pdparallel.lean import LeanRows
+from pdparallel.lean import becoming
+from pdparallel.lean import rows as lean_rows
+from pdparallel.lean.rows import LeanRows
 from pdparallel.testing import assert_same_as_pandas
 
 FRAMES: dict[str, pd.DataFrame] = {
@@ -158,6 +159,9 @@ USES: dict[str, Callable[[Any], Any]] = {
     "hash": lambda row: hash(row),
     "text": lambda row: (str(row), repr(row), f"{row}"),
     "html": lambda row: row.to_frame()._repr_html_(),
+    "methods of texts": lambda row: row.str.upper().tolist(),
+    "methods of times": lambda row: row.dt.year.tolist(),
+    "NumPy's mean": lambda row: (_typed(np.mean(row)), _typed(np.sum(row))),
     "isna": lambda row: row.isna().tolist(),
     "map": lambda row: row.map(str).tolist(),
     "equals": lambda row: row.equals(row.copy()),
@@ -199,7 +203,7 @@ USES: dict[str, Callable[[Any], Any]] = {
 #: more than an accident (and an error, for a block that is read-only from the second row on).
 CHANGE_THE_NEXT = {
     "written", "written by loc", "written by iloc", "a label added", "an attribute set", "a label deleted",
-    "attrs and flags", "returned in a list",
+    "attrs and flags", "returned in a list", "methods of texts",
 }  # fmt: skip
 
 
@@ -259,8 +263,8 @@ def test_a_row_is_as_pandas_own(kind: str, use: str) -> None:
 @pytest.mark.parametrize("use", ["by label, all", "by attribute", "name", "iterate", "two ways at once", "returned"])
 @pytest.mark.parametrize("kind", ["floats", "mixed", "times"])
 def test_many_rows_by_blocks(kind: str, use: str, listed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lean, "ROWS_LISTED", listed)
-    monkeypatch.setattr(lean, "LOOK_AFTER", listed)
+    monkeypatch.setattr(lean_rows, "ROWS_LISTED", listed)
+    monkeypatch.setattr(lean_rows, "LOOK_AFTER", listed)
     frame = pd.concat([FRAMES[kind]] * 7)
     assert_same_as_pandas(lambda: _lean(USES[use])(frame), lambda: _rows(USES[use])(frame))
 
@@ -269,7 +273,7 @@ def test_a_function_that_needs_series_gets_pandas_own_loop(monkeypatch: pytest.M
     frame = pd.DataFrame({"a": np.arange(100.0), "b": 1.0})
     rows: list[Any] = []
     _lean(lambda row: (rows.append(row), row.std())[1])(frame)
-    assert len({id(row) for row in rows[lean.LOOK_AFTER :]}) == 1  # pandas hands out one object again and again
+    assert len({id(row) for row in rows[lean_rows.LOOK_AFTER :]}) == 1  # pandas hands out one object again and again
     rows.clear()
     _lean(lambda row: (rows.append(row), row["a"])[1])(frame)
     assert len({id(row) for row in rows}) == 100
@@ -293,7 +297,7 @@ def test_kept_rows_stay_as_they_are() -> None:
     ],
 )
 def test_who_asks_for_the_type_gets_it(func: Callable[..., Any], asks: bool) -> None:
-    assert lean._asks_for_the_type(func) is asks
+    assert becoming.asks_for_the_type(func) is asks
 
 
 def test_every_public_name_of_a_series_is_answered() -> None:
@@ -309,7 +313,7 @@ def test_every_public_name_of_a_series_is_answered() -> None:
                 kind = type(getattr(row, name)).__name__
             except Exception as error:
                 kind = type(error).__name__
-            found.append(f"{name}: {kind.replace('_Locator', '_Indexer')}")
+            found.append(f"{name}: {kind.replace('Locator', '_Indexer')}")
         return [text for text in found if not text.startswith(("iloc:", "loc:", "at:", "iat:"))]
 
     def lean_names(row: Any) -> list[list[str]]:

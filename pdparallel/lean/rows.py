@@ -1,9 +1,8 @@
 """Lean rows: rows of a frame that cost a fraction of pandas' own until something asks for more than reading them.
 
-Most of ``df.apply(func, axis=1)`` is not the function but the making of a Series for each row.  A lean row is a
-``pd.Series`` that was made without its inner parts: it knows its frame's columns as lists, and its position.  It
-answers by itself what row functions do most; whatever else is asked finds the inner parts missing, and at that
-moment the row becomes the very row that pandas would have made, in place, class included::
+Most of ``df.apply(func, axis=1)`` is not the function but the making of a Series for each row.  A lean row knows its
+frame's columns as lists, and its position.  It answers by itself what row functions do most; for all else it becomes
+the very row that pandas would have made, as :mod:`pdparallel.lean.becoming` has it::
 
     row["a"], row.a, row.get("a"), row.iloc[0], row.loc["a"], "a" in row        answered here
     len(row), iter(row), row.items(), row.to_dict(), row.sum(), row.name        answered here
@@ -14,9 +13,7 @@ A function that needs plain Series anyway would pay for both kinds: after a few 
 
 from __future__ import annotations
 
-import dis
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from sys import getrefcount
 from typing import Any
@@ -25,9 +22,22 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_object_dtype
 
+from pdparallel.lean.becoming import (
+    ELSEWHERE,
+    FRESH,
+    Locator,
+    asks_for_the_type,
+    become,
+    is_wide,
+    missed,
+    new,
+    no_arguments,
+    reduced,
+    scalars_are_plain,
+)
 from pdparallel.typing import Func, Taker
 
-__all__ = ["FRESH", "LeanRows", "NotingRows"]
+__all__ = ["LeanRows", "NotingRows"]
 
 #: Rows whose scalars are listed at a time: few enough to stay in the caches, many enough to forget what a list costs
 #: (``benchmarks/constants.py``).
@@ -35,12 +45,6 @@ ROWS_LISTED = 2_048
 
 #: Rows of a call after which it is seen whether the function leaves its rows lean.
 LOOK_AFTER = 16
-
-_new = object.__new__
-_set_class = vars(object)["__class__"].__set__
-
-#: Dtypes whose sums pandas makes in the dtype itself.
-_WIDE_NUMBERS = (np.dtype(np.float64), np.dtype(np.int64))
 
 #: Types that ``Series.to_dict`` leaves as they are.
 _NATIVE = {str, int, float, bool, type(None)}
@@ -68,7 +72,7 @@ class LeanRows:
             # By a dict: the first question to an index of texts costs a tenth of a call upon ten rows.
             self._places = {label: place for place, label in enumerate(frame.columns)}
             self._common = _dtype_of_rows(frame, self._places)
-            self._pay = self._common is not None and not _asks_for_the_type(self._func)
+            self._pay = self._common is not None and not asks_for_the_type(self._func)
         n, at = len(frame), 0
         while self._pay and at < n:
             stop = min(n, at + (ROWS_LISTED if at else LOOK_AFTER))
@@ -121,18 +125,9 @@ class NotingRows(LeanRows):
         return frozenset(label for columns in self._made for label in columns)
 
 
-def _references() -> int:
-    fresh = object()
-    return getrefcount(fresh)
-
-
-#: What ``sys.getrefcount`` says of an object that a single local name refers to.
-FRESH = _references()
-
-
 def _visit(columns: _Columns, rows: range, visit: Callable[[Any], None]) -> None:
     for position in rows:
-        row = _new(_Row)
+        row = new(_Row)
         row.__dict__["_lean"] = columns, position
         visit(row)
         if getrefcount(row) > FRESH:
@@ -145,7 +140,7 @@ def _visit_with_attributes(
     """The same for a function that reads columns as attributes, which are found quickest in the row's own dict."""
     listed = (columns[name][rows.start : rows.stop] for name in names)
     for position, values in zip(rows, zip(*listed, strict=True), strict=True):
-        row = _new(_Row)
+        row = new(_Row)
         own = row.__dict__
         own.update(zip(names, values, strict=True))
         own["_lean"] = columns, position
@@ -162,19 +157,6 @@ def _kept(row: Any) -> None:
         lean[0].became_series -= 1  # which was no wish for a Series
 
 
-def _asks_for_the_type(func: Func) -> bool:
-    """Whether a function calls ``type(row)``, the one question that a lean row answers in another way."""
-    code = getattr(inspect.unwrap(func), "__code__", None)
-    if code is None or code.co_argcount == 0 or "type" not in code.co_names:
-        return False
-    row = code.co_varnames[0]
-    steps = [step for step in dis.get_instructions(code) if step.opname not in ("PRECALL", "PUSH_NULL", "CACHE")]
-    return any(
-        one.argval == "type" and two.argval == row and two.opname.startswith("LOAD_FAST") and three.opname == "CALL"
-        for one, two, three in zip(steps, steps[1:], steps[2:], strict=False)
-    )
-
-
 def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any] | None:
     """The dtype of the array of a row, if lean rows can give its scalars; else None.
 
@@ -184,6 +166,8 @@ def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any]
     if type(frame) is not pd.DataFrame or labels.nlevels > 1 or len(places) < len(labels) or len(frame) == 0:
         return None
     if labels.inferred_type != "string" or "_lean" in places:  # the name under which a lean row keeps what it has
+        return None
+    if not scalars_are_plain():
         return None
     kinds = set(_dtypes(frame))
     first = next(iter(kinds))
@@ -216,6 +200,7 @@ class _Columns(dict[str, list[Any]]):
         self.labels = frame.columns
         self.places = places
         self.common: np.dtype[Any] = common
+        self.is_wide = is_wide(common)
         self.became_series = 0
         self.asked_by_attribute: set[str] = set()
 
@@ -242,9 +227,10 @@ class _Columns(dict[str, list[Any]]):
         values: list[Any] = self.rows[at].tolist()
         return values
 
-    def numbers_at(self, at: int) -> np.ndarray | None:
-        """The array of a row, if it is one of the two kinds of numbers that need no care."""
-        return self.rows[at] if self.common in _WIDE_NUMBERS else None
+    def array_at(self, at: int) -> np.ndarray:
+        """The array of a row."""
+        array: np.ndarray = self.rows[at]
+        return array
 
     def series_at(self, at: int) -> pd.Series:
         """The row as pandas' own ``apply`` makes it."""
@@ -273,9 +259,9 @@ class _Noting(_Columns):
         self.whole = True
         return super().values_at(at)
 
-    def numbers_at(self, at: int) -> np.ndarray | None:
+    def array_at(self, at: int) -> np.ndarray:
         self.whole = True
-        return super().numbers_at(at)
+        return super().array_at(at)
 
     def series_at(self, at: int) -> pd.Series:
         self.whole = True
@@ -284,16 +270,9 @@ class _Noting(_Columns):
 
 def _plain(row: Any) -> Any:
     """Make a lean row the Series that pandas would have handed out, in place."""
-    own = row.__dict__
-    columns, at = own["_lean"]
+    columns, at = row.__dict__["_lean"]
     columns.became_series += 1
-    series = columns.series_at(at)
-    own.clear()
-    _set_class(row, pd.Series)
-    own.update(series.__dict__)
-    own["_name"] = columns.names[at]
-    flags = series.flags  # which know their object
-    own["_flags"] = type(flags)(row, allows_duplicate_labels=flags.allows_duplicate_labels)
+    become(row, columns.series_at(at), pd.Series, _name=columns.names[at])
     return row
 
 
@@ -310,7 +289,10 @@ class _Row(pd.Series):
             return _plain(self)[key]
 
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
-        columns, at = self.__dict__["_lean"]
+        lean = self.__dict__.get("_lean")
+        if lean is None:
+            return missed(self, name)
+        columns, at = lean
         if name == "_name":
             return columns.names[at]
         if not name.startswith("_"):
@@ -372,21 +354,24 @@ class _Row(pd.Series):
     def min(self, *args: Any, **kwargs: Any) -> Any:
         return _reduced(self, "min", args, kwargs)
 
+    def mean(self, *args: Any, **kwargs: Any) -> Any:
+        return _reduced(self, "mean", args, kwargs)
+
     @property
     def iloc(self) -> Any:
-        return _Locator(self, "iloc")
+        return Locator(self, "iloc", _located, _plain)
 
     @property
     def iat(self) -> Any:
-        return _Locator(self, "iat")
+        return Locator(self, "iat", _located, _plain)
 
     @property
     def loc(self) -> Any:
-        return _Locator(self, "loc")
+        return Locator(self, "loc", _located, _plain)
 
     @property
     def at(self) -> Any:
-        return _Locator(self, "at")
+        return Locator(self, "at", _located, _plain)
 
     def __contains__(self, key: Any) -> bool:  # type: ignore[misc] # the stubs call it final
         return key in self._lean[0].labels
@@ -400,46 +385,23 @@ class _Row(pd.Series):
 
 
 def _reduced(row: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What the Series method of that name gives; by NumPy alone where nothing is missing, which is what pandas does."""
-    if not (args or kwargs):
-        columns, at = row._lean
-        numbers = columns.numbers_at(at)
-        if numbers is not None and len(numbers):
-            value = getattr(numbers, name)()
-            if value == value:  # a missing value makes all missing
-                return value
+    """What the Series method of that name gives."""
+    columns, at = row._lean
+    if columns.is_wide and no_arguments(args, kwargs):
+        value = reduced(columns.array_at(at), name)
+        if value is not ELSEWHERE:
+            return value
     return getattr(_plain(row), name)(*args, **kwargs)
 
 
-class _Locator:
-    """``row.iloc`` and its like: reads one scalar by itself, and is pandas' own for all else."""
-
-    def __init__(self, row: Any, name: str) -> None:
-        self._row = row
-        self._name = name
-
-    def __getitem__(self, key: Any) -> Any:
-        lean = self._row.__dict__.get("_lean")
-        if lean is not None:
-            columns, at = lean
-            if type(key) is int and self._name.startswith("i") and -len(columns.order) <= key < len(columns.order):
-                return columns[columns.order[key]][at]
-            if type(key) is str and not self._name.startswith("i") and key in columns.places:
-                return columns[key][at]
-        return self._pandas()[key]
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._pandas()[key] = value
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pandas(), name)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._pandas()(*args, **kwargs)
-
-    def _pandas(self) -> Any:
-        row = self._row
-        return getattr(_plain(row) if "_lean" in row.__dict__ else row, self._name)
+def _located(lean: tuple[_Columns, int], name: str, key: Any) -> Any:
+    """What ``row.iloc[key]`` and its like give, where that is one scalar."""
+    columns, at = lean
+    if type(key) is int and name.startswith("i") and -len(columns.order) <= key < len(columns.order):
+        return columns[columns.order[key]][at]
+    if type(key) is str and not name.startswith("i") and key in columns.places:
+        return columns[key][at]
+    return ELSEWHERE
 
 
 _Row.__name__ = _Row.__qualname__ = "Series"

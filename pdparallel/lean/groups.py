@@ -1,0 +1,519 @@
+"""Lean groups: groups of rows, and columns of them, that cost a fraction of pandas' own until more is asked of them.
+
+Of ``groupby(...).apply(func)`` three quarters are often not the function's: pandas cuts out a frame for each group and
+makes a Series of each column that the function takes, and NumPy asks that Series three things before it gets the array.
+A lean group knows the rows of the whole chunk and where its own begin and end; a column of it is a lean column, which
+gives NumPy its array at once::
+
+    group["x"], group.x, len(group), group.shape, group.index, group.name          a lean group answers
+    np.average(column), column.to_numpy(), sum(column), column.max(), .mean()      a lean column answers
+    column.iloc[0], len(column), column.index
+    anything else                                                                  becomes pandas' own
+
+A column becomes pandas' own by itself, by a cut from that of the chunk, where pandas copies what is written into
+(pandas 3); else with its whole group, because what is written into one is to be seen in the other.  A function that
+needs whole groups anyway would pay for both kinds: after a few groups it gets pandas' own.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from sys import getrefcount
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pdparallel.lean.becoming import (
+    ELSEWHERE,
+    FRESH,
+    Locator,
+    become,
+    code_of,
+    is_lean,
+    missed,
+    new,
+    no_arguments,
+    reduced,
+    scalars_are_plain,
+)
+from pdparallel.typing import Func, Taker
+from pdparallel.versions import PANDAS_2
+
+__all__ = ["LeanGroups", "made_plain"]
+
+#: Groups of a call after which it is seen whether the function leaves its groups lean.
+LOOK_AFTER = 16
+
+#: Kinds of dtypes whose arrays are all that there is to a column.
+_KINDS = "biufcO"
+
+#: What NumPy asks an object for before ``__array__``, and what a Series says to that.
+_ASKED_BY_NUMPY = {
+    name: f"'Series' object has no attribute {name!r}" for name in ("__array_interface__", "__array_struct__")
+}
+
+
+class LeanGroups:
+    """Hands out the groups of a call's chunks, and remembers from chunk to chunk whether lean ones pay.
+
+    Parameters
+    ----------
+    func : callable
+        Who will get the groups.
+    """
+
+    def __init__(self, func: Func) -> None:
+        self._func = func
+        self._pay: bool | None = None
+
+    def hand_out(self, data: Any, sizes: Sequence[int], names: Sequence[Any] | None, taker: Taker) -> int:
+        """Give the taker each group, for as long as lean ones pay.
+
+        Parameters
+        ----------
+        data : DataFrame or Series
+            Rows, group by group.
+        sizes : sequence of int
+            Rows of each group.
+        names : sequence or None
+            What each group is called, where the function is told.
+        taker : Taker
+            Gets them.
+
+        Returns
+        -------
+        int
+            So many were given; the others are to be pandas' own.
+        """
+        if self._pay is None:
+            self._pay = scalars_are_plain() and not _may_ask_for_types(self._func)
+        if not self._pay or not _fits(data):
+            return 0
+        source = _Source(data)
+        units = _columns(source, sizes, names) if data.ndim == 1 else _groups(source, sizes, names)
+        at, n = 0, len(sizes)
+        while self._pay and at < n:
+            stop = n if at else min(n, LOOK_AFTER)
+            while at < stop:
+                size = taker.block(stop - at)
+                for _ in range(size):
+                    taker.own(next(units))
+                at += size
+            self._pay = 2 * source.became <= at
+        next(units, None)  # which looks whether the last one is kept
+        return at
+
+
+def made_plain(value: Any) -> Any:
+    """A value, which is pandas' own now if it was a lean group or column."""
+    kind = type(value)
+    if kind is _Column:
+        return _plain_column(value)
+    return _plain_group(value) if kind is _Group else value
+
+
+def _may_ask_for_types(func: Func) -> bool:
+    """Whether a function may call ``type`` of a group or of a column, which a lean one answers in another way."""
+    while (code := code_of(func)) is None and hasattr(
+        func, "func"
+    ):  # what stands around it, functools.partial included
+        func = func.func
+    return code is not None and "type" in code.co_names
+
+
+def _fits(data: Any) -> bool:
+    if type(data) is pd.Series:
+        return isinstance(data.dtype, np.dtype) and data.dtype.kind in _KINDS
+    if type(data) is not pd.DataFrame or (PANDAS_2 and pd.get_option("mode.copy_on_write")):
+        return False
+    labels = data.columns
+    # "_lean" is the name under which a lean group keeps what it has.
+    return labels.nlevels == 1 and labels.is_unique and labels.inferred_type == "string" and "_lean" not in labels
+
+
+class _Source:
+    """The rows of a chunk of groups, and what is known of its columns.
+
+    Attributes
+    ----------
+    became : int
+        Units that became pandas' own because the function wished it.
+    handed : list of weakref
+        Columns of the group that the function has just now.
+    """
+
+    __slots__ = ("_columns", "became", "data", "handed", "has_texts", "index", "places")
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+        self.index: pd.Index = data.index
+        self.has_texts = self.index.nlevels != 1 or self.index.dtype.kind not in "iufmM"
+        self.places = set(data.columns) if data.ndim == 2 else set()
+        self._columns: dict[str, tuple[np.ndarray | None, pd.Series]] = {}
+        self.became = 0
+        self.handed: list[weakref.ref[Any]] = []
+
+    def column(self, label: str) -> tuple[np.ndarray | None, pd.Series]:
+        """A column of all rows, as an array if that is all that there is to it, and as a Series."""
+        found = self._columns.get(label)
+        if found is None:
+            found = self._columns[label] = _with_array(self.data[label])
+        return found
+
+
+def _with_array(column: pd.Series) -> tuple[np.ndarray | None, pd.Series]:
+    dtype = column.dtype
+    return column.to_numpy() if isinstance(dtype, np.dtype) and dtype.kind in _KINDS else None, column
+
+
+class _Cut:
+    """Where a group stands among the rows of its chunk.
+
+    Attributes
+    ----------
+    group : weakref or None
+        The group, where columns become pandas' own together with it.
+    columns : dict or None
+        Its lean columns, where pandas gives the same Series again and again.
+    """
+
+    __slots__ = ("columns", "group", "known_index", "source", "start", "stop")
+
+    def __init__(self, source: _Source, start: int, stop: int) -> None:
+        self.source = source
+        self.start = start
+        self.stop = stop
+        self.known_index: pd.Index | None = None
+        self.group: weakref.ref[Any] | None = None
+        self.columns: dict[str, Any] | None = None
+
+    @property
+    def index(self) -> pd.Index:
+        """The labels of the rows, of a group."""
+        found = self.known_index
+        if found is None:
+            found = self.known_index = self.source.index[self.start : self.stop]
+        return found
+
+    @property
+    def index_of_a_column(self) -> pd.Index:
+        """The same for a column of the group."""
+        return self.index if PANDAS_2 else self.index.view()
+
+    def frame(self) -> Any:
+        """The rows as pandas cuts them, with that index."""
+        frame = self.source.data.iloc[self.start : self.stop]
+        if self.known_index is None:
+            self.known_index = frame.index
+        else:
+            frame.index = self.known_index
+        return frame
+
+
+def _groups(source: _Source, sizes: Sequence[int], names: Sequence[Any] | None) -> Iterator[Any]:
+    """A lean group for each; what of the one before is kept by anybody is pandas' own by then."""
+    handed, start = source.handed, 0
+    for at, size in enumerate(sizes):
+        cut = _Cut(source, start, start + size)
+        start += size
+        group = new(_Group)
+        own = group.__dict__
+        own["_lean"] = cut
+        if names is not None:
+            own["name"] = names[at]
+        if PANDAS_2:
+            cut.group, cut.columns = weakref.ref(group), {}
+        yield group
+        if getrefcount(group) > FRESH and is_lean(group):
+            _plain_group(group)
+            source.became -= 1  # which was no wish
+        if cut.columns:
+            cut.columns.clear()
+        if handed:
+            _look_at_columns(source)
+
+
+def _look_at_columns(source: _Source) -> None:
+    """Columns that outlive their group's call are pandas' own from then on."""
+    before = source.became
+    for column in [ref() for ref in source.handed]:
+        if column is not None and is_lean(column):
+            _plain_column(column)
+    source.became = before
+    source.handed.clear()
+
+
+def _columns(source: _Source, sizes: Sequence[int], names: Sequence[Any] | None) -> Iterator[Any]:
+    """The same of a Series, whose groups are lean columns."""
+    array, series = _with_array(source.data)
+    start, name = 0, series.name
+    for at, size in enumerate(sizes):
+        cut = _Cut(source, start, start + size)
+        start += size
+        column = new(_Column)
+        column.__dict__["_lean"] = cut, name if names is None else names[at], array, series
+        yield column
+        if getrefcount(column) > FRESH and is_lean(column):
+            _plain_column(column)
+            source.became -= 1
+
+
+def _plain_group(group: Any) -> Any:
+    """Make a lean group the frame that pandas would have handed out, in place."""
+    own = group.__dict__
+    cut: _Cut = own["_lean"]
+    cut.source.became += 1
+    named = {"name": own["name"]} if "name" in own else {}
+    become(group, cut.frame(), pd.DataFrame, **named)
+    if cut.columns:
+        for label, column in cut.columns.items():
+            if is_lean(column):
+                become(column, group[label], pd.Series)
+                group._item_cache[label] = column  # pandas 2 gives the same Series again and again
+        cut.columns.clear()
+    return group
+
+
+def _plain_column(column: Any) -> Any:
+    """The same for a column, or for a group of a Series."""
+    cut, name, _, series = column.__dict__["_lean"]
+    group = None if cut.group is None else cut.group()
+    if group is not None and is_lean(group) and cut.columns and cut.columns.get(series.name) is column:
+        _plain_group(group)
+        return column
+    if cut.source.data is series:
+        cut.source.became += 1
+    real = series.iloc[cut.start : cut.stop]
+    real.index = column.index
+    become(column, real, pd.Series, _name=name)
+    return column
+
+
+def _all_plain(args: Any) -> Any:
+    return tuple(map(made_plain, args))
+
+
+class _Group(pd.DataFrame):
+    """A DataFrame for as long as it is only read; see the module."""
+
+    _lean: _Cut
+
+    def __getitem__(self, key: Any) -> Any:
+        if type(key) is str:
+            cut = self._lean
+            source = cut.source
+            if key in source.places:
+                kept = cut.columns
+                if kept is not None and key in kept:
+                    return kept[key]
+                array, series = source.column(key)
+                column = new(_Column)
+                column.__dict__["_lean"] = cut, key, array, series
+                source.handed.append(weakref.ref(column))
+                if kept is not None:
+                    kept[key] = column
+                return column
+        return _plain_group(self)[key]
+
+    def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
+        cut = self.__dict__.get("_lean")
+        if cut is None:
+            return missed(self, name)
+        if not name.startswith("_") and name in cut.source.places:
+            return self[name]
+        return getattr(_plain_group(self), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(_plain_group(self), name, value)
+
+    def __dir__(self) -> Any:
+        return dir(_plain_group(self))
+
+    def __len__(self) -> int:
+        cut = self._lean
+        return cut.stop - cut.start
+
+    def __iter__(self) -> Any:
+        return iter(self._lean.source.data)
+
+    def __contains__(self, key: Any) -> bool:  # type: ignore[misc] # the stubs call it final
+        return key in self._lean.source.data
+
+    @property  # type: ignore[misc] # who sets it has a plain one by then
+    def index(self) -> pd.Index:
+        return self._lean.index
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        cut = self._lean
+        return cut.stop - cut.start, len(cut.source.places)
+
+    @property
+    def empty(self) -> bool:
+        return len(self) == 0 or not self._lean.source.places
+
+    @property
+    def ndim(self) -> int:
+        return 2
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return _ufunc(ufunc, method, inputs, kwargs)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _plain_group(self).__reduce_ex__(protocol)
+
+    @property  # type: ignore[misc] # what isinstance asks, and what users see
+    def __class__(self) -> Any:
+        return pd.DataFrame
+
+
+class _Column(pd.Series):
+    """A Series for as long as it is only read; see the module."""
+
+    _lean: tuple[_Cut, Any, np.ndarray | None, pd.Series]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        cut, _, array, _ = self._lean
+        if array is None or (dtype is not None and dtype != array.dtype):
+            plain = _plain_column(self)
+            found: np.ndarray = plain.__array__(dtype) if copy is None else plain.__array__(dtype, copy)
+            return found
+        return array[cut.start : cut.stop].copy() if copy else array[cut.start : cut.stop]
+
+    def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
+        lean = self.__dict__.get("_lean")
+        if lean is None:
+            return missed(self, name)
+        if name == "_name":
+            return lean[1]
+        if name in _ASKED_BY_NUMPY and not (lean[0].source.has_texts and name in lean[0].index):
+            raise AttributeError(_ASKED_BY_NUMPY[name])
+        return getattr(_plain_column(self), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(_plain_column(self), name, value)
+
+    def __dir__(self) -> Any:
+        return dir(_plain_column(self))
+
+    def __len__(self) -> int:
+        cut = self._lean[0]
+        return cut.stop - cut.start
+
+    def __iter__(self) -> Iterator[Any]:
+        cut, _, array, _ = self._lean
+        if array is None:
+            return iter(_plain_column(self))
+        own = array[cut.start : cut.stop]
+        # One after the other, as pandas does: what is written meanwhile into a column of pandas 2 is seen.
+        return iter(own) if array.dtype.kind == "O" else map(own.item, range(len(own)))
+
+    def tolist(self) -> list[Any]:
+        cut, _, array, _ = self._lean
+        found: list[Any] = (_plain_column(self) if array is None else array[cut.start : cut.stop]).tolist()
+        return found
+
+    to_list = tolist
+
+    def to_numpy(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        cut, _, array, _ = self._lean
+        if array is None or args or kwargs:
+            found: np.ndarray = _plain_column(self).to_numpy(*args, **kwargs)
+            return found
+        return array[cut.start : cut.stop]
+
+    @property
+    def values(self) -> Any:
+        cut, _, array, _ = self._lean
+        return _plain_column(self).values if array is None else array[cut.start : cut.stop]
+
+    @property  # type: ignore[misc] # who sets it has a plain one by then
+    def index(self) -> pd.Index:
+        own = self.__dict__
+        if "_lean_index" not in own:
+            cut, _, _, series = own["_lean"]
+            own["_lean_index"] = cut.index if series is cut.source.data else cut.index_of_a_column
+        index: pd.Index = own["_lean_index"]
+        return index
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (len(self),)
+
+    @property
+    def size(self) -> int:
+        return len(self)
+
+    @property
+    def empty(self) -> bool:
+        return len(self) == 0
+
+    @property
+    def dtype(self) -> Any:
+        return self._lean[3].dtype
+
+    def sum(self, *args: Any, **kwargs: Any) -> Any:
+        return _reduced(self, "sum", args, kwargs)
+
+    def max(self, *args: Any, **kwargs: Any) -> Any:
+        return _reduced(self, "max", args, kwargs)
+
+    def min(self, *args: Any, **kwargs: Any) -> Any:
+        return _reduced(self, "min", args, kwargs)
+
+    def mean(self, *args: Any, **kwargs: Any) -> Any:
+        return _reduced(self, "mean", args, kwargs)
+
+    @property
+    def iloc(self) -> Any:
+        return Locator(self, "iloc", _located, _plain_column)
+
+    @property
+    def iat(self) -> Any:
+        return Locator(self, "iat", _located, _plain_column)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+        return _ufunc(ufunc, method, inputs, kwargs)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _plain_column(self).__reduce_ex__(protocol)
+
+    @property  # type: ignore[misc] # what isinstance asks, and what users see
+    def __class__(self) -> Any:
+        return pd.Series
+
+
+def _ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A ufunc of NumPy, for which pandas looks at the types of all that it gets."""
+    if "out" in kwargs:
+        kwargs["out"] = _all_plain(kwargs["out"])
+    call: Callable[..., Any] = getattr(ufunc, method)
+    return call(*_all_plain(inputs), **kwargs)
+
+
+def _reduced(column: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What the Series method of that name gives."""
+    cut, _, array, _ = column._lean
+    if array is not None and no_arguments(args, kwargs):
+        value = reduced(array[cut.start : cut.stop], name)
+        if value is not ELSEWHERE:
+            return value
+    return getattr(_plain_column(column), name)(*args, **kwargs)
+
+
+def _located(lean: Any, name: str, key: Any) -> Any:
+    """What ``column.iloc[key]`` gives, where that is one scalar."""
+    cut, _, array, _ = lean
+    if type(key) is not int or array is None:
+        return ELSEWHERE
+    size = cut.stop - cut.start
+    if not -size <= key < size:
+        return ELSEWHERE
+    return array[(cut.start if key >= 0 else cut.stop) + key]
+
+
+_Group.__name__ = _Group.__qualname__ = "DataFrame"
+_Column.__name__ = _Column.__qualname__ = "Series"
+_Group.__module__ = _Column.__module__ = "pandas"
