@@ -19,7 +19,7 @@ from benchmarks.measure import seconds, write
 from benchmarks.works import haversine, points
 from pdparallel import groups, plan
 from pdparallel.lean import rows as lean
-from pdparallel.transport import parcel
+from pdparallel.transport import task
 
 
 def _tried(module: Any, name: str, values: list[Any], call: Callable[[], Any], times: int) -> list[dict[str, Any]]:
@@ -42,6 +42,11 @@ def answer(size: int, position: int) -> np.ndarray:
     return np.zeros(size // 8)
 
 
+def by_mailbox_from(size: int) -> None:
+    """Let this worker answer by mailbox what has more bytes."""
+    task.MAILBOX_BYTES = size
+
+
 def main(quick: bool = False) -> list[dict[str, Any]]:
     """Try the values of each constant."""
     times, rows = (1, 2_000) if quick else (7, 100_000)
@@ -56,13 +61,15 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
         lambda: frame.par(engine="process", n_workers=2).apply_rows(haversine), times,
     )  # fmt: skip
     for size in (1 << 17, 1 << 19, 1 << 21, 1 << 23):
-        call = functools.partial(
-            pdparallel.map, functools.partial(answer, size), range(32), engine="process", n_workers=2, chunk_size=1
-        )
-        for name, mailbox in (("by pipe", False), ("by mailbox", True)):
-            with unittest.mock.patch.object(parcel, "Mailbox", parcel.Mailbox if mailbox else _NoMailbox):
-                took = [seconds(call)[0] for _ in range(times)]
-            found.append(_row(f"an answer of so many bytes, {name}", size, statistics.median(took) / 32, mailbox))
+        for name, most in (("by pipe", 1 << 40), ("by mailbox", task.MAILBOX_BYTES)):
+            ask = functools.partial(
+                pdparallel.map, functools.partial(answer, size), range(32), engine="process", n_workers=2,
+                chunk_size=1, initializer=by_mailbox_from, initargs=(most,),
+            )  # fmt: skip
+            ask()
+            took = [seconds(ask)[0] for _ in range(times)]
+            stands = size > task.MAILBOX_BYTES and name == "by mailbox"
+            found.append(_row(f"an answer of so many bytes, {name}", size, statistics.median(took) / 32, stands))
     for n in (5, 20, 80, 320):
         found += _ways_of_cutting(n, times)
     lines = ["| constant | value | median, ms | as it stands |", "|---|---:|---:|---|"]
@@ -98,19 +105,6 @@ class _Taker:
 
     def own(self, unit: Any) -> None:
         """Take it."""
-
-
-class _NoMailbox:
-    """In the place of a mailbox: its path is none, so that the worker answers by the pipe."""
-
-    path = ""
-
-    def said(self) -> bytes:
-        """Nothing lies in it."""
-        return b""
-
-    def close(self) -> None:
-        """Nothing to let go."""
 
 
 if __name__ == "__main__":
