@@ -20,7 +20,7 @@ import array
 import contextlib
 import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ from pandas.api.indexers import BaseIndexer
 
 from pdparallel.observing import shaping
 from pdparallel.packing import Numbers, Returns
-from pdparallel.spans import Span, Spans
+from pdparallel.spans import Bounds, Even, Span, Spans, bounds_of
 
 __all__ = ["Layout", "Windowing", "is_plain", "layout"]
 
@@ -133,8 +133,8 @@ class Layout:
     ----------
     spans : Spans
         The windows that the function is called with, in pandas' order.
-    called : list of ndarray or None
-        For each column whether a window is one of them; None stands for all.
+    called : list of slice or ndarray
+        For each column which windows those are: a slice of them, or for each whether it is one.
     n_windows : int
         Windows of a column.
     blank : Blank
@@ -142,15 +142,15 @@ class Layout:
     """
 
     spans: Spans
-    called: list[np.ndarray | None]
+    called: list[_Called]
     n_windows: int
     blank: Blank
 
     def label(self, position: int) -> Any:
         """The label of the row whose window stands at a position among the calls."""
         column, number = self.spans.place(position)
-        called = [called for called in self.called if called is None or called.any()][column]
-        return self.blank.index[number if called is None else np.flatnonzero(called)[number]]
+        places = [places for called in self.called if len(places := np.arange(self.n_windows)[called])]
+        return self.blank.index[places[column][number]]
 
     @shaping
     def filled(self, returns: Returns | list[Any]) -> Any:
@@ -158,9 +158,9 @@ class Layout:
         floats = self.as_floats(returns)
         values, start = [], 0
         for called in self.called:
-            stop = start + (self.n_windows if called is None else int(called.sum()))
+            stop = start + _number(called, self.n_windows)
             column = floats[start:stop]
-            if called is not None:
+            if len(column) < self.n_windows:
                 column = np.full(self.n_windows, np.nan)
                 column[called] = floats[start:stop]
             values.append(column)
@@ -206,20 +206,24 @@ def layout(windowing: Windowing, raw: bool) -> Layout | None:
     n = len(values[0]) if values else 0
     if not 0 < n <= _MOST_ROWS:
         return None
-    bounds = _bounds(windowing, n, groups)
-    labels = None if raw else windowing.labels
-    if bounds is None or len(bounds[0]) != len(blank.index) or (labels is not None and len(labels) != n):
+    n_windows, labels = len(blank.index), None if raw else windowing.labels
+    if labels is not None and len(labels) != n:
         return None
-    starts, stops = bounds
-    called = [_called(column, starts, stops, windowing.least) for column in values]
+    even = _even(windowing, n, n_windows) if groups is None and not any(map(_misses, values)) else None
+    if even is not None:
+        columns = [even] * len(values)
+    else:
+        bounds = _bounds(windowing, n, groups)
+        if bounds is None or len(bounds[0]) != n_windows:
+            return None
+        columns = [_called(column, *bounds, windowing.least) for column in values]
     apart = [1] * len(values) if raw else _apart(windowing, blank, len(values), groups)
-    spans = []
-    for column, chosen, gap in zip(values, called, apart, strict=True):
-        if chosen is None:
-            spans.append(Span(column, starts, stops, labels, gap))
-        elif chosen.any():
-            spans.append(Span(column, starts[chosen], stops[chosen], labels, gap))
-    return Layout(Spans(spans), called, len(starts), blank)
+    spans = [
+        Span(column, where, labels, gap)
+        for column, (_, where), gap in zip(values, columns, apart, strict=True)
+        if len(where)
+    ]
+    return Layout(Spans(spans), [called for called, _ in columns], n_windows, blank)
 
 
 # Values, and the result without them
@@ -383,6 +387,9 @@ def _gap(column: Any) -> int:
 
 _Bounds = tuple[np.ndarray, np.ndarray]
 
+#: Windows that the function is called with: a slice of all, or for each whether it is one.
+_Called: TypeAlias = slice | np.ndarray
+
 
 def _bounds(windowing: Windowing, n: int, groups: list[np.ndarray] | None) -> _Bounds | None:
     """Where each window starts and stops; None where that is not to be had, or nothing that could be cut by."""
@@ -463,8 +470,8 @@ def _measured(windowing: Windowing, n: int, groups: list[np.ndarray] | None) -> 
     return _checked(begins, begins + counts, n)
 
 
-def _called(values: np.ndarray, starts: np.ndarray, stops: np.ndarray, least: int) -> np.ndarray | None:
-    """Which windows have enough values that are not missing; None for all."""
+def _called(values: np.ndarray, starts: np.ndarray, stops: np.ndarray, least: int) -> tuple[_Called, Bounds]:
+    """Which windows have enough values that are not missing, and their bounds."""
     there = ~np.isnan(values)
     if there.all():
         counts = stops - starts
@@ -472,4 +479,27 @@ def _called(values: np.ndarray, starts: np.ndarray, stops: np.ndarray, least: in
         before = np.concatenate(([0], np.cumsum(there)))
         counts = before[stops] - before[starts]
     enough: np.ndarray = counts >= least
-    return None if enough.all() else enough
+    if enough.all():
+        return slice(None), bounds_of(starts, stops)
+    return enough, bounds_of(starts[enough], stops[enough])
+
+
+def _misses(values: np.ndarray) -> bool:
+    return bool(np.isnan(values).any())
+
+
+def _even(windowing: Windowing, n: int, n_windows: int) -> tuple[_Called, Bounds] | None:
+    """The same where each window that is called has all its rows, and nothing is missing: by three numbers."""
+    given = windowing.given
+    plain = windowing.kind == "rolling" and windowing.counts_rows and given.get("closed") in (None, "right")
+    if not plain or given.get("center"):
+        return None
+    size, step = int(windowing.window), windowing.step or 1
+    before = -(-(size - 1) // step)  # windows that have not
+    if not 0 < size == windowing.least or before >= n_windows or n_windows != len(range(0, n, step)):
+        return None
+    return slice(before, None), Even(before * step + 1 - size, size, step, n_windows - before)
+
+
+def _number(called: _Called, n_windows: int) -> int:
+    return len(range(n_windows)[called]) if isinstance(called, slice) else int(called.sum())

@@ -13,11 +13,12 @@ import pytest
 
 import pdparallel
 import pdparallel.auto
+import pdparallel.windowing
 import pdparallel.windows
 from pdparallel import FailedCallsWarning, InvalidOptionError
 from pdparallel.options import resolve
 from pdparallel.plan import Chunk
-from pdparallel.spans import Span, Spans
+from pdparallel.spans import Even, Span, Spans, Uneven, bounds_of
 from pdparallel.testing import assert_same
 from pdparallel.transport.frames import take
 from pdparallel.windowing import Windowing, layout
@@ -84,15 +85,42 @@ def test_values_are_nobody_elses():
     assert s.sum() > 0
 
 
+@pytest.mark.parametrize("least", [None, 1, 2, 3])
+@pytest.mark.parametrize("step", [None, 1, 2, 3, 5, 50])
+@pytest.mark.parametrize("window", [1, 2, 3, 39, 40, 41])
+def test_even_windows_are_said_by_numbers_as_by_arrays(window, step, least, monkeypatch):
+    given = {"window": window, "step": step, "min_periods": None if least is None else min(least, window)}
+    found = layout(Windowing(numbers(), "rolling", given), raw=True)
+    monkeypatch.setattr(pdparallel.windowing, "_even", lambda *args: None)
+    by_arrays = layout(Windowing(numbers(), "rolling", given), raw=True)
+    assert found is not None
+    assert by_arrays is not None
+    assert taken(found.spans) == taken(by_arrays.spans)
+    returns = [float(at) for at in range(len(found.spans))]
+    assert_same(found.filled(returns), by_arrays.filled(returns))
+    assert [found.label(at) for at in range(len(returns))] == [by_arrays.label(at) for at in range(len(returns))]
+
+
 def test_windows_at_one_distance_are_rows():
     even = spans_of(numbers(), window=3).columns[0]
+    assert even.bounds == Even(0, 3, 1, 38)
     assert isinstance(even.windows(), np.ndarray)
     uneven = spans_of(numbers(), window=3, min_periods=1).columns[0]
     assert not isinstance(uneven.windows(), np.ndarray)
+    assert spans_of(numbers(), window=3, center=True).columns[0].bounds == Even(0, 3, 1, 38)
+    with_missing = numbers().where(numbers() != 5)
+    assert isinstance(spans_of(with_missing, window=3).columns[0].bounds, Uneven)
+
+
+def test_bounds_that_are_not_even():
+    for starts, stops in (([0], [2]), ([0, 1], [2, 2]), ([0, 0], [1, 1]), ([0, 1, 3], [1, 2, 4]), ([1, 0], [2, 1])):
+        bounds = bounds_of(np.array(starts), np.array(stops))
+        assert isinstance(bounds, Uneven)
+        assert [array.tolist() for array in bounds.arrays()] == [starts, stops]
 
 
 def test_apart_in_memory():
-    span = Span(np.arange(6.0), np.array([0, 2]), np.array([3, 6]), pd.RangeIndex(6), apart=-1)
+    span = Span(np.arange(6.0), Uneven(np.array([0, 2]), np.array([3, 6])), pd.RangeIndex(6), apart=-1)
     assert [window.to_numpy().strides for window in span.windows()] == [(-8,), (-8,)]
     assert [window.tolist() for window in span.windows()] == [[0.0, 1.0, 2.0], [2.0, 3.0, 4.0, 5.0]]
 
