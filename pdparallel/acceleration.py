@@ -184,9 +184,9 @@ def _options() -> Mapping[str, Any] | None:
     """Those in force here: of the block around, else of what was begun last; None where nothing is in force."""
     block = _of_the_block.get()
     if block is not None and block in _in_force:
-        return block.options
+        return block._options
     try:
-        return _in_force[-1].options
+        return _in_force[-1]._options
     except IndexError:
         return None
 
@@ -225,23 +225,32 @@ def _unwrap() -> None:
 
 
 def _wrapper(name: str, original: Callable[..., Any], way: _Way) -> Callable[..., Any]:
+    frame_of, stays = sys._getframe, _stays
+
     @functools.wraps(original)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        options = _options()
-        # A class with a method of its own calls this one from there: who hands out its rows calls that.
-        is_its_own = getattr(type(self), name, None) is wrapper
-        if options is not None and is_its_own and _caller(sys._getframe(1)) not in _NOT_FROM:
-            result = way(self, options, *args, **kwargs)
-            if result is not NotImplemented:
-                return result
+        # Asked first, and of a dict: what pandas calls itself comes by here, too, and a small call is some 50 us.
+        if not stays[frame_of(1).f_globals.get("__name__")]:
+            options = _options()
+            # A class with a method of its own calls this one from there: who hands out its rows calls that.
+            if options is not None and getattr(type(self), name, None) is wrapper:
+                result = way(self, options, *args, **kwargs)
+                if result is not NotImplemented:
+                    return result
         return original(self, *args, **kwargs)
 
     return wrapper
 
 
-def _caller(frame: Any) -> str:
-    name: str = frame.f_globals.get("__name__") or ""
-    return name.partition(".")[0]
+class _Stays(dict[Any, bool]):
+    """Whether what a module of that name calls stays in pandas."""
+
+    def __missing__(self, name: Any) -> bool:
+        stays = self[name] = isinstance(name, str) and name.partition(".")[0] in _NOT_FROM
+        return stays
+
+
+_stays = _Stays()
 
 
 def _is_function(func: Any) -> bool:
@@ -323,7 +332,7 @@ def _noting(kind: str) -> _Wrapping:
         @functools.wraps(original)
         def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
             window = original(self, *args, **kwargs)
-            if _options() is not None and _caller(sys._getframe(1)) not in _NOT_FROM:
+            if _options() is not None and not _stays[sys._getframe(1).f_globals.get("__name__")]:
                 given = dict(signature.bind(self, *args, **kwargs).arguments)
                 del given["self"]
                 # Of groups pandas 2 takes any, of which the first is the one that everybody gives by place.
