@@ -21,13 +21,14 @@ from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit,
 from pdparallel.likeness import Likes, TellingLike
 from pdparallel.observing import shaping
 from pdparallel.options import Options, resolve
-from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times
+from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times, pack
 from pdparallel.progress import WholeCall, counted
-from pdparallel.standin import Go, StandIn
+from pdparallel.standin import StandIn
 from pdparallel.stopping import begin
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole, Func, Named, Plain
 from pdparallel.units import Units
 from pdparallel.versions import PANDAS_2
+from pdparallel.watching import First, Go
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
 
@@ -97,7 +98,7 @@ def _answered(goes: _Goes, stand_in: StandIn, returns: Returns | None, ask: Call
 
 
 class _Goes:
-    """What a method of a GroupBy asks a function for; see :class:`pdparallel.standin.Goes`.
+    """What a method of a GroupBy asks a function for; see :class:`pdparallel.watching.Goes`.
 
     ``apply`` and ``filter`` ask for each group; ``agg`` for each group of each column.  ``transform`` of a frame asks
     for the columns of the first group, then for that group as a frame, and goes on in the way that gave a result.
@@ -113,7 +114,7 @@ class _Goes:
         self._kwargs = dict(kwargs)
         self._options = options
         self._of_frame = grouped.obj.ndim == 2
-        self._tries = method == "transform" and self._of_frame
+        self.tries = method == "transform" and self._of_frame
         self._has_frames = False
 
     @functools.cached_property
@@ -123,45 +124,45 @@ class _Goes:
     # What is asked for
 
     def is_next(self, number: int, unit: Any) -> bool:
-        return self._tries and (number == 1 or (number == 0 and isinstance(unit, pd.DataFrame)))
+        return number == 1 or (number == 0 and isinstance(unit, pd.DataFrame))
 
-    def size(self, number: int, first: Any) -> int:
-        if self._tries:
+    def size(self, number: int, first: First) -> int:
+        if self.tries:
             return self._size_of_trying(number, first)
         groups = int(self._grouped.ngroups)
-        by_column = self._of_frame and isinstance(first, pd.Series)
+        by_column = self._of_frame and not first.is_frame
         return groups * len(self.grouping.columns) if by_column else groups
 
-    def _size_of_trying(self, number: int, first: Any) -> int:
+    def _size_of_trying(self, number: int, first: First) -> int:
         if number == 1:
             return 1
-        columns = len(self.grouping.columns) if isinstance(first, pd.Series) else 1
+        columns = 1 if first.is_frame else len(self.grouping.columns)
         return columns * (1 if number == 0 else len(self._rest()))
 
     def _rest(self) -> np.ndarray:
         """The groups that are left after the first: pandas leaves out those of no rows."""
         return 1 + np.flatnonzero(self.grouping.sizes[1:])
 
-    def go(self, number: int, first: Any) -> Go | None:
+    def go(self, number: int, first: First) -> Go | None:
         if self._method == "agg" and number > 0:
             return None  # pandas 2, after a KeyError: with the name of the group, which it says will come to an end
-        if self._tries:
+        if self.tries:
             return self._go_of_trying(number, first)
-        if isinstance(first, pd.DataFrame):
+        if first.columns is not None:
             self._has_frames = True
             data = self.grouping.frame(first.columns)
-            return None if data is None else self._go(data, first, "name" in vars(first))
+            return None if data is None else self._go(data, first, first.is_named)
         if not self._of_frame:
             is_named = self._method in ("apply", "transform") or number > 0
             return self._go(self.grouping.obj.take(self.grouping.order), first, is_named)
         return self._go_by_column()
 
-    def _go(self, data: Any, first: Any, is_named: bool) -> Go | None:
+    def _go(self, data: Any, first: First, is_named: bool) -> Go | None:
         grouping = self.grouping
-        if len(first) != grouping.sizes[0] or not first.index.equals(data.index[: len(first)]):
+        if len(first.index) != grouping.sizes[0] or not first.index.equals(data.index[: len(first.index)]):
             return None  # pandas groups in another way than it says, which nobody has seen yet
         names = grouping.names(first.name) if is_named else None
-        units, sizes, kind = Groups(data, grouping.sizes, names), grouping.sizes.tolist(), type(first)
+        units, sizes, kind = Groups(data, grouping.sizes, names), grouping.sizes.tolist(), first.kind
         own = None if is_named or data.ndim == 2 else data.name
 
         def fits(unit: Any, at: int) -> bool:
@@ -188,11 +189,11 @@ class _Goes:
 
         return Go(self._call(units, TellingLike(self._func), self._label_by_column), fits)
 
-    def _go_of_trying(self, number: int, first: Any) -> Go | None:
+    def _go_of_trying(self, number: int, first: First) -> Go | None:
         grouping = self.grouping
         data = grouping.frame(grouping.columns)
         which = self._rest() if number == 2 else np.array([0])
-        several = len(grouping.columns) if isinstance(first, pd.Series) else 0
+        several = 0 if first.is_frame else len(grouping.columns)
         if data is None or (several and not grouping.sizes[0]):
             return None
         # Groups of no rows take no rows away: those of the others stay one piece.
@@ -202,7 +203,7 @@ class _Goes:
         sizes = grouping.sizes[which].tolist()
 
         def fits(unit: Any, at: int) -> bool:
-            return type(unit) is type(first) and len(unit) == sizes[at // (several or 1)]
+            return type(unit) is first.kind and len(unit) == sizes[at // (several or 1)]
 
         units = Groups(rows, grouping.sizes[which], names)
         func = EachColumn(self._func) if several else TellingLike(self._func)
@@ -239,8 +240,8 @@ class _Goes:
         return "resample.apply" if self._method == "resample" else f"groupby.{self._method}"
 
     def place(self, number: int, unit: Any, at: int) -> str:
-        """See :class:`pdparallel.standin.Goes`."""
-        if self._tries:
+        """See :class:`pdparallel.watching.Goes`."""
+        if self.tries:
             label = unit.name if isinstance(unit, pd.DataFrame) else Shown(f"of column {shown(unit.name)}")
         elif self._of_frame and isinstance(unit, pd.Series):
             label = self._label_by_column(at)
@@ -258,43 +259,67 @@ class _Goes:
             return None  # no rows: pandas leaves out the groups of which there is None
         if self._method == "apply" and isinstance(good[0], pd.Series):
             return pd.Series(np.nan, index=good[0].index)
-        if isinstance(good[0], list) and self._tries:
+        if isinstance(good[0], list) and self.tries:
             return [np.nan] * len(good[0])
         return value
 
     def shaped(self, returns: Returns) -> Any:
         """pandas' result, where it is known what pandas makes of such returns; else None."""
-        grouping, obj = self.grouping, self.grouping.obj
-        plain = type(obj) in (pd.DataFrame, pd.Series) and not obj.attrs and obj.flags.allows_duplicate_labels
-        if not plain or self._tries or self._method == "resample":
+        if not self._may_be_shaped:
             return None
-        packed = returns.packed()
+        packed, grouping = returns.packed(), self.grouping
         if self._method == "transform":
             return _transformed(grouping, packed)
         labels = grouping.labels
-        if labels is None or not self._grouped.as_index:
+        if labels is None or not self._is_known(packed):
             return None
-        if self._method == "apply":
-            if isinstance(packed, SeriesRows) and self._of_frame and packed.values.dtype != object:
-                return pd.DataFrame(packed.values, index=labels, columns=packed.index.copy())
-            if not isinstance(packed, (Numbers, Texts, Times)):
-                return None
-            values = values_for_series(packed, returns)
-            return pd.Series(values, index=labels, name=obj.name if obj.ndim == 1 else None)
-        if self._method == "agg" and isinstance(packed, Numbers):
+        if self._method == "agg":
             return self._aggregated(packed, labels)
-        return None
+        if isinstance(packed, SeriesRows):
+            return pd.DataFrame(packed.values, index=labels, columns=packed.index.copy())
+        values, obj = values_for_series(packed, returns), grouping.obj
+        return pd.Series(values, index=labels, name=obj.name if obj.ndim == 1 else None)
 
-    def _aggregated(self, packed: Numbers, labels: pd.Index) -> Any:
-        """Of numbers, and columns of NumPy's numbers, the objects' own dtype is what pandas finds."""
+    def is_shaped(self, answers: Sequence[Any]) -> bool:
+        """See :class:`pdparallel.watching.Goes`."""
+        if not self._may_be_shaped:
+            return False
+        packed = pack(list(answers))
+        if self._method == "transform":
+            return _fills_rows(self.grouping, packed)
+        return self.grouping.labels is not None and self._is_known(packed)
+
+    @property
+    def _may_be_shaped(self) -> bool:
         obj = self.grouping.obj
-        if packed.type not in PLAIN_NUMBERS or self._has_frames:
-            return None
+        plain = type(obj) in (pd.DataFrame, pd.Series) and not obj.attrs and obj.flags.allows_duplicate_labels
+        known = self._method == "transform" or (self._method in ("apply", "agg") and self._grouped.as_index)
+        return plain and known and not self.tries
+
+    def _is_known(self, packed: Packed | None) -> bool:
+        """Whether it is known what ``apply`` or ``agg`` make of such returns."""
+        if self._method == "agg":
+            # Of numbers, and columns of NumPy's numbers, the objects' own dtype is what pandas finds.
+            return (
+                isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS and not self._has_frames
+                and self._is_of_numbers
+            )  # fmt: skip
+        if isinstance(packed, SeriesRows):
+            return self._of_frame and packed.values.dtype != object
+        return isinstance(packed, (Numbers, Texts, Times))
+
+    @functools.cached_property
+    def _is_of_numbers(self) -> bool:
+        obj: Any = self.grouping.obj
         if not self._of_frame:
-            return pd.Series(packed.array, index=labels, name=obj.name) if _is_of_numbers([obj.dtype]) else None
+            return _is_of_numbers([obj.dtype])
+        columns = self.grouping.columns
+        return bool(columns.is_unique) and _is_of_numbers(obj[columns].dtypes)
+
+    def _aggregated(self, packed: Any, labels: pd.Index) -> Any:
+        if not self._of_frame:
+            return pd.Series(packed.array, index=labels, name=self.grouping.obj.name)
         columns: Any = self.grouping.columns
-        if not (columns.is_unique and _is_of_numbers(obj[columns].dtypes)):
-            return None
         by_column = packed.array.reshape(len(columns), len(labels))
         return pd.DataFrame(by_column.T, index=labels, columns=columns, copy=True)
 
@@ -319,18 +344,21 @@ def _may_be_named_na(grouping: Grouping) -> bool:
     return any((codes < 0).any() for codes in labels.codes) if isinstance(labels, pd.MultiIndex) else labels.hasnans
 
 
-def _transformed(grouping: Grouping, packed: Packed | None) -> Any:
-    """What ``transform`` makes of a Series for each group over its own index, or of a number."""
-    obj = grouping.obj
-    if len(grouping.order) != len(obj) or not grouping.sizes.all():
-        return None  # rows of no group get what is missing; the dtype of a result of no rows counts, too
-    if isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS:
-        values = np.repeat(packed.array, grouping.sizes)
-    elif isinstance(packed, Likes) and not (packed.is_named_as_the_unit and _may_be_named_na(grouping)):
-        values = packed.array
-    else:
+def _fills_rows(grouping: Grouping, packed: Packed | None) -> bool:
+    """Whether it is known what ``transform`` makes of a Series for each group over its own index, or of a number."""
+    if len(grouping.order) != len(grouping.obj) or not grouping.sizes.all():
+        return False  # rows of no group get what is missing; the dtype of a result of no rows counts, too
+    if isinstance(packed, Likes):
+        return not (packed.is_named_as_the_unit and _may_be_named_na(grouping))
+    return isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS
+
+
+def _transformed(grouping: Grouping, packed: Any) -> Any:
+    """That result."""
+    if not _fills_rows(grouping, packed):
         return None
-    in_order = np.empty_like(values)
+    values = packed.array if isinstance(packed, Likes) else np.repeat(packed.array, grouping.sizes)
+    in_order, obj = np.empty_like(values), grouping.obj
     in_order[grouping.order] = values
     return pd.Series(in_order, index=obj.index, name=obj.name, copy=False)
 

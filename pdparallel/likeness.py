@@ -88,8 +88,9 @@ class Given(NamedTuple):
     @classmethod
     def of(cls, unit: Any) -> Given:
         """Those of a unit, before the function is called with it."""
-        is_column = unit.ndim == 1
-        return cls(unit.index, tuple(unit.index.names), is_column, unit.name if is_column else None)
+        labels = unit.index
+        names = tuple(labels.names) if isinstance(labels, pd.MultiIndex) else (labels.name,)
+        return cls(labels, names, True, unit.name) if isinstance(unit, pd.Series) else cls(labels, names, False, None)
 
     def has_names(self, index: pd.Index) -> bool:
         """Whether the levels of an index have the very names; a view of an index may have others."""

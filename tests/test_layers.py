@@ -56,6 +56,7 @@ LAYERS: list[set[str]] = [
     {"explanation", "sampling"},
     {"advising"},
     {"explaining"},
+    {"watching"},
     {"standin", "verbs", "windows"},
     {"groupby"},
     {"resampling"},

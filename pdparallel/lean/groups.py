@@ -20,6 +20,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from sys import getrefcount
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ from pdparallel.lean.becoming import (
 from pdparallel.typing import Func, Taker
 from pdparallel.versions import PANDAS_2
 
-__all__ = ["LeanGroups", "made_plain"]
+__all__ = ["LOOK_AFTER", "LeanGroups", "LeanTrial", "made_plain"]
 
 #: Groups of a call after which it is seen whether the function leaves its groups lean.
 LOOK_AFTER = 16
@@ -106,6 +107,48 @@ class LeanGroups:
         return at
 
 
+class LeanTrial:
+    """Finds out whether lean groups would pay, by groups that pandas has made.
+
+    Parameters
+    ----------
+    func : callable
+        Who gets them.
+
+    Attributes
+    ----------
+    seconds : list of float
+        What the function took for each, without what it takes to make columns of one group only.
+    """
+
+    def __init__(self, func: Func) -> None:
+        self.seconds: list[float] = []
+        self._stayed = 0
+        self._may = scalars_are_plain() and not _may_ask_for_types(func)
+
+    @property
+    def pays(self) -> bool:
+        """Whether most of them stayed lean."""
+        return 2 * self._stayed >= len(self.seconds) > 0
+
+    def call(self, func: Func, unit: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the function returns for a group of pandas, of which it gets a lean one where that can be."""
+        if not (self._may and _fits(unit)):
+            began = perf_counter()
+            value = func(unit, *args, **kwargs)
+            self.seconds.append(perf_counter() - began)
+            return value
+        source = _TimedSource(unit)
+        named = unit.ndim == 1 or "name" in vars(unit)
+        hand_out = _columns if unit.ndim == 1 else _groups
+        for group in hand_out(source, [len(unit)], [unit.name] if named else None):
+            began = perf_counter()
+            value = func(group, *args, **kwargs)
+            self.seconds.append(perf_counter() - began - source.seconds)
+            self._stayed += source.became == 0
+        return made_plain(value)
+
+
 def made_plain(value: Any) -> Any:
     """A value, which is pandas' own now if it was a lean group or column."""
     kind = type(value)
@@ -155,12 +198,36 @@ class _Source:
         self.became = 0
         self.handed: list[weakref.ref[Any]] = []
 
+    def index_at(self, start: int, stop: int) -> pd.Index:
+        """The labels of some rows."""
+        return self.index[start:stop]
+
     def column(self, label: str) -> tuple[np.ndarray | None, pd.Series]:
         """A column of all rows, as an array if that is all that there is to it, and as a Series."""
         found = self._columns.get(label)
         if found is None:
             found = self._columns[label] = _with_array(self.data[label])
         return found
+
+
+class _TimedSource(_Source):
+    """One group of pandas', with its very index; knows how long its columns took."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, unit: Any) -> None:
+        super().__init__(unit)
+        self.seconds = 0.0
+
+    def column(self, label: str) -> tuple[np.ndarray | None, pd.Series]:
+        began = perf_counter()
+        try:
+            return super().column(label)
+        finally:
+            self.seconds += perf_counter() - began
+
+    def index_at(self, start: int, stop: int) -> pd.Index:
+        return self.index
 
 
 def _with_array(column: pd.Series) -> tuple[np.ndarray | None, pd.Series]:
@@ -194,7 +261,7 @@ class _Cut:
         """The labels of the rows, of a group."""
         found = self.known_index
         if found is None:
-            found = self.known_index = self.source.index[self.start : self.stop]
+            found = self.known_index = self.source.index_at(self.start, self.stop)
         return found
 
     @property
@@ -205,10 +272,7 @@ class _Cut:
     def frame(self) -> Any:
         """The rows as pandas cuts them, with that index."""
         frame = self.source.data.iloc[self.start : self.stop]
-        if self.known_index is None:
-            self.known_index = frame.index
-        else:
-            frame.index = self.known_index
+        frame.index = self.index
         return frame
 
 

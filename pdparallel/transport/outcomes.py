@@ -20,8 +20,8 @@ __all__ = ["Stacks", "decode_outcome", "described", "encode_outcome", "failed", 
 #: Modules that call the function, and what does so in them.
 _CALLERS = {
     **dict.fromkeys(
-        [f"pdparallel.{name}" for name in ("recording", "assemble", "likeness", "standin")],
-        frozenset({"one", "all", "guarded", "<lambda>", "__call__"}),
+        [f"pdparallel.{name}" for name in ("recording", "assemble", "likeness", "watching", "lean.groups")],
+        frozenset({"one", "own", "all", "guarded", "watch", "call", "<lambda>", "__call__"}),
     ),
     "pdparallel.groups": frozenset({"keep"}),  # its __call__ calls pandas first
 }

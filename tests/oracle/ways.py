@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pdparallel.auto
 import pdparallel.runner
-import pdparallel.standin
+import pdparallel.watching
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.testing import assert_same_as_pandas
 from pdparallel.transport.task import Reach
@@ -26,30 +26,34 @@ __all__ = ["SOME_WAYS", "WAYS", "Way", "assert_same_on_all", "drawn", "running",
 class Way(NamedTuple):
     """One way to run a case.
 
-    ``reach`` is how the data travels; with ``takes_over`` the parent does the first chunk itself, as ``auto`` does.
-    ``chunk_size`` None stands for one chunk over all.
+    ``reach`` is how the data travels; with ``takes_over`` the parent does the first chunk itself, as ``auto`` does; with
+    ``alone`` it does all, and groups are tried lean as soon as pandas has begun. ``chunk_size`` None stands for one chunk
+    over all.
     """
 
     chunk_size: int | None
     reach: Reach
     takes_over: bool = False
+    alone: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
         return {
-            "engine": "auto" if self.takes_over else "process",  # "process" is patched to be the serial engine
+            # "process" is patched to be the serial engine
+            "engine": "auto" if self.takes_over or self.alone else "process",
             "chunk_size": self.chunk_size or 1_000_000,
-            "n_workers": 2,
+            "n_workers": 1 if self.alone else 2,
         }
 
 
-#: Chunks of 1, 2, 7 and all units, each transport, and a parent that does the first chunk itself.
+#: Chunks of 1, 2, 7 and all units, each transport, and a parent that does the first chunk itself, or all.
 WAYS = (
     Way(1, Reach.HOST),
     Way(2, Reach.ANYWHERE),
     Way(2, Reach.HOST, takes_over=True),
     Way(7, Reach.STORE),
     Way(None, Reach.HOST),
+    Way(2, Reach.HOST, alone=True),
 )
 
 #: A chunk for each unit, and a parent that hands over.
@@ -81,8 +85,13 @@ def running(way: Way) -> Iterator[None]:
         patches.enter_context(patch(pdparallel.auto, "WARM_WORTH_SECONDS", -1.0))
         patches.enter_context(patch(pdparallel.auto, "ANSWER_SECONDS", 1.0))
         patches.enter_context(patch(pdparallel.runner, "is_warm", lambda options: False))
-        patches.enter_context(patch(pdparallel.standin, "is_warm", lambda options: False))
+        patches.enter_context(patch(pdparallel.watching, "is_warm", lambda options: False))
         patches.enter_context(patch(pdparallel.auto.Worth, "_saved_by_workers", lambda *args: 1e9))
+        # One group is tried lean, and saves enough.
+        patches.enter_context(patch(pdparallel.watching, "LOOK_AFTER", 1))
+        patches.enter_context(patch(pdparallel.watching, "TRIAL_WORTH_SECONDS", -1.0))
+        patches.enter_context(patch(pdparallel.watching, "LEAN_WORTH_SECONDS", -1e9))
+        patches.enter_context(patch(pdparallel.watching, "LEAN_SECONDS", -1e9))
         yield
 
 
