@@ -147,7 +147,12 @@ def noted(tmp_path: Path) -> Noted:
     return Noted(tmp_path / "calls")
 
 
-WAYS = [*SOME_WAYS, Way(2, Reach.ANYWHERE, takes_over=True), Way(None, Reach.ANYWHERE)]
+WAYS = [
+    *SOME_WAYS,
+    Way(2, Reach.ANYWHERE, takes_over=True),
+    Way(None, Reach.ANYWHERE),
+    Way(None, Reach.HOST, alone=True),
+]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)

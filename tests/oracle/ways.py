@@ -26,9 +26,9 @@ __all__ = ["SOME_WAYS", "WAYS", "Way", "assert_same_on_all", "drawn", "running",
 class Way(NamedTuple):
     """One way to run a case.
 
-    ``reach`` is how the data travels; with ``takes_over`` the parent does the first chunk itself, as ``auto`` does; with
-    ``alone`` it does all, and groups are tried lean as soon as pandas has begun. ``chunk_size`` None stands for one chunk
-    over all.
+    ``reach`` is how the data travels; with ``takes_over`` the parent does the first chunk itself, as ``auto`` does;
+    with ``alone`` it does all, and groups are tried lean as soon as pandas has begun. ``chunk_size`` None stands for
+    one chunk over all.
     """
 
     chunk_size: int | None
