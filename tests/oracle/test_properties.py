@@ -6,6 +6,7 @@ A failure prints the frame, the function and the cut that hypothesis shrank it t
 from __future__ import annotations
 
 import datetime
+import operator
 import os
 from typing import Any
 
@@ -157,7 +158,11 @@ def series(draw: Any) -> pd.Series:
     return s
 
 
-ways = st.builds(Way, st.integers(1, MOST_ROWS + 1), st.sampled_from([Reach.HOST, Reach.ANYWHERE]), st.booleans())
+_SIZES = st.integers(1, MOST_ROWS + 1)
+ways = st.one_of(
+    st.builds(Way, _SIZES, st.sampled_from([Reach.HOST, Reach.ANYWHERE]), st.booleans()),
+    st.builds(Way, _SIZES, st.just(Reach.HOST), alone=st.just(True)),
+)
 results = st.sampled_from([None, None, "expand", "reduce", "broadcast"])
 
 #: Without those that write: pandas 2 lets them write into other rows and columns that share their data.
@@ -401,7 +406,48 @@ def keyed(draw: Any) -> tuple[Any, dict[str, Any]]:
     return obj, how
 
 
-_OF_GROUPS = {**OF_A_GROUP, **OF_A_FRAME, **OF_A_COLUMN}
+#: What can be asked of a column.
+_ASKED = {
+    **{name: operator.methodcaller(name) for name in ("sum", "max", "min", "mean", "tolist", "nunique")},
+    **{name: operator.attrgetter(name) for name in ("name", "dtype", "size", "index", "values", "empty")},
+    "first": lambda column: column.iloc[0],
+    "last": lambda column: column.iloc[-1],
+    "length": len,
+    "array": np.asarray,
+    "iterated": list,
+    "of NumPy": np.sum,
+    "twice": lambda column: column + column,
+}
+
+
+def _asked(column: Any) -> list[str]:
+    answers = []
+    for name, ask in _ASKED.items():
+        try:
+            answer = ask(column)
+            answers.append(f"{name}: {type(answer).__name__} {answer!r}")
+        except Exception as error:
+            answers.append(f"{name}: {type(error).__name__}")
+    return answers
+
+
+def _all_columns(group: Any) -> str:
+    """All that columns say that were not looked at before, as a text."""
+    columns = [group] if group.ndim == 1 else [group[label] for label in group]
+    return "\n".join(answer for column in columns for answer in _asked(column))
+
+
+def _some_columns(group: Any) -> Any:
+    """A number of NumPy where the first column has one, by way of arrays alone."""
+    first = group if group.ndim == 1 else next((group[label] for label in group), group)
+    array = np.asarray(first)
+    return array[0] if array.ndim == 1 and array.dtype.kind in "biuf" and len(array) else len(first)
+
+
+_OF_GROUPS = {
+    **OF_A_GROUP, **OF_A_FRAME, **OF_A_COLUMN, "all columns asked": _all_columns, "all columns, again": _all_columns,
+    "an array of some": _some_columns,
+}  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pandas 2, of what will change
