@@ -12,7 +12,7 @@ import pandas as pd
 
 import pdparallel
 from benchmarks.measure import Compared, compare, write
-from benchmarks.works import clean, haversine, points, shout, spread, texts, two_values, words
+from benchmarks.works import BY_NAME, clean, haversine, points, shout, spread, texts, two_values, words
 
 
 def busy(row: pd.Series) -> float:
@@ -70,6 +70,15 @@ def main(quick: bool = False) -> list[Compared]:
     found.append(
         compare("columns in plain Python, 64", 50_000, lambda: wide.apply(spread), lambda: wide.par.apply_cols(spread))
     )
+    for title, work, rows in (
+        ("groupby.apply, a weighted mean, 10,000 groups", "groups-50", 500_000),
+        ("groupby.transform, 10,000 groups", "transform", 500_000),
+        ("rolling.apply, raw, 50 rows", "rolling", 1_000_000),
+    ):
+        asked, data = BY_NAME[work], BY_NAME[work].frame(rows // less)
+        found.append(
+            compare(title, rows, lambda a=asked, d=data: a.pandas(d), lambda a=asked, d=data: a.ours(d), pairs=5)
+        )
     long = texts(1_000_000 // less)
     found.append(
         compare("whole chunks, vectorised text", 1_000_000, lambda: clean(long), lambda: long.par.apply_chunks(clean))
