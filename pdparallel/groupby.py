@@ -146,6 +146,8 @@ class _Goes:
     def go(self, number: int, first: First) -> Go | None:
         if self._method == "agg" and number > 0:
             return None  # pandas 2, after a KeyError: with the name of the group, which it says will come to an end
+        if not self.grouping.is_known:
+            return None
         if self.tries:
             return self._go_of_trying(number, first)
         if first.columns is not None:
@@ -155,12 +157,12 @@ class _Goes:
         if not self._of_frame:
             is_named = self._method in ("apply", "transform") or number > 0
             return self._go(self.grouping.obj.take(self.grouping.order), first, is_named)
-        return self._go_by_column()
+        return self._go_by_column(first)
 
     def _go(self, data: Any, first: First, is_named: bool) -> Go | None:
         grouping = self.grouping
-        if len(first.index) != grouping.sizes[0] or not first.index.equals(data.index[: len(first.index)]):
-            return None  # pandas groups in another way than it says, which nobody has seen yet
+        if not self._begins_with(data, first):
+            return None
         names = grouping.names(first.name) if is_named else None
         units, sizes, kind = Groups(data, grouping.sizes, names), grouping.sizes.tolist(), first.kind
         own = None if is_named or data.ndim == 2 else data.name
@@ -174,11 +176,16 @@ class _Goes:
 
         return Go(self._call(units, TellingLike(self._func), self._label), fits)
 
-    def _go_by_column(self) -> Go | None:
+    def _begins_with(self, data: Any, first: First) -> bool:
+        """Whether pandas hands the same group out first; else it groups in another way than it says."""
+        n = len(first.index)
+        return n == self.grouping.sizes[0] and bool(first.index.equals(data.index[:n]))
+
+    def _go_by_column(self, first: First) -> Go | None:
         grouping = self.grouping
         columns = grouping.columns
         data = grouping.frame(columns)
-        if data is None:
+        if data is None or not self._begins_with(data, first):
             return None
         units = Several([Groups(data.iloc[:, at], grouping.sizes) for at in range(len(columns))])
         groups, sizes, labels = len(grouping), grouping.sizes.tolist(), list(columns)

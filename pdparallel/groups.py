@@ -76,6 +76,8 @@ class Grouping:
         Positions of the rows, group by group; without those that belong to no group.
     sizes : ndarray of int
         Rows of each group; 0 for categories and times that no row has.
+    is_known : bool
+        Whether it is known which of them come where among the groups; else only pandas can hand them out.
     """
 
     def __init__(self, grouped: Any) -> None:
@@ -86,14 +88,29 @@ class Grouping:
         codes = (numbers if numbers.dtype.kind == "i" else numbers.fillna(-1)).to_numpy().astype(np.intp, copy=False)
         self.sizes: np.ndarray = np.bincount(codes[codes >= 0], minlength=grouped.ngroups)
         self.order: np.ndarray = _stable_order(codes + 1)[len(codes) - int(self.sizes.sum()) :]
+        self.is_known = True
+        if not self.sizes.all():
+            # pandas leaves categories without rows out when it numbers groups, and not when it hands them out.
+            sizes = self._sized.iloc[:, -1] if self._sized.ndim == 2 else self._sized
+            in_order = sizes.to_numpy()
+            self.is_known = len(in_order) == len(self.sizes) and np.array_equal(
+                in_order[in_order > 0], self.sizes[self.sizes > 0]
+            )
+            if self.is_known:
+                self.sizes = in_order.astype(self.sizes.dtype, copy=False)
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     @functools.cached_property
+    def _sized(self) -> Any:
+        """pandas' own count of the rows of each group."""
+        return self._grouped.size()
+
+    @functools.cached_property
     def labels(self) -> pd.Index | None:
         """The index of a result with a value for each group; None where it is not known without asking for one."""
-        sized = self._grouped.size()
+        sized = self._sized
         if isinstance(sized, pd.DataFrame) or len(sized) != len(self):
             return None
         index: pd.Index = sized.index

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pdparallel.lean.groups import made_plain
+from pdparallel.lean.groups import held, made_plain
 from pdparallel.packing import Compact, Packed
 from pdparallel.typing import Func
 
@@ -111,10 +111,13 @@ def likened(value: Any, given: Given) -> Any:
         and not value.attrs
         and value.flags.allows_duplicate_labels
     ):
-        name = value.name
-        is_the_units = given.is_column and name is given.name
-        return Like(value.to_numpy(), is_the_units, None if is_the_units else name)
+        return _like(value.to_numpy(), value.name, given)
     return value
+
+
+def _like(values: np.ndarray, name: Any, given: Given) -> Like:
+    is_the_units = given.is_column and name is given.name
+    return Like(values, is_the_units, None if is_the_units else name)
 
 
 #: Returns in succession that are no Like, after which no further one is looked for: that takes a fortieth of a call.
@@ -135,7 +138,9 @@ class TellingLike:
         if self._others >= LOOKED:
             return self.func(unit, *args, **kwargs)
         given = Given.of(unit)
-        value = likened(made_plain(self.func(unit, *args, **kwargs)), given)
+        value = self.func(unit, *args, **kwargs)
+        lean = held(value, unit)
+        value = likened(made_plain(value), given) if lean is None else _like(*lean, given)
         self._others = 0 if type(value) is Like else self._others + 1
         return value
 

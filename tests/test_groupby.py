@@ -186,6 +186,18 @@ def test_each_group_is_whole_and_comes_once(options, noted):
     assert sorted(noted.all()) == sorted(expected)
 
 
+@pytest.mark.parametrize("method", ["apply", "agg"])
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_categories_without_rows_stand_where_pandas_has_them(way, method):
+    """Whose groups ngroup() does not count, and apply and agg hand out."""
+    key = pd.Categorical(list("ccdd"), categories=list("abcde"))
+    df = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0], "y": [5.0, 6.0, 7.0, 8.0]})
+    total = lambda unit: float(np.asarray(unit).sum())
+    expected = getattr(df.groupby(key, observed=False), method)(total)
+    with running(way):
+        assert_same(getattr(df.par(**way.options).groupby(key, observed=False), method)(total), expected)
+
+
 def test_one_group_of_most_rows():
     uneven = pd.DataFrame({"k": [0] * 1_000 + list(range(1, 20)), "x": range(1_019)})
     call = lambda obj: obj.groupby("k")["x"].apply(len)

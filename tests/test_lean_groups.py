@@ -155,6 +155,13 @@ def _labels_named(group: Any) -> Any:
     return group.index.name, group["x"].index.name, group.head().index.name
 
 
+def _labels_of_computed(group: Any, change: Callable[[Any], Any]) -> Any:
+    column = group["x"]
+    computed = column * 2
+    change(column)
+    return [(one.index.name, list(one.index)) for one in (column, computed, group)]
+
+
 @functools.singledispatch
 def _dispatched(unit: Any) -> str:
     return "object"
@@ -254,6 +261,45 @@ USES: dict[str, Callable[[Any], Any]] = {
     "arithmetic and sum": lambda group: _typed((group["x"] * group["n"]).sum()),
     "arithmetic with an array": lambda group: np.ones(len(group)) * group["x"],
     "arithmetic of the group": lambda group: group * 2,
+    "plus": _with(lambda column: column + column),
+    "minus": lambda group: (group["x"] - group["n"], group["n"] - group["n"]),
+    "divided": lambda group: (group["n"] / group["x"], group["n"] / (group["n"] - group["n"])),
+    "less its mean": _with(lambda column: column - column.mean()),
+    "standardised": _with(lambda column: (column - column.mean()) / column.std()),
+    "variance": _with(lambda column: (_typed(column.var()), _typed((column - column.mean()).var()))),
+    "squared": _with(lambda column: ((column - 1.5) ** 2).sum()),
+    "powers": _with(lambda column: (column**2, column**3, column**0.5, 2**column)),
+    "powers of two columns": lambda group: group["x"] ** group["x"],
+    "with whole numbers": _with(lambda column: (column + 1, 2 * column, 7 - column, 1 / column, column * -3)),
+    "with floats": _with(lambda column: (column + 0.5, 0.1 * column, 7.5 - column, 1e308 * column, column / 0.0)),
+    "with NumPy's numbers": _with(
+        lambda column: (column + np.float64(0.1), np.int64(3) * column, np.float64(2) - column)
+    ),
+    "with narrow numbers": _with(lambda column: (column + np.float32(0.1), column * np.int8(3))),
+    "with large numbers": _with(lambda column: (column + 2**40, column * float(2**70))),
+    "with bools": _with(lambda column: column + True),
+    "with None": _with(lambda column: column + None),
+    "with text": _with(lambda column: column + "text"),
+    "with a list": _with(lambda column: column + [1.0] * len(column)),
+    "with an array": _with(lambda column: (column * np.arange(len(column)), np.arange(len(column)) * column)),
+    "with an array of the column": lambda group: group["x"] * group["n"].to_numpy(),
+    "with a frame": lambda group: group["x"] + group[["x", "n"]],
+    "with another Series": lambda group: group["x"] + group["x"].iloc[::-1],
+    "with a Series of pandas": lambda group: (group["x"] + group["n"].abs(), group["n"].abs() - group["x"]),
+    "with a time": _with(lambda column: column + pd.Timedelta(1, "s")),
+    "in one go": lambda group: ((group["x"] * group["n"] + 1) / (group["n"].sum() + 0.5)).mean(),
+    "in place": _with(lambda column: (column.__iadd__(1), column)),
+    "in place of a group": lambda group: (exec("group['x'] += 1", {"group": group}), group)[1],
+    "computed": lambda group: (lambda c: (c.name, c.dtype, len(c), list(c.index), c.iloc[-1]))(group.x * 2),
+    "computed, its array": lambda group: (lambda c: (_array(c.to_numpy()), _array(np.asarray(c))))(group.x * 2),
+    "computed, its index": lambda group: (lambda c: ((c * 2).index is c.index, (c + c).index is c.index))(group.x),
+    "computed, written": lambda group: (lambda c: (c.iloc.__setitem__(0, 5.0), c, group.x))(group.x * 2)[1:],
+    "computed, labels named": lambda group: _labels_of_computed(group, lambda c: setattr(c.index, "name", "z")),
+    "computed, labels set": lambda group: _labels_of_computed(group, lambda c: setattr(c, "index", range(len(c)))),
+    "computed, kept": lambda group: [group.x * 2, (group.x - group.n) / 2],
+    "computed, put in": lambda group: group.assign(new=group.x * 2),
+    "computed, again": lambda group: [(group.x * 2).sum(), (group.x * 2).sort_values().tolist()],
+    "computed, pickled": lambda group: pickle.loads(pickle.dumps(group.x * 2)),
     "compared": _with(lambda column: column > 2),
     "negated": _with(lambda column: -column),
     "truth": lambda group: bool(group),
@@ -325,6 +371,10 @@ OF_A_COLUMN: dict[str, Callable[[Any], Any]] = {
     "range": lambda column: _typed(column.max() - column.min()),
     "mean": lambda column: _typed(column.mean()),
     "less its mean": lambda column: column - column.mean(),
+    "standardised": lambda column: (column - column.mean()) / column.std(),
+    "variance": lambda column: _typed(column.var()),
+    "of itself": lambda column: (column * column).sum(),
+    "computed, its index": lambda column: ((column * 2).index is column.index, (column * 2).name),
     "array": lambda column: _array(np.asarray(column)),
     "values": lambda column: _array(column.values),
     "iterated": lambda column: [_typed(value) for value in column],
@@ -424,7 +474,7 @@ def test_a_group_of_a_series_is_as_pandas_own(label: str, use: str) -> None:
 
 @pytest.mark.parametrize("use", ["by label", "weighted", "returned", "columns returned", "sum", "mean"])
 def test_many_groups(use: str) -> None:
-    frame = pd.concat([FRAMES["floats"]] * 20)
+    frame = pd.concat([FRAMES["integers"]] * 20)
     assert_same_as_pandas(lambda: _lean(USES[use], frame), lambda: _pandas(USES[use], frame))
 
 
@@ -508,6 +558,22 @@ def test_copy_on_write_of_pandas_2_is_pandas_matter(mode: Any) -> None:
 
 #: What a lean object has of its own kind; pandas 2 has a reference to what was cut from, which nothing looks at here.
 LEAN_ONES = ("__reduce_ex__", "_is_copy", "iat", "iloc")
+
+
+def test_arithmetic_of_what_has_attrs_or_flags_is_pandas_matter():
+    for frame in (FRAMES["floats"].copy(), FRAMES["floats"].set_flags(allows_duplicate_labels=False)):
+        if frame.flags.allows_duplicate_labels:
+            frame.attrs["unit"] = "metre"
+        results = _lean(lambda group: group["x"] * 2, frame)
+        assert_same_as_pandas(lambda: results, lambda: _pandas(lambda group: group["x"] * 2, frame))
+        assert results[0].attrs == frame.attrs
+
+
+def test_many_values_are_pandas_matter(monkeypatch):
+    monkeypatch.setattr(lean_groups, "MOST_COUNTED", 2)
+    seen: list[bool] = []
+    _lean(lambda group: seen.append(is_lean(group["x"] * 2)), FRAMES["floats"])
+    assert seen == [False, True, True]
 
 
 @pytest.mark.parametrize("of", ["group", "column"])

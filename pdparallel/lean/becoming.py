@@ -14,6 +14,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dis import get_instructions
+from importlib.util import find_spec
+from math import isfinite
 from sys import getrefcount
 from types import CodeType
 from typing import Any
@@ -117,7 +119,26 @@ _REDUCE: dict[str, Callable[[np.ndarray], Any]] = {
     "max": np.maximum.reduce,
     "min": np.minimum.reduce,
     "mean": lambda numbers: np.add.reduce(numbers, dtype=np.float64) / len(numbers),
+    "var": lambda numbers: _variance(numbers),
+    "std": lambda numbers: np.sqrt(_variance(numbers)),
 }
+
+
+def _variance(numbers: np.ndarray) -> Any:
+    """In two passes, as pandas does it."""
+    n = len(numbers)
+    if n < 2 or _asks_bottleneck():
+        return np.nan
+    away = np.add.reduce(numbers, dtype=np.float64) / n - numbers
+    return np.add.reduce(away**2, dtype=np.float64) / (n - 1)
+
+
+def _asks_bottleneck() -> bool:
+    """Whether pandas has it do the sums of a variance, in another order."""
+    return _has_bottleneck and bool(pd.get_option("compute.use_bottleneck"))
+
+
+_has_bottleneck = find_spec("bottleneck") is not None
 
 
 def is_wide(dtype: Any) -> bool:
@@ -131,8 +152,9 @@ def reduced(numbers: np.ndarray, name: str) -> Any:
     By NumPy alone where nothing is missing, which is what pandas does; of the two dtypes that need no care.
     """
     if numbers.dtype in _WIDE and len(numbers):
-        value = _REDUCE[name](numbers)
-        if value == value:  # a missing value makes all missing
+        with np.errstate(all="ignore"):
+            value = _REDUCE[name](numbers)
+        if isfinite(value):  # what is missing makes all missing; and pandas is to warn of what overflows
             return value
     return ELSEWHERE
 

@@ -7,7 +7,7 @@ gives NumPy its array at once::
 
     group["x"], group.x, len(group), group.shape, group.index, group.name          a lean group answers
     np.average(column), column.to_numpy(), sum(column), column.max(), .mean()      a lean column answers
-    column.iloc[0], len(column), column.index
+    column.iloc[0], len(column), column.index, column * other - 1
     anything else                                                                  becomes pandas' own
 
 A column becomes pandas' own by itself, by a cut from that of the chunk, where pandas copies what is written into
@@ -17,6 +17,7 @@ needs whole groups anyway would pay for both kinds: after a few groups it gets p
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from sys import getrefcount
@@ -33,6 +34,7 @@ from pdparallel.lean.becoming import (
     become,
     code_of,
     is_lean,
+    is_wide,
     missed,
     new,
     no_arguments,
@@ -42,13 +44,19 @@ from pdparallel.lean.becoming import (
 from pdparallel.typing import Func, Taker
 from pdparallel.versions import PANDAS_2
 
-__all__ = ["LOOK_AFTER", "LeanGroups", "LeanTrial", "made_plain"]
+__all__ = ["LOOK_AFTER", "LeanGroups", "LeanTrial", "held", "made_plain"]
 
 #: Groups of a call after which it is seen whether the function leaves its groups lean.
 LOOK_AFTER = 16
 
 #: Kinds of dtypes whose arrays are all that there is to a column.
 _KINDS = "biufcO"
+
+#: Values of a column up to which arithmetic is done here, by NumPy: of a million pandas may ask numexpr.
+MOST_COUNTED = 100_000
+
+#: Whole numbers that are less than that can be no matter of dtypes.
+MOST_INT = 1 << 31
 
 #: What NumPy asks an object for before ``__array__``, and what a Series says to that.
 _ASKED_BY_NUMPY = {
@@ -149,6 +157,25 @@ class LeanTrial:
         return made_plain(value)
 
 
+def held(value: Any, unit: Any) -> tuple[np.ndarray, Any] | None:
+    """The values and the name of a column that is lean, as the group is; None for all else.
+
+    Parameters
+    ----------
+    value : object
+        What the function returned for the group.
+    unit : object
+        The group.
+    """
+    if type(value) is not _Column or not is_lean(unit):
+        return None
+    cut, name, array, _, labels = value._lean
+    of_the_unit = unit._lean if unit.ndim == 2 else unit._lean[0]
+    if array is None or cut is not of_the_unit or not cut.source.counts or labels.made is not None:
+        return None
+    return array, name
+
+
 def made_plain(value: Any) -> Any:
     """A value, which is pandas' own now if it was a lean group or column."""
     kind = type(value)
@@ -181,19 +208,23 @@ class _Source:
 
     Attributes
     ----------
+    counts : bool
+        Whether arithmetic is done here.
     became : int
         Units that became pandas' own because the function wished it.
     handed : list of weakref
         Columns of the group that the function has just now.
     """
 
-    __slots__ = ("_columns", "became", "data", "handed", "has_texts", "index", "places")
+    __slots__ = ("_columns", "became", "counts", "data", "handed", "has_texts", "index", "places")
 
     def __init__(self, data: Any) -> None:
         self.data = data
         self.index: pd.Index = data.index
         self.has_texts = self.index.nlevels != 1 or self.index.dtype.kind not in "iufmM"
         self.places = set(data.columns) if data.ndim == 2 else set()
+        # What comes of arithmetic has the attrs and flags of what it is made of.
+        self.counts = not data.attrs and data.flags.allows_duplicate_labels
         self._columns: dict[str, tuple[np.ndarray | None, pd.Series]] = {}
         self.became = 0
         self.handed: list[weakref.ref[Any]] = []
@@ -264,16 +295,52 @@ class _Cut:
             found = self.known_index = self.source.index_at(self.start, self.stop)
         return found
 
-    @property
-    def index_of_a_column(self) -> pd.Index:
-        """The same for a column of the group."""
-        return self.index if PANDAS_2 else self.index.view()
-
     def frame(self) -> Any:
         """The rows as pandas cuts them, with that index."""
         frame = self.source.data.iloc[self.start : self.stop]
         frame.index = self.index
         return frame
+
+
+class _Labels:
+    """The index of a column, and of what comes of it by arithmetic, which is one object; made when it is asked for."""
+
+    __slots__ = ("_cut", "made")
+
+    def __init__(self, cut: _Cut) -> None:
+        self._cut = cut
+        self.made: pd.Index | None = None
+
+    @property
+    def index(self) -> pd.Index:
+        """Of a frame, pandas 3 gives each column an index of its own."""
+        if self.made is None:
+            index = self._cut.index
+            self.made = index if PANDAS_2 or self._cut.source.data.ndim == 1 else index.view()
+        return self.made
+
+
+#: What a lean column keeps: its group, its name, its values if an array is all that there is to them, what it is made
+#: of when it becomes pandas' own (the column of the chunk, or an array that is its own), and its labels.
+_Kept = tuple[_Cut, Any, np.ndarray | None, Any, _Labels]
+
+
+def _column_of(cut: _Cut, name: Any, array: np.ndarray | None, series: pd.Series) -> Any:
+    """A lean column of a group."""
+    column = new(_Column)
+    own = None if array is None else array[cut.start : cut.stop]
+    column.__dict__["_lean"] = cut, name, own, series, _Labels(cut)
+    return column
+
+
+def _computed(cut: _Cut, name: Any, values: np.ndarray, labels: _Labels) -> Any:
+    """A lean column of values that are its own."""
+    column = new(_Column)
+    shown = values.view()
+    shown.flags.writeable = PANDAS_2  # as pandas shows them
+    column.__dict__["_lean"] = cut, name, shown, values, labels
+    cut.source.handed.append(weakref.ref(column))
+    return column
 
 
 def _groups(source: _Source, sizes: Sequence[int], names: Sequence[Any] | None) -> Iterator[Any]:
@@ -316,12 +383,13 @@ def _columns(source: _Source, sizes: Sequence[int], names: Sequence[Any] | None)
     for at, size in enumerate(sizes):
         cut = _Cut(source, start, start + size)
         start += size
-        column = new(_Column)
-        column.__dict__["_lean"] = cut, name if names is None else names[at], array, series
+        column = _column_of(cut, name if names is None else names[at], array, series)
         yield column
         if getrefcount(column) > FRESH and is_lean(column):
             _plain_column(column)
             source.became -= 1
+        if source.handed:
+            _look_at_columns(source)
 
 
 def _plain_group(group: Any) -> Any:
@@ -342,15 +410,18 @@ def _plain_group(group: Any) -> Any:
 
 def _plain_column(column: Any) -> Any:
     """The same for a column, or for a group of a Series."""
-    cut, name, _, series = column.__dict__["_lean"]
+    cut, name, _, made, labels = column.__dict__["_lean"]
+    if isinstance(made, np.ndarray):
+        become(column, pd.Series(made, index=labels.index, name=name, copy=False), pd.Series)
+        return column
     group = None if cut.group is None else cut.group()
-    if group is not None and is_lean(group) and cut.columns and cut.columns.get(series.name) is column:
+    if group is not None and is_lean(group) and cut.columns and cut.columns.get(made.name) is column:
         _plain_group(group)
         return column
-    if cut.source.data is series:
+    if cut.source.data is made:
         cut.source.became += 1
-    real = series.iloc[cut.start : cut.stop]
-    real.index = column.index
+    real = made.iloc[cut.start : cut.stop]
+    real.index = labels.index
     become(column, real, pd.Series, _name=name)
     return column
 
@@ -372,9 +443,7 @@ class _Group(pd.DataFrame):
                 kept = cut.columns
                 if kept is not None and key in kept:
                     return kept[key]
-                array, series = source.column(key)
-                column = new(_Column)
-                column.__dict__["_lean"] = cut, key, array, series
+                column = _column_of(cut, key, *source.column(key))
                 source.handed.append(weakref.ref(column))
                 if kept is not None:
                     kept[key] = column
@@ -436,15 +505,15 @@ class _Group(pd.DataFrame):
 class _Column(pd.Series):
     """A Series for as long as it is only read; see the module."""
 
-    _lean: tuple[_Cut, Any, np.ndarray | None, pd.Series]
+    _lean: _Kept
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        cut, _, array, _ = self._lean
+        array = self._lean[2]
         if array is None or (dtype is not None and dtype != array.dtype):
             plain = _plain_column(self)
             found: np.ndarray = plain.__array__(dtype) if copy is None else plain.__array__(dtype, copy)
             return found
-        return array[cut.start : cut.stop].copy() if copy else array[cut.start : cut.stop]
+        return array.copy() if copy else array.view()
 
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
         lean = self.__dict__.get("_lean")
@@ -467,40 +536,34 @@ class _Column(pd.Series):
         return cut.stop - cut.start
 
     def __iter__(self) -> Iterator[Any]:
-        cut, _, array, _ = self._lean
+        array = self._lean[2]
         if array is None:
             return iter(_plain_column(self))
-        own = array[cut.start : cut.stop]
         # One after the other, as pandas does: what is written meanwhile into a column of pandas 2 is seen.
-        return iter(own) if array.dtype.kind == "O" else map(own.item, range(len(own)))
+        return iter(array) if array.dtype.kind == "O" else map(array.item, range(len(array)))
 
     def tolist(self) -> list[Any]:
-        cut, _, array, _ = self._lean
-        found: list[Any] = (_plain_column(self) if array is None else array[cut.start : cut.stop]).tolist()
+        array = self._lean[2]
+        found: list[Any] = (_plain_column(self) if array is None else array).tolist()
         return found
 
     to_list = tolist
 
     def to_numpy(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        cut, _, array, _ = self._lean
+        array = self._lean[2]
         if array is None or args or kwargs:
             found: np.ndarray = _plain_column(self).to_numpy(*args, **kwargs)
             return found
-        return array[cut.start : cut.stop]
+        return array.view()
 
     @property
     def values(self) -> Any:
-        cut, _, array, _ = self._lean
-        return _plain_column(self).values if array is None else array[cut.start : cut.stop]
+        array = self._lean[2]
+        return _plain_column(self).values if array is None else array.view()
 
     @property  # type: ignore[misc] # who sets it has a plain one by then
     def index(self) -> pd.Index:
-        own = self.__dict__
-        if "_lean_index" not in own:
-            cut, _, _, series = own["_lean"]
-            own["_lean_index"] = cut.index if series is cut.source.data else cut.index_of_a_column
-        index: pd.Index = own["_lean_index"]
-        return index
+        return self._lean[4].index
 
     @property
     def shape(self) -> tuple[int]:
@@ -518,6 +581,33 @@ class _Column(pd.Series):
     def dtype(self) -> Any:
         return self._lean[3].dtype
 
+    def __add__(self, other: Any) -> Any:
+        return _operated(operator.add, self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return _operated(operator.add, self, other, turned=True)
+
+    def __sub__(self, other: Any) -> Any:
+        return _operated(operator.sub, self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _operated(operator.sub, self, other, turned=True)
+
+    def __mul__(self, other: Any) -> Any:
+        return _operated(operator.mul, self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _operated(operator.mul, self, other, turned=True)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _operated(operator.truediv, self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _operated(operator.truediv, self, other, turned=True)
+
+    def __pow__(self, other: Any) -> Any:
+        return _operated(operator.pow, self, other)
+
     def sum(self, *args: Any, **kwargs: Any) -> Any:
         return _reduced(self, "sum", args, kwargs)
 
@@ -529,6 +619,12 @@ class _Column(pd.Series):
 
     def mean(self, *args: Any, **kwargs: Any) -> Any:
         return _reduced(self, "mean", args, kwargs)
+
+    def std(self, *args: Any, **kwargs: Any) -> Any:
+        return _reduced(self, "std", args, kwargs)
+
+    def var(self, *args: Any, **kwargs: Any) -> Any:
+        return _reduced(self, "var", args, kwargs)
 
     @property
     def iloc(self) -> Any:
@@ -557,25 +653,61 @@ def _ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, A
     return call(*_all_plain(inputs), **kwargs)
 
 
+def _operated(op: Callable[[Any, Any], Any], column: Any, other: Any, *, turned: bool = False) -> Any:
+    """``op(column, other)``, or ``op(other, column)``."""
+    if is_lean(column):
+        value = _counted(op, column, other, turned)
+        if value is not ELSEWHERE:
+            return value
+        _plain_column(column)
+    return op(other, column) if turned else op(column, other)
+
+
+def _counted(op: Callable[[Any, Any], Any], column: Any, other: Any, turned: bool) -> Any:
+    """The same of plain numbers, and of columns of one group; :data:`ELSEWHERE` for what only pandas knows."""
+    cut, name, array, _, labels = column._lean
+    if array is None or not is_wide(array.dtype) or not cut.source.counts or len(array) > MOST_COUNTED:
+        return ELSEWHERE
+    kind = type(other)
+    if kind is _Column:
+        its_cut, its_name, right, _, _ = other._lean
+        if its_cut is not cut or right is None or not is_wide(right.dtype) or op is operator.pow:
+            return ELSEWHERE
+        if its_name is not name:
+            if type(its_name) is not str or type(name) is not str:
+                return ELSEWHERE
+            name = name if its_name == name else None
+    elif op is operator.pow:
+        if kind is not int or other != 2:
+            return ELSEWHERE
+        right = other
+    elif kind is float or kind is np.float64:
+        right = float(other)  # as pandas makes them
+    elif (kind is int or kind is np.int64) and abs(other) < MOST_INT:
+        right = int(other)
+    else:
+        return ELSEWHERE
+    with np.errstate(all="ignore"):  # as in pandas
+        values = op(right, array) if turned else op(array, right)
+    return _computed(cut, name, values, labels)
+
+
 def _reduced(column: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What the Series method of that name gives."""
-    cut, _, array, _ = column._lean
+    array = column._lean[2]
     if array is not None and no_arguments(args, kwargs):
-        value = reduced(array[cut.start : cut.stop], name)
+        value = reduced(array, name)
         if value is not ELSEWHERE:
             return value
     return getattr(_plain_column(column), name)(*args, **kwargs)
 
 
-def _located(lean: Any, name: str, key: Any) -> Any:
+def _located(lean: _Kept, name: str, key: Any) -> Any:
     """What ``column.iloc[key]`` gives, where that is one scalar."""
-    cut, _, array, _ = lean
-    if type(key) is not int or array is None:
+    array = lean[2]
+    if type(key) is not int or array is None or not -len(array) <= key < len(array):
         return ELSEWHERE
-    size = cut.stop - cut.start
-    if not -size <= key < size:
-        return ELSEWHERE
-    return array[(cut.start if key >= 0 else cut.stop) + key]
+    return array[key]
 
 
 _Group.__name__ = _Group.__qualname__ = "DataFrame"

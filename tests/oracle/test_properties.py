@@ -408,7 +408,7 @@ def keyed(draw: Any) -> tuple[Any, dict[str, Any]]:
 
 #: What can be asked of a column.
 _ASKED = {
-    **{name: operator.methodcaller(name) for name in ("sum", "max", "min", "mean", "tolist", "nunique")},
+    **{name: operator.methodcaller(name) for name in ("sum", "max", "min", "mean", "std", "var", "tolist")},
     **{name: operator.attrgetter(name) for name in ("name", "dtype", "size", "index", "values", "empty")},
     "first": lambda column: column.iloc[0],
     "last": lambda column: column.iloc[-1],
@@ -417,6 +417,9 @@ _ASKED = {
     "iterated": list,
     "of NumPy": np.sum,
     "twice": lambda column: column + column,
+    "less its mean": lambda column: column - column.mean(),
+    "scaled": lambda column: 1 - (column * 0.5 + 2) / column,
+    "squared": lambda column: (column**2).sum(),
 }
 
 

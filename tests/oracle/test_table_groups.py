@@ -98,6 +98,18 @@ BY = {
     "missing keys": (lambda df: df["x"].where(df["x"] > 3).round(-1), {}),
     "missing keys kept": (lambda df: df["x"].where(df["x"] > 3).round(-1), {"dropna": False}),
     "categories": (lambda df: pd.Categorical(df["text"], categories=list("bac")), {"observed": False}),
+    "categories without rows": (
+        lambda df: pd.Categorical(df["text"], categories=list("zbyax")),
+        {"observed": False},
+    ),
+    "categories without rows, in their order": (
+        lambda df: pd.Categorical(df["text"], categories=list("zbyax"), ordered=True),
+        {"observed": False, "sort": False},
+    ),
+    "two categories": (
+        lambda df: [pd.Categorical(df["text"], list("zbya")), pd.Categorical(df["key"], [9, 3, 2, 8, 1])],
+        {"observed": False},
+    ),
     "categories seen": (lambda df: pd.Categorical(df["text"], categories=list("bac")), {"observed": True}),
     "categories and a key": (
         lambda df: [pd.Categorical(df["text"], categories=list("bac")), df["key"].to_numpy()],
@@ -183,6 +195,8 @@ OF_A_FRAME = {
     "sums": lambda group: group[["x", "n"]].sum(),
     "weighted": lambda group: np.average(group["n"], weights=group["n"] + 1),
     "of two arrays": lambda group: (group["x"].to_numpy() * group.n.values).sum(),
+    "of products": lambda group: (group["x"] * group["n"]).sum() / (group["n"] + 1).sum(),
+    "a computed column": lambda group: (group["x"] - group["x"].mean()) / group["n"].std(),
     "a mean and the last": lambda group: group["x"].mean() + group["n"].iloc[-1],
     "a column and the whole": lambda group: len(group[group["n"] > group["n"].min()]) * group["n"].max(),
     "a column written into": lambda group: (group["x"].__setitem__(group.index[0], 0.0), group["x"].sum())[1],
@@ -195,6 +209,8 @@ OF_A_COLUMN = {
     "ranked": lambda column: column.rank(),
     "shifted": lambda column: column.shift(),
     "filled": lambda column: column.fillna(0),
+    "standardised": lambda column: (column - column.mean()) / column.std(),
+    "spread": lambda column: ((column - column.mean()) ** 2).mean(),
     "range": lambda column: column.max() - column.min() if column.dtype.kind in "if" else column.dtype.kind,
     "mean of it": lambda column: np.mean(np.asarray(column)) if column.dtype.kind in "if" else len(column),
     "its values": lambda column: sum(map(hash, map(repr, column))) % 1000,
