@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pdparallel.lean.groups import held, made_plain
+from pdparallel.lean.becoming import made_plain
+from pdparallel.lean.groups import held
 from pdparallel.packing import Compact, Packed
 from pdparallel.typing import Func
 
@@ -92,8 +93,10 @@ class Given(NamedTuple):
         names = tuple(labels.names) if isinstance(labels, pd.MultiIndex) else (labels.name,)
         return cls(labels, names, True, unit.name) if isinstance(unit, pd.Series) else cls(labels, names, False, None)
 
-    def has_names(self, index: pd.Index) -> bool:
-        """Whether the levels of an index have the very names; a view of an index may have others."""
+    def is_index(self, index: pd.Index) -> bool:
+        """Whether an index is that of the unit, with the very names; a view of it may have others."""
+        if not index.is_(self.labels):
+            return False
         names = index.names
         return len(names) == len(self.names) and all(map(operator.is_, names, self.names))
 
@@ -106,8 +109,7 @@ def likened(value: Any, given: Given) -> Any:
     if (
         isinstance(dtype, np.dtype)
         and dtype.kind in _PLAIN
-        and value.index.is_(given.labels)
-        and given.has_names(value.index)
+        and given.is_index(value.index)
         and not value.attrs
         and value.flags.allows_duplicate_labels
     ):
@@ -140,7 +142,10 @@ class TellingLike:
         given = Given.of(unit)
         value = self.func(unit, *args, **kwargs)
         lean = held(value, unit)
-        value = likened(made_plain(value), given) if lean is None else _like(*lean, given)
+        if lean is not None and (lean[2] is None or given.is_index(lean[2])):
+            value = _like(lean[0], lean[1], given)
+        else:
+            value = likened(made_plain(value), given)
         self._others = 0 if type(value) is Like else self._others + 1
         return value
 

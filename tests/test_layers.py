@@ -20,8 +20,9 @@ ROOT = Path(pdparallel.__file__).parent
 LAYERS: list[set[str]] = [
     {"cores", "displays", "ending", "errors", "filters", "idle", "settings", "showing", "stopping", "streams"}
     | {"typing", "versions"},
-    {"lean.becoming"},
-    {"lean.groups", "lean.rows"},
+    {"lean.becoming", "lean.cuts"},
+    {"lean.columns", "lean.rows"},
+    {"lean.groups"},
     {"arguments", "options", "plan", "units", "values"},
     {"cells", "holding", "packing"},
     {"call", "likeness", "outcome", "rows", "source", "spans"},

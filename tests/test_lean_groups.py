@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pdparallel.lean import columns
 from pdparallel.lean import groups as lean_groups
 from pdparallel.lean.becoming import is_lean
 from pdparallel.lean.groups import LeanGroups
@@ -510,6 +511,29 @@ def test_what_is_kept_is_pandas_own_when_the_call_is_over() -> None:
     assert {type(one) for one in (*kept, *returned)} == {pd.DataFrame, pd.Series}
 
 
+class _EndedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("ends", ["the taker", "the function"])
+def test_what_is_kept_is_pandas_own_whatever_ends_it(ends):
+    kept: list[Any] = []
+
+    def keep(group: Any) -> None:
+        kept.extend([group, group["x"] * 2])
+        if ends == "the function" and len(kept) == 2 * 7:
+            raise _EndedError
+
+    taker = _Taker(keep)
+    if ends == "the taker":
+        sizes = iter([2, 2, 3])
+        taker.block = lambda most: next(sizes)  # type: ignore[method-assign]
+    with pytest.raises((_EndedError, StopIteration)):
+        LeanGroups(len).hand_out(pd.concat([FRAMES["floats"]] * 20), SIZES * 20, None, taker)
+    assert len(kept) == 2 * 7
+    assert not any(map(is_lean, kept))
+
+
 def test_nothing_keeps_a_group_alive() -> None:
     gc.disable()  # no circle is left for it
     try:
@@ -570,7 +594,7 @@ def test_arithmetic_of_what_has_attrs_or_flags_is_pandas_matter():
 
 
 def test_many_values_are_pandas_matter(monkeypatch):
-    monkeypatch.setattr(lean_groups, "MOST_COUNTED", 2)
+    monkeypatch.setattr(columns, "MOST_COUNTED", 2)
     seen: list[bool] = []
     _lean(lambda group: seen.append(is_lean(group["x"] * 2)), FRAMES["floats"])
     assert seen == [False, True, True]

@@ -11,8 +11,9 @@ handed out, and whoever has it by then has that one::
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dis import get_instructions
 from importlib.util import find_spec
 from math import isfinite
@@ -26,8 +27,8 @@ import pandas as pd
 from pdparallel.typing import Func
 
 __all__ = [
-    "ELSEWHERE", "FRESH", "Locator", "asks_for_the_type", "become", "code_of", "is_lean", "is_wide", "missed",
-    "new", "no_arguments", "reduced", "scalars_are_plain",
+    "ELSEWHERE", "FRESH", "Locator", "applied", "asks_for_the_type", "become", "code_of", "is_lean", "is_wide",
+    "made_plain", "missed", "new", "no_arguments", "reduced", "scalars_are_plain", "with_reductions",
 ]  # fmt: skip
 
 #: Makes an object without its parts.
@@ -79,6 +80,21 @@ def missed(obj: Any, name: str) -> Any:
 def is_lean(obj: Any) -> bool:
     """Whether an object is lean, and has not become one of pandas' yet."""
     return "_lean" in getattr(obj, "__dict__", ())
+
+
+def made_plain(value: Any) -> Any:
+    """A value, which is pandas' own now if it was lean."""
+    if is_lean(value):
+        value.flags  # noqa: B018 - which a lean one has none of
+    return value
+
+
+def applied(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a ufunc of NumPy gives, for which pandas looks at the types of all that it gets."""
+    if "out" in kwargs:
+        kwargs["out"] = tuple(map(made_plain, kwargs["out"]))
+    call: Callable[..., Any] = getattr(ufunc, method)
+    return call(*map(made_plain, inputs), **kwargs)
 
 
 def scalars_are_plain() -> bool:
@@ -164,6 +180,30 @@ def no_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     if not kwargs:
         return not args
     return not args and _NUMPYS.issuperset(kwargs) and all(value is None for value in kwargs.values())
+
+
+def with_reductions(kind: type, names: Iterable[str], answer: Callable[..., Any]) -> None:
+    """Give a lean class methods of Series that make one value of many.
+
+    Parameters
+    ----------
+    kind : type
+        The class.
+    names : iterable of str
+        Of the methods.
+    answer : callable
+        Takes the object, the name of the method and its arguments as a tuple and a dict.
+    """
+    for name in names:
+        setattr(kind, name, _reduction(name, answer))
+
+
+def _reduction(name: str, answer: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(getattr(pd.Series, name))
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return answer(self, name, args, kwargs)
+
+    return method
 
 
 class Locator:

@@ -34,6 +34,7 @@ from pdparallel.lean.becoming import (
     no_arguments,
     reduced,
     scalars_are_plain,
+    with_reductions,
 )
 from pdparallel.typing import Func, Taker
 
@@ -345,18 +346,6 @@ class _Row(pd.Series):
                 return dict(zip(columns.order, values, strict=True))
         return _plain(self).to_dict(*args, **kwargs)
 
-    def sum(self, *args: Any, **kwargs: Any) -> Any:
-        return _reduced(self, "sum", args, kwargs)
-
-    def max(self, *args: Any, **kwargs: Any) -> Any:
-        return _reduced(self, "max", args, kwargs)
-
-    def min(self, *args: Any, **kwargs: Any) -> Any:
-        return _reduced(self, "min", args, kwargs)
-
-    def mean(self, *args: Any, **kwargs: Any) -> Any:
-        return _reduced(self, "mean", args, kwargs)
-
     @property
     def iloc(self) -> Any:
         return Locator(self, "iloc", _located, _plain)
@@ -404,5 +393,6 @@ def _located(lean: tuple[_Columns, int], name: str, key: Any) -> Any:
     return ELSEWHERE
 
 
+with_reductions(_Row, ("sum", "max", "min", "mean"), _reduced)
 _Row.__name__ = _Row.__qualname__ = "Series"
 _Row.__module__ = "pandas"
