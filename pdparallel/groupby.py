@@ -293,12 +293,12 @@ class _Goes:
             return False
         packed = pack(list(answers))
         if self._method == "transform":
-            return _fills_rows(self.grouping, packed)
-        return self.grouping.labels is not None and self._is_known(packed)
+            return packed is not None and _fills_rows(self.grouping, packed)
+        return self._is_known(packed) and self.grouping.labels is not None
 
     @property
     def _may_be_shaped(self) -> bool:
-        obj = self.grouping.obj
+        obj = self._grouped.obj
         plain = type(obj) in (pd.DataFrame, pd.Series) and not obj.attrs and obj.flags.allows_duplicate_labels
         known = self._method == "transform" or (self._method in ("apply", "agg") and self._grouped.as_index)
         return plain and known and not self.tries
@@ -353,11 +353,13 @@ def _may_be_named_na(grouping: Grouping) -> bool:
 
 def _fills_rows(grouping: Grouping, packed: Packed | None) -> bool:
     """Whether it is known what ``transform`` makes of a Series for each group over its own index, or of a number."""
-    if len(grouping.order) != len(grouping.obj) or not grouping.sizes.all():
-        return False  # rows of no group get what is missing; the dtype of a result of no rows counts, too
     if isinstance(packed, Likes):
-        return not (packed.is_named_as_the_unit and _may_be_named_na(grouping))
-    return isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS
+        if packed.is_named_as_the_unit and _may_be_named_na(grouping):
+            return False
+    elif not (isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS):
+        return False
+    # Rows of no group get what is missing; the dtype of a result of no rows counts, too.
+    return len(grouping.order) == len(grouping.obj) and bool(grouping.sizes.all())
 
 
 def _transformed(grouping: Grouping, packed: Any) -> Any:
