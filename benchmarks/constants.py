@@ -19,6 +19,7 @@ from benchmarks.measure import seconds, write
 from benchmarks.works import haversine, points
 from pdparallel import groups, plan
 from pdparallel.lean import rows as lean
+from pdparallel.lean.groups import LOOK_AFTER, LeanGroups, LeanTrial
 from pdparallel.transport import task
 
 
@@ -72,9 +73,10 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
             found.append(_row(f"an answer of so many bytes, {name}", size, statistics.median(took) / 32, stands))
     for n in (5, 20, 80, 320):
         found += _ways_of_cutting(n, times)
+    found += _lean_groups(20 * times)
     lines = ["| constant | value | median, ms | as it stands |", "|---|---:|---:|---|"]
     lines += [
-        f"| {row['constant']} | {row['value']:,} | {row['seconds'] * 1e3:.2f} | {'yes' if row['stands'] else ''} |"
+        f"| {row['constant']} | {row['value']:,} | {row['seconds'] * 1e3:.3g} | {'yes' if row['stands'] else ''} |"
         for row in found
     ]
     write("constants", found, "\n".join(lines), quick=quick)
@@ -94,6 +96,33 @@ def _ways_of_cutting(n: int, times: int) -> list[dict[str, Any]]:
         _row(f"groups of a chunk, by {way}", n, row["seconds"], stood)
         for way, row, stood in zip(ways, found, stands, strict=True)
     ]
+
+
+def _lean_groups(times: int) -> list[dict[str, Any]]:
+    """What a lean group costs besides its function, and what it costs to try some."""
+    n = 1_000
+    data, sizes = points(50 * n), [50] * n
+    found = _median(lambda: LeanGroups(len).hand_out(data, sizes, range(n), _Taker()), times)
+    units = [data.iloc[at : at + 50] for at in range(0, 50 * LOOK_AFTER, 50)]
+
+    def tries() -> None:
+        trial = LeanTrial(len)
+        for unit in units:
+            trial.call(weighs, unit, (), {})
+
+    return [
+        _row("a lean group (LEAN_SECONDS)", n, found / n, True),
+        _row("some groups are tried (TRIAL_WORTH_SECONDS)", LOOK_AFTER, _median(tries, times), True),
+    ]
+
+
+def weighs(group: Any) -> float:
+    """Reads two columns."""
+    return float(group["lat1"].to_numpy()[0] + group["lon1"].to_numpy()[0])
+
+
+def _median(call: Callable[[], Any], times: int) -> float:
+    return statistics.median(seconds(call)[0] for _ in range(times))
 
 
 class _Taker:

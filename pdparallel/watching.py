@@ -32,14 +32,14 @@ from pdparallel.typing import Func
 __all__ = ["First", "Go", "Goes", "Kept", "Watching"]
 
 #: Seconds of work that are left from which it is worth finding out whether lean groups would do: that takes half a
-#: millisecond.
+#: millisecond (``benchmarks/constants.py``).
 TRIAL_WORTH_SECONDS = 0.02
 
 #: Seconds that they must save then, beside what it takes to bring the rows into the order of the groups, for which
 #: stands twice the time that pandas took to do so and to find the groups.
 LEAN_WORTH_SECONDS = 0.005
 
-#: Seconds that a lean group costs besides the function.
+#: Seconds that a lean group costs besides the function, or less (``benchmarks/constants.py``).
 LEAN_SECONDS = 2e-6
 
 
