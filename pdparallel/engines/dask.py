@@ -264,6 +264,7 @@ class _Connection:
         self._run = by_value(on_worker, KIND)
         self._versions = wanted()
         self._function: tuple[bytes, asyncio.Future[Any]] | None = None
+        self._blamed = asyncio.Lock()
         self._direct = False
         self._open: set[Future[Any]] = set()
         self._last = asyncio.Event()  # set when the last task has gone out
@@ -327,11 +328,23 @@ class _Connection:
         return future
 
     async def _carry(self, task: Parts) -> bytes:
-        lost = 0
         # A row that fails would else be heard of when a long one behind it has ended: what is placed first would go
         # first, and of what comes within a tenth of a second Dask would begin any one.
-        before, self._last = self._last, asyncio.Event()
-        mine = self._last
+        before, mine = self._last, asyncio.Event()
+        self._last = mine
+        try:
+            return await self._carry_once(task, before, mine)
+        except distributed.KilledWorker:
+            # Dask blames all that a worker had when it died.  Those whom it blamed go again, one after the other: who
+            # only waited beside the one that kills is done then.
+            async with self._blamed:
+                try:
+                    return await self._carry_once(task, before, mine)
+                except distributed.KilledWorker as error:
+                    raise _died(error.allowed_failures + 1) from error
+
+    async def _carry_once(self, task: Parts, before: asyncio.Event, mine: asyncio.Event) -> bytes:
+        lost = 0
         while True:
             running = None
             try:
@@ -350,8 +363,6 @@ class _Connection:
                     raise await running.exception()
                 [returned] = await self._client.gather([running], direct=self._direct, asynchronous=True)
                 return answer_of(returned, f"the Dask cluster at {_address(self._client)}")
-            except distributed.KilledWorker as error:
-                raise _died(error.allowed_failures + 1) from error
             except asyncio.CancelledError:  # by this process
                 if running is not None:
                     with contextlib.suppress(OSError):
