@@ -90,6 +90,7 @@ def main(quick: bool = False) -> list[Compared]:
             1_000_000,
             lambda: numbers * 2 + 1,
             lambda: numbers.par.apply_chunks(lambda chunk: chunk * 2 + 1),
+            pairs=31,  # whoever is first gets new memory, which takes ten times as long
         )
     )
     answer = {True: "yes", False: "NO"}
