@@ -393,6 +393,6 @@ def _located(lean: tuple[_Columns, int], name: str, key: Any) -> Any:
     return ELSEWHERE
 
 
-with_reductions(_Row, ("sum", "max", "min", "mean"), _reduced)
+with_reductions(_Row, ("sum", "max", "min", "mean", "std", "var"), _reduced)
 _Row.__name__ = _Row.__qualname__ = "Series"
 _Row.__module__ = "pandas"
