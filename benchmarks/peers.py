@@ -37,7 +37,7 @@ NEW = ("pandas", "pdparallel", "multiprocessing.Pool", "pathos", "joblib", "dask
 OLD = ("pandas", "pdparallel", "pandarallel", "mapply", "parallel-pandas", "swifter")
 
 #: Rows and rounds of each work; fewer rows than in speed.py, so that the slow ones end.  Five rounds where pdparallel
-#: starts its pool in the second call, as it is some seconds of work that are worth it: the median is of a pool that is up.
+#: starts its pool in the second call, since a second of work is not worth one: the median is of a pool that is up.
 SIZES: dict[str, tuple[int, int]] = {
     "light": (50_000, 3),
     "mixed": (30_000, 3),
