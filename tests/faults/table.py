@@ -160,7 +160,7 @@ def _temp_folder_is_deleted(options: dict[str, Any]) -> Any:
     try:
         return DF.par(**options, n_workers=2, chunk_size=4).apply_rows(func)
     finally:
-        os.makedirs(folder, exist_ok=True)  # which others in this process count upon
+        os.makedirs(folder, mode=0o700, exist_ok=True)  # which others in this process count upon, and nobody else sees
 
 
 def _initialized_by(sabotage: Callable[[], Any]) -> Callable[[dict[str, Any]], Any]:
