@@ -385,13 +385,13 @@ def _gap(column: Any) -> int:
 
 # Bounds
 
-_Bounds = tuple[np.ndarray, np.ndarray]
+_StartsAndStops = tuple[np.ndarray, np.ndarray]
 
 #: Windows that the function is called with: a slice of all, or for each whether it is one.
 _Called: TypeAlias = slice | np.ndarray
 
 
-def _bounds(windowing: Windowing, n: int, groups: list[np.ndarray] | None) -> _Bounds | None:
+def _bounds(windowing: Windowing, n: int, groups: list[np.ndarray] | None) -> _StartsAndStops | None:
     """Where each window starts and stops; None where that is not to be had, or nothing that could be cut by."""
     sizes = None if groups is None else np.array([len(rows) for rows in groups], dtype=np.int64)
     if windowing.kind == "expanding" or windowing.counts_rows:
@@ -401,7 +401,7 @@ def _bounds(windowing: Windowing, n: int, groups: list[np.ndarray] | None) -> _B
     return _measured(windowing, n, groups)
 
 
-def _counted(windowing: Windowing, n: int, sizes: np.ndarray | None) -> _Bounds:
+def _counted(windowing: Windowing, n: int, sizes: np.ndarray | None) -> _StartsAndStops:
     """Of so many rows, as pandas documents ``center`` and ``closed``; inside of each group."""
     before: Any = 0
     most: Any = n
@@ -439,7 +439,7 @@ def _own(windowing: Windowing, window: BaseIndexer, n: int) -> tuple[Any, Any]:
     )
 
 
-def _checked(starts: Any, stops: Any, n: int) -> _Bounds | None:
+def _checked(starts: Any, stops: Any, n: int) -> _StartsAndStops | None:
     for bounds in (starts, stops):
         if not isinstance(bounds, np.ndarray) or bounds.dtype != np.int64 or bounds.ndim != 1:
             return None
@@ -449,7 +449,7 @@ def _checked(starts: Any, stops: Any, n: int) -> _Bounds | None:
     return (starts, stops) if inside else None
 
 
-def _measured(windowing: Windowing, n: int, groups: list[np.ndarray] | None) -> _Bounds | None:
+def _measured(windowing: Windowing, n: int, groups: list[np.ndarray] | None) -> _StartsAndStops | None:
     """Of any kind, by pandas' sums over each window: of ones, and of positions."""
     labels, given = windowing.labels, {name: given for name, given in windowing.given.items() if name != "on"}
     data = {"ones": np.ones(n), "positions": np.arange(n, dtype=np.float64)}

@@ -79,7 +79,7 @@ def look_at_columns(source: Source) -> None:
 
 
 def plain_column(column: Any) -> Any:
-    """The same for a column, or for a group of a Series."""
+    """Make a lean column, which may be a group of a Series, the Series that pandas would have handed out, in place."""
     cut, name, _, made, labels = column.__dict__["_lean"]
     if isinstance(made, np.ndarray):
         become(column, pd.Series(made, index=labels.index, name=name, copy=False), pd.Series)
