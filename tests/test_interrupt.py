@@ -22,8 +22,8 @@ import pdparallel
 engine, method = sys.argv[1:]
 options = {"engine": engine, "n_workers": 2, **({"start_method": method} if method != "-" else {})}
 s = pd.Series(range(4000))
-print("begin", flush=True)
 try:
+    print("begin", flush=True)  # from here on a signal may come, at any moment
     s.par(**options).map(lambda x: time.sleep(0.05) or x)
 except KeyboardInterrupt:
     print("interrupted", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -23,6 +24,24 @@ def pool(alone: None) -> Iterator[Pool]:
     pool = Pool(2, "forkserver", Setup(1, os.getpid()))
     yield pool
     pool.end(kill=True)
+
+
+def _twelve_tasks_of_which_the_first_worker_answers_none(pool: Pool) -> tuple[int, int, list[Future[bytes]]]:
+    """Both workers, and tasks of which the first has two and the others are done.
+
+    Workers are stopped while tasks are handed out, so that each gets its tasks however quick the other one is.
+    """
+    pool.submit(KNOCK).result(60)
+    (first,) = pool.pids
+    os.kill(first, signal.SIGSTOP)
+    sent = [pool.submit(KNOCK) for _ in range(2)]
+    assert sent[1].result(60) == KNOCK  # by another
+    _, second = pool.pids
+    os.kill(second, signal.SIGSTOP)
+    sent += [pool.submit(KNOCK) for _ in range(10)]
+    os.kill(second, signal.SIGCONT)
+    assert wait_until(lambda: sum(future.done() for future in sent) == 10)
+    return first, second, sent
 
 
 def test_workers_start_when_there_is_work_for_them(pool: Pool) -> None:
@@ -46,12 +65,7 @@ def test_an_idle_worker_that_ends_is_replaced(pool: Pool) -> None:
 
 
 def test_the_task_of_a_worker_that_is_ended_fails_and_no_other(pool: Pool) -> None:
-    for future in [pool.submit(KNOCK) for _ in range(4)]:
-        future.result(60)
-    first = pool.pids[0]
-    os.kill(first, signal.SIGSTOP)  # it takes tasks, and answers none
-    sent = [pool.submit(KNOCK) for _ in range(12)]
-    assert wait_until(lambda: sum(future.done() for future in sent) >= 10)
+    first, _, sent = _twelve_tasks_of_which_the_first_worker_answers_none(pool)
     pool.kill(first)
     errors = [future.exception(60) for future in sent]
     (lost,) = [error for error in errors if error is not None]  # what it had not begun was done by another
@@ -61,12 +75,7 @@ def test_the_task_of_a_worker_that_is_ended_fails_and_no_other(pool: Pool) -> No
 
 
 def test_tasks_that_are_abandoned_end_and_no_others(pool: Pool) -> None:
-    for future in [pool.submit(KNOCK) for _ in range(4)]:
-        future.result(60)
-    first, second = pool.pids
-    os.kill(first, signal.SIGSTOP)
-    sent = [pool.submit(KNOCK) for _ in range(12)]
-    assert wait_until(lambda: sum(future.done() for future in sent) >= 10)
+    _, second, sent = _twelve_tasks_of_which_the_first_worker_answers_none(pool)
     running, behind = (future for future in sent if not future.done())
     pool.abandon({running, behind})
     assert "SIGKILL" in str(running.exception(60))
@@ -82,9 +91,13 @@ def test_where_no_further_worker_can_be_had_those_that_there_are_go_on(
 ) -> None:
     pool.submit(KNOCK).result(60)
     monkeypatch.setattr(pool.context, "Process", _no_process)
-    for future in [pool.submit(KNOCK) for _ in range(20)]:
-        assert future.result(60) == KNOCK
+    (only,) = pool.pids
+    os.kill(only, signal.SIGSTOP)  # so that there is work for another
+    sent = [pool.submit(KNOCK) for _ in range(20)]
     assert wait_until(lambda: not pool.usable)  # the next call gets a pool of full size
+    os.kill(only, signal.SIGCONT)
+    for future in sent:
+        assert future.result(60) == KNOCK
     assert pool.n_workers == 1
 
 
