@@ -11,6 +11,8 @@ OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 PROCESSES := arena background benchmarks big checkpoint contributing cores delivery demo docs docstrings doctor engines faults frontends initializer interrupt iterating layers leaving output package plan pool progress readme resources runner saboteurs seeds surroundings typing warm
 # A test waits as often as it computes: for processes that start, sleep, or are ended.
 JOBS := -n 4 --dist loadfile --no-loadscope-reorder
+# Clusters start processes by the dozen, which end themselves, and this one, where they come up too slowly: by themselves.
+CLUSTERS := -n 2 --dist loadfile
 # What the benchmarks compare with: four packages that do not run on pandas 3.
 PEERS := .venv-peers
 SCREENSHOTS := .venv-screenshots
@@ -63,7 +65,8 @@ types: $(VENV)/installed
 
 test-newest: $(VENV)/installed
 	$(BIN)/python -m pytest -n 3 tests/oracle
-	$(BIN)/python -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/test_typing.py
+	$(BIN)/python -m pytest $(CLUSTERS) tests/clusters
+	$(BIN)/python -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/clusters --ignore tests/test_typing.py
 	$(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules pdparallel
 
 test-oldest: $(OLD)/installed
