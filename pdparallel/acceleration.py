@@ -24,7 +24,8 @@ import pandas as pd
 from pdparallel import verbs
 from pdparallel.arguments import axis_number, check_result_type, goes_to_pandas
 from pdparallel.errors import InvalidOptionError
-from pdparallel.groupby import GROUPED, GroupByPar, is_replaced
+from pdparallel.groupby import GROUPED, GroupByPar
+from pdparallel.grouped import is_replaced
 from pdparallel.options import checked, resolve
 from pdparallel.typing import Hand, OptionsDict
 from pdparallel.versions import PANDAS_2

@@ -7,7 +7,7 @@ from typing import Any, Generic, cast, overload
 
 import pandas as pd
 
-from pdparallel.groupby import call_grouped
+from pdparallel.grouped import call_grouped
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole
 
 __all__ = ["ResamplePar"]

@@ -59,6 +59,7 @@ LAYERS: list[set[str]] = [
     {"explaining"},
     {"watching"},
     {"standin", "verbs", "windows"},
+    {"grouped"},
     {"groupby"},
     {"resampling"},
     {"background", "hook", "items", "iterating", "views"},

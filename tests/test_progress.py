@@ -25,7 +25,7 @@ import pandas as pd
 import pytest
 
 import pdparallel
-from pdparallel import displays, groupby, progress, windows
+from pdparallel import displays, grouped, progress, windows
 from pdparallel.displays import Display, State
 from pdparallel.progress import Bar, WholeCall, bar, inside_call
 from tests.conftest import wait_until
@@ -146,7 +146,7 @@ def test_windows_that_pandas_finds_itself(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_groups_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = Heard()
-    monkeypatch.setattr(groupby._Goes, "go", lambda self, number, first: None)
+    monkeypatch.setattr(grouped._Goes, "go", lambda self, number, first: None)
     DF.par(progress=heard).groupby("k")["a"].agg(lambda column: column.max())
     heard.check(6, None)
 

@@ -1,0 +1,376 @@
+"""Grouped: what pandas asks a function for, group by group, foreseen; and what it makes of the answers.
+
+The methods of a GroupBy call a function with each group, with each group of each column, or try first which of both
+gives a result.  To hand that to others it has to be known beforehand: which unit comes when, and what it is called.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pdparallel.arguments import check_func, goes_to_pandas
+from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
+from pdparallel.beginning import begins_here
+from pdparallel.call import Call, in_words, shown, work_of
+from pdparallel.errors import Shown
+from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit, same_name
+from pdparallel.likeness import Likes, TellingLike
+from pdparallel.observing import shaping
+from pdparallel.options import Options, resolve
+from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times, pack
+from pdparallel.progress import WholeCall, counted
+from pdparallel.standin import StandIn
+from pdparallel.stopping import begin
+from pdparallel.typing import Func
+from pdparallel.units import Units
+from pdparallel.versions import PANDAS_2
+from pdparallel.watching import First, Go
+
+__all__ = ["call_grouped", "is_replaced"]
+
+#: Functions that pandas 2 replaces by its own, as it does names: they are not called.
+_REPLACED_BY_PANDAS_2 = (sum, max, min)
+
+
+def call_grouped(
+    grouped: Callable[[], Any], method: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any],
+    bound: Callable[..., Any], given: Mapping[str, Any], *before: Any, straight: bool = False,
+) -> Any:  # fmt: skip
+    """A method of a GroupBy that calls a function for each group.
+
+    Parameters
+    ----------
+    grouped : callable
+        Gives pandas' DataFrameGroupBy or SeriesGroupBy.
+    method : {"apply", "agg", "transform", "filter", "resample"}
+        Which one; ``"resample"`` is the ``apply`` of what ``resample`` gives.
+    func : callable
+        Takes a group; what pandas does by itself goes there as it is.
+    args, kwargs
+        Further arguments of ``func``.
+    bound : callable
+        pandas' own method.
+    given : mapping
+        Options of the accessor.
+    *before
+        Arguments of pandas' own that come before those of ``func``.
+    straight : bool, default False
+        Whether it is a matter of pandas, whatever the function.
+    """
+
+    def ask(function: Func) -> Any:
+        return bound(function, *before, *args, **kwargs)
+
+    if straight or func is None or goes_to_pandas(func) or is_replaced(func):
+        begin()
+        return ask(func)
+    check_func(func)
+    options = resolve(given)
+    goes = _Goes(grouped(), method, func, args, kwargs, options)
+    stand_in = StandIn(counted(func, options.progress, goes.verb, "group"), goes, options, goes.fill)
+    first = None
+    if begins_here(options):
+        done, answer = stand_in.watched(ask)
+        if done:
+            return answer
+    else:
+        first, answer = first_unit(ask)
+        if first is None:
+            return answer
+    with WholeCall():
+        returns = stand_in.begin(first)
+        return _answered(goes, stand_in, returns, ask)
+
+
+@shaping
+def _answered(goes: _Goes, stand_in: StandIn, returns: Returns | None, ask: Callable[[Func], Any]) -> Any:
+    short = None if returns is None else goes.shaped(returns)
+    return stand_in.answer(ask) if short is None else short
+
+
+class _Goes:
+    """What a method of a GroupBy asks a function for; see :class:`pdparallel.watching.Goes`.
+
+    ``apply`` and ``filter`` ask for each group; ``agg`` for each group of each column.  ``transform`` of a frame asks
+    for the columns of the first group, then for that group as a frame, and goes on in the way that gave a result.
+    """
+
+    def __init__(
+        self, grouped: Any, method: str, func: Func, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
+    ) -> None:
+        self._grouped = grouped
+        self._method = method
+        self._func = func
+        self._args = tuple(args)
+        self._kwargs = dict(kwargs)
+        self._options = options
+        self._of_frame = grouped.obj.ndim == 2
+        self.tries = method == "transform" and self._of_frame
+        self._has_frames = False
+
+    @functools.cached_property
+    def grouping(self) -> Grouping:
+        return Grouping(self._grouped)
+
+    # What is asked for
+
+    def is_next(self, number: int, unit: Any) -> bool:
+        return number == 1 or (number == 0 and isinstance(unit, pd.DataFrame))
+
+    def size(self, number: int, first: First) -> int:
+        if self.tries:
+            return self._size_of_trying(number, first)
+        groups = int(self._grouped.ngroups)
+        by_column = self._of_frame and not first.is_frame
+        return groups * len(self.grouping.columns) if by_column else groups
+
+    def _size_of_trying(self, number: int, first: First) -> int:
+        if number == 1:
+            return 1
+        columns = 1 if first.is_frame else len(self.grouping.columns)
+        return columns * (1 if number == 0 else len(self._rest()))
+
+    def _rest(self) -> np.ndarray:
+        """The groups that are left after the first: pandas leaves out those of no rows."""
+        return 1 + np.flatnonzero(self.grouping.sizes[1:])
+
+    def go(self, number: int, first: First) -> Go | None:
+        if self._method == "agg" and number > 0:
+            return None  # pandas 2, after a KeyError: with the name of the group, which it says will come to an end
+        if not self.grouping.is_known:
+            return None
+        if self.tries:
+            return self._go_of_trying(number, first)
+        if first.columns is not None:
+            self._has_frames = True
+            data = self.grouping.frame(first.columns)
+            return None if data is None else self._go(data, first, first.is_named)
+        if not self._of_frame:
+            is_named = self._method in ("apply", "transform") or number > 0
+            return self._go(self.grouping.obj.take(self.grouping.order), first, is_named)
+        return self._go_by_column(first)
+
+    def _go(self, data: Any, first: First, is_named: bool) -> Go | None:
+        grouping = self.grouping
+        if not self._begins_with(data, first):
+            return None
+        names = grouping.names(first.name) if is_named else None
+        units, sizes, kind = Groups(data, grouping.sizes, names), grouping.sizes.tolist(), first.kind
+        own = None if is_named or data.ndim == 2 else data.name
+
+        def fits(unit: Any, at: int) -> bool:
+            if type(unit) is not kind or len(unit) != sizes[at]:
+                return False
+            if names is not None:
+                return same_name(unit.name, names[at])
+            return "name" not in vars(unit) and (unit.ndim == 2 or same_name(unit.name, own))
+
+        return Go(self._call(units, TellingLike(self._func), self._label), fits)
+
+    def _begins_with(self, data: Any, first: First) -> bool:
+        """Whether pandas hands the same group out first; else it groups in another way than it says."""
+        n = len(first.index)
+        return n == self.grouping.sizes[0] and bool(first.index.equals(data.index[:n]))
+
+    def _go_by_column(self, first: First) -> Go | None:
+        grouping = self.grouping
+        columns = grouping.columns
+        data = grouping.frame(columns)
+        if data is None or not self._begins_with(data, first):
+            return None
+        units = Several([Groups(data.iloc[:, at], grouping.sizes) for at in range(len(columns))])
+        groups, sizes, labels = len(grouping), grouping.sizes.tolist(), list(columns)
+
+        def fits(unit: Any, at: int) -> bool:
+            column, group = divmod(at, groups)
+            return isinstance(unit, pd.Series) and len(unit) == sizes[group] and same_name(unit.name, labels[column])
+
+        return Go(self._call(units, TellingLike(self._func), self._label_by_column), fits)
+
+    def _go_of_trying(self, number: int, first: First) -> Go | None:
+        grouping = self.grouping
+        data = grouping.frame(grouping.columns)
+        which = self._rest() if number == 2 else np.array([0])
+        several = 0 if first.is_frame else len(grouping.columns)
+        if data is None or (several and not grouping.sizes[0]):
+            return None
+        # Groups of no rows take no rows away: those of the others stay one piece.
+        rows = data.iloc[int(grouping.sizes[0]) :] if number == 2 else data.iloc[: int(grouping.sizes[0])]
+        every = None if several else grouping.names(first.name, int(which[0]))
+        names = None if every is None else [every[at] for at in which.tolist()]
+        sizes = grouping.sizes[which].tolist()
+
+        def fits(unit: Any, at: int) -> bool:
+            return type(unit) is first.kind and len(unit) == sizes[at // (several or 1)]
+
+        units = Groups(rows, grouping.sizes[which], names)
+        func = EachColumn(self._func) if several else TellingLike(self._func)
+        options = self._options
+        if number == 2 and options.seed is not None:
+            # Its units are counted from 0 on as well, and are not to draw what the first group drew.
+            options = replace(options, seed=_of_the_rest(options.seed))
+        in_all = {0: 1 + len(self._rest()), 1: 0}.get(number)
+        return Go(self._call(units, func, lambda at: self._label(int(which[at])), options), fits, several, in_all)
+
+    def _call(self, units: Units, func: Func, label: Callable[[int], Any], options: Options | None = None) -> Call:
+        return Call(
+            verb=self.verb,
+            work=work_of(func, self._args, self._kwargs, "unit", options or self._options),
+            data=units,
+            n=len(units),
+            unit="group",
+            label=label,
+        )
+
+    # Words
+
+    def _label(self, at: int) -> Any:
+        labels = self.grouping.labels
+        return self.grouping.known_names[at] if labels is None else labels[at]
+
+    def _label_by_column(self, at: int) -> Any:
+        column, group = divmod(at, len(self.grouping))
+        return Shown(f"{shown(self._label(group))} of column {shown(self.grouping.columns[column])}")
+
+    @property
+    def verb(self) -> str:
+        """As the user wrote it, for messages."""
+        return "resample.apply" if self._method == "resample" else f"groupby.{self._method}"
+
+    def place(self, number: int, unit: Any, at: int) -> str:
+        """See :class:`pdparallel.watching.Goes`."""
+        if self.tries:
+            label = unit.name if isinstance(unit, pd.DataFrame) else Shown(f"of column {shown(unit.name)}")
+        elif self._of_frame and isinstance(unit, pd.Series):
+            label = self._label_by_column(at)
+        else:
+            label = self._label(at)
+        return f"{self.verb}, {in_words('group', label, at)}"
+
+    # Results
+
+    def fill(self, good: list[Any], at: int, value: Any) -> Any:
+        """What stands for a call that failed; see :mod:`pdparallel.missing`."""
+        if value is not np.nan or not good:
+            return value
+        if isinstance(good[0], pd.DataFrame):
+            return None  # no rows: pandas leaves out the groups of which there is None
+        if self._method == "apply" and isinstance(good[0], pd.Series):
+            return pd.Series(np.nan, index=good[0].index)
+        if isinstance(good[0], list) and self.tries:
+            return [np.nan] * len(good[0])
+        return value
+
+    def shaped(self, returns: Returns) -> Any:
+        """pandas' result, where it is known what pandas makes of such returns; else None."""
+        if not self._may_be_shaped:
+            return None
+        packed, grouping = returns.packed(), self.grouping
+        if self._method == "transform":
+            return _transformed(grouping, packed)
+        labels = grouping.labels
+        if labels is None or not self._is_known(packed):
+            return None
+        if self._method == "agg":
+            return self._aggregated(packed, labels)
+        if isinstance(packed, SeriesRows):
+            return pd.DataFrame(packed.values, index=labels, columns=packed.index.copy())
+        values, obj = values_for_series(packed, returns), grouping.obj
+        return pd.Series(values, index=labels, name=obj.name if obj.ndim == 1 else None)
+
+    def is_shaped(self, answers: Sequence[Any]) -> bool:
+        """See :class:`pdparallel.watching.Goes`."""
+        if not self._may_be_shaped:
+            return False
+        packed = pack(list(answers))
+        if self._method == "transform":
+            return packed is not None and _fills_rows(self.grouping, packed)
+        return self._is_known(packed) and self.grouping.labels is not None
+
+    @property
+    def _may_be_shaped(self) -> bool:
+        obj = self._grouped.obj
+        plain = type(obj) in (pd.DataFrame, pd.Series) and not obj.attrs and obj.flags.allows_duplicate_labels
+        known = self._method == "transform" or (self._method in ("apply", "agg") and self._grouped.as_index)
+        return plain and known and not self.tries
+
+    def _is_known(self, packed: Packed | None) -> bool:
+        """Whether it is known what ``apply`` or ``agg`` make of such returns."""
+        if self._method == "agg":
+            # Of numbers, and columns of NumPy's numbers, the objects' own dtype is what pandas finds.
+            return (
+                isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS and not self._has_frames
+                and self._is_of_numbers
+            )  # fmt: skip
+        if isinstance(packed, SeriesRows):
+            return self._of_frame and packed.values.dtype != object
+        return isinstance(packed, (Numbers, Texts, Times))
+
+    @functools.cached_property
+    def _is_of_numbers(self) -> bool:
+        obj: Any = self.grouping.obj
+        if not self._of_frame:
+            return _is_of_numbers([obj.dtype])
+        columns = self.grouping.columns
+        return bool(columns.is_unique) and _is_of_numbers(obj[columns].dtypes)
+
+    def _aggregated(self, packed: Any, labels: pd.Index) -> Any:
+        if not self._of_frame:
+            return pd.Series(packed.array, index=labels, name=self.grouping.obj.name)
+        columns: Any = self.grouping.columns
+        by_column = packed.array.reshape(len(columns), len(labels))
+        return pd.DataFrame(by_column.T, index=labels, columns=columns, copy=True)
+
+
+def _of_the_rest(seed: int) -> int:
+    """Another seed, for what comes after the first group."""
+    return int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0])
+
+
+def _is_of_numbers(dtypes: Iterable[Any]) -> bool:
+    return all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in dtypes)
+
+
+def _may_be_named_na(grouping: Grouping) -> bool:
+    """Whether a group may be called ``pd.NA``, at which pandas fails when it compares names."""
+    labels = grouping.labels
+    if labels is None:
+        return True
+    levels = labels.levels if isinstance(labels, pd.MultiIndex) else [labels]
+    if all(isinstance(level.dtype, np.dtype) and level.dtype != object for level in levels):
+        return False
+    return any((codes < 0).any() for codes in labels.codes) if isinstance(labels, pd.MultiIndex) else labels.hasnans
+
+
+def _fills_rows(grouping: Grouping, packed: Packed | None) -> bool:
+    """Whether it is known what ``transform`` makes of a Series for each group over its own index, or of a number."""
+    if isinstance(packed, Likes):
+        if packed.is_named_as_the_unit and _may_be_named_na(grouping):
+            return False
+    elif not (isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS):
+        return False
+    # Rows of no group get what is missing; the dtype of a result of no rows counts, too.
+    return len(grouping.order) == len(grouping.obj) and bool(grouping.sizes.all())
+
+
+def _transformed(grouping: Grouping, packed: Any) -> Any:
+    """That result."""
+    if not _fills_rows(grouping, packed):
+        return None
+    values = packed.array if isinstance(packed, Likes) else np.repeat(packed.array, grouping.sizes)
+    in_order, obj = np.empty_like(values), grouping.obj
+    in_order[grouping.order] = values
+    return pd.Series(in_order, index=obj.index, name=obj.name, copy=False)
+
+
+def is_replaced(func: Any) -> bool:
+    """Whether pandas calls something of its own instead of a function."""
+    if not PANDAS_2:
+        return False
+    return func in _REPLACED_BY_PANDAS_2 or getattr(func, "__module__", None) == "numpy"
