@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import enum
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,19 @@ import numpy as np
 import pandas as pd
 
 from pdparallel.observing import shaping
-from pdparallel.packing import Columns, Dicts, Mixed, Numbers, Packed, Returns, SeriesRows, Texts, Times
+from pdparallel.packing import (
+    Columns,
+    Dicts,
+    Mixed,
+    Numbers,
+    Packed,
+    Returns,
+    SeriesRows,
+    Texts,
+    Times,
+    dtype_of_texts,
+    texts,
+)
 from pdparallel.typing import Func, ResultType
 
 __all__ = [
@@ -36,6 +48,18 @@ __all__ = [
 
 #: Types of numbers of which ``pd.Series`` makes the dtype that an array of them has.
 PLAIN_NUMBERS = (float, int, bool, np.float64, np.int64, np.bool_)
+
+
+#: Of these pandas makes floats, if there are any numbers among them.
+_NUMBER_OR_NONE = frozenset((int, float, type(None)))
+
+#: Of these, and of several of them, it makes a column of objects, whatever numbers stand beside them.
+_HELD_AS_OBJECTS = frozenset((bool, int, float, type(None), str, bytes, tuple, list, dict, set, frozenset))
+
+_TEXT_OR_NONE = frozenset((str, type(None)))
+
+#: Modules of whose classes, those above aside, pandas makes dtypes of its own, or might.
+_KNOWN_TO_PANDAS = frozenset(("builtins", "datetime", "decimal", "numpy", "pandas", "pyarrow"))
 
 
 @shaping
@@ -228,6 +252,8 @@ def _mapped(dtype: Any, returns: Returns) -> Any:
     if not _maps_value_by_value(dtype):
         return None
     packed = returns.packed()
+    if packed is None:
+        return _mapped_objects(dtype, returns.kinds(), returns)
     if not (isinstance(packed, (Texts, Times)) or (isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS)):
         return None
     values = values_for_series(packed, returns)
@@ -236,10 +262,38 @@ def _mapped(dtype: Any, returns: Returns) -> Any:
     return values
 
 
+def _mapped_objects(dtype: Any, kinds: Set[type], returns: Returns) -> Any:
+    """The same of returns of several kinds, or of one that does not pack."""
+    if isinstance(dtype, pd.StringDtype):
+        found = texts(returns.values()) if kinds == _TEXT_OR_NONE else None
+        return None if found is None or isinstance(found.values, list) else found.values
+    if dtype.kind in "mM":
+        return None
+    if kinds <= _NUMBER_OR_NONE and kinds != {type(None)}:
+        return _floats(returns.values(), int in kinds)
+    known = all(kind in _HELD_AS_OBJECTS or _is_users_own(kind) for kind in kinds)
+    return np.fromiter(returns.values(), dtype=object, count=len(returns)) if known else None
+
+
+def _floats(values: list[Any], has_ints: bool) -> Any:
+    try:
+        floats = np.array(values, dtype=np.float64)
+    except OverflowError:
+        return None
+    # Ints that a float may not hold stay objects, or do not: pandas is to say it.
+    return None if has_ints and (np.abs(floats) >= 2**53).any() else floats
+
+
+def _is_users_own(kind: type) -> bool:
+    """Whether it is a class that derives from nothing and comes from no library that pandas knows."""
+    return kind.__mro__[1:] == (object,) and kind.__module__.partition(".")[0] not in _KNOWN_TO_PANDAS
+
+
 def _maps_value_by_value(dtype: Any) -> bool:
     """Whether pandas maps the values as objects and makes a new column of what comes."""
     if isinstance(dtype, pd.StringDtype):
-        return dtype.na_value is np.nan  # the ones with pd.NA have a map of their own
+        # The ones with pd.NA have a map of their own, and those that are held in another way keep that.
+        return dtype.na_value is np.nan and bool(dtype == dtype_of_texts())
     # Of a column of times it makes an Index first, which finds the same dtype.
     return isinstance(dtype, pd.DatetimeTZDtype) or (isinstance(dtype, np.dtype) and dtype.kind in "biufOmM")
 

@@ -17,12 +17,14 @@ import functools
 import itertools
 import operator
 import zoneinfo
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from pdparallel.versions import PANDAS_2
 
 __all__ = [
     "Columns",
@@ -37,8 +39,10 @@ __all__ = [
     "Texts",
     "Times",
     "Tuples",
+    "dtype_of_texts",
     "pack",
     "pack_runs",
+    "texts",
 ]
 
 #: Kinds of dtypes whose scalars an array gives back as they were.
@@ -146,12 +150,13 @@ class Texts(Packed):
     @property
     def inferred(self) -> Any:
         """What ``pd.Series`` makes a column of, with the dtype that it infers from objects."""
-        if isinstance(self.values, list) or self.values.dtype == _inferred_dtype():
+        if isinstance(self.values, list) or self.values.dtype == dtype_of_texts():
             return self.values
         return self.unpacked()
 
 
-def _texts(values: list[str]) -> Texts:
+def texts(values: list[Any]) -> Texts:
+    """A column of texts, and of what is None where there is Arrow."""
     try:
         import pyarrow
 
@@ -162,15 +167,23 @@ def _texts(values: list[str]) -> Texts:
         return Texts(values)
 
 
+def dtype_of_texts() -> Any:
+    """What pandas infers from texts, as its options are by now."""
+    return _dtype_of_texts(*map(pd.get_option, _OPTIONS_OF_TEXTS))
+
+
+#: Options of pandas upon which that depends; pandas 3 warns who asks for the second one.
+_OPTIONS_OF_TEXTS = ("mode.string_storage", "future.infer_string") if PANDAS_2 else ("mode.string_storage",)
+
+
 @functools.cache
-def _inferred_dtype() -> Any:
+def _dtype_of_texts(*options: Any) -> Any:
     return pd.Series(["a"]).dtype
 
 
-@functools.cache
 def _arrow_dtype() -> Any:
     """The dtype of texts in Arrow: what pandas infers, from pandas 3 on where Arrow is installed."""
-    inferred = _inferred_dtype()
+    inferred = dtype_of_texts()
     return inferred if getattr(inferred, "storage", "") == "pyarrow" else pd.StringDtype("pyarrow")
 
 
@@ -334,16 +347,16 @@ def _form_of_index(index: pd.Index) -> Any:
     return index.dtype, index.name, tuple(index)
 
 
-def pack(values: list[Any]) -> Packed | None:
-    """Pack returns; None where they are not all of one kind.
+def pack(values: list[Any], kinds: Set[type] | None = None) -> Packed | None:
+    """Pack returns; None where they are not all of one kind. Their types may be known.
 
     >>> pack([1.5, 2.5]).array.tolist(), pack([1, None])
     ([1.5, 2.5], None)
     """
-    kinds = set(map(type, values))
+    kinds = set(map(type, values)) if kinds is None else kinds
     if len(kinds) != 1:
         return _times(values, kinds)
-    kind = kinds.pop()
+    (kind,) = kinds
     if kind is tuple or kind is list:
         return _tuples(values, kind)
     if kind is pd.Series:
@@ -372,7 +385,7 @@ def pack_runs(values: list[Any]) -> Runs | None:
 
 def _flat(values: list[Any], kind: type) -> Numbers | Texts | Times | None:
     if kind is str:
-        return _texts(values)
+        return texts(values)
     if kind in _DTYPES or issubclass(kind, np.generic):
         return _numbers(values, kind)
     return _times(values, {kind})
@@ -388,7 +401,7 @@ def _numbers(values: list[Any], kind: type) -> Numbers | None:
         return None
 
 
-def _times(values: list[Any], kinds: set[type]) -> Times | None:
+def _times(values: list[Any], kinds: Set[type]) -> Times | None:
     """Timestamps or Timedeltas, and NaT among them."""
     kind = next((kind for kind in (pd.Timestamp, pd.Timedelta) if kind in kinds), None)
     if kind is None or not kinds <= {kind, type(pd.NaT)}:
@@ -509,14 +522,14 @@ def _all_equal(first: pd.Index, others: list[pd.Index]) -> bool:
     return all(index.equals(first) for index in others)
 
 
-def _packed_here(part: list[Any], columns: bool) -> Packed | None:
+def _packed_here(part: list[Any], columns: bool, kinds: Set[type] | None) -> Packed | None:
     """What did not travel, or not packed."""
     kind = type(part[0]) if part else None
     if kind is dict:
         return _dicts(part) if columns else None
-    if kind is str and isinstance(_inferred_dtype(), np.dtype):  # objects: then Arrow is for travelling only
-        return Texts(part) if set(map(type, part)) == {str} else None
-    return pack(part) if columns or kind not in (tuple, list) else None
+    if kind is str and isinstance(dtype_of_texts(), np.dtype):  # objects: then Arrow is for travelling only
+        return Texts(part) if (kinds or set(map(type, part))) == {str} else None
+    return pack(part, kinds) if columns or kind not in (tuple, list) else None
 
 
 def _sliced(part: Any, start: int, stop: int) -> Any:
@@ -545,6 +558,14 @@ class Returns(Sequence[Any]):
         self._parts = [one for part in parts for one in (part.parts if isinstance(part, Runs) else (part,))]
         self._whole: Packed | None = None
         self._values: list[Any] | None = None
+        self._kinds: Set[type] | None = None
+
+    def kinds(self) -> Set[type]:
+        """The types of all of them."""
+        if self._kinds is None:
+            only = self._parts[0] if len(self._parts) == 1 else None
+            self._kinds = set(map(type, only if isinstance(only, list) else self.values()))
+        return self._kinds
 
     def packed(self, columns: bool = False) -> Packed | None:
         """All as one, if they all have one form.
@@ -557,7 +578,10 @@ class Returns(Sequence[Any]):
         if self._whole is None:
             parts: list[Packed] = []
             for part in self._parts:
-                packed = part if isinstance(part, Packed) else _packed_here(part, columns)
+                if isinstance(part, Packed):
+                    packed: Packed | None = part
+                else:
+                    packed = _packed_here(part, columns, self.kinds() if len(self._parts) == 1 else None)
                 if isinstance(packed, Columns) and not columns:
                     return None
                 if packed is None or (parts and packed.form != parts[0].form):
@@ -636,6 +660,7 @@ class Returns(Sequence[Any]):
 
     def put(self, values: Mapping[int, Any]) -> None:
         """Put other values in some places, before the whole was asked for."""
+        self._kinds = None
         places, start = sorted(values, reverse=True), 0
         for number, part in enumerate(self._parts):
             stop = start + len(part)

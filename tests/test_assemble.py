@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +17,7 @@ from pdparallel.joining import combined, without_overlap
 from pdparallel.packing import Returns, pack
 from pdparallel.plan import Chunk, cut
 from pdparallel.testing import assert_same, assert_same_as_pandas
+from pdparallel.versions import PANDAS_2
 from tests.oracle.frames import Measured
 
 
@@ -135,6 +140,95 @@ def test_shape_of_a_map():
     s = pd.Series(["a", None, "b"], name="s")
     assert_same(shaped_map(s, Returns([["A", "B"]]), "map", na_action="ignore"), s.map(str.upper, na_action="ignore"))
     assert_same(shaped_map(s, Returns([[1, 2.5, None]]), "apply"), pd.Series([1, 2.5, np.nan], name="s"))
+
+
+class _Own:
+    """Of no library; equal to itself only."""
+
+
+class _LikeAnArray(_Own):
+    def __array__(self, dtype=None, copy=None):
+        return np.array([1, 2])
+
+
+class _LikeANumber:
+    def __float__(self):
+        return 1.5
+
+    def __index__(self):
+        return 1
+
+
+#: Returns of several kinds, or of one that does not pack.
+OBJECTS = {
+    "ints and None": [1, None, -5],
+    "ints beyond 64 bits": [1, 2**63, None, 2**70],
+    "ints beyond 63 bits": [2**63, None, 1],
+    "ints of both ends": [2**63, -1],
+    "ints that no float holds": [2**53 + 1, None, 1.5],
+    "ints and infinite floats": [1, float("inf"), None],
+    "ints and floats": [1, 2.5],
+    "bools and None": [True, None],
+    "bools and ints": [True, 1],
+    "floats, ints, None": [1.5, None, 1, float("nan"), -0.0],
+    "None": [None, None],
+    "texts and None": ["a", None, "ß"],
+    "texts and nan": ["a", np.nan],
+    "texts, floats, None": ["a", 1.5, None],
+    "half a surrogate pair and None": ["\ud800", None],
+    "bytes": [b"a", None],
+    "tuples": [(1, 2), (3, 4)],
+    "tuples and None": [(1,), None, 2],
+    "lists": [[1], [2, 3]],
+    "dicts and sets": [{"a": 1}, {2}, frozenset()],
+    "complex": [1j, 1, None],
+    "dates": [datetime.date(2024, 1, 1), None],
+    "decimals": [decimal.Decimal(1), None],
+    "pd.NA": [pd.NA, 1, None],
+    "NaT": [pd.NaT, None],
+    "Timestamps and texts": [pd.Timestamp("2024"), "a"],
+    "Periods": [pd.Period("2024"), pd.Period("2025")],
+    "numbers of NumPy": [np.int64(3), None, np.float32(2)],
+    "texts of NumPy": [np.str_("q"), "a", None],
+    "classes": [int, object, None],
+    "objects": [_Own(), _Own(), 1],
+    "objects like arrays": [_LikeAnArray(), None],
+    "objects like numbers": [_LikeANumber(), 1],
+}
+
+#: What such returns come from.
+MAPPED = {
+    "ints": pd.Series(range(5), name="x"),
+    "floats": pd.Series([0.5, np.nan, 1.5, 2.5, 3.5], dtype="float32"),
+    "bools": pd.Series([True, False, True, True, False]),
+    "objects": pd.Series([1, "a", None, 2.5, (3,)], dtype=object),
+    "texts": pd.Series(["a", None, "b", "c", "d"]),
+    "texts of Python": pd.Series(["a", None, "b", "c", "d"], dtype=pd.StringDtype("python")),
+    "times": pd.Series(pd.date_range("2024", periods=5)),
+    "times of a zone": pd.Series(pd.date_range("2024", periods=5, tz="Europe/Rome")),
+}
+if not PANDAS_2:
+    MAPPED["texts of Python with nan"] = MAPPED["texts"].astype(pd.StringDtype("python", na_value=np.nan))
+
+
+@pytest.mark.parametrize("verb", ["map", "apply"])
+@pytest.mark.parametrize("returned", OBJECTS)
+@pytest.mark.parametrize("s", MAPPED.values(), ids=MAPPED.keys())
+def test_shape_of_a_map_to_several_kinds(s, returned, verb):
+    returns = list(itertools.islice(itertools.cycle(OBJECTS[returned]), len(s)))
+    following = iter(returns)
+    assert_same_as_pandas(
+        lambda: shaped_map(s, Returns([returns]), verb), lambda: getattr(s, verb)(lambda value: next(following))
+    )
+
+
+def test_texts_become_what_pandas_infers_by_now():
+    for storage in ("python", "pyarrow", "python"):
+        with pd.option_context("mode.string_storage", storage):
+            for s in (pd.Series(range(3)), pd.Series(["a", "b", "c"])):
+                assert_same_as_pandas(
+                    lambda s=s: shaped_map(s, Returns([["x"] * 3]), "map"), lambda s=s: s.map(lambda _: "x")
+                )
 
 
 def test_the_nan_of_categories_is_told_from_other_nans():
