@@ -18,6 +18,7 @@ from benchmarks import (
     peers,
     progress,
     scale,
+    small,
     speed,
     when_it_helps,
 )
@@ -28,6 +29,7 @@ ALL = {
     "when_it_helps": when_it_helps.main,
     "speed": speed.main,
     "doors": doors.main,
+    "small": small.main,
     "peers": peers.main,
     "scale": scale.main,
     "memory": memory.main,

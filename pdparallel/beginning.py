@@ -6,10 +6,12 @@ What the function returned by then is kept, and the runner goes on from there.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
+import operator
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from pdparallel import auto, streams
@@ -22,7 +24,7 @@ from pdparallel.recording import calling, prepare
 from pdparallel.stopping import begin
 from pdparallel.typing import Func
 
-__all__ = ["Beginning", "PandasStoppedError", "begins_here", "called_here"]
+__all__ = ["Beginning", "PandasStoppedError", "begins_here", "called_here", "done_here"]
 
 #: Seconds of a block of calls inside pandas, between two looks at the clock.
 BLOCK_SECONDS = 0.001
@@ -51,6 +53,54 @@ def called_here(work: Work) -> Iterator[None]:
         yield
 
 
+def done_here(work: Work, units: Sequence[Any]) -> Outcome:
+    """As many of the units as some milliseconds are enough for, without all that a runner needs.
+
+    Parameters
+    ----------
+    work : Work
+        The function, its arguments.
+    units : sequence
+        What it is called with, in order; one at least.
+
+    Returns
+    -------
+    Outcome
+        Of the first units; a failure ends it, and may take returns before it along.
+    """
+    func, returns, clock = calling(work), list[Any](), time.perf_counter
+    rest, left, size = iter(units), len(units), 1
+    failure: BaseException | None = None
+    began = block = now = clock()
+    try:
+        while True:
+            size = min(size, left)
+            left -= size
+            # Not by map(), which takes a StopIteration of the function for its own end.
+            returns += [func(unit) for unit in itertools.islice(rest, size)]
+            now = clock()
+            if not left or now - began > auto.LOOK_SECONDS:
+                break
+            if now - block < BLOCK_SECONDS:
+                size *= 4
+            block = now
+    except BaseException as exception:
+        failure = exception
+    try:
+        return _outcome(len(units) - operator.length_hint(rest), returns, failure, now - began)
+    finally:
+        failure = None  # its traceback leads to this frame: a circle
+
+
+def _outcome(called: int, returns: list[Any], exception: BaseException | None, seconds: float) -> Outcome:
+    """Of so many first units, without the frame that called the function for them; the last one raised, if any did."""
+    if exception is None:
+        return Outcome(Chunk(0, called), returns, None, seconds)
+    below = exception.__traceback__.tb_next if exception.__traceback__ is not None else None
+    failure = Failure(called - 1, exception.with_traceback(below or exception.__traceback__))
+    return Outcome(Chunk(0, called), returns, failure, seconds)
+
+
 class PandasStoppedError(Exception):
     """Ends pandas' own loop."""
 
@@ -65,8 +115,6 @@ class Beginning:
 
     Attributes
     ----------
-    call : callable
-        The function; raises :class:`PandasStoppedError` where the user's one raised, or it is time.
     returns : list
         What the user's one returned.
     seconds : float
@@ -79,27 +127,29 @@ class Beginning:
         self.returns: list[Any] = []
         self.seconds = 0.0
         self.failure: BaseException | None = None
-        self._made = time.perf_counter()
-        calls = self._calls(calling(work))
+        self._work = work
+
+    def begin(self) -> Func:
+        """The function for pandas, asked for once.
+
+        It raises :class:`PandasStoppedError` where the user's one raised, or it is time.  It is not kept here: what
+        knows itself in a circle costs a tenth of a small call when it is collected.
+        """
+        calls = self._calls(calling(self._work), time.perf_counter())
         next(calls)
         # C calls this, and it calls a function of Python without C between: together no slower than C calls that.
-        self.call = calls.send
+        return calls.send
 
     def outcome(self) -> Outcome:
         """What has come so far, as of a chunk; a failure ends it."""
-        done, exception = len(self.returns), self.failure
-        if exception is None:
-            return Outcome(Chunk(0, done), self.returns, None, self.seconds)
-        below = exception.__traceback__.tb_next if exception.__traceback__ is not None else None
-        failure = Failure(done, exception.with_traceback(below or exception.__traceback__))
-        return Outcome(Chunk(0, done + 1), self.returns, failure, self.seconds)
+        called = len(self.returns) + (self.failure is not None)
+        return _outcome(called, self.returns, self.failure, self.seconds)
 
-    def _calls(self, func: Func) -> Generator[Any, Any, None]:
+    def _calls(self, func: Func, made: float) -> Generator[Any, Any, None]:
         keep, clock = self.returns.append, time.perf_counter
         unit = yield
-        began = clock()
-        until, size, before = began + auto.LOOK_SECONDS, 1, began - self._made
-        block = began
+        began = block = clock()
+        until, size = began + auto.LOOK_SECONDS, 1
         while True:
             for _ in range(size):
                 try:
@@ -112,11 +162,11 @@ class Beginning:
             now = clock()
             if now > until:
                 self.seconds = now - began
-                if self._is_worth(before):
+                if self._is_worth(began - made):
                     raise PandasStoppedError
                 size, until = sys.maxsize, math.inf
             elif now - block < BLOCK_SECONDS:
-                size *= 2
+                size *= 4
             block = now
 
     def _is_worth(self, before: float) -> bool:

@@ -6,7 +6,6 @@ beside it.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,11 +15,11 @@ import pandas as pd
 
 from pdparallel import assemble, joining, missing, streams
 from pdparallel.arguments import goes_to_pandas
-from pdparallel.beginning import Beginning, PandasStoppedError, begins_here, called_here
+from pdparallel.beginning import begins_here, called_here, done_here
 from pdparallel.call import Call, work_of
 from pdparallel.cells import Cells, cells_of
 from pdparallel.options import Options
-from pdparallel.outcome import Failed
+from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_chunks
 from pdparallel.progress import WholeCall, counted
@@ -28,7 +27,7 @@ from pdparallel.recording import calling
 from pdparallel.runner import run
 from pdparallel.stopping import begin, current
 from pdparallel.typing import Combine, Func, Hand, ResultType
-from pdparallel.values import is_plain, looked_up
+from pdparallel.values import held, is_plain, looked_up, passed
 
 __all__ = [
     "apply_chunks",
@@ -40,8 +39,9 @@ __all__ = [
     "of_no_rows",
 ]
 
-#: Values at most for which pandas begins: for so many it takes less than what a runner needs by itself.
-FEW = 1_000
+#: Values at most that this process begins with, where nobody looks on, without a runner, which needs more by itself
+#: (``benchmarks/small.py``).
+FEW = 10_000
 
 
 def apply_frame(
@@ -152,18 +152,16 @@ def apply_series(
     how = {"na_action": na_action} if verb == "map" else {}
     hand: Hand = "value"
     data: Any = s
-    begun: Beginning | None = None
-    if (
-        type(s) is pd.Series and 0 < len(s) <= FEW and _maps_in_a_loop(s.dtype)
-        and options.chunk_size is None and begins_here(options) and current() is None
-    ):  # fmt: skip
-        begun = Beginning(work_of(func, args, kwargs, hand, options))
-        with contextlib.suppress(PandasStoppedError):
-            return getattr(s, verb)(begun.call, **how)
-    if not (type(s) is pd.Series and is_plain(s.dtype)):
+    plain = type(s) is pd.Series and is_plain(s.dtype)
+    if not plain:
         hand, data = "item", looked_up(lambda look: getattr(s, verb)(look, **how))
     elif na_action == "ignore":
         data = s[s.notna().to_numpy()]
+    begun: Outcome | None = None
+    if plain and 0 < len(data) <= FEW and options.chunk_size is None and begins_here(options) and current() is None:
+        begun = done_here(work_of(func, args, kwargs, hand, options), list(passed(held(data))))
+        if len(begun.returns) == len(data):
+            return assemble.shaped_map(s, Returns([begun.returns]), verb, **how)
     by_pandas = len(s) == 0 or data is None  # categories and fill values are mapped even where there is no value
     if by_pandas:
         hand, data = "item", []
@@ -188,14 +186,9 @@ def apply_series(
             options,
         )
     with WholeCall():
-        returns = run(call, options, None if begun is None else begun.outcome())
+        returns = run(call, options, begun)
         missing.settle(call, returns, missing.in_series(verb))
         return assemble.shaped_map(s, returns, verb, **how)
-
-
-def _maps_in_a_loop(dtype: Any) -> bool:
-    """Whether pandas calls a function with each value, and with nothing else, before it looks at what came."""
-    return isinstance(dtype, np.dtype) and dtype.kind in "biufO"
 
 
 def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None, options: Options) -> Any:

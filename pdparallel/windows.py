@@ -189,7 +189,7 @@ def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Op
     if here and (windowing.whole.size <= FEW or not is_plain(windowing)):
         beginning = _Beginning(work, windowing.whole, options)
         try:
-            return window.apply(beginning.call, raw=raw)
+            return window.apply(beginning.begin(), raw=raw)
         except PandasStoppedError:
             begun = beginning.outcome()
         if begun.failure is not None:

@@ -1,4 +1,4 @@
-"""The beginning inside pandas: a call that is stopped there, or fails there, is as if the runner had begun it."""
+"""The beginning: a call that ends there, is stopped there, or fails there, is as if the runner had made it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ SERIES = {
     "bools": pd.Series([True, False, True]),
     "complex": pd.Series([1 + 2j, 3j]),
     "objects": pd.Series([1, "a", None, (2,)], dtype=object),
+    "texts": pd.Series(["a", None, "b"], dtype=pd.Series(["a"]).dtype),
+    "texts with pd.NA": pd.Series(["a", None, "b"], dtype="string"),
+    "times": pd.Series(pd.to_datetime(["2024-01-01", None, "2024-03-01"])),
+    "times of a zone": pd.Series(pd.to_datetime(["2024-01-01", None])).dt.tz_localize("Europe/Rome"),
+    "spans": pd.Series(pd.to_timedelta([1, None, 3], unit="h")),
+    "nothing but what is missing": pd.Series([np.nan, np.nan]),
 }
 for _s in SERIES.values():
     _s.attrs["note"] = [1]
 
 
-@pytest.fixture(params=["pandas ends it", "it is stopped"])
+@pytest.fixture(params=["it ends", "it is stopped"])
 def _ends(request, monkeypatch):
     if request.param == "it is stopped":
         monkeypatch.setattr(pdparallel.auto, "LOOK_SECONDS", -1.0)
@@ -57,3 +63,14 @@ class TestBeginning:
         assert seen == list(range(at + 1))
         assert caught.traceback[-1].name == "fail"
         assert f"pdparallel: map, in value {'abcde'[at]!r} (position {at})" in caught.value.__notes__
+
+
+def test_a_stop_iteration_is_the_functions_own():
+    def fail(value: int) -> int:
+        if value == 3:
+            raise StopIteration("no")
+        return value
+
+    with pytest.raises(StopIteration, match="no") as caught:
+        pd.Series(range(5)).par.map(fail)
+    assert caught.traceback[-1].name == "fail"

@@ -25,11 +25,13 @@ from benchmarks import (
     peers,
     plots,
     progress,
+    small,
     speed,
     tries,
 )
 from benchmarks.__main__ import ALL, main
 from benchmarks.works import BY_NAME, FAULTS, WORKS, Groups
+from pdparallel import verbs
 from pdparallel.testing import assert_same
 
 ROWS = {"heavy": 8, "uneven": 30}
@@ -72,6 +74,15 @@ def test_each_door_leads_to_the_same(name):
     found = doors.measure(BY_NAME[name], 10, 1)
     assert len(found) == len(doors.doors(BY_NAME[name], BY_NAME[name].frame(10))) - 1
     assert all(door.same and door.pairs == 1 for door in found)
+
+
+@pytest.mark.parametrize("kind", small.KINDS, ids=lambda kind: kind.title)
+def test_small_calls_give_the_same_by_each_way(kind):
+    before = verbs.FEW
+    found = small.measure(kind, 20, 1)
+    assert found.same
+    assert found.pairs == 1
+    assert before == verbs.FEW
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
