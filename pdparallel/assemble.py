@@ -265,8 +265,8 @@ def _mapped(dtype: Any, returns: Returns) -> Any:
 def _mapped_objects(dtype: Any, kinds: Set[type], returns: Returns) -> Any:
     """The same of returns of several kinds, or of one that does not pack."""
     if isinstance(dtype, pd.StringDtype):
-        found = texts(returns.values()) if kinds == _TEXT_OR_NONE else None
-        return None if found is None or isinstance(found.values, list) else found.values
+        found: Any = texts(returns.values()).values if kinds == _TEXT_OR_NONE else None
+        return found if getattr(found, "dtype", None) == dtype else None
     if dtype.kind in "mM":
         return None
     if kinds <= _NUMBER_OR_NONE and kinds != {type(None)}:

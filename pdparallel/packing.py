@@ -181,8 +181,11 @@ def _dtype_of_texts(*options: Any) -> Any:
     return pd.Series(["a"]).dtype
 
 
+@functools.cache
 def _arrow_dtype() -> Any:
-    """The dtype of texts in Arrow: what pandas infers, from pandas 3 on where Arrow is installed."""
+    """The dtype of texts in Arrow: what pandas infers by default, from pandas 3 on."""
+    if not PANDAS_2:
+        return pd.StringDtype("pyarrow", na_value=np.nan)
     inferred = dtype_of_texts()
     return inferred if getattr(inferred, "storage", "") == "pyarrow" else pd.StringDtype("pyarrow")
 
@@ -527,7 +530,9 @@ def _packed_here(part: list[Any], columns: bool, kinds: Set[type] | None) -> Pac
     kind = type(part[0]) if part else None
     if kind is dict:
         return _dicts(part) if columns else None
-    if kind is str and isinstance(dtype_of_texts(), np.dtype):  # objects: then Arrow is for travelling only
+    if (
+        kind is str and PANDAS_2 and isinstance(dtype_of_texts(), np.dtype)
+    ):  # objects: then Arrow is for travelling only
         return Texts(part) if (kinds or set(map(type, part))) == {str} else None
     return pack(part, kinds) if columns or kind not in (tuple, list) else None
 

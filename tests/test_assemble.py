@@ -225,9 +225,13 @@ def test_shape_of_a_map_to_several_kinds(s, returned, verb):
 def test_texts_become_what_pandas_infers_by_now():
     for storage in ("python", "pyarrow", "python"):
         with pd.option_context("mode.string_storage", storage):
-            for s in (pd.Series(range(3)), pd.Series(["a", "b", "c"])):
+            for s, returns in itertools.product(
+                (pd.Series(range(3)), pd.Series(["a", "b", "c"])), (["x", "y", "z"], ["x", None, "z"])
+            ):
+                following = iter(returns)
                 assert_same_as_pandas(
-                    lambda s=s: shaped_map(s, Returns([["x"] * 3]), "map"), lambda s=s: s.map(lambda _: "x")
+                    lambda s=s, returns=returns: shaped_map(s, Returns([returns]), "map"),
+                    lambda s=s, following=following: s.map(lambda _: next(following)),
                 )
 
 
