@@ -299,13 +299,15 @@ def _maps_value_by_value(dtype: Any) -> bool:
 
 
 @shaping
-def shaped_frame_map(df: Any, sizes: Sequence[int], returns: Returns, na_action: Any) -> Any:
+def shaped_frame_map(df: Any, dtypes: Sequence[Any], sizes: Sequence[int], returns: Returns, na_action: Any) -> Any:
     """What ``df.map`` would have made of these returns.
 
     Parameters
     ----------
     df : DataFrame
         The frame of the call, not empty.
+    dtypes : sequence of dtype
+        Of its columns.
     sizes : sequence of int
         For how many values of each column pandas calls the function.
     returns : Returns
@@ -313,7 +315,6 @@ def shaped_frame_map(df: Any, sizes: Sequence[int], returns: Returns, na_action:
     na_action : {None, "ignore"}
         As in :meth:`pandas.DataFrame.map`.
     """
-    dtypes = list(df.dtypes)
     if any(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes):
         returns = _with_nan(returns)
     if type(df) is not pd.DataFrame or not df.flags.allows_duplicate_labels:

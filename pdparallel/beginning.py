@@ -14,6 +14,8 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
+import pandas as pd
+
 from pdparallel import auto, streams
 from pdparallel.call import Work
 from pdparallel.observing import observed, told_to_pandas
@@ -157,7 +159,8 @@ class Beginning:
                 except BaseException as exception:
                     self.failure = exception
                     raise PandasStoppedError from None
-                keep(value)
+                # pandas hands out one Series again and again with other data in it.
+                keep(value.copy(deep=False) if value is unit and isinstance(value, pd.Series) else value)
                 unit = yield value
             now = clock()
             if now > until:

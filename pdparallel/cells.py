@@ -11,6 +11,7 @@ that they are until a worker calls the function with them::
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,11 @@ class Cells(InColumns):
         return list(map(len, self.columns))
 
     def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
-        taker.all(itertools.chain.from_iterable(map(passed, self.columns)))
+        taker.all(self.values())
+
+    def values(self) -> Iterator[Any]:
+        """What the function gets, in order."""
+        return itertools.chain.from_iterable(map(passed, self.columns))
 
     def __getstate__(self) -> Any:
         if len(self.columns) < MANY:
@@ -76,19 +81,20 @@ class Cells(InColumns):
         super().__init__([columns[at] for at in range(len(columns))])
 
 
-def cells_of(df: pd.DataFrame, na_action: str | None) -> Cells | None:
+def cells_of(df: pd.DataFrame, dtypes: Sequence[Any], na_action: str | None) -> Cells | None:
     """What ``df.map(func, na_action)`` passes to the function, in order; None where only pandas can know.
 
     Parameters
     ----------
     df : DataFrame
         With a value at least.
+    dtypes : sequence of dtype
+        Of its columns.
     na_action : {None, "ignore"}
         With "ignore" missing values are not passed.
     """
-    dtypes = set(df.dtypes)
-    one = next(iter(dtypes))
-    if len(dtypes) == 1 and len(df) <= SHORT and isinstance(one, np.dtype) and one.kind in KINDS:
+    one = dtypes[0]
+    if all(dtype == one for dtype in dtypes) and len(df) <= SHORT and isinstance(one, np.dtype) and one.kind in KINDS:
         columns: list[Any] = list(df.to_numpy().T)
     else:
         columns = [_column(column, na_action) for _, column in df.items()]

@@ -15,7 +15,7 @@ import pandas as pd
 
 from pdparallel import assemble, joining, missing, streams
 from pdparallel.arguments import goes_to_pandas
-from pdparallel.beginning import begins_here, called_here, done_here
+from pdparallel.beginning import Beginning, PandasStoppedError, begins_here, called_here, done_here
 from pdparallel.call import Call, work_of
 from pdparallel.cells import Cells, cells_of
 from pdparallel.options import Options
@@ -39,6 +39,10 @@ __all__ = [
     "of_no_rows",
 ]
 
+#: Rows at most for which pandas begins: for so many its loop takes less than lean rows need by themselves
+#: (``benchmarks/small.py``).
+FEW_ROWS = 25
+
 #: Values at most that this process begins with, where nobody looks on, without a runner, which needs more by itself
 #: (``benchmarks/small.py``).
 FEW = 10_000
@@ -59,6 +63,15 @@ def apply_frame(
         begin()
         with streams.whole(work.seed) if goes_to_pandas(func) else called_here(work):
             return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
+    begun: Outcome | None = None
+    few = axis == 0 or len(labels) <= FEW_ROWS
+    as_in_pandas = hand == ("row" if axis else "column") and result_type != "broadcast" and not by_pandas
+    if as_in_pandas and few and _begins_in_pandas(options):
+        beginning = Beginning(work_of(func, args, kwargs, hand, options))
+        try:
+            return df.apply(beginning.begin(), axis=axis, raw=raw, result_type=result_type)
+        except PandasStoppedError:
+            begun = beginning.outcome()
     data: Any = df
     if result_type == "broadcast":
         hand = "row-broadcast" if axis else "column-broadcast"
@@ -96,10 +109,15 @@ def apply_frame(
             options,
         )
     with WholeCall():
-        returns = run(call, options)
+        returns = run(call, options, begun)
         if missing.settle(call, returns, fill):
             df = missing.with_room(df, returns, raw, result_type, options.errors)
         return assemble.shaped_apply(df, returns, axis, raw, result_type)
+
+
+def _begins_in_pandas(options: Options) -> bool:
+    """Whether pandas may make a call by itself, which is ended by the clock and by nobody else."""
+    return options.chunk_size is None and begins_here(options) and current() is None
 
 
 def _by_pandas(
@@ -158,7 +176,7 @@ def apply_series(
     elif na_action == "ignore":
         data = s[s.notna().to_numpy()]
     begun: Outcome | None = None
-    if plain and 0 < len(data) <= FEW and options.chunk_size is None and begins_here(options) and current() is None:
+    if plain and 0 < len(data) <= FEW and _begins_in_pandas(options):
         begun = done_here(work_of(func, args, kwargs, hand, options), list(passed(held(data))))
         if len(begun.returns) == len(data):
             return assemble.shaped_map(s, Returns([begun.returns]), verb, **how)
@@ -196,9 +214,10 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
     how: dict[str, Any] = {"na_action": na_action}
     if df.empty:
         return df.map(func, **how)
-    cells = cells_of(df, na_action)
+    dtypes = list(df.dtypes)  # which pandas puts together each time
+    cells = cells_of(df, dtypes, na_action)
     seen: list[Any] = []
-    if cells is not None and any(isinstance(dtype, pd.CategoricalDtype) for dtype in df.dtypes):
+    if cells is not None and any(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes):
         func = assemble.TellingNan(func)
     call = Call(
         verb="map",
@@ -209,7 +228,7 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
         label=seen.__getitem__ if cells is None else functools.partial(_label_of_cell, df, cells, na_action),
         taking=(
             functools.partial(_taken_sparse, df, cells, na_action)
-            if options.errors == "raise" and cells is not None and any(map(_is_sparse, df.dtypes))
+            if options.errors == "raise" and cells is not None and any(map(_is_sparse, dtypes))
             else None
         ),
     )
@@ -224,10 +243,15 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
             seen,
             options,
         )
+    begun: Outcome | None = None
+    if 0 < call.n <= FEW and call.taking is None and _begins_in_pandas(options):
+        begun = done_here(call.work, list(cells.values()))
+        if len(begun.returns) == call.n:
+            return assemble.shaped_frame_map(df, dtypes, cells.sizes, Returns([begun.returns]), na_action)
     with WholeCall():
-        returns = run(call, options)
+        returns = run(call, options, begun)
         missing.settle(call, returns, fill)
-        return assemble.shaped_frame_map(df, cells.sizes, returns, na_action)
+        return assemble.shaped_frame_map(df, dtypes, cells.sizes, returns, na_action)
 
 
 def _label_of_cell(df: pd.DataFrame, cells: Cells, na_action: str | None, position: int) -> tuple[Any, Any]:

@@ -148,6 +148,12 @@ class TestOptions:
         assert_same(got.map(lambda pair: pair[0]), numbers()[["c", "a"]])
 
 
+def _cells(df: pd.DataFrame, na_action: str | None) -> Cells:
+    cells = cells_of(df, list(df.dtypes), na_action)
+    assert cells is not None
+    return cells
+
+
 class TestCells:
     def frame(self, width: int) -> pd.DataFrame:
         kinds = [[1, 2], [0.5, np.nan], ["x", None], pd.to_datetime(["2024-01-01", None]), [True, False]]
@@ -155,22 +161,20 @@ class TestCells:
 
     @pytest.mark.parametrize("width", [5, MANY, 3 * MANY])
     def test_they_travel(self, width):
-        cells = cells_of(self.frame(width), None)
+        cells = _cells(self.frame(width), None)
         back = pickle.loads(pickle.dumps(cells, protocol=5))
         assert list(map(repr, units(back))) == list(map(repr, units(cells)))
 
     def test_numbers_of_many_columns_travel_in_few_buffers(self):
         buffers = []
-        pickle.dumps(cells_of(self.frame(200)[range(0, 200, 5)], None), protocol=5, buffer_callback=buffers.append)
+        pickle.dumps(_cells(self.frame(200)[range(0, 200, 5)], None), protocol=5, buffer_callback=buffers.append)
         few = len(buffers)
-        pickle.dumps(
-            cells_of(pd.DataFrame(np.zeros((2, 500))), None), protocol=5, buffer_callback=(joined := []).append
-        )
+        pickle.dumps(_cells(pd.DataFrame(np.zeros((2, 500))), None), protocol=5, buffer_callback=(joined := []).append)
         assert (few, len(joined)) == (40, 1)
 
     @pytest.mark.parametrize("action", [None, "ignore"])
     def test_each_cut_has_its_values(self, action):
-        cells = cells_of(self.frame(7), action)
+        cells = _cells(self.frame(7), action)
         whole = list(map(repr, units(cells)))
         assert len(cells) == len(whole)
         for start in range(len(whole) + 1):
@@ -185,9 +189,9 @@ class TestCells:
         assert cells.place(5) == (3, 0)
 
     def test_objects_go_by_chunk_and_numbers_once(self):
-        assert not cells_of(pd.DataFrame({"a": [1], "b": [0.5]}), None).by_chunk
-        assert cells_of(pd.DataFrame({"a": [1], "b": pd.Series([[1]])}), None).by_chunk
-        assert cells_of(pd.DataFrame({"a": [1], "b": pd.Categorical(["x"])}), None).by_chunk
+        assert not _cells(pd.DataFrame({"a": [1], "b": [0.5]}), None).by_chunk
+        assert _cells(pd.DataFrame({"a": [1], "b": pd.Series([[1]])}), None).by_chunk
+        assert _cells(pd.DataFrame({"a": [1], "b": pd.Categorical(["x"])}), None).by_chunk
 
 
 def units(cells: Cells) -> list:

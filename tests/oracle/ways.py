@@ -27,26 +27,27 @@ class Way(NamedTuple):
     """One way to run a case.
 
     ``reach`` is how the data travels; with ``takes_over`` the parent does the first chunk itself, as ``auto`` does;
-    with ``alone`` it does all, and groups are tried lean as soon as pandas has begun. ``chunk_size`` None stands for
-    one chunk over all.
+    with ``alone`` it does all, and groups are tried lean as soon as pandas has begun; with ``begins`` small calls begin
+    in pandas, or without a runner, and are stopped after one unit. ``chunk_size`` None stands for one chunk over all.
     """
 
     chunk_size: int | None
     reach: Reach
     takes_over: bool = False
     alone: bool = False
+    begins: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
         return {
             # "process" is patched to be the serial engine
-            "engine": "auto" if self.takes_over or self.alone else "process",
-            "chunk_size": self.chunk_size or 1_000_000,
+            "engine": "auto" if self.takes_over or self.alone or self.begins else "process",
+            "chunk_size": None if self.begins else self.chunk_size or 1_000_000,
             "n_workers": 1 if self.alone else 2,
         }
 
 
-#: Chunks of 1, 2, 7 and all units, each transport, and a parent that does the first chunk itself, or all.
+#: Chunks of 1, 2, 7 and all units, each transport, a parent that does the first chunk itself, or all, and small calls.
 WAYS = (
     Way(1, Reach.HOST),
     Way(2, Reach.ANYWHERE),
@@ -54,10 +55,11 @@ WAYS = (
     Way(7, Reach.STORE),
     Way(None, Reach.HOST),
     Way(2, Reach.HOST, alone=True),
+    Way(None, Reach.HOST, begins=True),
 )
 
-#: A chunk for each unit, and a parent that hands over.
-SOME_WAYS = (WAYS[0], WAYS[2])
+#: A chunk for each unit, a parent that hands over, and one that is stopped where small calls begin.
+SOME_WAYS = (WAYS[0], WAYS[2], WAYS[6])
 
 
 def drawn(one_of: int, *case: object) -> bool:
