@@ -1,6 +1,6 @@
-"""Beginning: how a small call costs what it costs in pandas: pandas makes it, and is stopped where it takes long.
+"""Beginning: how a small call costs what it costs in pandas: pandas makes it, or a plain loop over its values.
 
-What the function returned by then is kept, and the runner goes on from there.
+Either is stopped where it takes long.  What the function returned by then is kept, and the runner goes on from there.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ __all__ = ["Beginning", "PandasStoppedError", "begins_here", "called_here", "don
 
 #: Seconds of a block of calls inside pandas, between two looks at the clock.
 BLOCK_SECONDS = 0.001
+
+#: Calls of a block at most, however light they are: those that follow may be heavy.
+MOST_IN_BLOCK = 512
 
 
 def begins_here(options: Options) -> bool:
@@ -84,12 +87,13 @@ def done_here(work: Work, units: Sequence[Any]) -> Outcome:
             if not left or now - began > auto.LOOK_SECONDS:
                 break
             if now - block < BLOCK_SECONDS:
-                size *= 4
+                size = min(4 * size, MOST_IN_BLOCK)
             block = now
     except BaseException as exception:
         failure = exception
     try:
-        return _outcome(len(units) - operator.length_hint(rest), returns, failure, now - began)
+        called = len(units) - operator.length_hint(rest)
+        return _outcome(max(called, 1), returns, failure, now - began)  # an interrupt may come before the first
     finally:
         failure = None  # its traceback leads to this frame: a circle
 
@@ -169,7 +173,7 @@ class Beginning:
                     raise PandasStoppedError
                 size, until = sys.maxsize, math.inf
             elif now - block < BLOCK_SECONDS:
-                size *= 4
+                size = min(4 * size, MOST_IN_BLOCK)
             block = now
 
     def _is_worth(self, before: float) -> bool:
