@@ -39,6 +39,9 @@ __all__ = ["RayEngine", "run"]
 #: Times that a task whose worker was ended for want of memory is tried again; Ray's own default is: for ever.
 OOM_RETRIES = 3
 
+#: Of workers, which Ray would run behind everything else: where the machine is busy they would hardly begin.
+NICENESS = 0
+
 #: Seconds that what is not wanted any more gets to end by itself. A cancellation that meets a task which is just ending
 #: or beginning makes Ray abort this process ("Tried to complete task that was not pending", in one of a thousand calls
 #: that failed among short chunks): what takes longer than this rarely does either at that very moment.
@@ -66,7 +69,7 @@ class _Started(Kept):
         try:
             ray.init(
                 address="local", num_cpus=n_workers, include_dashboard=False, _temp_dir=self._folder,
-                _system_config={"task_oom_retries": OOM_RETRIES}, **quiet,
+                _system_config={"task_oom_retries": OOM_RETRIES, "worker_niceness": NICENESS}, **quiet,
             )  # fmt: skip
             self._node = _node()
         except BaseException:

@@ -135,7 +135,7 @@ class Contract:
         parcel = pack(_call(lambda x: x * factor), engine.reach, "dill")
         futures = [(chunk, engine.submit(parcel.task(chunk))) for chunk in cut(0, 10, size=3)]
         for chunk, future in reversed(futures):
-            outcome = parcel.outcome(future.result(timeout=60))
+            outcome = parcel.outcome(future.result(timeout=200))  # the first one brings the cluster up
             assert outcome.chunk == chunk
             assert list(outcome.returns) == [x * 3 for x in range(chunk.start, chunk.stop)]
         parcel.close()

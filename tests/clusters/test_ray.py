@@ -35,7 +35,10 @@ pytestmark = MARKS
 def ray_here() -> str:
     if not ray.is_initialized():
         environment = {"env_vars": {"PYTHONPATH": ROOT}}
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+        ray.init(
+            num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment,
+            _system_config={"worker_niceness": 0},
+        )  # fmt: skip
     return "ray"
 
 
@@ -93,6 +96,16 @@ def test_a_value_that_kills_each_ray_worker_is_told(ray_here: str) -> None:
 
 
 # Whose Ray
+
+
+@pytest.mark.usefixtures("none_is_here")
+def test_workers_are_as_important_as_the_program(tmp_path: Path) -> None:
+    text = """
+        os.nice(3)
+        found = pd.Series(range(4)).par(engine="ray", n_workers=1).map(lambda _: os.nice(0))
+        print(os.nice(0), set(found))
+    """
+    assert printed(tmp_path, text) == "3 {3}\n"
 
 
 @pytest.mark.usefixtures("none_is_here")
