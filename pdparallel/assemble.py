@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import enum
 import functools
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -253,7 +253,7 @@ def _mapped(dtype: Any, returns: Returns) -> Any:
         return None
     packed = returns.packed()
     if packed is None:
-        return _mapped_objects(dtype, returns.kinds(), returns)
+        return _mapped_objects(dtype, returns)
     if not (isinstance(packed, (Texts, Times)) or (isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS)):
         return None
     values = values_for_series(packed, returns)
@@ -262,8 +262,9 @@ def _mapped(dtype: Any, returns: Returns) -> Any:
     return values
 
 
-def _mapped_objects(dtype: Any, kinds: Set[type], returns: Returns) -> Any:
+def _mapped_objects(dtype: Any, returns: Returns) -> Any:
     """The same of returns of several kinds, or of one that does not pack."""
+    kinds = returns.kinds()
     if isinstance(dtype, pd.StringDtype):
         found: Any = texts(returns.values()).values if kinds == _TEXT_OR_NONE else None
         return found if getattr(found, "dtype", None) == dtype else None

@@ -23,10 +23,10 @@ from pdparallel.options import Options
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.recording import calling, prepare
-from pdparallel.stopping import begin
+from pdparallel.stopping import begin, current
 from pdparallel.typing import Func
 
-__all__ = ["Beginning", "PandasStoppedError", "begins_here", "called_here", "done_here"]
+__all__ = ["Beginning", "PandasStoppedError", "begins_here", "called_here", "done_here", "ends_by_clock"]
 
 #: Seconds of a block of calls inside pandas, between two looks at the clock.
 BLOCK_SECONDS = 0.001
@@ -38,14 +38,19 @@ MOST_IN_BLOCK = 512
 def begins_here(options: Options) -> bool:
     """Whether pandas itself may begin: with options under which each call of the function is what pandas would do.
 
-    ``chunk_size`` is not looked at: what begins here ends by the clock, and who minds that asks for it too.  Nor does
-    pandas tell what it does to anybody who looks at the call.
+    ``chunk_size`` is not looked at; see :func:`ends_by_clock`.  Nor does pandas tell what it does to anybody who looks
+    at the call.
     """
     return (
         not observed() and options.engine == "auto" and options.errors == "raise" and options.progress is False
         and options.timeout is None and options.initializer is None
         and options.seed is None and options.checkpoint is None
     )  # fmt: skip
+
+
+def ends_by_clock(options: Options) -> bool:
+    """Whether a call may begin here that is ended by the clock, and by nobody else who says where or when."""
+    return options.chunk_size is None and begins_here(options) and current() is None
 
 
 @contextlib.contextmanager

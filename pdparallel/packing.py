@@ -17,7 +17,7 @@ import functools
 import itertools
 import operator
 import zoneinfo
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -525,16 +525,16 @@ def _all_equal(first: pd.Index, others: list[pd.Index]) -> bool:
     return all(index.equals(first) for index in others)
 
 
-def _packed_here(part: list[Any], columns: bool, kinds: Set[type] | None) -> Packed | None:
-    """What did not travel, or not packed."""
+def _packed_here(part: list[Any], columns: bool, kinds: Callable[[], Set[type]] | None) -> Packed | None:
+    """What did not travel, or not packed; ``kinds`` tells its types where that is of use to others, too."""
     kind = type(part[0]) if part else None
     if kind is dict:
         return _dicts(part) if columns else None
     if (
         kind is str and PANDAS_2 and isinstance(dtype_of_texts(), np.dtype)
     ):  # objects: then Arrow is for travelling only
-        return Texts(part) if (kinds or set(map(type, part))) == {str} else None
-    return pack(part, kinds) if columns or kind not in (tuple, list) else None
+        return Texts(part) if (kinds() if kinds else set(map(type, part))) == {str} else None
+    return pack(part, kinds() if kinds else None) if columns or kind not in (tuple, list) else None
 
 
 def _sliced(part: Any, start: int, stop: int) -> Any:
@@ -586,7 +586,7 @@ class Returns(Sequence[Any]):
                 if isinstance(part, Packed):
                     packed: Packed | None = part
                 else:
-                    packed = _packed_here(part, columns, self.kinds() if len(self._parts) == 1 else None)
+                    packed = _packed_here(part, columns, self.kinds if len(self._parts) == 1 else None)
                 if isinstance(packed, Columns) and not columns:
                     return None
                 if packed is None or (parts and packed.form != parts[0].form):

@@ -15,7 +15,7 @@ import pandas as pd
 
 from pdparallel import assemble, joining, missing, streams
 from pdparallel.arguments import goes_to_pandas
-from pdparallel.beginning import Beginning, PandasStoppedError, begins_here, called_here, done_here
+from pdparallel.beginning import Beginning, PandasStoppedError, called_here, done_here, ends_by_clock
 from pdparallel.call import Call, work_of
 from pdparallel.cells import Cells, cells_of
 from pdparallel.options import Options
@@ -25,7 +25,7 @@ from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_ch
 from pdparallel.progress import WholeCall, counted
 from pdparallel.recording import calling
 from pdparallel.runner import run
-from pdparallel.stopping import begin, current
+from pdparallel.stopping import begin
 from pdparallel.typing import Combine, Func, Hand, ResultType
 from pdparallel.values import held, is_plain, looked_up, passed
 
@@ -66,7 +66,7 @@ def apply_frame(
     begun: Outcome | None = None
     few = axis == 0 or len(labels) <= FEW_ROWS
     as_in_pandas = hand == ("row" if axis else "column") and result_type != "broadcast" and not by_pandas
-    if as_in_pandas and few and _begins_in_pandas(options):
+    if as_in_pandas and few and ends_by_clock(options):
         beginning = Beginning(work_of(func, args, kwargs, hand, options))
         try:
             return df.apply(beginning.begin(), axis=axis, raw=raw, result_type=result_type)
@@ -113,11 +113,6 @@ def apply_frame(
         if missing.settle(call, returns, fill):
             df = missing.with_room(df, returns, raw, result_type, options.errors)
         return assemble.shaped_apply(df, returns, axis, raw, result_type)
-
-
-def _begins_in_pandas(options: Options) -> bool:
-    """Whether pandas may make a call by itself, which is ended by the clock and by nobody else."""
-    return options.chunk_size is None and begins_here(options) and current() is None
 
 
 def _by_pandas(
@@ -176,7 +171,7 @@ def apply_series(
     elif na_action == "ignore":
         data = s[s.notna().to_numpy()]
     begun: Outcome | None = None
-    if plain and 0 < len(data) <= FEW and _begins_in_pandas(options):
+    if plain and 0 < len(data) <= FEW and ends_by_clock(options):
         begun = done_here(work_of(func, args, kwargs, hand, options), list(passed(held(data))))
         if len(begun.returns) == len(data):
             return assemble.shaped_map(s, Returns([begun.returns]), verb, **how)
@@ -244,7 +239,7 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
             options,
         )
     begun: Outcome | None = None
-    if 0 < call.n <= FEW and call.taking is None and _begins_in_pandas(options):
+    if 0 < call.n <= FEW and call.taking is None and ends_by_clock(options):
         begun = done_here(call.work, list(cells.values()))
         if len(begun.returns) == call.n:
             return assemble.shaped_frame_map(df, dtypes, cells.sizes, Returns([begun.returns]), na_action)

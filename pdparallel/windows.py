@@ -24,7 +24,7 @@ import numpy as np
 
 from pdparallel import auto, missing, streams
 from pdparallel.arguments import goes_to_pandas
-from pdparallel.beginning import Beginning, PandasStoppedError, begins_here, called_here
+from pdparallel.beginning import Beginning, PandasStoppedError, called_here, ends_by_clock
 from pdparallel.call import Call, Work, work_of
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Ledger, told
@@ -36,7 +36,6 @@ from pdparallel.progress import WholeCall, counted
 from pdparallel.recording import calling, record
 from pdparallel.rows import feed_for
 from pdparallel.runner import run
-from pdparallel.stopping import current
 from pdparallel.transport.frames import take
 from pdparallel.typing import AsFrame, AsSeries, AsWhole, Func
 from pdparallel.windowing import Layout, Windowing, is_plain, layout
@@ -184,7 +183,7 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
 
 def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Options) -> Any:
     # Where somebody may want the call to end, the runner looks for that between two windows.
-    here = options.chunk_size is None and begins_here(options) and current() is None
+    here = ends_by_clock(options)
     begun: Outcome | None = None
     if here and (windowing.whole.size <= FEW or not is_plain(windowing)):
         beginning = _Beginning(work, windowing.whole, options)
