@@ -173,7 +173,7 @@ def apply_series(
     begun: Outcome | None = None
     if plain and 0 < len(data) <= FEW and ends_by_clock(options):
         begun = done_here(work_of(func, args, kwargs, hand, options), list(passed(held(data))))
-        if len(begun.returns) == len(data):
+        if begun.failure is None and len(begun.returns) == len(data):
             return assemble.shaped_map(s, Returns([begun.returns]), verb, **how)
     by_pandas = len(s) == 0 or data is None  # categories and fill values are mapped even where there is no value
     if by_pandas:
@@ -241,7 +241,7 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
     begun: Outcome | None = None
     if 0 < call.n <= FEW and call.taking is None and ends_by_clock(options):
         begun = done_here(call.work, list(cells.values()))
-        if len(begun.returns) == call.n:
+        if begun.failure is None and len(begun.returns) == call.n:
             return assemble.shaped_frame_map(df, dtypes, cells.sizes, Returns([begun.returns]), na_action)
     with WholeCall():
         returns = run(call, options, begun)

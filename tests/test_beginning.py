@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import pdparallel.auto
+import pdparallel.beginning
 from pdparallel.testing import assert_same_as_pandas
 
 SERIES = {
@@ -138,6 +141,24 @@ class TestBeginningOfFrames:
             df.par.apply(lambda unit: seen.append(unit.name), axis=axis)
             df.par.apply(lambda unit: seen.append(len(seen)) or 1.0, axis=axis, raw=True)
         assert seen == [*range(40), *range(20), *range(60, 80)]
+
+
+@pytest.mark.parametrize("moment", [1, 2])  # after the first value, and after the last one
+def test_an_interrupt_between_two_values_is_not_lost(moment, monkeypatch):
+    looks = itertools.count()
+
+    def clock() -> float:
+        if next(looks) == moment:
+            raise KeyboardInterrupt
+        return 0.0
+
+    s, df = pd.Series(range(5)), pd.DataFrame({"a": range(5)})
+    for call in (s.par.map, df.par.map):
+        looks = itertools.count()
+        with monkeypatch.context() as patch:
+            patch.setattr(pdparallel.beginning.time, "perf_counter", clock)
+            with pytest.raises(KeyboardInterrupt):
+                call(lambda value: value + 1)
 
 
 def test_a_stop_iteration_is_the_functions_own():
