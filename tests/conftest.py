@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import util
 
+import hypothesis
 import pytest
 
 import pdparallel
+from pdparallel import auto
 from pdparallel.engines import launch
 from pdparallel.engines.registry import let_pools_go
 from pdparallel.testing.leaving import Child, children, left_files, wait_until
@@ -20,6 +23,12 @@ from tests.oracle.ways import drawn
 
 # Doctests and tests never wait for a person: a hang shows where it hangs.
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")
+
+# An example that is held up on a busy machine is no failure.
+hypothesis.settings.register_profile(
+    "however slow", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("however slow")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So a shell starts what it runs in the background, and what tests interrupt would inherit that.
@@ -114,3 +123,23 @@ def alone() -> Iterator[None]:
 def anew(alone: None) -> None:
     """The same, where what the forkserver finds when it starts is the point."""
     pdparallel.shutdown()
+
+
+@pytest.fixture
+def no_rest_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, ``engine="auto"`` does everything in this process."""
+    monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", math.inf)
+
+
+@pytest.fixture
+def any_rest_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However quick it is, the parent does a unit or a few, and hands over what is left, if that can travel."""
+
+    def nothing_if_at_all(some: Callable[[int], object], n: int) -> tuple[float, float]:
+        once, each = seconds_of_travel(some, n)
+        return once if once == math.inf else 0.0, each if each == math.inf else 0.0
+
+    seconds_of_travel = auto.seconds_of_travel
+    monkeypatch.setattr(auto, "seconds_of_travel", nothing_if_at_all)
+    for constant in ("LOOK_SECONDS", "COLD_WORTH_SECONDS", "WARM_WORTH_SECONDS"):
+        monkeypatch.setattr(auto, constant, 0.0)

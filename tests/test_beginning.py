@@ -31,7 +31,7 @@ for _s in SERIES.values():
 
 
 @pytest.fixture(params=["it ends", "it is stopped"])
-def _ends(request, monkeypatch):
+def _ends(request, monkeypatch, no_rest_is_worth_it):
     if request.param == "it is stopped":
         monkeypatch.setattr(pdparallel.auto, "LOOK_SECONDS", -1.0)
 

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib
 import json
+import math
 import os
 import pickle
 import signal
@@ -29,7 +30,7 @@ import pandas as pd
 import pytest
 
 import pdparallel
-from pdparallel import CheckpointError, InvalidOptionError, WorkerDiedError
+from pdparallel import CheckpointError, InvalidOptionError, WorkerDiedError, progress
 from pdparallel.checkpoint import folder as folder_module
 from pdparallel.checkpoint.chunkfile import DamagedError, ForeignError, _opened, _plain, decoded, encoded
 from pdparallel.checkpoint.identity import Identity
@@ -228,16 +229,19 @@ class TestTakingUp:
         (func.folder / "broken").unlink()
         assert_same(DF["a"].par(engine="process", n_workers=2, checkpoint=night).map(func), DF["a"].map(int))
 
-    def test_an_interrupt_leaves_what_is_finished(self, night: Path) -> None:
+    def test_an_interrupt_leaves_what_is_finished(self, night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(progress, "COST_SECONDS", math.inf)  # however slow the machine is, each chunk is told
+
         def interrupt(done: int, total: int) -> None:
-            if done >= 30:
+            if done > 20:  # of the third chunk, at its end or within
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt) as caught:
             DF["a"].par(engine="serial", chunk_size=10, checkpoint=night, progress=interrupt).map(float)
-        assert positions(night) == [(0, 10), (10, 20), (20, 30)]
+        safe = positions(night)
+        assert safe in ([(0, 10), (10, 20)], [(0, 10), (10, 20), (20, 30)])
         assert caught.value.__notes__ == [
-            f"pdparallel: 30 of 60 values are safe in {str(night)!r}; the same call goes on from there"
+            f"pdparallel: {10 * len(safe)} of 60 values are safe in {str(night)!r}; the same call goes on from there"
         ]
 
     def test_a_dead_worker_leaves_what_is_finished(self, tmp_path: Path, night: Path, alone: None) -> None:
@@ -318,7 +322,7 @@ class TestTakingUp:
         DF["a"].par(**options).map(float)
         files(night)[1].unlink()
         DF["a"].par(**options, progress=lambda done, total: heard.append((done, total))).map(float)
-        assert heard == [(40, N), (60, N)]
+        assert (heard[0], heard[-1]) == ((40, N), (60, N))  # and between them what a slow machine is at
 
     def test_many_small_pieces_make_few_files(self, night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(folder_module, "SAVE_SECONDS", 1e9)

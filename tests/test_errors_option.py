@@ -28,7 +28,6 @@ from pdparallel import (
     RemoteError,
     ResultNotSerializableError,
     WorkerDiedError,
-    auto,
 )
 from pdparallel.outcome import Failed
 from pdparallel.packing import Returns, pack
@@ -422,12 +421,9 @@ class TestEngines:
     """All engines, auto's own part and what it hands over."""
 
     @pytest.fixture(params=[*ENGINES, "pathos", "auto that hands over"])
-    def options(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    def options(self, request: pytest.FixtureRequest) -> dict[str, Any]:
         if request.param == "auto that hands over":
-            monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
-            monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
-            monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
-            monkeypatch.setattr(auto.Worth, "_saved_by_workers", lambda *args: 1e9)
+            request.getfixturevalue("any_rest_is_worth_it")
             return {"engine": "auto", "n_workers": 2, "chunk_size": 7}
         return {"engine": request.param, "n_workers": 2, "chunk_size": 7}
 
@@ -600,6 +596,7 @@ ODD: dict[str, tuple[Callable[[int], Any], type, type, str]] = {
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("case", ODD)
+@pytest.mark.usefixtures("no_rest_is_worth_it")
 class TestOddExceptions:
     def test_returned(self, case: str, engine: str) -> None:
         func, here, elsewhere, text = ODD[case]

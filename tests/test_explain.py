@@ -36,13 +36,6 @@ FIELDS = {field.name for field in dataclasses.fields(pdparallel.Explanation)}
 
 
 @pytest.fixture
-def any_rest_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "seconds_of_travel", lambda some, n: (0.0, 0.0))
-    monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
-    monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
-
-
-@pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is, each place has its turn, with all that it has."""
     monkeypatch.setattr(sampling, "BUDGET_SECONDS", 10.0)
@@ -81,8 +74,7 @@ UNITS = {
 class TestTheFunction:
     @pytest.mark.parametrize("engine", ["auto", "process", "thread", "serial"])
     @pytest.mark.parametrize("name", WAYS)
-    def test_is_called_as_often_as_it_says(self, name: str, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", math.inf)  # however slow the machine is
+    def test_is_called_as_often_as_it_says(self, name: str, engine: str, no_rest_is_worth_it: None) -> None:
         calls: list[int] = []
 
         def counting(unit: Any) -> float:
@@ -265,8 +257,7 @@ class TestWhatItSees:
 
 
 class TestWhatItExpects:
-    def test_that_a_short_call_stays_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", math.inf)
+    def test_that_a_short_call_stays_here(self, no_rest_is_worth_it: None) -> None:
         found = DF.par(n_workers=2).explain(a_and_b)
         assert (found.engine, found.reason) == ("here", Reason.SHORT.value)
         assert found.seconds == found.seconds_here

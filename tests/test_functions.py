@@ -15,7 +15,6 @@ import sqlite3
 import sys
 import textwrap
 import threading
-import time
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -1209,14 +1208,13 @@ def test_each_kind_of_hindrance_is_named(hindrance: Any) -> None:
 
 @pytest.mark.parametrize("options", [{"engine": "process"}, {"engine": "pathos"}, {"engine": "auto"}])
 def test_it_is_said_before_any_process_starts(
-    options: dict[str, Any], anew: None, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], anew: None, any_rest_is_worth_it: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = []
     monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", lambda process: started.append(process))
     with socket.socket() as bad:
 
         def func(x: Any) -> Any:
-            time.sleep(0.03)  # so much work that "auto" wants to hand over after the first row
             return bad is None
 
         with pytest.raises(FunctionNotSerializableError, match="closure variable 'bad'"):

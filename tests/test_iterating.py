@@ -265,7 +265,7 @@ class TestImap:
             for _ in pdparallel.imap(lambda x: 1 / (x - 7), itertools.count(), engine=engine, n_workers=2):
                 pass
 
-    def test_while_it_works_here_a_result_comes_before_the_next_item_is_read(self) -> None:
+    def test_while_it_works_here_a_result_comes_before_the_next_item_is_read(self, no_rest_is_worth_it: None) -> None:
         last: list[int] = [1]
 
         def items() -> Iterator[int]:

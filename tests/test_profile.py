@@ -65,14 +65,6 @@ def call(name: str, **options: Any) -> Any:
     return VERBS[name][1](DF.par(**options), S.par(**options), NUMBERS.par(**options))
 
 
-@pytest.fixture
-def any_rest_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parent does a unit or a few, and hands over what is left."""
-    monkeypatch.setattr(auto, "seconds_of_travel", lambda some, n: (0.0, 0.0))
-    for constant in ("LOOK_SECONDS", "COLD_WORTH_SECONDS", "WARM_WORTH_SECONDS"):
-        monkeypatch.setattr(auto, constant, 0.0)
-
-
 def assert_adds_up(p: pdparallel.Profile, units: int) -> pd.DataFrame:
     """Each unit once, times in order, and both frames of one mind."""
     frame, calls = p.to_frame(), p.calls
@@ -104,8 +96,7 @@ class TestAProfile:
     @pytest.mark.part(2)
     @pytest.mark.parametrize("engine", ENGINES)
     @pytest.mark.parametrize("name", VERBS)
-    def test_adds_up_and_leaves_the_result_alone(self, name: str, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", math.inf)  # however slow the machine is
+    def test_adds_up_and_leaves_the_result_alone(self, name: str, engine: str, no_rest_is_worth_it: None) -> None:
         options = {"engine": engine, "n_workers": 2, "chunk_size": 7}
         with pdparallel.profile() as p:
             got = call(name, **options)
@@ -147,7 +138,7 @@ class TestAProfile:
         assert set(frame["worker"]) - {"parent"}
         assert p.calls.loc[1, ["engine", "why"]].tolist() == ["process", auto.Reason.WORTH.value]
 
-    def test_says_why_it_stays_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_says_why_it_stays_here(self, no_rest_is_worth_it: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
         whys = []
         for workers in (1, 2):
@@ -310,7 +301,8 @@ class TestWhereNobodyLooks:
 
 class TestShown:
     @pytest.fixture
-    def p(self) -> pdparallel.Profile:
+    def p(self, no_rest_is_worth_it: None, monkeypatch: pytest.MonkeyPatch) -> pdparallel.Profile:
+        monkeypatch.setattr(auto, "LOOK_SECONDS", 60.0)
         with pdparallel.profile() as p:
             DF.par(engine="process", n_workers=2, chunk_size=10).apply_rows(lambda row: row["a"])
             S.par.map(str)

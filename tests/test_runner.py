@@ -6,7 +6,6 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -49,18 +48,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Recording:
     return engine
 
 
-@pytest.fixture
-def any_rest_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing_if_at_all(some: Callable[[int], object], n: int) -> tuple[float, float]:
-        return tuple(0.0 if seconds < math.inf else seconds for seconds in seconds_of_travel(some, n))
-
-    seconds_of_travel = auto.seconds_of_travel
-    monkeypatch.setattr(auto, "seconds_of_travel", nothing_if_at_all)
-    monkeypatch.setattr(auto, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(auto, "COLD_WORTH_SECONDS", 0.0)
-    monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", 0.0)
-
-
+@pytest.mark.usefixtures("no_rest_is_worth_it")
 def test_auto_stays_here_when_the_rest_costs_less_than_a_pool(recording: Recording) -> None:
     calls: list[int] = []
     assert SERIES.par(n_workers=2).map(lambda x: calls.append(x) or x).tolist() == list(range(N))
@@ -108,8 +96,11 @@ def test_what_travelling_costs_is_seen_in_the_returns() -> None:
     def seconds(values: list[object]) -> tuple[float, float]:
         return auto.seconds_of_travel(lambda size: values[:size], len(values))
 
+    def least(values: list[object]) -> float:
+        return min(sum(seconds(values)) for _ in range(20))  # a busy machine may hold up any one
+
     light, heavy = [1.0] * 1000, [pd.Series(range(100_000)) for _ in range(10)]
-    assert sum(seconds(light)) < sum(seconds(heavy))
+    assert least(light) < least(heavy)
     assert seconds([(y for y in [])]) == (math.inf, math.inf)
     assert math.inf in seconds([1.0, (y for y in [])])
 
@@ -147,7 +138,7 @@ def test_a_named_engine_is_always_used() -> None:
     assert here not in set(pdparallel.map(lambda _: os.getpid(), [1], engine="pathos"))
 
 
-def test_small_calls_see_no_process(anew: None) -> None:
+def test_small_calls_see_no_process(anew: None, no_rest_is_worth_it: None) -> None:
     pd.DataFrame({"a": range(100)}).par(n_workers=2).apply_rows(lambda row: row["a"] + 1)
     assert not children()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import multiprocessing
 import multiprocessing.pool
 import os
@@ -22,7 +21,7 @@ import pathos.pools
 import pytest
 
 import pdparallel
-from pdparallel import auto, streams
+from pdparallel import streams
 from pdparallel.testing import assert_same
 
 N = 60
@@ -142,10 +141,7 @@ class TestTheSameFor:
         for number in (1, 3):
             assert_same(VERBS["values"](engine="process", n_workers=number, seed=7), expected)
 
-    def test_rows_of_which_the_parent_does_some(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("LOOK_SECONDS", "COLD_WORTH_SECONDS", "WARM_WORTH_SECONDS"):
-            monkeypatch.setattr(auto, name, 0.0)
-        monkeypatch.setattr(auto.Worth, "_saved_by_workers", lambda *_: math.inf)
+    def test_rows_of_which_the_parent_does_some(self, any_rest_is_worth_it: None) -> None:
         pdparallel.map(abs, range(4), engine="process", n_workers=2)  # so that the pool is up
         got = pdparallel.map(lambda x: (os.getpid(), _drawn(x)), range(4_000), n_workers=2, seed=7)
         pids = {pid for pid, _ in got}
@@ -258,7 +254,7 @@ class TestThisProcess:
                 assert states() == before
 
     @pytest.mark.parametrize("name", ["auto", "serial", "thread"])
-    def test_after_an_exception(self, name: str, states: Callable[[], Any]) -> None:
+    def test_after_an_exception(self, name: str, states: Callable[[], Any], no_rest_is_worth_it: None) -> None:
         def func(x: int) -> float:
             if x == 30:
                 raise KeyError(x, random.random(), np.random.rand())
@@ -380,7 +376,7 @@ class TestNested:
             *itertools.product(["process", "pathos", "ProcessPoolExecutor", "Pool", "unknown executor"], ["thread"]),
         ],
     )
-    def test_engines_in_engines(self, outer: str, inner: str) -> None:
+    def test_engines_in_engines(self, outer: str, inner: str, no_rest_is_worth_it: None) -> None:
         with opened(outer) as options, opened(inner) as within:
             done: list[Any] = []
 

@@ -262,6 +262,7 @@ def test_small_calls_need_no_runner(time, monkeypatch):
     assert_same(s.par.rolling(window).apply(np.sum, raw=True), s.rolling(window).apply(np.sum, raw=True))
 
 
+@pytest.mark.usefixtures("no_rest_is_worth_it")
 @pytest.mark.parametrize("worth", [True, False])
 @pytest.mark.parametrize("time", [True, False])
 def test_each_window_is_called_once(time, worth, monkeypatch):

@@ -30,7 +30,6 @@ QUICK = settings(
     # other and more ones each time.
     derandomize=os.environ.get("ORACLE") != "all",
     max_examples=1_000 if os.environ.get("ORACLE") == "all" else 150,
-    deadline=None,
     print_blob=True,
     # hypothesis itself is slow to make frames of some dtypes; the sizes are small
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
