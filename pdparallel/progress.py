@@ -74,7 +74,7 @@ class _Shown(Bar):
         self._display: Display | None = display
         self._state = state
         self._done = state.before
-        self._spent = 0.0
+        self._spent = self._cost = 0.0
         self._made = self._last = time.perf_counter()
         self._next, self._next_look = self._made + display.pause, 0.0
         self.look = display.look
@@ -141,7 +141,8 @@ class _Shown(Bar):
                 _warn(f"the progress display failed and is off: {type(error).__name__}: {error}")
             return
         now = self._last = time.perf_counter()
-        self._spent += now - began
+        cost, self._cost = self._cost, now - began
+        self._spent += min(cost, self._cost)  # one that was held up once is not slow
         allowed = self._made + (self._spent - COST_SECONDS) / COST_PART
         self._next = max(now + display.pause, min(allowed, now + MOST_PAUSE_SECONDS))
 

@@ -125,7 +125,7 @@ def test_a_failure_is_counted_up_to_it() -> None:
     heard = Heard()
     with pytest.raises(ZeroDivisionError):
         DF["a"].par(engine="serial", chunk_size=10, progress=heard).map(lambda x: 1 // (x - 35))
-    assert heard.counts == [10, 20, 30, 35]
+    assert heard.counts[-1] == 35
 
 
 @pytest.mark.parametrize("errors", ["coerce", "return"])
@@ -313,7 +313,7 @@ def test_a_display_that_was_held_up_once_is_drawn_again(clock: list[float]) -> N
     for _ in range(20):
         clock[0] += 10
         one.add(1)
-    assert len(display.drawn) >= 3
+    assert len(display.drawn) >= 20
 
 
 def test_what_is_under_way_is_asked_only_when_it_is_shown(clock: list[float]) -> None:
@@ -471,11 +471,12 @@ def test_a_failure_ends_with_a_line(stderr: Captured) -> None:
 
 def test_a_bar_without_an_end(stderr: Captured) -> None:
     assert len(list(pdparallel.imap(str, iter(range(20)), progress=True, engine="serial"))) == 20
-    assert re.match(r"imap: 20\.0item \[00:\d\d, ", stderr.getvalue())
+    assert re.search(r"imap: 20\.0item \[00:\d\d, [^\r\n]*\n$", stderr.getvalue())
 
 
 @pytest.mark.parametrize("kind", ["log", "a logger", "an adapter"])
-def test_a_log(kind: str, caplog: pytest.LogCaptureFixture, stderr: Captured) -> None:
+def test_a_log(kind: str, caplog: pytest.LogCaptureFixture, stderr: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(displays, "LINE_SECONDS", 3600.0)  # however slow the machine is, there is but the last line
     own = logging.getLogger("night.run")
     option: Any = {"log": "log", "a logger": own, "an adapter": logging.LoggerAdapter(own, {})}[kind]
     with caplog.at_level(logging.INFO):
