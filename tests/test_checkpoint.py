@@ -239,9 +239,9 @@ class TestTakingUp:
         with pytest.raises(KeyboardInterrupt) as caught:
             DF["a"].par(engine="serial", chunk_size=10, checkpoint=night, progress=interrupt).map(float)
         safe = positions(night)
-        assert safe in ([(0, 10), (10, 20)], [(0, 10), (10, 20), (20, 30)])
+        assert safe[:2] == [(0, 10), (10, 20)]
         assert caught.value.__notes__ == [
-            f"pdparallel: {10 * len(safe)} of 60 values are safe in {str(night)!r}; the same call goes on from there"
+            f"pdparallel: {safe[-1][1]} of 60 values are safe in {str(night)!r}; the same call goes on from there"
         ]
 
     def test_a_dead_worker_leaves_what_is_finished(self, tmp_path: Path, night: Path, alone: None) -> None:
