@@ -7,6 +7,7 @@ function, and that very object, which so carries the options.  What they do is w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, Unpack
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 
 from pdparallel import verbs
 from pdparallel.arguments import axis_number
-from pdparallel.options import Options, checked, resolve
+from pdparallel.options import checked, resolve
 from pdparallel.typing import OptionsDict
 
 __all__ = ["Hook", "engine"]
@@ -33,7 +34,8 @@ class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") 
         df = pd.DataFrame(data, copy=False) if raw else data
         number = axis_number(axis)
         hand: Any = "row" if number else "column"
-        result = verbs.apply_frame(df, func, number, args, dict(kwargs), raw, None, "apply", hand, _options(decorator))
+        options = resolve(_given(decorator))
+        result = verbs.apply_frame(df, func, number, args, dict(kwargs), raw, None, "apply", hand, options)
         return result.to_numpy() if raw else result
 
     @staticmethod
@@ -42,12 +44,17 @@ class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") 
         decorator: Any, skip_na: bool,
     ) -> Any:  # fmt: skip
         """``s.map(func, na_action, **kwargs)``."""
-        na_action = "ignore" if skip_na else None
-        return verbs.apply_series(data, func, args, dict(kwargs), na_action, "map", _options(decorator))
+        return verbs.apply_series(
+            data, func, args, kwargs if type(kwargs) is dict else dict(kwargs), "ignore" if skip_na else None, "map",
+            resolve(_given(decorator)),
+        )  # fmt: skip
 
 
-def _options(decorator: Any) -> Options:
-    return resolve(decorator.options if isinstance(decorator, engine) else {})
+def _given(decorator: Any) -> Mapping[str, Any] | None:
+    # Asked first, because isinstance() of a module takes long beside all else that this door costs.
+    if type(decorator) is ModuleType:
+        return None
+    return decorator.options if isinstance(decorator, engine) else None
 
 
 class engine:  # noqa: N801 - it reads as a function, and is called like one
