@@ -22,7 +22,7 @@ from typing import Any, Self, Unpack
 import pandas as pd
 
 from pdparallel import verbs
-from pdparallel.arguments import axis_number, check_result_type, goes_to_pandas
+from pdparallel.arguments import axis_number, check_result_type, goes_to_pandas, is_called_by_map
 from pdparallel.errors import InvalidOptionError
 from pdparallel.groupby import GROUPED, GroupByPar
 from pdparallel.grouped import is_replaced
@@ -299,9 +299,9 @@ def _apply_of_series(
 def _map_of_series(
     s: Any, options: Mapping[str, Any], func: Any = None, na_action: Any = None, *more: Any, **kwargs: Any
 ) -> Any:
-    if not _is_function(func) or na_action not in (None, "ignore") or more or "engine" in kwargs:
+    if not is_called_by_map(func) or na_action not in (None, "ignore") or more:
         return NotImplemented
-    if kwargs and PANDAS_2:  # where the function gets no others
+    if kwargs and (PANDAS_2 or "engine" in kwargs):  # pandas 2 hands no others to the function
         return NotImplemented
     return verbs.apply_series(s, func, (), kwargs, na_action, "map", resolve(options))
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_list_like
+from pandas.api.types import is_bool_dtype, is_dict_like, is_list_like
 
 from pdparallel.errors import InvalidOptionError
-from pdparallel.typing import Hand
+from pdparallel.typing import Func, Hand
+from pdparallel.versions import PANDAS_2
 
 __all__ = [
     "axis_number",
@@ -24,6 +25,7 @@ __all__ = [
     "check_result_type",
     "column_labels",
     "goes_to_pandas",
+    "is_called_by_map",
     "neighbours",
     "row_hand",
 ]
@@ -65,6 +67,11 @@ def check_na_action(na_action: Any) -> None:
 def goes_to_pandas(func: Any) -> bool:
     """What pandas does not call for each unit: names, lists and dicts of functions, ufuncs."""
     return isinstance(func, (str, np.ufunc)) or is_list_like(func)
+
+
+def is_called_by_map(func: Any) -> TypeGuard[Func]:
+    """Whether ``Series.map`` calls it; pandas 2 looks up in what is like a dict, though that can be called, too."""
+    return callable(func) and not (PANDAS_2 and is_dict_like(func))
 
 
 def check_result_type(result_type: Any) -> None:

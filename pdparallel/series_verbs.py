@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, Never, cast, overload
 
 import pandas as pd
+from pandas.api.types import is_dict_like
 
 from pdparallel import verbs
-from pdparallel.arguments import check_func, check_na_action, goes_to_pandas
+from pdparallel.arguments import check_func, check_na_action, goes_to_pandas, is_called_by_map
 from pdparallel.errors import InvalidOptionError
 from pdparallel.holding import Holding
 from pdparallel.stopping import begin
@@ -57,8 +58,8 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         ['CAT', nan, 'DOG']
         """
         check_na_action(na_action)
-        if not callable(func):
-            if isinstance(func, (Mapping, pd.Series)):
+        if not is_called_by_map(func):
+            if is_dict_like(func):
                 begin()
                 return cast("AsSeries", self._obj.map(func, na_action=na_action))
             raise InvalidOptionError("func", func, "a function, a dict or a Series")

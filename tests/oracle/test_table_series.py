@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import pdparallel
 from tests.oracle.frames import LABELS, VALUES, Measured, MeasuredColumn
 from tests.oracle.functions import RETURNS, VALUE_FUNCTIONS, OfNumber, OfValue
 from tests.oracle.ways import SOME_WAYS, assert_same_on_all, drawn, ways_for
@@ -93,26 +94,57 @@ def test_shapes(series, function, verb):
     assert_same_on_all(SHAPES[series], lambda s: getattr(s, verb)(func), lambda par: getattr(par, verb)(func), ways)
 
 
+class Calls(dict):
+    """A dict that can be called: pandas 2 looks up in it, pandas 3 calls it."""
+
+    def __call__(self, value):
+        return "called", value
+
+
+class LikeADict:
+    """What pandas takes for a dict, though it derives from nothing."""
+
+    def keys(self):
+        return [1, "k"]
+
+    def __getitem__(self, key):
+        return {1: "one", "k": "K"}[key]
+
+    def __contains__(self, key):
+        return key in self.keys()
+
+    def __len__(self):
+        return 2
+
+
 MAPPERS = {
     "dict": {1: "one", 3: "three", "k": "K"},
     "empty dict": {},
     "dict that knows missing keys": collections.defaultdict(lambda: "other", {1: "one"}),
     "counter": collections.Counter({1: 5, "k": 6}),
+    "dict that can be called": Calls({1: "one", "k": "K"}),
+    "like a dict": LikeADict(),
     "Series": pd.Series({1: 0.5, 2: 1.5}),
     "Series of strings": pd.Series(["K", "C"], index=["k", "c"]),
 }
 
 
+def _accelerated(s, mapper, na_action):
+    with pdparallel.accelerate():
+        return s.map(mapper, na_action)
+
+
+@pytest.mark.parametrize("door", [lambda par, *args: par.map(*args), lambda par, *args: _accelerated(par._obj, *args)])
 @pytest.mark.parametrize("na_action", [None, "ignore"])
 @pytest.mark.parametrize(
     "dtype", ["int64", "str", "object of ints", "category", "Int64", "Sparse[int64, 0]", "float64"]
 )
 @pytest.mark.parametrize("mapper", MAPPERS)
-def test_map_by_a_mapper(mapper, dtype, na_action):
+def test_map_by_a_mapper(mapper, dtype, na_action, door):
     assert_same_on_all(
         VALUES[dtype],
-        lambda s: s.map(MAPPERS[mapper], na_action=na_action),
-        lambda par: par.map(MAPPERS[mapper], na_action=na_action),
+        lambda s: s.map(MAPPERS[mapper], na_action),
+        lambda par: door(par, MAPPERS[mapper], na_action),
         SOME_WAYS[:1],
     )
 
