@@ -7,7 +7,6 @@ order that changes with the round, because who comes after whom matters where a 
 from __future__ import annotations
 
 import contextlib
-import functools
 import statistics
 import sys
 from collections.abc import Callable, Mapping
@@ -34,9 +33,10 @@ SIZES: tuple[tuple[str, int, int], ...] = (
 )
 
 
-#: Calls before the one that is measured, of so many rows at most: to open a door changes classes of pandas, and Python
-#: forgets what it knew of their methods, which a block of more than one call does not notice.
-BEFORE, FEW = 20, 1_000
+#: Calls before the one that is measured, of so many rows at most: to open a door changes classes of pandas, and CPython
+#: 3.11 finds out 53 times that what it knew of their methods has changed before it learns them anew. Who opens a door
+#: makes more than one call.
+BEFORE, FEW = 100, 1_000
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,16 @@ def doors(work: Work, data: Any) -> dict[str, tuple[Callable[[], Any], Callable[
     def accessor() -> Any:
         return getattr(data.par, verb)(work.func, **axis)
 
-    def plain(**engine: Any) -> Any:
-        return getattr(data, verb)(work.func, **axis, **engine)
+    # Each written out: what one of these needs more than another would be told of its door.
+    def hook() -> Any:
+        return getattr(data, verb)(work.func, **axis, engine=pdparallel)
+
+    def plain() -> Any:
+        return getattr(data, verb)(work.func, **axis)
 
     found: dict[str, Any] = {"accessor": (accessor, contextlib.nullcontext)}
     if hasattr(pd.api, "executors"):
-        found["engine=pdparallel"] = (functools.partial(plain, engine=pdparallel), contextlib.nullcontext)
+        found["engine=pdparallel"] = (hook, contextlib.nullcontext)
     if hasattr(pdparallel, "accelerate"):
         found["accelerate()"] = (plain, pdparallel.accelerate)
     return found
