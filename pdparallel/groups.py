@@ -87,7 +87,8 @@ class Grouping:
         # NaN for rows of no group
         codes = (numbers if numbers.dtype.kind == "i" else numbers.fillna(-1)).to_numpy().astype(np.intp, copy=False)
         self.sizes: np.ndarray = np.bincount(codes[codes >= 0], minlength=grouped.ngroups)
-        self.order: np.ndarray = _stable_order(codes + 1)[len(codes) - int(self.sizes.sum()) :]
+        self._every_row = _stable_order(codes + 1)
+        self.order: np.ndarray = self._every_row[len(codes) - int(self.sizes.sum()) :]
         self.is_known = True
         if not self.sizes.all():
             # pandas leaves categories without rows out when it numbers groups, and not when it hands them out.
@@ -101,6 +102,18 @@ class Grouping:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    def in_order(self, rows: Any) -> Any:
+        """The rows of a frame or Series, or the labels of an index, group by group.
+
+        In pandas 2 those of no group come first and are cut away, upon which it depends what becomes of ranges, and of
+        the frequency of times.
+        """
+        if not PANDAS_2:
+            return rows.take(self.order)
+        taken = rows.take(self._every_row)
+        first = len(self._every_row) - len(self.order)
+        return taken[first:] if isinstance(rows, pd.Index) else taken.iloc[first:]
 
     @functools.cached_property
     def _sized(self) -> Any:
@@ -158,7 +171,7 @@ class Grouping:
             obj = obj[columns]
         if type(obj.columns) is not type(columns) or list(obj.columns.names) != list(columns.names):
             return None
-        return obj.take(self.order)
+        return self.in_order(obj)
 
 
 def _stable_order(numbers: np.ndarray) -> np.ndarray:
