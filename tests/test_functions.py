@@ -1206,6 +1206,26 @@ def test_each_kind_of_hindrance_is_named(hindrance: Any) -> None:
     assert type(hindrance).__name__ in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda df, func: df.par(engine="process").groupby("a").apply(func),
+        lambda df, func: df.par(engine="process").groupby("a").transform(func),
+        lambda df, func: df["a"].astype("category").par(engine="process").map(func),
+        lambda df, func: df["a"].par(engine="process").rolling(2).apply(func),
+    ],
+    ids=["groups", "groups, transform", "categories", "windows"],
+)
+def test_it_is_the_function_of_the_user_that_is_named(call: Any) -> None:
+    with socket.socket() as bad:
+
+        def func(x: Any) -> Any:
+            return bad is None
+
+        with pytest.raises(FunctionNotSerializableError, match=r"^function '.*func' cannot .*: closure variable 'bad'"):
+            call(pd.DataFrame({"a": [1, 2, 1], "b": [1.0, 2.0, 3.0]}), func)
+
+
 @pytest.mark.parametrize("options", [{"engine": "process"}, {"engine": "pathos"}, {"engine": "auto"}])
 def test_it_is_said_before_any_process_starts(
     options: dict[str, Any], anew: None, any_rest_is_worth_it: None, monkeypatch: pytest.MonkeyPatch

@@ -157,7 +157,7 @@ def _explained(work: Work, serializer: Serializer, error: Exception) -> Function
     nested = isinstance(error, RecursionError)
     reason = "it is nested too deeply" if nested else _text(error)
     culprit = _culprit(work, serializer, 1 if nested else DEEPEST)
-    name = _name(work.func)
+    name = _name(_of_the_user(work.func))
     if culprit is None:
         message = f"{name} cannot be sent to another process ({reason})."
     else:
@@ -174,7 +174,7 @@ def _large(work: Work, serializer: Serializer, size: int) -> str:
     path, largest = max(parts, key=lambda part: part[1], default=("", 0))
     what = f", of which {largest:,} are {path}" if largest else ""
     return (
-        f"{_name(work.func)} and its arguments take {size:,} bytes{what}. They are sent once a call and loaded once in "
+        f"{_name(_of_the_user(work.func))} and its arguments take {size:,} bytes{what}. They are sent once a call and loaded once in "
         "each worker; a column of the frame, or a file that the function opens, travels at less cost."
     )
 
@@ -227,7 +227,14 @@ def _parts_of_work(work: Work) -> Iterator[tuple[str, Any]]:
         yield f"argument args[{at}]", value
     for key, value in work.kwargs.items():
         yield f"argument {key!r}", value
-    yield from _parts(work.func)
+    yield from _parts(_of_the_user(work.func))
+
+
+def _of_the_user(func: Any) -> Any:
+    """The function that was given, which one of ours may call."""
+    while type(func).__module__.partition(".")[0] == __name__.partition(".")[0] and hasattr(func, "func"):
+        func = func.func
+    return func
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
