@@ -110,7 +110,8 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Notes
         -----
         A group is never split; many small ones travel together, and rows travel once. With ``errors="coerce"`` a group
-        that failed has NaN, or no rows where the others returned frames.
+        that failed has NaN, or no rows where the others returned frames; with ``errors="return"`` the function is to
+        return values, for frames and Series are put together.
 
         Examples
         --------

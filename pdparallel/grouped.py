@@ -18,12 +18,13 @@ from pdparallel.arguments import check_func, goes_to_pandas
 from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
 from pdparallel.beginning import begins_here
 from pdparallel.call import Call, in_words, shown, work_of
-from pdparallel.errors import Shown
+from pdparallel.errors import InvalidOptionError, Shown
 from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit, same_name
-from pdparallel.likeness import Likes, TellingLike
+from pdparallel.likeness import Like, Likes, TellingLike, likened
 from pdparallel.observing import shaping
 from pdparallel.options import Options, resolve
 from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times, pack
+from pdparallel.pieces import Piece, Pieces, is_joinable
 from pdparallel.progress import WholeCall, counted
 from pdparallel.standin import StandIn
 from pdparallel.stopping import begin
@@ -153,7 +154,7 @@ class _Goes:
             return None if data is None else self._go(data, first, first.is_named)
         if not self._of_frame:
             is_named = self._method in ("apply", "transform") or number > 0
-            return self._go(self.grouping.obj.take(self.grouping.order), first, is_named)
+            return self._go(self.grouping.in_order(self.grouping.obj), first, is_named)
         return self._go_by_column(first)
 
     def _go(self, data: Any, first: First, is_named: bool) -> Go | None:
@@ -257,14 +258,20 @@ class _Goes:
 
     def fill(self, good: list[Any], at: int, value: Any) -> Any:
         """What stands for a call that failed; see :mod:`pdparallel.missing`."""
+        first = good[0].value if good and type(good[0]) is Piece else (good or [None])[0]
+        if isinstance(value, BaseException) and isinstance(first, (pd.DataFrame, pd.Series, Like)):
+            raise InvalidOptionError(
+                "errors", "return", "'raise' or 'coerce' for a function that returns frames or Series",
+                "They are put together, and an exception has no place among them.",
+            ) from value  # fmt: skip
         if value is not np.nan or not good:
             return value
-        if isinstance(good[0], pd.DataFrame):
+        if isinstance(first, pd.DataFrame):
             return None  # no rows: pandas leaves out the groups of which there is None
-        if self._method == "apply" and isinstance(good[0], pd.Series):
-            return pd.Series(np.nan, index=good[0].index)
-        if isinstance(good[0], list) and self.tries:
-            return [np.nan] * len(good[0])
+        if self._method == "apply" and isinstance(first, pd.Series):
+            return likened(pd.Series(np.nan, index=first.index), None)
+        if isinstance(first, list) and self.tries:
+            return [np.nan] * len(first)
         return value
 
     def shaped(self, returns: Returns) -> Any:
@@ -274,6 +281,8 @@ class _Goes:
         packed, grouping = returns.packed(), self.grouping
         if self._method == "transform":
             return _transformed(grouping, packed)
+        if self._method == "apply" and isinstance(packed, (Likes, Pieces)):
+            return self._put_together(packed)
         labels = grouping.labels
         if labels is None or not self._is_known(packed):
             return None
@@ -291,6 +300,8 @@ class _Goes:
         packed = pack(list(answers))
         if self._method == "transform":
             return packed is not None and _fills_rows(self.grouping, packed)
+        if self._method == "apply" and isinstance(packed, (Likes, Pieces)):
+            return is_joinable(self.grouping.obj.index)
         return self._is_known(packed) and self.grouping.labels is not None
 
     @property
@@ -319,6 +330,50 @@ class _Goes:
             return _is_of_numbers([obj.dtype])
         columns = self.grouping.columns
         return bool(columns.is_unique) and _is_of_numbers(obj[columns].dtypes)
+
+    def _put_together(self, packed: Likes | Pieces) -> Any:
+        """What pandas makes of frames, or of Series that are not all over the same index."""
+        pieces, obj = packed if isinstance(packed, Pieces) else self._over_the_rows(packed), self.grouping.obj
+        if pieces is None or not is_joinable(obj.index):
+            return None
+        whole, has_series = pieces.whole, pieces.whole.ndim == 1
+        if self._of_frame and has_series and pieces.are_over_the_same:
+            return None  # a frame with a row for each
+        in_order = False
+        if self._grouped.group_keys:
+            labels = self.grouping.labels
+            index: Any = None if labels is None else pieces.index_with(labels)
+            if index is None:
+                return None
+        else:
+            index = pieces.index
+            in_order = not (self._of_frame and has_series) and self._is_of_the_rows(pieces)
+            if in_order and (len(index) != len(obj) or obj.index.has_duplicates):
+                return None
+        whole.index = index
+        if has_series and not self._of_frame:
+            whole.name = obj.name
+        return whole.reindex(self._rows_of_groups()) if in_order else whole
+
+    def _rows_of_groups(self) -> pd.Index:
+        """The labels of the rows, all of which belong to a group; pandas 2 makes no range of some of a range."""
+        index: pd.Index = self.grouping.obj.index
+        return index[np.ones(len(index), dtype=bool)] if self._grouped.dropna else index
+
+    def _over_the_rows(self, likes: Likes) -> Pieces | None:
+        """Series over the indexes of their groups."""
+        grouping = self.grouping
+        if likes.lengths != grouping.sizes.tolist():
+            return None
+        name = grouping.obj.name if likes.is_named_as_the_unit else likes.name
+        index = grouping.in_order(grouping.obj.index)
+        return Pieces(pd.Series(likes.array, index=index, name=name, copy=False), likes.lengths)
+
+    def _is_of_the_rows(self, pieces: Pieces) -> bool:
+        """Whether each has the labels of its group: pandas then brings all into the order that they had."""
+        grouping = self.grouping
+        index = grouping.in_order(grouping.obj.index)
+        return pieces.lengths == grouping.sizes.tolist() and bool(pieces.index.equals(index))
 
     def _aggregated(self, packed: Any, labels: pd.Index) -> Any:
         if not self._of_frame:

@@ -17,6 +17,7 @@ import pandas as pd
 from pdparallel.lean.becoming import made_plain
 from pdparallel.lean.groups import held
 from pdparallel.packing import Compact, Packed
+from pdparallel.pieces import Piece
 from pdparallel.typing import Func
 
 __all__ = ["Given", "Like", "Likes", "TellingLike", "likened"]
@@ -33,6 +34,10 @@ class Like(Compact):
     is_named_as_the_unit: bool
     name: Any = None
 
+    @property
+    def kind(self) -> type:
+        return pd.Series
+
     def over(self, unit: Any) -> pd.Series:
         """The Series, for that unit."""
         name = unit.name if self.is_named_as_the_unit else self.name
@@ -44,7 +49,10 @@ class Like(Compact):
         first = values[0]
         dtype, named, name = first.values.dtype, first.is_named_as_the_unit, first.name
         for value in values:
-            if value.values.dtype != dtype or value.is_named_as_the_unit is not named or value.name is not name:
+            if value.values.dtype != dtype or value.is_named_as_the_unit is not named:
+                return None
+            # One text is as good as another that is equal: lean columns have their own.
+            if value.name is not name and not (type(name) is str is type(value.name) and name == value.name):
                 return None
         lengths = [len(value.values) for value in values]
         return Likes(np.concatenate([value.values for value in values]), lengths, named, name)
@@ -101,10 +109,18 @@ class Given(NamedTuple):
         return len(names) == len(self.names) and all(map(operator.is_, names, self.names))
 
 
-def likened(value: Any, given: Given) -> Any:
-    """A :class:`Like` in the place of a plain Series over the unit's own index; anything else as it is."""
+def likened(value: Any, given: Given | None) -> Any:
+    """A :class:`Like` in the place of a plain Series over the unit's own index.
+
+    A :class:`pdparallel.pieces.Piece` in that of another Series or of a frame; anything else as it is.  Where it is not
+    given what the unit was like, no Series is looked at.
+    """
+    if type(value) is pd.DataFrame:
+        return Piece(value)
     if type(value) is not pd.Series:
         return value
+    if given is None:
+        return Piece(value)
     dtype = value.dtype
     if (
         isinstance(dtype, np.dtype)
@@ -114,7 +130,7 @@ def likened(value: Any, given: Given) -> Any:
         and value.flags.allows_duplicate_labels
     ):
         return _like(value.to_numpy(), value.name, given)
-    return value
+    return Piece(value)
 
 
 def _like(values: np.ndarray, name: Any, given: Given) -> Like:
@@ -130,7 +146,8 @@ LOOKED = 16
 class TellingLike:
     """A function of which a plain Series over the unit's own index comes back as a :class:`Like`.
 
-    Where the first ones do not, none is looked for any more: whatever comes then travels as it is.
+    Where the first ones do not, none is looked for any more.  Frames and other Series come back as
+    :class:`pdparallel.pieces.Piece`.
     """
 
     func: Func
@@ -138,7 +155,7 @@ class TellingLike:
 
     def __call__(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
         if self._others >= LOOKED:
-            return self.func(unit, *args, **kwargs)
+            return likened(made_plain(self.func(unit, *args, **kwargs)), None)
         given = Given.of(unit)
         value = self.func(unit, *args, **kwargs)
         lean = held(value, unit)

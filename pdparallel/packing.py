@@ -94,6 +94,15 @@ class Compact(abc.ABC):
 
     __slots__ = ()
 
+    @property
+    @abc.abstractmethod
+    def kind(self) -> type:
+        """The type of the return."""
+
+    @abc.abstractmethod
+    def over(self, unit: Any) -> Any:
+        """The return, of that unit."""
+
     @staticmethod
     @abc.abstractmethod
     def packed(values: list[Any]) -> Packed | None:

@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 
 from pdparallel import missing
-from pdparallel.likeness import Like
 from pdparallel.observing import told_to_pandas
 from pdparallel.options import Options
-from pdparallel.packing import Returns
+from pdparallel.packing import Compact, Returns
 from pdparallel.progress import of_all
 from pdparallel.runner import run
 from pdparallel.typing import Func
@@ -114,7 +113,7 @@ class StandIn:
             raise raises
         self._at += 1
         value = self._answers.popleft()
-        return value.over(unit) if type(value) is Like else value
+        return value.over(unit) if isinstance(value, Compact) else value
 
     def _begin(self, first: First, unpack: bool = True) -> Returns | None:
         """Have the next go done, or take what is kept of it."""

@@ -8,6 +8,7 @@ they would save: then this process goes on without pandas' loop.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import statistics
 import time
 from collections import deque
@@ -142,7 +143,7 @@ class Kept:
 
     def returns(self) -> list[Any]:
         """The answers, as they are best kept."""
-        return list(map(likened, self.answers, self.given)) if self.given else self.answers
+        return list(map(likened, self.answers, self.given or itertools.repeat(None)))
 
     def outcome(self, go: Go) -> Outcome:
         """The same as of the first units of the go."""

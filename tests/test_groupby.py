@@ -344,7 +344,30 @@ def test_coerce_leaves_out_the_rows_where_others_gave_frames(options):
     with pytest.warns(FailedCallsWarning):
         got = _of(FRAME, errors="coerce", **options).groupby("k")[["x"]].apply(fails)
     others = FRAME[FRAME["k"] != GROUPS[1]]
-    assert_same(got, others.groupby("k")[["x"]].apply(lambda group: group.head(1)))
+    expected = others.groupby("k")[["x"]].apply(lambda group: group.head(1))
+    assert got.index.levels[0].tolist() == GROUPS  # pandas leaves out the rows, not the group
+    assert_same(got.set_axis(got.index.remove_unused_levels()), expected)
+
+
+@engines
+@pytest.mark.parametrize(
+    "returns",
+    [
+        lambda group: group.head(1),
+        lambda group: group["x"] + 1,
+        lambda group: group["x"].head(1),
+        lambda group: pd.Series({"lo": group["x"].min(), "hi": group["x"].max()}),
+    ],
+)
+def test_among_frames_there_is_no_place_for_exceptions(options, returns):
+    def fails(group):
+        _fails(group)
+        return returns(group)
+
+    with pytest.raises(InvalidOptionError, match="no place among them") as caught:
+        _of(FRAME, errors="return", **options).groupby("k")[["x"]].apply(fails)
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert f"in group {GROUPS[1]!r}" in caught.value.__cause__.__notes__[0]
 
 
 @engines

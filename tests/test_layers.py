@@ -25,6 +25,7 @@ LAYERS: list[set[str]] = [
     {"lean.groups"},
     {"arguments", "options", "plan", "units", "values"},
     {"cells", "holding", "packing"},
+    {"pieces"},
     {"call", "likeness", "outcome", "rows", "source", "spans"},
     {"records"},
     {"observing"},

@@ -126,9 +126,10 @@ def _assert_same_labels(got: pd.Index, expected: pd.Index) -> None:
     _hold(mine == theirs, "freq differs: {} and {}", mine, theirs)
     assert_index_equal(got, expected, exact=True, check_names=True)
     _assert_same_items(list(got.names), list(expected.names))
-    if isinstance(expected, pd.MultiIndex):
+    if isinstance(expected, pd.MultiIndex) and isinstance(got, pd.MultiIndex):
         for level in range(expected.nlevels):
             _assert_same_labels(got.get_level_values(level), expected.get_level_values(level))
+            _assert_same_labels(got.levels[level], expected.levels[level])
     elif expected.dtype == object:
         _assert_same_items(got.tolist(), expected.tolist())
 

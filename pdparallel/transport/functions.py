@@ -173,8 +173,9 @@ def _large(work: Work, serializer: Serializer, size: int) -> str:
     parts = [(path, _size(value, serializer)) for path, value in _parts_of_work(work)]
     path, largest = max(parts, key=lambda part: part[1], default=("", 0))
     what = f", of which {largest:,} are {path}" if largest else ""
+    name = _name(_of_the_user(work.func))
     return (
-        f"{_name(_of_the_user(work.func))} and its arguments take {size:,} bytes{what}. They are sent once a call and loaded once in "
+        f"{name} and its arguments take {size:,} bytes{what}. They are sent once a call and loaded once in "
         "each worker; a column of the frame, or a file that the function opens, travels at less cost."
     )
 

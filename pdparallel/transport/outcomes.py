@@ -10,7 +10,7 @@ from typing import Any
 
 from pdparallel.errors import RemoteError, ResultNotSerializableError
 from pdparallel.outcome import Failed, Failure, Outcome
-from pdparallel.packing import pack, pack_runs
+from pdparallel.packing import Compact, pack, pack_runs
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.typing import Errors
 
@@ -119,7 +119,7 @@ def _why_it_stays(value: Any, travel: Callable[[Any], Any]) -> ResultNotSerializ
     try:
         travel(value)
     except Exception as reason:
-        kind = type(value)
+        kind = value.kind if isinstance(value, Compact) else type(value)
         return ResultNotSerializableError(
             f"the function returned a {kind.__module__}.{kind.__qualname__}, which cannot travel to another "
             f"process ({described(reason)}). Return plain data, or use engine='thread'."
