@@ -22,8 +22,9 @@ from pdparallel.versions import PANDAS_2
 
 __all__ = ["Piece", "Pieces", "is_joinable"]
 
-#: Values of a piece, on average, above which it travels by itself: to copy it costs more than its own buffers do.
-MOST_VALUES = 10_000
+#: Values of a piece, on average, above which it travels by itself: a worker is not to hold big ones twice, and what
+#: they cost besides matters less (``benchmarks/constants.py``).
+MOST_VALUES = 50_000
 
 #: Dtypes of which many columns are one of the same dtype, with the same values, however they are put together.
 _DTYPES = (

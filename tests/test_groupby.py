@@ -27,7 +27,9 @@ from pdparallel import (
     CheckpointError,
     FailedCallsWarning,
     InvalidOptionError,
+    ResultNotSerializableError,
     WorkerDiedError,
+    pieces,
 )
 from pdparallel.checkpoint import folder as folder_module
 from pdparallel.testing import assert_same, assert_same_as_pandas
@@ -347,6 +349,28 @@ def test_coerce_leaves_out_the_rows_where_others_gave_frames(options):
     expected = others.groupby("k")[["x"]].apply(lambda group: group.head(1))
     assert got.index.levels[0].tolist() == GROUPS  # pandas leaves out the rows, not the group
     assert_same(got.set_axis(got.index.remove_unused_levels()), expected)
+
+
+def test_a_frame_that_cannot_travel():
+    def func(group):
+        bad = (x for x in "a") if group["x"].iloc[0] == FRAME["x"][FRAME["k"] == GROUPS[1]].iloc[0] else None
+        return group.assign(o=pd.Series([bad] * len(group), index=group.index, dtype=object))
+
+    par = FRAME.par(engine="process", n_workers=2)
+    with pytest.raises(ResultNotSerializableError, match=r"returned a pandas\..*DataFrame, which cannot") as caught:
+        par.groupby("k")[["x"]].apply(func)
+    assert f"in group {GROUPS[1]!r}" in caught.value.__notes__[0]
+    with pytest.warns(FailedCallsWarning):
+        got = par(errors="coerce").groupby("k")[["x"]].apply(func)
+    assert len(got) == (FRAME["k"] != GROUPS[1]).sum()
+
+
+@pytest.mark.parametrize("most", [0, 1, 10**9])
+def test_big_frames_travel_by_themselves(most, monkeypatch):
+    monkeypatch.setattr(pieces, "MOST_VALUES", most)
+    for func in (lambda group: group.assign(z=1), lambda group: group["x"].head(2)):
+        got = FRAME.par(engine="serial", chunk_size=2).groupby("k")[["x"]].apply(func)
+        assert_same(got, FRAME.groupby("k")[["x"]].apply(func))
 
 
 @engines
