@@ -7,19 +7,23 @@ flat, so that a slower or quicker machine does not need another one.
 from __future__ import annotations
 
 import functools
+import math
+import pickle
 import statistics
 import unittest.mock
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 import pdparallel
 from benchmarks.measure import seconds, write
 from benchmarks.works import haversine, points
-from pdparallel import groups, plan
+from pdparallel import groups, pieces, plan
 from pdparallel.lean import rows as lean
 from pdparallel.lean.groups import LOOK_AFTER, LeanGroups, LeanTrial
+from pdparallel.pieces import MOST_VALUES, Piece
 from pdparallel.transport import task
 
 
@@ -74,6 +78,8 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
     for n in (5, 20, 80, 320):
         found += _ways_of_cutting(n, times)
     found += _lean_groups(20 * times)
+    for n in (20, 200, 2_000, 20_000):
+        found += _pieces(n, times)
     lines = ["| constant | value | median, ms | as it stands |", "|---|---:|---:|---|"]
     lines += [
         f"| {row['constant']} | {row['value']:,} | {row['seconds'] * 1e3:.3g} | {'yes' if row['stands'] else ''} |"
@@ -114,6 +120,33 @@ def _lean_groups(times: int) -> list[dict[str, Any]]:
         _row("a lean group (LEAN_SECONDS)", n, found / n, True),
         _row("some groups are tried (TRIAL_WORTH_SECONDS)", LOOK_AFTER, _median(tries, times), True),
     ]
+
+
+def _pieces(rows: int, times: int) -> list[dict[str, Any]]:
+    """What it costs until a frame of so many rows, which a function of a group returned, is one with the others."""
+    many = max(2, 200_000 // rows)
+    data = points(rows * many)[["lat1", "lon1", "lat2"]]
+    values = [Piece(data.iloc[at : at + rows]) for at in range(0, len(data), rows)]
+
+    def travels(packed: Any) -> Any:
+        buffers: list[pickle.PickleBuffer] = []
+        head = pickle.dumps(packed, 5, buffer_callback=buffers.append)
+        return pickle.loads(head, buffers=buffers)
+
+    def by_itself() -> Any:
+        return pd.concat([piece.value for piece in travels(values)])
+
+    def together() -> Any:
+        return pd.concat([travels(Piece.packed(values)).whole])
+
+    found = []
+    with unittest.mock.patch.object(pieces, "MOST_VALUES", math.inf):
+        for name, call in (("by itself", by_itself), ("put together", together)):
+            stands = (data.shape[1] * rows <= MOST_VALUES) == (name == "put together")
+            found.append(
+                _row(f"a frame of so many values, {name}", data.shape[1] * rows, _median(call, times) / many, stands)
+            )
+    return found
 
 
 def weighs(group: Any) -> float:

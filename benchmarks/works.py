@@ -135,6 +135,17 @@ def weighted(group: pd.DataFrame) -> float:
     return float(np.average(group["price"], weights=group["pieces"]))
 
 
+def with_share(group: pd.DataFrame) -> pd.DataFrame:
+    """The group with what part of all that was paid each row is."""
+    paid = group["price"] * group["pieces"]
+    return group.assign(share=paid / paid.sum())
+
+
+def dearest(group: pd.DataFrame) -> pd.DataFrame:
+    """The three dearest rows of the group."""
+    return group.sort_values("price", ascending=False).head(3)
+
+
 def standardised(values: pd.Series) -> pd.Series:
     """How far each value of a group is from its mean."""
     return (values - values.mean()) / values.std()
@@ -495,6 +506,26 @@ WORKS: tuple[Work, ...] = (
         weighted,
         1.9,
         2.5,
+        columns=("price", "pieces"),
+    ),
+    Groups(
+        "groups-frames",
+        "groupby.apply that returns frames, 10,000 groups of 50",
+        groups_of_50,
+        500_000,
+        with_share,
+        1.7,
+        2.0,
+        columns=("price", "pieces"),
+    ),
+    Groups(
+        "groups-top",
+        "groupby.apply that returns some rows, 10,000 groups of 50",
+        groups_of_50,
+        500_000,
+        dearest,
+        1.7,
+        2.0,
         columns=("price", "pieces"),
     ),
     Groups(
