@@ -268,6 +268,8 @@ class _Goes:
             return value
         if isinstance(first, pd.DataFrame):
             return None  # no rows: pandas leaves out the groups of which there is None
+        if self._method == "apply" and isinstance(first, Like):
+            return first.missing(int(self.grouping.sizes[at]))
         if self._method == "apply" and isinstance(first, pd.Series):
             return likened(pd.Series(np.nan, index=first.index), None)
         if isinstance(first, list) and self.tries:

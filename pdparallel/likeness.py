@@ -43,6 +43,13 @@ class Like(Compact):
         name = unit.name if self.is_named_as_the_unit else self.name
         return pd.Series(self.values, index=unit.index, name=name, copy=False)
 
+    def missing(self, rows: int) -> Like:
+        """One for a unit of so many rows that has nothing but missing values, of the same dtype if that has any."""
+        dtype = self.values.dtype
+        nothing: Any = np.nan if dtype.kind not in "mM" else "NaT"
+        values = np.full(rows, nothing, dtype if dtype.kind in "fcmM" else np.float64)
+        return Like(values, self.is_named_as_the_unit, self.name)
+
     @staticmethod
     def packed(values: list[Any]) -> Likes | None:
         """Many of them as one; see :func:`pdparallel.packing.pack`."""

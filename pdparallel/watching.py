@@ -143,7 +143,9 @@ class Kept:
 
     def returns(self) -> list[Any]:
         """The answers, as they are best kept."""
-        return list(map(likened, self.answers, self.given or itertools.repeat(None)))
+        # Asked for again and again: a million numbers are left alone.
+        are_objects = bool(self.answers) and type(self.answers[0]) in (pd.DataFrame, pd.Series)
+        return list(map(likened, self.answers, self.given or itertools.repeat(None))) if are_objects else self.answers
 
     def outcome(self, go: Go) -> Outcome:
         """The same as of the first units of the go."""

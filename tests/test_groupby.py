@@ -374,6 +374,28 @@ def test_big_frames_travel_by_themselves(most, monkeypatch):
 
 
 @engines
+@pytest.mark.parametrize("group_keys", [True, False])
+@pytest.mark.parametrize("column", ["x", "y"])
+@pytest.mark.parametrize("func", [lambda values: values + 1, lambda values: pd.to_timedelta(values, unit="h")])
+def test_coerce_leaves_missing_values_where_others_gave_series(options, func, column, group_keys):
+    """Over the rows of the group that failed, as the others are over theirs."""
+
+    def fails(group):
+        _fails(group)
+        return func(group[column] if group.ndim == 2 else group)
+
+    def missing(group):
+        values = func(group[column] if group.ndim == 2 else group)
+        return values.where(values.index.isin(FRAME.index[FRAME["k"] != GROUPS[1]]))
+
+    for columns in ([column], column):
+        with pytest.warns(FailedCallsWarning):
+            got = _of(FRAME, errors="coerce", **options).groupby("k", group_keys=group_keys)[columns].apply(fails)
+        assert_same(got, FRAME.groupby("k", group_keys=group_keys)[columns].apply(missing))
+        assert got.isna().sum() == (FRAME["k"] == GROUPS[1]).sum()
+
+
+@engines
 @pytest.mark.parametrize(
     "returns",
     [
