@@ -173,7 +173,7 @@ def _with_attrs(group):
 
 
 def _cases(functions, columns):
-    one_of = len(LABELS) * len(BY) * len(functions) * len(columns) * 2 // 600
+    one_of = len(LABELS) * len(BY) * len(functions) * len(columns) * 2 // 300
     for case in itertools.product(LABELS, columns, BY, functions, (True, False)):
         if drawn(one_of, *case):
             yield pytest.param(*case, id="-".join(map(str, case)))
@@ -211,8 +211,8 @@ def test_columns(labels, columns, by, func, group_keys):
 
 
 @pytest.mark.parametrize("group_keys", [True, False])
-@pytest.mark.parametrize("by", ["a key", "two keys", "times", "in order"])
-@pytest.mark.parametrize("labels", ["a range", "numbers", "texts", "times", "floats"])
+@pytest.mark.parametrize("by", ["a key", "two keys", "times"])
+@pytest.mark.parametrize("labels", ["a range", "numbers", "texts", "floats"])
 @pytest.mark.parametrize(
     "func",
     [
