@@ -262,7 +262,10 @@ def _apply_of_frame(
     df: Any, options: Mapping[str, Any], func: Any = None, axis: Any = 0, raw: Any = False, result_type: Any = None,
     args: Any = (), by_row: Any = "compat", engine: Any = None, *more: Any, **kwargs: Any,
 ) -> Any:  # fmt: skip
-    if not _is_function(func) or by_row != "compat" or engine is not None or more or "engine_kwargs" in kwargs:
+    # What pandas does not call for each row is told from the others by the verb, which asks once.
+    if not callable(func) or is_replaced(func) or by_row != "compat" or engine is not None or more:
+        return NotImplemented
+    if kwargs and "engine_kwargs" in kwargs:
         return NotImplemented
     try:
         number = axis_number(axis)
