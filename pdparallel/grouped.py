@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_scalar
 
 from pdparallel.arguments import check_func, goes_to_pandas
 from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
@@ -368,6 +369,8 @@ class _Goes:
         if likes.lengths != grouping.sizes.tolist():
             return None
         name = grouping.obj.name if likes.is_named_as_the_unit else likes.name
+        if name is not None and is_scalar(name) and pd.isna(name):
+            return None  # which is no name to pandas where it meets itself
         index = grouping.in_order(grouping.obj.index)
         return Pieces(pd.Series(likes.array, index=index, name=name, copy=False), likes.lengths)
 

@@ -351,6 +351,15 @@ def test_coerce_leaves_out_the_rows_where_others_gave_frames(options):
     assert_same(got.set_axis(got.index.remove_unused_levels()), expected)
 
 
+@engines
+def test_a_missing_name_is_none_among_others(options):
+    df = pd.DataFrame(np.arange(12.0).reshape(6, 2), columns=[np.nan, "x"])
+    for func in (lambda group: group.iloc[:, 0] * 2, lambda group: group.iloc[:1, 0]):
+        got = _of(df, **options).groupby(np.arange(6) // 2).apply(func)
+        assert_same(got, df.groupby(np.arange(6) // 2).apply(func))
+        assert got.name is None
+
+
 def test_a_frame_that_cannot_travel():
     def func(group):
         bad = (x for x in "a") if group["x"].iloc[0] == FRAME["x"][FRAME["k"] == GROUPS[1]].iloc[0] else None
