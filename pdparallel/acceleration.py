@@ -263,9 +263,8 @@ def _apply_of_frame(
     args: Any = (), by_row: Any = "compat", engine: Any = None, *more: Any, **kwargs: Any,
 ) -> Any:  # fmt: skip
     # What pandas does not call for each row is told from the others by the verb, which asks once.
-    if not callable(func) or is_replaced(func) or by_row != "compat" or engine is not None or more:
-        return NotImplemented
-    if kwargs and "engine_kwargs" in kwargs:
+    is_called = callable(func) and not is_replaced(func)
+    if not is_called or by_row != "compat" or engine is not None or more or "engine_kwargs" in kwargs:
         return NotImplemented
     try:
         number = axis_number(axis)

@@ -20,12 +20,12 @@ from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
 from pdparallel.beginning import begins_here
 from pdparallel.call import Call, in_words, shown, work_of
 from pdparallel.errors import InvalidOptionError, Shown
-from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit, same_name
-from pdparallel.likeness import Like, Likes, TellingLike, likened
+from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit
+from pdparallel.likeness import Like, Likes, TellingLike
 from pdparallel.observing import shaping
 from pdparallel.options import Options, resolve
 from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times, pack
-from pdparallel.pieces import Piece, Pieces, is_joinable
+from pdparallel.pieces import Piece, Pieces, is_joinable, same_name
 from pdparallel.progress import WholeCall, counted
 from pdparallel.standin import StandIn
 from pdparallel.stopping import begin
@@ -259,7 +259,9 @@ class _Goes:
 
     def fill(self, good: list[Any], at: int, value: Any) -> Any:
         """What stands for a call that failed; see :mod:`pdparallel.missing`."""
-        first = good[0].value if good and type(good[0]) is Piece else (good or [None])[0]
+        first = next(iter(good), None)
+        if type(first) is Piece:
+            first = first.value
         if isinstance(value, BaseException) and isinstance(first, (pd.DataFrame, pd.Series, Like)):
             raise InvalidOptionError(
                 "errors", "return", "'raise' or 'coerce' for a function that returns frames or Series",
@@ -272,7 +274,7 @@ class _Goes:
         if self._method == "apply" and isinstance(first, Like):
             return first.missing(int(self.grouping.sizes[at]))
         if self._method == "apply" and isinstance(first, pd.Series):
-            return likened(pd.Series(np.nan, index=first.index), None)
+            return Piece(pd.Series(np.nan, index=first.index))
         if isinstance(first, list) and self.tries:
             return [np.nan] * len(first)
         return value
@@ -342,7 +344,7 @@ class _Goes:
         whole, has_series = pieces.whole, pieces.whole.ndim == 1
         if self._of_frame and has_series and pieces.are_over_the_same:
             return None  # a frame with a row for each
-        in_order = False
+        as_before = False
         if self._grouped.group_keys:
             labels = self.grouping.labels
             index: Any = None if labels is None else pieces.index_with(labels)
@@ -350,13 +352,13 @@ class _Goes:
                 return None
         else:
             index = pieces.index
-            in_order = not (self._of_frame and has_series) and self._is_of_the_rows(pieces)
-            if in_order and (len(index) != len(obj) or obj.index.has_duplicates):
+            as_before = not (self._of_frame and has_series) and self._is_of_the_rows(pieces)
+            if as_before and (len(index) != len(obj) or obj.index.has_duplicates):
                 return None
         whole.index = index
         if has_series and not self._of_frame:
             whole.name = obj.name
-        return whole.reindex(self._rows_of_groups()) if in_order else whole
+        return whole.reindex(self._rows_of_groups()) if as_before else whole
 
     def _rows_of_groups(self) -> pd.Index:
         """The labels of the rows, all of which belong to a group; pandas 2 makes no range of some of a range."""
@@ -371,14 +373,12 @@ class _Goes:
         name = grouping.obj.name if likes.is_named_as_the_unit else likes.name
         if name is not None and is_scalar(name) and pd.isna(name):
             return None  # which is no name to pandas where it meets itself
-        index = grouping.in_order(grouping.obj.index)
-        return Pieces(pd.Series(likes.array, index=index, name=name, copy=False), likes.lengths)
+        return Pieces(pd.Series(likes.array, index=grouping.rows, name=name, copy=False), likes.lengths)
 
     def _is_of_the_rows(self, pieces: Pieces) -> bool:
         """Whether each has the labels of its group: pandas then brings all into the order that they had."""
         grouping = self.grouping
-        index = grouping.in_order(grouping.obj.index)
-        return pieces.lengths == grouping.sizes.tolist() and bool(pieces.index.equals(index))
+        return pieces.lengths == grouping.sizes.tolist() and bool(pieces.index.equals(grouping.rows))
 
     def _aggregated(self, packed: Any, labels: pd.Index) -> Any:
         if not self._of_frame:

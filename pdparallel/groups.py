@@ -19,11 +19,12 @@ from pandas.api.types import is_object_dtype
 
 from pdparallel.lean.groups import LeanGroups
 from pdparallel.likeness import Given, likened
+from pdparallel.pieces import same_name
 from pdparallel.typing import Func, Taker
 from pdparallel.units import InColumns, Units
 from pdparallel.versions import PANDAS_2
 
-__all__ = ["EachColumn", "Grouping", "Groups", "Several", "first_unit", "same_name"]
+__all__ = ["EachColumn", "Grouping", "Groups", "Several", "first_unit"]
 
 #: Groups of a chunk from which pandas' own loop over groups is quicker than ``iloc`` (``benchmarks/constants.py``).
 MANY = 80
@@ -116,6 +117,12 @@ class Grouping:
         return taken[first:] if isinstance(rows, pd.Index) else taken.iloc[first:]
 
     @functools.cached_property
+    def rows(self) -> pd.Index:
+        """The labels of the rows, group by group."""
+        index: pd.Index = self.in_order(self.obj.index)
+        return index
+
+    @functools.cached_property
     def _sized(self) -> Any:
         """pandas' own count of the rows of each group."""
         return self._grouped.size()
@@ -200,19 +207,6 @@ def _listed(labels: pd.Index) -> list[Any]:
         for level, codes in zip(levels, labels.codes, strict=True)
     ]
     return list(zip(*columns, strict=True))
-
-
-def same_name(one: Any, other: Any) -> bool:
-    """Whether two names are the same, with their types; one nan is as good as another."""
-    if one is other:
-        return True
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, tuple):
-        return len(one) == len(other) and all(map(same_name, one, other))
-    with contextlib.suppress(Exception):
-        return bool(one == other or (one != one and other != other))
-    return False
 
 
 @contextlib.contextmanager

@@ -44,10 +44,8 @@ class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") 
         decorator: Any, skip_na: bool,
     ) -> Any:  # fmt: skip
         """``s.map(func, na_action, **kwargs)``."""
-        return verbs.apply_series(
-            data, func, args, kwargs if type(kwargs) is dict else dict(kwargs), "ignore" if skip_na else None, "map",
-            resolve(_given(decorator)),
-        )  # fmt: skip
+        na_action = "ignore" if skip_na else None
+        return verbs.apply_series(data, func, args, dict(kwargs), na_action, "map", resolve(_given(decorator)))
 
 
 def _given(decorator: Any) -> Mapping[str, Any] | None:

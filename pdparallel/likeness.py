@@ -17,7 +17,7 @@ import pandas as pd
 from pdparallel.lean.becoming import made_plain
 from pdparallel.lean.groups import held
 from pdparallel.packing import Compact, Packed
-from pdparallel.pieces import Piece
+from pdparallel.pieces import Piece, same_name
 from pdparallel.typing import Func
 
 __all__ = ["Given", "Like", "Likes", "TellingLike", "likened"]
@@ -58,8 +58,8 @@ class Like(Compact):
         for value in values:
             if value.values.dtype != dtype or value.is_named_as_the_unit is not named:
                 return None
-            # One text is as good as another that is equal: lean columns have their own.
-            if value.name is not name and not (type(name) is str is type(value.name) and name == value.name):
+            # Equal is enough: lean columns have texts of their own.
+            if not same_name(value.name, name):
                 return None
         lengths = [len(value.values) for value in values]
         return Likes(np.concatenate([value.values for value in values]), lengths, named, name)

@@ -40,6 +40,7 @@ __all__ = [
     "Times",
     "Tuples",
     "dtype_of_texts",
+    "form_of_index",
     "pack",
     "pack_runs",
     "texts",
@@ -320,7 +321,7 @@ class SeriesRows(Packed):
 
     @property
     def form(self) -> Any:
-        return SeriesRows, self.values.dtype, _form_of_index(self.index)
+        return SeriesRows, self.values.dtype, form_of_index(self.index)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -355,8 +356,11 @@ class Runs(Packed):
         return cls(tuple(itertools.chain.from_iterable(part.parts for part in parts)))
 
 
-def _form_of_index(index: pd.Index) -> Any:
-    return index.dtype, index.name, tuple(index)
+def form_of_index(index: pd.Index) -> Any:
+    """What two of them have in common that are equal, to the types of labels and names."""
+    labels = tuple(index)
+    kinds = tuple(map(type, labels)) if index.dtype == object else ()
+    return type(index), index.dtype, tuple(map(type, index.names)), tuple(index.names), labels, kinds
 
 
 def pack(values: list[Any], kinds: Set[type] | None = None) -> Packed | None:

@@ -9,6 +9,7 @@ one frame travels instead of thousands, each of which takes as long to unpickle 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdparallel.packing import Compact, Packed, pack
+from pdparallel.packing import Compact, Packed, form_of_index, pack
 from pdparallel.versions import PANDAS_2
 
-__all__ = ["Piece", "Pieces", "is_joinable"]
+__all__ = ["Piece", "Pieces", "is_joinable", "same_name"]
 
 #: Values of a piece, on average, above which it travels by itself: a worker is not to hold big ones twice, and what
 #: they cost besides matters less (``benchmarks/constants.py``).
@@ -79,8 +80,8 @@ class Pieces(Packed):
     @property
     def form(self) -> Any:
         whole = self.whole
-        names = _form(whole.columns) if whole.ndim == 2 else (type(whole.name), whole.name)
-        labels = (type(self.range_name), self.range_name) if self.ranges is not None else _form(whole.index[:0])
+        names = form_of_index(whole.columns) if whole.ndim == 2 else (type(whole.name), whole.name)
+        labels = (type(self.range_name), self.range_name) if self.ranges is not None else form_of_index(whole.index[:0])
         return Pieces, type(whole), names, tuple(_dtypes(whole)), self.ranges is None, labels
 
     def __len__(self) -> int:
@@ -157,13 +158,6 @@ class Pieces(Packed):
         )
 
 
-def _form(labels: pd.Index) -> Any:
-    """What two of them have in common that are equal, to the dtypes and names."""
-    listed = tuple(labels)
-    kinds = tuple(map(type, listed)) if labels.dtype == object else ()
-    return type(labels), labels.dtype, tuple(map(type, labels.names)), tuple(labels.names), listed, kinds
-
-
 def _is_of_categories(labels: pd.Index) -> bool:
     return isinstance(labels.dtype, pd.CategoricalDtype)
 
@@ -192,34 +186,42 @@ def is_joinable(labels: pd.Index) -> bool:
 
 def _together(objects: list[Any]) -> Pieces | None:
     """Many as one; None where they are not alike, or would not come out of it as they went in."""
-    first = objects[0]
-    labels, kind = first.index, type(first)
+    first, indexes = objects[0], [value.index for value in objects]
+    labels, kind = indexes[0], type(first)
     of_labels = type(labels), labels.dtype, labels.name
-    names = first.columns if kind is pd.DataFrame else first.name
     dtypes = _dtypes(first)
-    if not is_joinable(labels) or not all(isinstance(dtype, _DTYPES) for dtype in dtypes):
+    if not all(isinstance(dtype, _DTYPES) for dtype in dtypes):
         return None
     if sum(value.size for value in objects) > MOST_VALUES * len(objects):
         return None
-    for value in objects:
-        index = value.index
+    for value, index in zip(objects, indexes, strict=True):
         if type(value) is not kind or (type(index), index.dtype, index.name) != of_labels or not is_joinable(index):
             return None
-        if not _same_names(value.columns if kind is pd.DataFrame else value.name, names) or _dtypes(value) != dtypes:
+        same = _same_columns(value.columns, first.columns) if value.ndim == 2 else same_name(value.name, first.name)
+        if not same or _dtypes(value) != dtypes or value.attrs or not value.flags.allows_duplicate_labels:
             return None
-        if value.attrs or not value.flags.allows_duplicate_labels:
-            return None
+    lengths = list(map(len, objects))
     if type(labels) is pd.RangeIndex:
-        ranges = [range(index.start, index.stop, index.step) for index in (value.index for value in objects)]
-        return Pieces(pd.concat(objects, ignore_index=True), list(map(len, objects)), ranges, labels.name)
-    return Pieces(pd.concat(objects), list(map(len, objects)))
+        ranges = [range(index.start, index.stop, index.step) for index in indexes]
+        return Pieces(pd.concat(objects, ignore_index=True), lengths, ranges, labels.name)
+    return Pieces(pd.concat(objects), lengths)
 
 
-def _same_names(one: Any, other: Any) -> bool:
-    """Whether columns, or names of Series, are the same."""
+def _same_columns(one: pd.Index, other: pd.Index) -> bool:
     if one is other:
         return True
-    if isinstance(other, pd.Index):
-        same = type(one) is type(other) and one.dtype == other.dtype and list(one.names) == list(other.names)
-        return same and bool(one.equals(other))
-    return type(one) is type(other) and bool(one == other)
+    same = type(one) is type(other) and one.dtype == other.dtype and list(one.names) == list(other.names)
+    return same and bool(one.equals(other))
+
+
+def same_name(one: Any, other: Any) -> bool:
+    """Whether two names are the same, with their types; one nan is as good as another."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(same_name, one, other))
+    with contextlib.suppress(Exception):
+        return bool(one == other or (one != one and other != other))
+    return False
