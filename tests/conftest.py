@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
+import types
 from collections.abc import Callable, Iterator
 from multiprocessing import util
 
@@ -15,7 +16,7 @@ import hypothesis
 import pytest
 
 import pdparallel
-from pdparallel import auto
+from pdparallel import auto, progress
 from pdparallel.engines import launch
 from pdparallel.engines.registry import let_pools_go
 from pdparallel.testing.leaving import Child, children, left_files, wait_until
@@ -129,6 +130,12 @@ def anew(alone: None) -> None:
 def no_rest_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is, ``engine="auto"`` does everything in this process."""
     monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", math.inf)
+
+
+@pytest.fixture
+def bars_are_told_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, a callable hears of each chunk, and of nothing between: the bar's clock stands."""
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(perf_counter=lambda: -1.0))
 
 
 @pytest.fixture

@@ -121,11 +121,11 @@ def test_a_checkpoint_goes_on_from_what_is_there(engine: str, tmp_path: Path) ->
     again.check(N)
 
 
-def test_a_failure_is_counted_up_to_it() -> None:
+def test_a_failure_is_counted_up_to_it(bars_are_told_of_chunks: None) -> None:
     heard = Heard()
     with pytest.raises(ZeroDivisionError):
         DF["a"].par(engine="serial", chunk_size=10, progress=heard).map(lambda x: 1 // (x - 35))
-    assert heard.counts[-1] == 35
+    assert heard.counts == [10, 20, 30, 35]
 
 
 @pytest.mark.parametrize("errors", ["coerce", "return"])
@@ -469,9 +469,9 @@ def test_a_failure_ends_with_a_line(stderr: Captured) -> None:
     assert stderr.getvalue().endswith("\n")
 
 
-def test_a_bar_without_an_end(stderr: Captured) -> None:
+def test_a_bar_without_an_end(stderr: Captured, bars_are_told_of_chunks: None) -> None:
     assert len(list(pdparallel.imap(str, iter(range(20)), progress=True, engine="serial"))) == 20
-    assert re.search(r"imap: 20\.0item \[00:\d\d, [^\r\n]*\n$", stderr.getvalue())
+    assert re.match(r"imap: 20\.0item \[00:\d\d, ", stderr.getvalue())
 
 
 @pytest.mark.parametrize("kind", ["log", "a logger", "an adapter"])
