@@ -61,7 +61,6 @@ def columns(obj: Any) -> Any:
         (frames, "apply", lambda group: float(group["x"].to_numpy().sum())),
         (frames, "apply", lambda group: group["x"].iloc[0]),
         (frames, "apply", lambda group: group["x"] - group["x"].mean()),
-        (frames, "apply", lambda group: group["x"].iloc[:2]),
         (columns, "apply", lambda column: column.max() - column.min()),
         (columns, "apply", lambda column: "a text"),
         (columns, "agg", lambda column: column.mean()),
