@@ -365,8 +365,8 @@ class _Tqdm(Display):
 
 def _shows_widgets() -> bool:
     """Whether this is the kernel of a notebook, and of nothing else that has a kernel."""
-    interactive = sys.modules.get("IPython")
-    shell = interactive.get_ipython() if interactive is not None and "ipykernel.zmqshell" in sys.modules else None
+    shell_here = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = shell_here() if shell_here is not None and "ipykernel.zmqshell" in sys.modules else None
     if getattr(shell, "kernel", None) is None or not _has_widgets():
         return False
     # The consoles of Qt and of Spyder, as tqdm tells them apart.

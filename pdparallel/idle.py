@@ -18,10 +18,11 @@ class IdleTimer:
     lock : context manager
         Held by whoever calls :meth:`used` or :meth:`stop`, and here while ``let_go`` runs.
     let_go : callable
-        What is to happen then.  It may find that it is too early all the same; the next use begins anew.
+        What is to happen then.  It may find that it is too early all the same; the next use begins anew.  It may return
+        what is left to do without the lock.
     """
 
-    def __init__(self, lock: AbstractContextManager[object], let_go: Callable[[], object]) -> None:
+    def __init__(self, lock: AbstractContextManager[object], let_go: Callable[[], Callable[[], None] | None]) -> None:
         self._lock = lock
         self._let_go = let_go
         self._until = 0.0
@@ -50,5 +51,7 @@ class IdleTimer:
             left = self._until - time.monotonic()
             if left > 0:
                 self._look_after(left)
-            else:
-                self._let_go()
+                return
+            rest = self._let_go()
+        if rest is not None:
+            rest()

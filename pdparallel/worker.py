@@ -146,8 +146,10 @@ def inside_worker() -> bool:
     """Whether this process or thread is a worker, of ours or of some other pool: a call from here runs serially."""
     if inside_task():
         return True
-    modules = [multiprocessing, sys.modules.get("multiprocess")]  # pathos' pools are of the latter
-    return _inside or any(module.current_process().daemon for module in modules if module is not None)
+    if _inside or multiprocessing.current_process().daemon:
+        return True
+    other = getattr(sys.modules.get("multiprocess"), "current_process", None)  # of pathos' pools
+    return other is not None and bool(other().daemon)
 
 
 def become_a_worker() -> None:

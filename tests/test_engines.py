@@ -265,11 +265,14 @@ class TestWarmPools:
         assert self.pids(name) <= first | self.pids(name)
         assert first & self.pids(name)
 
-    def test_another_kind_of_pool_replaces_it(self, name: str) -> None:
+    def test_pools_of_other_kinds_stay_beside_it(self, name: str) -> None:
         first = self.pids(name)
         second = self.pids(name, start_method="spawn")
         assert not first & second
-        assert wait_until(lambda: not [p for p in children() if p.pid in first])
+        assert first & self.pids(name)
+        for threads in (2, 3):
+            self.pids(name, threads_per_worker=threads)
+        assert wait_until(lambda: not [p for p in children() if p.pid in second])  # it was used longest ago
 
     def test_an_idle_worker_that_was_killed_is_noticed_before_the_next_call(self, name: str) -> None:
         for pid in self.pids(name):

@@ -74,6 +74,52 @@ def test_the_task_of_a_worker_that_is_ended_fails_and_no_other(pool: Pool) -> No
     assert lost.exitcode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("way", ["kill", "abandon", "end"])
+def test_a_stopped_worker_with_a_full_pipe_can_be_ended(pool: Pool, way: str) -> None:
+    pool.submit(KNOCK).result(60)
+    (pid,) = pool.pids
+    os.kill(pid, signal.SIGSTOP)
+    pool.n_workers = 1  # all goes to this one
+    sent = [pool.submit(bytes(1 << 24)) for _ in range(2)]  # more than a pipe holds: only a thread waits for that
+    assert not any(future.done() for future in sent)
+    if way == "kill":
+        pool.kill(pid)
+    elif way == "abandon":
+        pool.abandon(sent)
+    else:
+        pool.end(kill=True)
+    assert isinstance(sent[0].exception(60), WorkerDiedError)
+    assert wait_until(lambda: pid not in pool.pids)
+
+
+def test_a_stopped_worker_with_a_full_pipe_holds_up_no_other(pool: Pool) -> None:
+    first, _, _ = _twelve_tasks_of_which_the_first_worker_answers_none(pool)
+    big = [pool.submit(bytes(1 << 24)) for _ in range(4)]
+    small = [pool.submit(KNOCK) for _ in range(4)]
+    pool.kill(first)
+    for future in small:
+        assert future.result(60) == KNOCK
+    for future in big:
+        assert isinstance(future.exception(60), WorkerDiedError)  # no worker can read that
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no forkserver")
+@pytest.mark.parametrize("error", [EOFError("unexpected EOF"), ConnectionResetError("reset")])
+def test_a_start_whose_forkserver_ended_is_tried_again(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    process, failures = pool.context.Process, [error, error]
+
+    def start(*args: Any, **kwargs: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return process(*args, **kwargs)
+
+    monkeypatch.setattr(pool.context, "Process", start)
+    assert pool.submit(KNOCK).result(60) == KNOCK
+    assert not failures
+
+
 def test_tasks_that_are_abandoned_end_and_no_others(pool: Pool) -> None:
     _, second, sent = _twelve_tasks_of_which_the_first_worker_answers_none(pool)
     running, behind = (future for future in sent if not future.done())

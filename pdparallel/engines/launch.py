@@ -23,6 +23,7 @@ import signal
 import tempfile
 import threading
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from multiprocessing import connection as mp_connection
 from multiprocessing import context as mp_context
@@ -31,7 +32,7 @@ from typing import Any
 
 from pdparallel.typing import StartMethod
 
-__all__ = ["Context", "folder_for_sockets", "stop_forkserver", "stop_unwanted_forkserver"]
+__all__ = ["BROKEN_START", "Context", "folder_for_sockets", "release_forkserver", "stop_forkserver"]
 
 _PRELOAD = ["pandas", "pdparallel.serving"]
 
@@ -40,6 +41,10 @@ LONGEST_SOCKET_PATH = 103
 
 #: Where such a path fits.
 SHORT = "/tmp"
+
+#: What the start of a process raises if the forkserver ended meanwhile.  The process may exist all the same: who tries
+#: again uses a new pipe, so that no two processes share one.
+BROKEN_START = (EOFError, ConnectionError)
 
 
 class _Spawn:
@@ -129,14 +134,17 @@ class _Connection:
 _forkserver: Any = None
 _forkserver_lock = threading.Lock()
 
-#: Whether all pools were let go, and none was made since.
-_let_go = False
+#: Pools that may start a worker; the forkserver stays as long as there is one.
+_users: weakref.WeakSet[Context] = weakref.WeakSet()
+
+#: Whether the forkserver is to end when the last pool has ended.
+_released = False
 
 
 def _begin_after_fork() -> None:
     """A forked child gets a forkserver of its own."""
-    global _forkserver, _forkserver_lock, _poll_lock
-    _forkserver, _forkserver_lock, _poll_lock = None, threading.Lock(), threading.Lock()
+    global _forkserver, _forkserver_lock, _poll_lock, _users
+    _forkserver, _forkserver_lock, _poll_lock, _users = None, threading.Lock(), threading.Lock(), weakref.WeakSet()
 
 
 if hasattr(os, "register_at_fork"):
@@ -164,23 +172,30 @@ def _socket() -> str:
     return getattr(server, "_forkserver_address", None) or ""
 
 
-def stop_unwanted_forkserver() -> None:
-    """End the forkserver that a pool started after all were let go, because it still had tasks."""
-    if _let_go:
-        _end_forkserver()
+def release_forkserver() -> None:
+    """End the forkserver, now or when the last pool that may start a worker has ended."""
+    global _released
+    with _forkserver_lock:
+        _released = True
+    _end_if_unused()
+
+
+def _end_if_unused() -> None:
+    _end_forkserver(_forkserver, lambda: _released and not _users)
 
 
 def stop_forkserver() -> None:
-    """End the forkserver, after all pools were let go; the next pool starts a new one."""
-    global _let_go
-    _let_go = True
-    _end_forkserver()
+    """End the forkserver, whoever uses it."""
+    _end_forkserver(_forkserver)
 
 
-def _end_forkserver() -> None:
+def _end_forkserver(server: Any, condition: Callable[[], bool] = lambda: True) -> None:
+    """End a forkserver; the next worker starts a new one, unless another thread has done so already."""
     global _forkserver
     with _forkserver_lock:
-        server, _forkserver = _forkserver, None
+        if _forkserver is not server or not condition():
+            return
+        _forkserver = None
     pid = getattr(server, "_forkserver_pid", None)
     if pid is not None:
         # By itself it ends when its last worker has; at the end of a process nobody wants to wait for that.
@@ -216,10 +231,11 @@ def _forkserver_popen() -> Any:
 
         @staticmethod
         def connect_to_new_process(fds: Any) -> Any:
+            server = _our_forkserver()
             try:
-                return _our_forkserver().connect_to_new_process(fds)
+                return server.connect_to_new_process(fds)
             except (FileNotFoundError, ConnectionError):  # its socket was removed, or it was ended by others
-                _end_forkserver()
+                _end_forkserver(server)
                 return _our_forkserver().connect_to_new_process(fds)
 
         def __getattr__(self, name: str) -> Any:
@@ -267,11 +283,20 @@ class Context(mp_context.BaseContext):
     """
 
     def __init__(self, method: StartMethod) -> None:
-        global _let_go
-        _let_go = False
+        global _released
         self._name = method
         self.reducer = multiprocessing.get_context(method).reducer
         self._made: list[Any] = []
+        if method == "forkserver":
+            with _forkserver_lock:
+                _released = False
+                _users.add(self)
+
+    def close(self) -> None:
+        """Say that no further process will be started."""
+        with _forkserver_lock:
+            _users.discard(self)
+        _end_if_unused()
 
     def socket(self) -> str:
         """Path of the file through which workers are asked for, if there is one."""

@@ -18,8 +18,8 @@ from pathos.pools import ProcessPool
 
 from pdparallel.ending import calls_end_first
 from pdparallel.engines.base import Engine
-from pdparallel.engines.launch import Context
-from pdparallel.engines.warm import Kept, Warm
+from pdparallel.engines.launch import BROKEN_START, Context
+from pdparallel.engines.warm import KEPT_POOLS, Kept, Warm
 from pdparallel.engines.watched import Watched
 from pdparallel.errors import WorkerStartError
 from pdparallel.serving import Setup, start
@@ -41,13 +41,17 @@ class _Pool(Kept):
 
     def __init__(self, n_workers: int, method: StartMethod, threads: int) -> None:
         self._context = Context(method)
-        self._pathos = ProcessPool(
-            nodes=n_workers,
-            id=f"pdparallel-{os.getpid()}-{next(_numbers)}",
-            initializer=start,
-            initargs=(Setup(threads, os.getpid(), self._context.socket()),),
-            context=self._context,
-        )
+        try:
+            self._pathos = ProcessPool(
+                nodes=n_workers,
+                id=f"pdparallel-{os.getpid()}-{next(_numbers)}",
+                initializer=start,
+                initargs=(Setup(threads, os.getpid(), self._context.socket()),),
+                context=self._context,
+            )
+        except BaseException:
+            self._context.close()
+            raise
         inner = self._pathos._serve()  # the pool behind the wrapper: only it takes error callbacks
         self.watched = Watched(inner)
 
@@ -63,16 +67,26 @@ class _Pool(Kept):
                 process.kill()
             process.join(END_SECONDS)
         if not in_order:
-            self._release_lock_of_the_dead()
+            self._free_threads()
         self._in_time(self._pathos.clear)
+        self._context.close()
 
-    def _release_lock_of_the_dead(self) -> None:
-        # A worker that was killed while it took a task from the queue holds the queue's lock for ever, and the
-        # threads that end the pool wait for it.  No worker is alive here any more.
-        lock = getattr(getattr(self.watched.pool, "_inqueue", None), "_rlock", None)
-        if lock is not None:
-            with contextlib.suppress(ValueError, AssertionError):  # nobody held it
-                lock.release()
+    def _free_threads(self) -> None:
+        """Free the threads that end the pool, when no worker is alive: they wait for what a dead one has.
+
+        A worker that was killed while it took a task or gave a result holds the lock of that queue for ever, and may
+        have left half a message in it.  And the thread that replaces workers dies if it cannot start one.
+        """
+        pool = self.watched.pool
+        for queue, lock in (("_inqueue", "_rlock"), ("_outqueue", "_wlock")):
+            with contextlib.suppress(AttributeError, ValueError, AssertionError):  # nobody held it
+                getattr(getattr(pool, queue), lock).release()
+        with contextlib.suppress(AttributeError):
+            pool._taskqueue.put(None)
+        if not self._in_time(self._pathos.join):
+            for queue, end in (("_inqueue", "_reader"), ("_outqueue", "_writer")):
+                with contextlib.suppress(AttributeError, OSError):
+                    getattr(getattr(pool, queue), end).close()
 
     @staticmethod
     def _in_time(step: Callable[[], object]) -> bool:
@@ -86,7 +100,7 @@ class _Pool(Kept):
         return not thread.is_alive()
 
 
-_warm: Warm[_Pool] = Warm()
+_warm: Warm[_Pool] = Warm(KEPT_POOLS)
 
 
 class PathosEngine(Engine):
@@ -126,8 +140,10 @@ class PathosEngine(Engine):
 
     def _made(self) -> _Pool:
         try:
+            with contextlib.suppress(*BROKEN_START):
+                return _Pool(*self._key)
             return _Pool(*self._key)
-        except OSError as error:
+        except (OSError, EOFError) as error:
             raise WorkerStartError(
                 f"no pathos pool could be made: {type(error).__name__}: {error}. It needs semaphores, which Linux "
                 "keeps in /dev/shm; engine='process' needs none."

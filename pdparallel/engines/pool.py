@@ -12,7 +12,10 @@ task::
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import socket
 import threading
 import time
 from collections import deque
@@ -24,7 +27,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from pdparallel.engines.base import died, how_it_ended
-from pdparallel.engines.launch import Context, stop_unwanted_forkserver
+from pdparallel.engines.launch import BROKEN_START, Context
 from pdparallel.errors import WorkerDiedError, WorkerStartError
 from pdparallel.serving import Setup, serve
 from pdparallel.transport.arena import Mailbox
@@ -37,6 +40,19 @@ TASKS_OF_A_WORKER = 2
 
 #: Workers that may end in a row before they are up; the cause is then no accident.
 FAILED_STARTS = 2
+
+#: The same for workers that somebody else killed, or whose forkserver was.
+KILLED_STARTS = 8
+
+#: The exit code of a worker whose forkserver has ended, and with it whoever knows the real one.
+UNKNOWN_EXITCODE = 255
+
+#: Times that a start is tried again whose forkserver ended meanwhile.
+LOST_STARTS = 2
+
+#: Bytes of a worker's tasks that can be written without waiting for it, whatever it does: they fit into the smallest
+#: buffer of a pipe (8 KB, on macOS).  What is longer is written by a thread of its own.
+BYTES_AT_ONCE = 7 << 10
 
 #: Seconds until a worker with tasks is looked after anew: while a child of its own holds its pipe open, it ends unseen.
 LOOK_SECONDS = 1.0
@@ -72,8 +88,45 @@ class _Worker:
         self.pipe = pipe
         self.said = said
         self.sent: deque[_Sent] = deque()
+        self.unwritten: deque[_Sent] = deque()  # the latest of these
+        self.writing = threading.Lock()
         self.up = False
         self.gone = False
+
+    def write(self, may_wait: bool = False) -> None:
+        """Write what is not written yet; a thread of its own does it if that may take until the worker reads.
+
+        The lock of the pool is free meanwhile: a stopped worker must not keep anybody from ending it.
+        """
+        too_much = False
+        while self.unwritten and not too_much and self.writing.acquire(blocking=False):
+            try:
+                while self.unwritten and not too_much:
+                    too_much = not may_wait and sum(len(sent.task) for sent in list(self.sent)) > BYTES_AT_ONCE
+                    if not too_much:
+                        self.pipe.send_bytes(self.unwritten[0].task)
+                        self.unwritten.popleft()
+            except (OSError, IndexError):  # it has ended, which the thread of the pool notices
+                self.gone = True
+                return
+            finally:
+                self.writing.release()
+        if too_much:
+            threading.Thread(target=self.write, args=(True,), name="pdparallel-write", daemon=True).start()
+
+    def hang_up(self) -> None:
+        """Close the pipe, also if a thread is writing to it: a child of the worker may hold the other end."""
+        self.gone = True
+        if not self.writing.acquire(blocking=False):
+            if hasattr(socket, "AF_UNIX"):
+                with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.pipe.fileno())) as end:
+                    end.shutdown(socket.SHUT_RDWR)
+            self.writing.acquire()
+        try:
+            self.unwritten.clear()
+            self.pipe.close()
+        finally:
+            self.writing.release()
 
 
 class Pool:
@@ -129,12 +182,13 @@ class Pool:
             if self._ended:
                 raise RuntimeError("the pool is closed")
             self._waiting.append(sent)
-            self._deal()
+            dealt = self._deal()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="pdparallel-pool", daemon=True)
                 self._thread.start()
             elif self._waiting and len(self._workers) < self.n_workers:
                 self._wake()
+        _write(dealt)
         return sent.future
 
     def kill(self, pid: int) -> None:
@@ -178,28 +232,26 @@ class Pool:
 
     # The tasks on their way
 
-    def _deal(self) -> None:
-        """Send what waits to the workers with the fewest tasks, under the lock."""
+    def _deal(self) -> list[_Worker]:
+        """Give what waits to the workers with the fewest tasks, under the lock; returns those who get some."""
+        dealt: list[_Worker] = []
         while self._waiting:
             there = [worker for worker in self._workers if not worker.gone]
             free = min(there, key=lambda worker: len(worker.sent), default=None)
             # A second task goes to a worker only where no further worker can take it.
             most = TASKS_OF_A_WORKER if len(self._workers) == self.n_workers else 1
             if free is None or len(free.sent) >= most:
-                return
+                break
             sent = self._waiting.popleft()
             if not sent.runs():
                 continue
             if sent.abandoned:
                 sent.future.set_exception(WorkerDiedError("the call was given up before the task began"))
                 continue
-            try:
-                free.pipe.send_bytes(sent.task)
-            except OSError:  # it has ended, which the thread is about to notice
-                free.gone = True
-                self._waiting.appendleft(sent)
-            else:
-                free.sent.append(sent)
+            free.sent.append(sent)
+            free.unwritten.append(sent)
+            dealt.append(free)
+        return dealt
 
     def _wake(self) -> None:
         """Have the thread look again, under the lock."""
@@ -246,26 +298,31 @@ class Pool:
 
     def _hire(self) -> None:
         """Start a worker."""
-        made: list[Any] = []
-        try:
-            said = Mailbox()
-            made.append(said)
-            mine, its = self.context.Pipe()
-            made += (mine, its)
-            setup = replace(self._setup, socket=self.context.socket())
-            process = self.context.Process(target=serve, args=(its, setup, said.path), name="pdparallel-worker")
-            process.start()
-        except Exception as error:
-            for one in made:
-                one.close()
-            reason = WorkerStartError(f"no worker process could be started: {type(error).__name__}: {error}")
-            reason.__cause__ = error
-            self._make_do(reason)
-        else:
+        for tries_left in reversed(range(LOST_STARTS + 1)):
+            made: list[Any] = []
+            try:
+                said = Mailbox()
+                made.append(said)
+                mine, its = self.context.Pipe()
+                made += (mine, its)
+                setup = replace(self._setup, socket=self.context.socket())
+                process = self.context.Process(target=serve, args=(its, setup, said.path), name="pdparallel-worker")
+                process.start()
+            except Exception as error:
+                for one in made:
+                    one.close()
+                if tries_left and isinstance(error, BROKEN_START):
+                    continue
+                reason = WorkerStartError(f"no worker process could be started: {type(error).__name__}: {error}")
+                reason.__cause__ = error
+                self._make_do(reason)
+                return
             its.close()
             with self._lock:
                 self._workers.append(_Worker(process, mine, said))
-                self._deal()
+                dealt = self._deal()
+            _write(dealt)
+            return
 
     def _attend(self, worker: _Worker) -> None:
         """Take what a worker has sent, and notice its end."""
@@ -276,6 +333,10 @@ class Pool:
             self._bury(worker)
             return
         if worker.process.exitcode is not None:
+            if worker.process.exitcode == UNKNOWN_EXITCODE and hasattr(signal, "SIGKILL"):
+                # Its pipe is open: it may still be at a task, which another worker is about to run again.
+                with contextlib.suppress(OSError):
+                    os.kill(worker.process.pid, signal.SIGKILL)
             self._bury(worker)
 
     def _hear(self, worker: _Worker, answer: bytes) -> None:
@@ -287,8 +348,9 @@ class Pool:
             return
         with self._lock:
             sent = worker.sent.popleft()
-            self._deal()
+            dealt = self._deal()
             self._end_if_abandoned(worker)
+        _write(dealt)
         sent.future.set_result(answer)
 
     def _bury(self, worker: _Worker) -> None:
@@ -296,14 +358,16 @@ class Pool:
         _ended(worker.process)
         with self._lock:
             self._workers.remove(worker)
-            lost = worker.sent.popleft() if worker.up and worker.sent else None
+            begun = worker.up and worker.sent and worker.sent[0] not in worker.unwritten
+            lost = worker.sent.popleft() if begun else None
             self._waiting.extendleft(reversed(worker.sent))
-        worker.pipe.close()
+        worker.hang_up()
         if lost is not None:
             lost.future.set_exception(died([worker.process]))
         if not worker.up:
             self._failed_starts += 1
-            if self._failed_starts >= FAILED_STARTS:
+            killed = worker.process.exitcode < 0 or worker.process.exitcode == UNKNOWN_EXITCODE
+            if self._failed_starts >= (KILLED_STARTS if killed else FAILED_STARTS):
                 self._make_do(_of_the_start(worker))
         worker.said.close()
 
@@ -312,11 +376,13 @@ class Pool:
         with self._lock:
             self._failed_starts = 0
             lost: list[_Sent] = []
+            dealt: list[_Worker] = []
             if self._workers:
                 self.n_workers, self._makes_do = len(self._workers), True
-                self._deal()
+                dealt = self._deal()
             else:
                 lost, self._waiting = list(self._waiting), deque()
+        _write(dealt)
         for sent in lost:
             if sent.runs():
                 sent.future.set_exception(reason)
@@ -328,7 +394,7 @@ class Pool:
             open_tasks = [sent for worker in workers for sent in worker.sent] + list(self._waiting)
             self._waiting.clear()
         for worker in workers:
-            worker.pipe.close()
+            worker.hang_up()
         until = time.monotonic() + LEAVE_SECONDS
         for worker in workers:
             _ended(worker.process, until - time.monotonic())
@@ -338,7 +404,12 @@ class Pool:
                 sent.future.set_exception(WorkerDiedError("the pool was closed while the task was on its way"))
         self._bell.close()
         self._ring.close()
-        stop_unwanted_forkserver()
+        self.context.close()
+
+
+def _write(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.write()
 
 
 def _has_word(pipe: Connection) -> bool:

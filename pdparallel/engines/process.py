@@ -9,14 +9,14 @@ from typing import ClassVar
 
 from pdparallel.engines.base import Engine
 from pdparallel.engines.pool import Pool
-from pdparallel.engines.warm import Warm
+from pdparallel.engines.warm import KEPT_POOLS, Warm
 from pdparallel.serving import Setup
 from pdparallel.transport.task import Reach
 from pdparallel.typing import StartMethod
 
 __all__ = ["ProcessEngine", "is_warm"]
 
-_warm: Warm[Pool] = Warm()
+_warm: Warm[Pool] = Warm(KEPT_POOLS)
 
 
 def is_warm(n_workers: int, method: StartMethod, threads: int) -> bool:

@@ -63,20 +63,22 @@ def open_engine(options: Options) -> Engine:
 def _is_dask(engine: Any) -> bool:
     if isinstance(engine, str):
         return engine == "dask" or "://" in engine
-    distributed = sys.modules.get("distributed")  # else it can be no object of its
-    return distributed is not None and isinstance(engine, (distributed.Client, distributed.deploy.Cluster))
+    # Without the modules it can be no object of theirs; another thread may be about to import them.
+    client = getattr(sys.modules.get("distributed"), "Client", ())
+    return isinstance(engine, (client, getattr(sys.modules.get("distributed.deploy"), "Cluster", ())))
 
 
 def is_warm(options: Options) -> bool:
     """Whether the pool that ``engine="auto"`` would hand over to is up."""
-    process = sys.modules.get("pdparallel.engines.process")
-    return process is not None and bool(process.is_warm(options.workers, options.method, options.threads))
+    is_kept = getattr(sys.modules.get("pdparallel.engines.process"), "is_warm", None)
+    return is_kept is not None and bool(is_kept(options.workers, options.method, options.threads))
 
 
 def shutdown() -> None:
     """End the warm pools and their workers now; the next call starts new ones.
 
-    Calls do this by themselves after some idle minutes, and at the end of the process.
+    Pools end by themselves after some idle minutes, and at the end of the process.  A call of another thread that is
+    under way keeps its workers until it is done.
 
     Examples
     --------
@@ -84,7 +86,7 @@ def shutdown() -> None:
     >>> pdparallel.shutdown()
     """
     let_pools_go()
-    _stop_forkserver()
+    _ask_launch("release_forkserver")
 
 
 def let_pools_go() -> None:
@@ -99,6 +101,11 @@ def let_pools_go() -> None:
 # Registered before any pool library is imported, so that it runs after they have ended their pools.
 @atexit.register
 def _stop_forkserver() -> None:
-    launch = sys.modules.get("pdparallel.engines.launch")
-    if launch is not None:
-        launch.stop_forkserver()
+    _ask_launch("stop_forkserver")
+
+
+def _ask_launch(name: str) -> None:
+    """Call a function of the module ``launch``, unless that is not imported, or not yet by another thread."""
+    function = getattr(sys.modules.get("pdparallel.engines.launch"), name, None)
+    if function is not None:
+        function()

@@ -1,18 +1,23 @@
-"""Warm: keeps a pool between two calls, lends it, and lets it go after some idle minutes, on a fork, and at exit."""
+"""Warm: keeps a few pools between two calls, lends them, and lets them go after some idle minutes and on a fork."""
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pdparallel.idle import IdleTimer
 
-__all__ = ["Kept", "Warm", "drop_all"]
+__all__ = ["KEPT_POOLS", "Kept", "Warm", "drop_all"]
 
 #: Seconds without a call until a pool goes away.
 IDLE_SECONDS = 300.0
+
+#: Pools of processes that are kept: who alternates between two settings, or calls from threads that have each their
+#: own, starts no workers anew; each pool costs the memory of its idle workers.
+KEPT_POOLS = 3
 
 
 class Kept(Protocol):
@@ -37,14 +42,20 @@ P = TypeVar("P", bound=Kept)
 
 
 class Warm(Generic[P]):
-    """Holds at most one idle pool; a call that wants another kind of pool replaces it.
+    """Keeps the pools that were used last, one for each key, and lends them.
 
-    Several threads may borrow the same pool at once.
+    Several threads may borrow the same pool at once.  No pool is ended under the lock, because that may take seconds.
+
+    Parameters
+    ----------
+    keep : int, default 1
+        Pools that are kept at most; the one that was borrowed longest ago goes first.
     """
 
     _all: ClassVar[list[Warm[Any]]] = []  # of every kind of pool
 
-    def __init__(self) -> None:
+    def __init__(self, keep: int = 1) -> None:
+        self._keep = keep
         self._begin()
         Warm._all.append(self)
         if hasattr(os, "register_at_fork"):
@@ -54,26 +65,30 @@ class Warm(Generic[P]):
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
-        self._key: Hashable = None
-        self._pool: P | None = None
+        self._pools: dict[Hashable, P] = {}  # the one that was borrowed last comes last
+        self._idle: dict[Hashable, IdleTimer] = {}
         self._borrowed: dict[int, tuple[P, int]] = {}
-        self._idle = IdleTimer(self._lock, self._drop_if_idle)
 
     def borrow(self, key: Hashable, make: Callable[[], P]) -> P:
         """The pool of that key: the one that is kept, if it is sound, else a new one."""
         with self._lock:
-            if self._pool is not None and (self._key != key or not self._pool.usable):
-                self._retire()
-            if self._pool is None:
-                self._pool, self._key = make(), key
-            pool, times = self._borrowed.get(id(self._pool), (self._pool, 0))
+            retired = []
+            if key in self._pools and not self._pools[key].usable:
+                retired.append(self._taken_out(key))
+            pool = self._pools.pop(key) if key in self._pools else make()
+            self._pools[key] = pool
+            while len(self._pools) > self._keep:
+                retired.append(self._taken_out(next(iter(self._pools))))
+            _, times = self._borrowed.get(id(pool), (pool, 0))
             self._borrowed[id(pool)] = (pool, times + 1)
-            return pool
+            unused = self._unused(retired)
+        _end(unused)
+        return pool
 
     def has(self, key: Hashable) -> bool:
         """Whether a pool of that key is kept whose workers run."""
         with self._lock:
-            return self._pool is not None and self._key == key and self._pool.up
+            return key in self._pools and self._pools[key].up
 
     def give_back(self, pool: P, *, kill: bool = False) -> bool:
         """End one borrowing; with ``kill`` the pool ends at once, unless another call has it too.
@@ -90,31 +105,45 @@ class Warm(Generic[P]):
             if times > 1:
                 self._borrowed[id(pool)] = (pool, times - 1)
                 return True
-            self._borrowed.pop(id(pool), None)
-            if pool is not self._pool or kill:
-                if pool is self._pool:
-                    self._pool = None
-                pool.end(kill=kill)
-            else:
-                self._idle.used(IDLE_SECONDS)
-            return False
+            del self._borrowed[id(pool)]
+            key = next((key for key, kept in self._pools.items() if kept is pool), None)
+            if key is not None and not kill:
+                if key not in self._idle:
+                    self._idle[key] = IdleTimer(self._lock, functools.partial(self._drop_if_idle, key, pool))
+                self._idle[key].used(IDLE_SECONDS)
+                return False
+            if key is not None:
+                self._taken_out(key)
+        pool.end(kill=kill)
+        return False
 
     def drop(self) -> None:
-        """Let the idle pool go."""
+        """Let the idle pools go; one that a call has goes when that gives it back."""
         with self._lock:
-            self._idle.stop()
-            if self._pool is not None:
-                self._retire()
+            unused = self._unused([self._taken_out(key) for key in list(self._pools)])
+        _end(unused)
 
-    def _drop_if_idle(self) -> None:
-        if self._pool is not None and id(self._pool) not in self._borrowed:  # else who gives it back counts anew
-            self._retire()
+    def _drop_if_idle(self, key: Hashable, pool: P) -> Callable[[], None] | None:
+        # Another thread may have been quicker; who gives back a borrowed pool counts anew.
+        if self._pools.get(key) is not pool or id(pool) in self._borrowed:
+            return None
+        return functools.partial(_end, [self._taken_out(key)])
 
-    def _retire(self) -> None:
-        assert self._pool is not None
-        pool, self._pool = self._pool, None
-        if id(pool) not in self._borrowed:  # else whoever has it ends it
-            pool.end(kill=False)
+    def _taken_out(self, key: Hashable) -> P:
+        """Do not keep a pool any more, under the lock."""
+        idle = self._idle.pop(key, None)
+        if idle is not None:
+            idle.stop()
+        return self._pools.pop(key)
+
+    def _unused(self, pools: list[P]) -> list[P]:
+        """Those that nobody has; who has one ends it."""
+        return [pool for pool in pools if id(pool) not in self._borrowed]
+
+
+def _end(pools: Sequence[Kept]) -> None:
+    for pool in pools:
+        pool.end(kill=False)
 
 
 def drop_all() -> None:
