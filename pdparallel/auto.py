@@ -7,12 +7,12 @@ second that a new pool takes to import pandas is never waited for.
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 from pdparallel.call import Call
@@ -29,6 +29,7 @@ from pdparallel.rows import feed_for
 from pdparallel.stopping import Stop
 from pdparallel.transport.frames import cut_out, take
 from pdparallel.transport.objects import SharedTable, dump, load
+from pdparallel.transport.parcel import Parcel
 from pdparallel.worker import inside_worker
 
 __all__ = ["Parent", "Reason", "Worth", "missed", "seconds_of_travel", "travel"]
@@ -53,6 +54,12 @@ WARM_WORTH_SECONDS = 0.05
 #: Seconds in which a pool that is up has answered.
 ANSWER_SECONDS = 0.005
 
+#: Seconds after which a bar says what the rest of the call waits for.
+LOADING_SHOWN_SECONDS = 0.5
+
+#: What it says.
+LOADING = "workers loading"
+
 #: Seconds of travelling that are enough to tell what more of it costs.
 ENOUGH_SECONDS = 0.0002
 
@@ -70,6 +77,7 @@ class Reason(enum.Enum):
     COLD = f"no pool is up, and what is left takes less than {COLD_WORTH_SECONDS:g} s"
     TRAVEL = "what travels would take about as long as workers save"
     WORTH = "workers save more than they cost"
+    CANNOT = "the function cannot be sent to workers"
 
 
 class Worth:
@@ -278,20 +286,84 @@ class Parent:
         assert self._latest is not None
         return self._call, self._latest
 
-    def go_on_until_up(self, engine: Engine) -> Iterator[None]:
-        """Start the pool in the background and work on until it is up."""
-        up = threading.Event()
+    def go_on_until_loaded(
+        self, engine: Engine, parcel: Parcel, is_up: bool
+    ) -> Generator[None, None, BaseException | None]:
+        """Have the workers load the function, and work on until they have.
 
-        def start() -> None:
-            with contextlib.suppress(Exception):  # what is wrong with the pool shows at the first task
-                for knock in [engine.submit(b"") for _ in range(engine.n_workers)]:
-                    knock.result()
-            up.set()
+        A function whose module takes seconds to import would otherwise leave this process waiting for that.  One
+        worker fewer than there are loads it first: on as many cores, this process keeps one for itself.
 
-        threading.Thread(target=start, name="pdparallel-start", daemon=True).start()
-        if up.wait(ANSWER_SECONDS):
-            return
-        while self._gaps and self._ledger.failure is None and not up.is_set():
+        Parameters
+        ----------
+        engine : Engine
+            Whose workers are to load.
+        parcel : Parcel
+            What they are to load.
+        is_up : bool
+            Whether the workers run.
+
+        Returns
+        -------
+        BaseException or None
+            Why a worker could not load the function.
+        """
+        workers = engine.n_workers
+        if not is_up:  # have all of them start
+            _asked(engine, b"", workers)
+        answers = _asked(engine, parcel.loading(), max(1, workers - 1))
+        took_long = yield from self._go_on_until(answers)
+        if took_long and workers > 1 and self._gaps and self._ledger.failure is None:
+            others = _asked(engine, parcel.loading(), workers)
+            yield from self._go_on_until(others)
+            answers += others
+        return self._failed_to_load(parcel, answers)
+
+    def _go_on_until(self, answers: list[Future[bytes]]) -> Generator[None, None, bool]:
+        """Work on until all is answered; returns whether that took long."""
+        if not answers:
+            return False
+        answered, lock, left = threading.Event(), threading.Lock(), len(answers)
+
+        def count(_: Future[bytes]) -> None:
+            nonlocal left
+            with lock:
+                left -= 1
+                if not left:
+                    answered.set()
+
+        for future in answers:
+            future.add_done_callback(count)
+        if answered.wait(ANSWER_SECONDS):
+            return False
+        shown_from = time.monotonic() + LOADING_SHOWN_SECONDS
+        try:
+            while self._gaps and self._ledger.failure is None and not answered.is_set():
+                if time.monotonic() >= shown_from:
+                    self._bar.note(LOADING)
+                self._work()
+                yield
+        finally:
+            self._bar.note("")
+        return True
+
+    def _failed_to_load(self, parcel: Parcel, answers: list[Future[bytes]]) -> BaseException | None:
+        """Take what the workers said while they loaded; returns why one could not."""
+        failure: BaseException | None = None
+        for future in answers:
+            if future.done() and not future.cancelled() and future.exception() is None and future.result():
+                outcome = parcel.outcome(future.result())
+                self._watch.loads(outcome)
+                said = parcel.said(outcome.chunk)
+                if said is not None:
+                    said.show()
+                if outcome.failure is not None:
+                    failure = outcome.failure.exception
+        return failure
+
+    def go_on(self) -> Iterator[None]:
+        """Do all that is left."""
+        while self._gaps and self._ledger.failure is None:
             self._work()
             yield
 
@@ -313,6 +385,14 @@ class Parent:
         self._bar.add(outcome.done)
         self._gaps.drop(outcome.chunk.stop)
         return outcome
+
+
+def _asked(engine: Engine, task: bytes, times: int) -> list[Future[bytes]]:
+    """A task given to the engine so many times; what is wrong with its workers shows at the first chunk."""
+    try:
+        return [engine.submit(task) for _ in range(times)]
+    except Exception:
+        return []
 
 
 def seconds_of_travel(some: Callable[[int], Any], n: int) -> tuple[float, float]:

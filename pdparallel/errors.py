@@ -11,6 +11,7 @@
     └── RemoteError(RuntimeError)                  func's own exception could not be rebuilt
 
     FailedCallsWarning(UserWarning)                with errors="coerce": some calls of func failed
+    PerformanceHint(UserWarning)                   a call could be faster; its result is right
 
 An exception that *func* raises is none of these: it arrives as itself.  Each class also extends the
 builtin that a caller would catch.
@@ -27,6 +28,7 @@ __all__ = [
     "FunctionNotSerializableError",
     "InvalidOptionError",
     "PdParallelError",
+    "PerformanceHint",
     "RemoteError",
     "ResultNotSerializableError",
     "WorkerDiedError",
@@ -61,6 +63,18 @@ class FailedCallsWarning(UserWarning):
     ...     warnings.simplefilter("ignore", pdparallel.FailedCallsWarning)
     ...     pd.Series(["1", "x", "3"]).par(errors="coerce").map(int).tolist()
     [1.0, nan, 3.0]
+    """
+
+
+class PerformanceHint(UserWarning):
+    """A call could be faster; its result is right.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import pdparallel
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", pdparallel.PerformanceHint)
     """
 
 

@@ -161,7 +161,7 @@ def _explained(call: Call, options: Options) -> Explanation:
         "columns_unread": sample.unread,
         **bytes_of(call, sample.outcome),
     }
-    told |= _planned(call, options, sample, (shared, here), name, workers)
+    told |= _planned(call, options, sample, (shared, here), name, workers, bytes_function is not None)
     told["seconds_here"] = call.n * sample.cost
     told["seconds_pandas"] = call.n * sample.pandas_cost + sample.pandas_fixed
     told["speed_up"] = told["seconds_pandas"] / told["seconds"]
@@ -181,7 +181,13 @@ def _bytes_of_function(work: Work, options: Options, problems: list[str]) -> int
 
 
 def _planned(
-    call: Call, options: Options, sample: Sample, travels: tuple[float, float], name: str, workers: int
+    call: Call,
+    options: Options,
+    sample: Sample,
+    travels: tuple[float, float],
+    name: str,
+    workers: int,
+    can_be_sent: bool,
 ) -> dict[str, Any]:
     """Who does it, why, in chunks of which size, and how long that takes."""
     shared, here = travels
@@ -196,6 +202,8 @@ def _planned(
             worth = Worth(options)
             worth.knows((shared, here))
             judged = worth.judged(cost, n, lambda: warm, lambda: (call, outcome))
+            if judged is Reason.WORTH and not can_be_sent:
+                judged = Reason.CANNOT
             reason = judged.value
             if judged is not Reason.WORTH:
                 return {"engine": "here", "warm": warm, "reason": reason, "seconds": n * cost, "chunk_size": n}

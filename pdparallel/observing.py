@@ -57,6 +57,9 @@ class Watch:
     def packed(self) -> None:
         """It is."""
 
+    def loads(self, outcome: Outcome) -> None:
+        """A worker has loaded the function, or could not."""
+
     def begins(self) -> None:
         """This process is about to do a chunk itself."""
 
@@ -162,6 +165,11 @@ class Watching(Watch):
     def travelled_once(self, size: int) -> None:
         self._record.once = size
 
+    def loads(self, outcome: Outcome) -> None:
+        timing = outcome.timing
+        if timing is not None:
+            self._record.loads.append((timing.pid, timing.thread, timing.began, timing.written))
+
     def begins(self) -> None:
         self._since = time.perf_counter()
 
@@ -169,7 +177,7 @@ class Watching(Watch):
         now, began, chunk = time.perf_counter(), self._since, outcome.chunk
         piece = Piece(
             chunk.start, chunk.stop, os.getpid(), threading.get_native_id(), True,
-            began, began, began, began, now, now, now, now,
+            began, began, began, began, began, now, now, now, now,
         )  # fmt: skip
         self._add(piece, outcome)
 
@@ -189,9 +197,9 @@ class Watching(Watch):
         piece.back, piece.taken = size, time.perf_counter()
         timing = outcome.timing
         if timing is None:  # the task could not be opened
-            timing = Timing(0, 0, piece.sent, piece.received, piece.received, piece.received)
+            timing = Timing(0, 0, piece.sent, piece.sent, piece.received, piece.received, piece.received)
         timing = _between(piece.sent, timing, piece.received)
-        piece.pid, piece.thread, piece.began, piece.loaded, piece.called, piece.written = timing
+        piece.pid, piece.thread, piece.began, piece.ready, piece.loaded, piece.called, piece.written = timing
         self._add(piece, outcome)
 
     def _add(self, piece: Piece, outcome: Outcome) -> None:
@@ -208,7 +216,7 @@ class Watching(Watch):
 
     def gives_up(self, chunk: Chunk) -> None:
         now = time.perf_counter()
-        piece = Piece(chunk.start, chunk.stop, 0, 0, False, now, now, now, now, now, now, now, now, failed=True)
+        piece = Piece(chunk.start, chunk.stop, 0, 0, False, now, now, now, now, now, now, now, now, now, failed=True)
         self._record.pieces.append(piece)
         for observer in self._observers:
             observer.came(self._record, piece)

@@ -42,13 +42,15 @@ class Timing(NamedTuple):
     ----------
     pid, thread : int
         The worker: process, and thread of the operating system.
-    began, loaded, called, written : float
-        When it had the task, had loaded it, had called the function with all, and had written what came of it.
+    began, ready, loaded, called, written : float
+        When it had the task, had loaded the function (with what that imports) and the data, had called the function
+        with all, and had written what came of it.
     """
 
     pid: int
     thread: int
     began: float
+    ready: float
     loaded: float
     called: float
     written: float

@@ -25,6 +25,9 @@ _HEAD = (
     "call", "verb", "units", "engine", "workers", "chunks", "time", "function", "transport", "shaping", "idle",
     "speed-up",
 )  # fmt: skip
+#: Seconds of loading from which a note says so.
+SHOWN_LOADING_SECONDS = 0.5
+
 _LETTERS = "rlrlrrrrrrrr"
 
 
@@ -79,10 +82,11 @@ class Profile(Observer):
             (``"here"``: this process, without one), its ``workers``, ``why``; ``chunks``, of which ``lost`` had to be
             tried again since their worker ended. In seconds: ``began``, from the beginning of the block; ``seconds``
             from the beginning of the call to its result; ``function``, in all workers together, with what hands out
-            the units; ``transport``, writing and reading what travels, in all processes together; ``shaping`` of the
-            result. ``idle``: the part of the workers' time in which they did nothing of that. ``speed_up``: seconds of
-            the function for each second of the call. ``bytes_once``, ``bytes_out``, ``bytes_back``: what travelled
-            once for the whole call, with the chunks, and back. ``error``: the type of what ended the call, or "".
+            the units; ``loading`` of the function in workers, with what it imports; ``transport``, writing and
+            reading what travels, in all processes together; ``shaping`` of the result. ``idle``: the part of the
+            workers' time in which they did nothing of that. ``speed_up``: seconds of the function for each second of
+            the call. ``bytes_once``, ``bytes_out``, ``bytes_back``: what travelled once for the whole call, with the
+            chunks, and back. ``error``: the type of what ended the call, or "".
 
         Examples
         --------
@@ -111,6 +115,7 @@ class Profile(Observer):
             "began": record.began - self._began,
             "seconds": record.seconds,
             "function": record.function,
+            "loading": record.loading,
             "transport": record.transport,
             "shaping": record.shaping,
             "idle": record.idle,
@@ -131,9 +136,10 @@ class Profile(Observer):
             ``worker``: ``"parent"`` for this process, else the number of a worker of the block, from 1 on; ``pid`` and
             ``thread`` of the operating system (0 where no worker told). In seconds from the beginning of the block:
             ``sent`` to the engine, ``began`` and ``ended`` in the worker, ``received`` by this process. In seconds:
-            ``function``, with what hands out the units; ``load`` and ``pack`` in the worker; ``write`` and ``read``
-            in this process. ``bytes_out`` and ``bytes_back``, of the task and of what came back (0 where only
-            references travel). ``failed``: whether the function raised, and that ended the chunk.
+            ``function``, with what hands out the units; ``load_function``, ``load`` (the data) and ``pack`` in the
+            worker; ``write`` and ``read`` in this process. ``bytes_out`` and ``bytes_back``, of the task and of what
+            came back (0 where only references travel). ``failed``: whether the function raised, and that ended the
+            chunk.
 
         Notes
         -----
@@ -172,7 +178,8 @@ class Profile(Observer):
             "ended": piece.written - began,
             "received": piece.received - began,
             "function": piece.seconds,
-            "load": piece.loaded - piece.began,
+            "load_function": piece.ready - piece.began,
+            "load": piece.loaded - piece.ready,
             "pack": piece.written - piece.called,
             "write": piece.sent - piece.writing,
             "read": piece.taken - piece.received,
@@ -236,6 +243,8 @@ class Profile(Observer):
             if record.once or call["bytes_out"]:
                 out, back = size(record.once + call["bytes_out"]), size(call["bytes_back"])
                 parts.append(f"{out} went out, {back} came back")
+            if record.loading > SHOWN_LOADING_SECONDS:
+                parts.append(f"{seconds(record.loading)} of the workers went into loading the function")
             if record.kept:
                 parts.append(f"{record.kept:,} {record.unit}s were in the checkpoint")
             if record.lost:

@@ -60,6 +60,9 @@ class Bar:
     def begin_phase(self, phase: str) -> None:
         """All units are done; say what comes now."""
 
+    def note(self, phase: str) -> None:
+        """Say beside the count what is going on, from the next drawing on."""
+
     def close(self, failed: bool) -> None:
         """Show what there is for the last time."""
 
@@ -111,6 +114,9 @@ class _Shown(Bar):
         self._state.phase = phase
         if self._display is not None:
             self._show(self._display.begin_phase)
+
+    def note(self, phase: str) -> None:
+        self._state.phase = phase
 
     def close(self, failed: bool) -> None:
         display, self._state.phase = self._display, ""

@@ -33,8 +33,9 @@ class Piece:
         Whether this process did it by itself, without a task.
     writing, sent : float
         When the parent began to write the task, and when it was on its way.
-    began, loaded, called, written : float
-        When the worker had it, had loaded it, had called the function with all, and had written the outcome.
+    began, ready, loaded, called, written : float
+        When the worker had it, had loaded the function and the data, had called the function with all, and had written
+        the outcome.
     received, taken : float
         When the parent had the outcome, and when it had read it.
     seconds : float
@@ -53,6 +54,7 @@ class Piece:
     writing: float = math.nan
     sent: float = math.nan
     began: float = math.nan
+    ready: float = math.nan
     loaded: float = math.nan
     called: float = math.nan
     written: float = math.nan
@@ -68,8 +70,8 @@ class Piece:
 
     @property
     def in_worker(self) -> float:
-        """Seconds in which a worker loaded and wrote."""
-        return 0.0 if self.here else self.loaded - self.began + self.written - self.called
+        """Seconds in which a worker loaded the data and wrote."""
+        return 0.0 if self.here else self.loaded - self.ready + self.written - self.called
 
     @property
     def in_parent(self) -> float:
@@ -105,6 +107,8 @@ class Record:
         Bytes that travelled once for the whole call.
     packed : list of (float, float)
         When the parent wrote these.
+    loads : list of (int, int, float, float)
+        Which workers loaded the function before they had a chunk (process and thread), and when.
     shaped : list of (float, float)
         When the parent shaped the result.
     error : str
@@ -125,6 +129,7 @@ class Record:
     once: int = 0
     pid: int = 0
     packed: list[tuple[float, float]] = field(default_factory=list)
+    loads: list[tuple[int, int, float, float]] = field(default_factory=list)
     shaped: list[tuple[float, float]] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     error: str = ""
@@ -144,6 +149,13 @@ class Record:
         """Seconds of writing and reading what travels, wherever."""
         pieces = math.fsum(piece.in_worker + piece.in_parent for piece in self.pieces)
         return pieces + _sum(self.packed)
+
+    @property
+    def loading(self) -> float:
+        """Seconds in which workers loaded the function, with what that imports."""
+        return math.fsum(stop - start for *_, start, stop in self.loads) + math.fsum(
+            piece.ready - piece.began for piece in self.pieces if not piece.here
+        )
 
     @property
     def shaping(self) -> float:

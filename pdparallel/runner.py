@@ -21,14 +21,16 @@ The path is a generator, which comes back to whoever asked each time that someth
 all goes through it to the end; who wants results one after the other takes them from the ledger in between, and while
 nobody asks for more, no further chunk is begun.
 
-With ``engine="auto"`` the parent does the first units itself and keeps what they returned.  Where the rest is worth it,
-a pool starts in the background while the parent works on; what is left when it is up is handed over.
+With ``engine="auto"`` the parent does the first units itself and keeps what they returned.  If the rest is worth it, a
+pool starts in the background while the parent works on; what is left when its workers have loaded the function is
+handed over.  A function that cannot be sent or loaded stays in this process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import warnings
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 
@@ -38,15 +40,16 @@ from pdparallel.checkpoint.folder import opened
 from pdparallel.delivery import Delivery
 from pdparallel.engines.base import Engine
 from pdparallel.engines.registry import is_warm, open_engine
-from pdparallel.errors import InvalidOptionError
+from pdparallel.errors import FunctionNotSerializableError, InvalidOptionError, PerformanceHint
 from pdparallel.ledger import Ledger
-from pdparallel.observing import watch
+from pdparallel.observing import Watch, watch
 from pdparallel.options import Options
 from pdparallel.outcome import Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, Gaps, Left
 from pdparallel.progress import Bar, bar
 from pdparallel.stopping import Stop, begin, current
+from pdparallel.transport.functions import level_of_the_user
 from pdparallel.transport.parcel import Parcel, pack
 
 __all__ = ["check", "path", "run"]
@@ -141,11 +144,24 @@ def path(
                 tell = (lambda units: shown.under_way(lambda: units)) if engine.runs_here else None
                 observed.packs()
                 heard = options.capture_output is not False
-                parcel = pack(call, engine.reach, options.serializer, heard, noted=shown.look is not None, tell=tell)
-                parcel.timed = observed.timed
-                observed.packed()
-                if begins_here:
-                    yield from parent.go_on_until_up(engine)
+                problem: BaseException | None = None
+                try:
+                    parcel = pack(
+                        call, engine.reach, options.serializer, heard, noted=shown.look is not None, tell=tell
+                    )
+                except FunctionNotSerializableError as error:
+                    if not begins_here:
+                        raise
+                    problem = error
+                else:
+                    parcel.timed = observed.timed
+                    observed.packed()
+                    if begins_here:
+                        problem = yield from parent.go_on_until_loaded(engine, parcel, is_warm(options))
+                if problem is not None or parcel is None:
+                    _stay(problem, observed)
+                    yield from parent.go_on()
+                    return
                 delivery = Delivery(call, options, engine, parcel, ledger, shown, stop, observed)
                 yield from delivery.run(_chunks(options, gaps, engine, ledger, parcel, stop))
             finally:
@@ -154,6 +170,15 @@ def path(
                 if parcel is not None:
                     observed.travelled_once(parcel.once)
                     _close(parcel, [] if delivery is None else delivery.left())
+
+
+def _stay(problem: BaseException | None, observed: Watch) -> None:
+    """Say that a function stays in this process, and why."""
+    observed.decided(Reason.CANNOT.value)
+    text = str(problem)
+    if not isinstance(problem, FunctionNotSerializableError):
+        text = f"the function cannot be loaded in a worker process: {type(problem).__name__}: {problem}"
+    warnings.warn(f"this call runs in this process alone. {text}", PerformanceHint, stacklevel=level_of_the_user())
 
 
 def _why(options: Options, decided: bool, reason: Reason) -> str:

@@ -11,7 +11,7 @@ from pdparallel.records import Record
 __all__ = ["draw"]
 
 #: What is drawn, in the order of the legend: colours that are told apart also by those who see few.
-COLOURS = {"function": "#4477aa", "transport": "#ee7733", "shaping": "#228833", "idle": "#e4e4e4"}
+COLOURS = {"function": "#4477aa", "loading": "#aa3377", "transport": "#ee7733", "shaping": "#228833", "idle": "#e4e4e4"}
 
 #: Height of a lane and of the bars in it, in inches and in parts of a lane.
 LANE_INCHES, BAR = 0.45, 0.7
@@ -52,7 +52,7 @@ def draw(records: Sequence[Record], names: Mapping[tuple[int, int], str], zero: 
     for lane, kind, start, stop in spans:
         bars[lane, kind].append((start - zero, max(stop - start, 0.0)))
     # Idle first: it is what the others leave to be seen.
-    for kind in ("idle", "function", "transport", "shaping"):
+    for kind in ("idle", "function", "loading", "transport", "shaping"):
         for number, lane in enumerate(lanes):
             if bars[lane, kind]:
                 ax.broken_barh(bars[lane, kind], (number - BAR / 2, BAR), facecolors=COLOURS[kind], linewidth=0)
@@ -96,6 +96,9 @@ def _spans(record: Record, names: Mapping[tuple[int, int], str]) -> Iterator[_Sp
         yield "parent", "transport", start, stop
     for start, stop in record.shaped:
         yield "parent", "shaping", start, stop
+    for pid, thread, start, stop in record.loads:
+        if (pid, thread) in names:  # else it had no chunk
+            yield names[pid, thread], "loading", start, stop
     for piece in pieces:
         if not piece.pid:
             continue
@@ -103,6 +106,7 @@ def _spans(record: Record, names: Mapping[tuple[int, int], str]) -> Iterator[_Sp
         yield lane, "function", piece.loaded, piece.called
         if not piece.here:
             yield "parent", "transport", piece.writing, piece.sent
-            yield lane, "transport", piece.began, piece.loaded
+            yield lane, "loading", piece.began, piece.ready
+            yield lane, "transport", piece.ready, piece.loaded
             yield lane, "transport", piece.called, piece.written
             yield "parent", "transport", piece.received, piece.taken

@@ -18,7 +18,7 @@ from pdparallel.outcome import Failure, Timing
 from pdparallel.output.hooks import hearing
 from pdparallel.recording import record
 from pdparallel.surroundings import within
-from pdparallel.transport.opening import answer, answer_to, open_task, task_of
+from pdparallel.transport.opening import answer, answer_to, load, open_task, task_of
 from pdparallel.transport.task import Task
 
 __all__ = [
@@ -79,10 +79,14 @@ def _done(task: Task, during: AbstractContextManager[None]) -> bytes:
             heard.note(problem)
         began = time.perf_counter()
         try:
+            if task.loads_only:
+                load(task)
+                now = time.perf_counter()
+                return answer_to(task, None, _timing(task, began, now, now), heard.end)
             opened = open_task(task)
         except Exception as exception:
             exception.add_note("pdparallel: the function or the data could not be loaded in the worker process")
-            return answer_to(task, Failure(0, exception, _text(exception)), heard.end)
+            return answer_to(task, Failure(0, exception, _text(exception)), None, heard.end)
         loaded = time.perf_counter()
         heard.table = opened.table
         streams.own(task.maker)
@@ -91,12 +95,17 @@ def _done(task: Task, during: AbstractContextManager[None]) -> bytes:
                 opened.work, opened.feed, opened.piece, task.chunk, notes=opened.notes, one_by_one=task.one_by_one
             )
         if task.timed:
-            now = time.perf_counter()
-            outcome = replace(outcome, timing=Timing(os.getpid(), threading.get_native_id(), began, loaded, now, now))
+            outcome = replace(outcome, timing=_timing(task, began, opened.ready, loaded))
         try:
             return answer(opened, outcome, heard.end)
         finally:
             del outcome  # as at the end of record
+
+
+def _timing(task: Task, began: float, ready: float, loaded: float) -> Timing | None:
+    """When a task was done that ends now, if somebody wants to know."""
+    now = time.perf_counter()
+    return Timing(os.getpid(), threading.get_native_id(), began, ready, loaded, now, now) if task.timed else None
 
 
 def _text(exception: BaseException) -> str:

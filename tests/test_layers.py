@@ -152,7 +152,8 @@ def test_the_public_names() -> None:
     assert set(pdparallel.__all__) == {
         "CallTimeoutError", "CheckpointError", "FailedCallsWarning", "FunctionNotSerializableError",
         "InvalidOptionError", "Options",
-        "PdParallelError", "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
+        "PdParallelError", "PerformanceHint",
+        "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
         "Explanation", "Profile",
         "accelerate", "engine", "get_options", "imap", "map", "option_context", "par", "profile", "restore",
         "set_options", "shutdown",

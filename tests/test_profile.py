@@ -265,9 +265,9 @@ class TestAProfile:
         assert len(p) == 1
 
     def test_a_clock_of_another_machine(self) -> None:
-        there = Timing(7, 8, 1000.0, 1000.5, 1002.0, 1002.5)
-        assert _between(3.0, there, 6.0) == (7, 8, 3.5, 4.0, 5.5, 6.0)
-        assert _between(5.0, there, 6.0) == (7, 8, 5.0, 5.0, 5.5, 6.0)
+        there = Timing(7, 8, 1000.0, 1000.25, 1000.5, 1002.0, 1002.5)
+        assert _between(3.0, there, 6.0) == (7, 8, 3.5, 3.75, 4.0, 5.5, 6.0)
+        assert _between(5.0, there, 6.0) == (7, 8, 5.0, 5.0, 5.0, 5.5, 6.0)
         assert _between(999.0, there, 1003.0) is not None
         assert _between(999.0, there, 1003.0) == there
 
@@ -332,7 +332,7 @@ class TestShown:
         with pdparallel.profile() as p:
             pass
         assert repr(p) == "pdparallel profile: 0 calls"
-        assert p.calls.shape == (0, 20)
+        assert p.calls.shape == (0, 21)
         assert p.to_frame().empty
         assert "0 calls" in p._repr_html_()
 
@@ -347,7 +347,7 @@ class TestShown:
             workers = sorted(set(p.to_frame()["worker"]) - {"parent"})
             assert lanes == ["parent", *(f"worker {worker}" for worker in workers)]
             legend = [text.get_text() for text in ax.get_legend().get_texts()]
-            assert legend == ["function", "transport", "shaping", "idle"]
+            assert legend == ["function", "loading", "transport", "shaping", "idle"]
             texts = [text.get_text() for text in ax.texts]
             assert texts == ["1 apply_rows", "2 map"]
             bars = sum(len(collection.get_paths()) for collection in ax.collections)

@@ -296,9 +296,17 @@ class TestWhileThePoolStarts:
         submit = recording.submit
 
         def answer(task: bytes) -> Future[bytes]:
-            if not task:
+            if task:
+                return submit(task)
+            answer: Future[bytes] = Future()
+
+            def answer_when_up() -> None:
                 up.wait(60)
-            return submit(task)
+                recording.tasks += 1
+                answer.set_result(b"")
+
+            threading.Thread(target=answer_when_up, daemon=True).start()
+            return answer
 
         monkeypatch.setattr(recording, "submit", answer)
         return up

@@ -7,13 +7,14 @@ import hashlib
 import os
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pdparallel.call import Work
 from pdparallel.idle import IdleTimer
-from pdparallel.outcome import Failure, Outcome
+from pdparallel.outcome import Failure, Outcome, Timing
 from pdparallel.rows import Feed, feed_for
 from pdparallel.transport.arena import notes, open_spans, post
 from pdparallel.transport.blob import taken_apart
@@ -26,7 +27,7 @@ from pdparallel.transport.reductions import PROTOCOL
 from pdparallel.transport.task import LOADING, Reach, Task, as_letter, read_letter, references
 from pdparallel.typing import Notes
 
-__all__ = ["Opened", "answer", "answer_to", "forget", "open_task", "task_of"]
+__all__ = ["Opened", "answer", "answer_to", "forget", "load", "open_task", "task_of"]
 
 #: Seconds without a task after which the worker of a cluster forgets the function of a call.
 KEPT_SECONDS = 60.0
@@ -34,13 +35,17 @@ KEPT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A task in the worker: what to do, upon which piece, the table for the way back, and where to note what runs."""
+    """A task in the worker: what to do, upon which piece, the table for the way back, and where to note what runs.
+
+    The function was there at ``ready``.
+    """
 
     task: Task
     work: Work
     feed: Feed
     piece: Any
     table: SharedTable
+    ready: float
     notes: Notes | None = None
 
 
@@ -114,27 +119,30 @@ def task_of(data: bytes, work: bytes | None = None, piece: memoryview | None = N
 def open_task(task: Task) -> Opened:
     """Load what a task wants done; of a call that is known here already, only the chunk is new."""
     if task.reach is Reach.STORE:
-        kept = _kept.of(task)
+        kept, ready = _kept.of(task), time.perf_counter()
         piece = decode_data(read_letter(task.piece), kept.table)
-        return Opened(task, kept.work, kept.feed, piece, kept.table)
+        return Opened(task, kept.work, kept.feed, piece, kept.table, ready)
     if task.reach is Reach.PROCESS:
+        ready = time.perf_counter()
         work, feed, whole, slots = references[task.call_id]
         piece = take(whole, work.hand, task.chunk)
-        return Opened(task, work, feed, piece, SharedTable(), slots.get(task.chunk.start))
+        return Opened(task, work, feed, piece, SharedTable(), ready, slots.get(task.chunk.start))
     if task.reach is Reach.ANYWHERE:
         work, table = _decoded(task, task.work)
+        ready = time.perf_counter()
         piece = decode_data(read_letter(task.piece), table)
-        return Opened(task, work, feed_for(work.hand, work.func), piece, table)
+        return Opened(task, work, feed_for(work.hand, work.func), piece, table, ready)
     noted = notes(task.mailbox)
     noted[1] = LOADING
     noted[0] = os.getpid()
-    mine = _load(task)
+    mine, ready = load(task), time.perf_counter()
     beside = decode_data(read_letter(task.piece), mine.table) if task.piece else None
     piece = mine.cargo.piece(beside, mine.work.hand, task.chunk)
-    return Opened(task, mine.work, mine.feed, piece, mine.table, noted)
+    return Opened(task, mine.work, mine.feed, piece, mine.table, ready, noted)
 
 
-def _load(task: Task) -> _Loaded:
+def load(task: Task) -> _Loaded:
+    """Load the function of a task, and open its data, unless that was done for this call before."""
     global _loaded
     with _loaded_lock:
         if _loaded is None or _loaded.call_id != task.call_id:
@@ -165,9 +173,9 @@ def answer(opened: Opened, outcome: Outcome, said: Callable[[], bytes]) -> bytes
     return _sealed(buffers, task.mailbox, said())
 
 
-def answer_to(task: Task, failure: Failure, said: Callable[[], bytes]) -> bytes:
-    """The answer to a task that could not be opened."""
-    return _sealed(encode_outcome(Outcome(task.chunk, [], failure), SharedTable()), "", said())
+def answer_to(task: Task, failure: Failure | None, timing: Timing | None, said: Callable[[], bytes]) -> bytes:
+    """The answer to a task that could not be opened, or that loads only."""
+    return _sealed(encode_outcome(Outcome(task.chunk, [], failure, timing=timing), SharedTable()), "", said())
 
 
 def _sealed(buffers: list[memoryview], mailbox: str, said: bytes = b"") -> bytes:

@@ -80,6 +80,10 @@ class Parcel(abc.ABC):
     def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes | Parts:
         """What goes to a worker."""
 
+    def loading(self) -> bytes:
+        """What has a worker load the function; where it loads nothing, what has it answer."""
+        return b""
+
     def running(self, chunk: Chunk) -> Running | None:
         """What a worker noted of the chunk last; None where it has not begun, or is too far away to say."""
         return None
@@ -269,6 +273,11 @@ class _InArena(_Encoded):
         ).packed()
         self.out = size_of(packed, letter)
         return packed
+
+    def loading(self) -> bytes:
+        if not self._arenas:
+            self._fill()
+        return self._task(Chunk(0, 0), Reach.HOST, arena=self._arenas[-1].ref, loads_only=True).packed()
 
     def running(self, chunk: Chunk) -> Running | None:
         mailbox = self._mailboxes.get(chunk.start)

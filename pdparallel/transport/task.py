@@ -59,7 +59,8 @@ class Task:
 
     ``one_by_one`` asks for each unit to be noted before it is begun, not for some of the light ones together;
     ``lasting`` for the work to be kept, because an initializer prepares it; ``timed`` for the outcome to say when what
-    was done; ``heard`` for what the function says to come back.  ``around`` is what holds where the call is made.
+    was done; ``heard`` for what the function says to come back.  ``around`` is what holds where the call is made.  A
+    task that ``loads_only`` has the worker load the function, and has no units.
     """
 
     call_id: str
@@ -75,6 +76,7 @@ class Task:
     timed: bool = False
     around: bytes = b""
     heard: bool = False
+    loads_only: bool = False
 
     @property
     def maker(self) -> int:
