@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import logging
 import random
 import types
 from collections.abc import Callable
@@ -33,6 +34,8 @@ def reduced(obj: Any) -> Any:
         return _reduced_arrow(obj, pd.arrays.ArrowExtensionArray)
     if type(obj) in _GLOBAL_STREAMS and obj is _global_stream(type(obj)):
         return _global_stream, (type(obj),)
+    if isinstance(obj, logging.Logger) and type(obj) is not logging.Logger:
+        return _reduced_logger(obj)
     return NotImplemented
 
 
@@ -49,6 +52,27 @@ def _global_stream(kind: type) -> Any:
     All workers would draw the same numbers from it, and the same again in the next call.
     """
     return getattr(_GLOBAL_STREAMS[kind], "__self__", None)
+
+
+def _reduced_logger(logger: logging.Logger) -> Any:
+    """A logger of a class of its own: by its name alone a plain one would be made, ahead of its library.
+
+    The class, where it can be imported, brings its library, which makes the logger.
+    """
+    kind = type(logger)
+    if kind.__reduce__ is not logging.Logger.__reduce__ or logging.getLogger(logger.name) is not logger:
+        return NotImplemented
+    return _logger_of, (kind, logger.name)
+
+
+def _logger_of(kind: type[logging.Logger], name: str) -> logging.Logger:
+    manager = logging.root.manager
+    before = manager.loggerClass
+    manager.loggerClass = kind
+    try:
+        return logging.getLogger(name)  # that which is there, if any
+    finally:
+        manager.loggerClass = before
 
 
 def _reduced_arrow(array: Any, make: Callable[[Any], Any]) -> Any:
