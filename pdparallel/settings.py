@@ -271,8 +271,8 @@ def _levels() -> tuple[int, dict[str, int]]:
     return manager.disable, levels
 
 
-_set_level: Callable[[logging.Logger, Any], None] = logging.Logger.setLevel
-_get_logger: Callable[[logging.Manager, str], logging.Logger] = logging.Manager.getLogger
+_set_level: Any = logging.Logger.setLevel
+_get_logger: Any = logging.Manager.getLogger
 
 
 class _Held:
@@ -411,7 +411,7 @@ def _set_level_and_hold(self: logging.Logger, level: Any) -> None:
 def _get_logger_and_hold(self: logging.Manager, name: str) -> logging.Logger:
     """In the place of ``Manager.getLogger``, through which loggers are made."""
     made = _held is not None and not isinstance(self.loggerDict.get(name), logging.Logger)
-    logger = _get_logger(self, name)
+    logger: logging.Logger = _get_logger(self, name)
     if made and _held is not None and _logger(name) is logger:
         _held.was_made(logger)
     return logger

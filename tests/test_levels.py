@@ -1,4 +1,4 @@
-"""Levels: a worker makes no logger ahead of its library, and what the levels are here holds there, whoever comes late."""
+"""Levels: a worker makes no logger ahead of its library, and the levels of here hold there, whoever comes late."""
 
 from __future__ import annotations
 
