@@ -18,9 +18,10 @@ PEERS := .venv-peers
 SCREENSHOTS := .venv-screenshots
 DOCS := .venv-docs
 RELEASE := .venv-release
+FROZEN := .venv-frozen
 PIP := -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test test-newest test-oldest lint types notebooks package docs faults bench screenshots dist clean
+.PHONY: help demo test test-newest test-oldest lint types notebooks package docs faults frozen bench screenshots dist clean
 
 help:
 	@echo "make demo    what is found on this machine, and the main job on real data beside plain pandas"
@@ -29,6 +30,7 @@ help:
 	@echo "make package the sdist and the wheel, installed into a bare environment and run there (in test-newest, too)"
 	@echo "make docs    the documentation as pages, in docs/_build/html; warnings and broken links are errors"
 	@echo "make faults  everything that can go wrong: what a user sees of it, how soon, and what is left behind"
+	@echo "make frozen  programs that PyInstaller makes of a script, with each engine and start method; not in CI"
 	@echo "make bench   the benchmarks beside plain pandas and the peers; tables and pictures in benchmarks/results"
 	@echo "make screenshots  what a user sees in JupyterLab (with Chromium) and in a terminal; notebooks/screenshots"
 	@echo "make dist    the files of a release, checked, in dist; RELEASING.md says what comes before and after"
@@ -49,6 +51,7 @@ $(PEERS)/installed: WHAT = -e . 'pandas==2.3.*' pandarallel mapply parallel-pand
 $(SCREENSHOTS)/installed: WHAT = -e '.[screenshots]' 'pandas>=3'
 $(DOCS)/installed: WHAT = -e '.[docs]' 'pandas>=3'
 $(RELEASE)/installed: WHAT = build twine 'readme_renderer[md]'
+$(FROZEN)/installed: WHAT = -e '.[frozen]' 'pandas>=3'
 
 demo: $(VENV)/installed
 	$(BIN)/python -m pdparallel
@@ -95,6 +98,9 @@ docs: $(DOCS)/installed
 faults: $(VENV)/installed
 	$(BIN)/python -m tests.faults
 
+frozen: $(FROZEN)/installed
+	$(FROZEN)/bin/python tests/frozen/build.py
+
 bench: $(VENV)/installed $(PEERS)/installed
 	$(BIN)/python -m benchmarks
 
@@ -104,6 +110,6 @@ dist: $(RELEASE)/installed
 	$(RELEASE)/bin/python -m twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) $(OLD) $(PEERS) $(SCREENSHOTS) $(DOCS) $(RELEASE) build dist docs/_build benchmarks/results/quick
+	rm -rf $(VENV) $(OLD) $(PEERS) $(SCREENSHOTS) $(DOCS) $(RELEASE) $(FROZEN) build dist docs/_build benchmarks/results/quick
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -28,6 +28,7 @@ from pdparallel.errors import (
     WorkerStartError,
 )
 from pdparallel.explanation import Explanation
+from pdparallel.frozen import serve_if_a_copy
 from pdparallel.hook import Hook, engine
 from pdparallel.items import map
 from pdparallel.iterating import imap
@@ -69,3 +70,5 @@ __pandas_udf__ = Hook
 
 pd.api.extensions.register_dataframe_accessor("par")(FramePar)
 pd.api.extensions.register_series_accessor("par")(SeriesPar)
+
+serve_if_a_copy()

@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -255,44 +256,193 @@ def _put_decimal(wanted: tuple[Any, ...]) -> None:
 
 
 # Logging
+#
+# A logger belongs to the library that makes it, of a class and with a level of its own: a worker makes none ahead of
+# it.  What the library does to levels while it is imported is past where the call is made, so that there the level that
+# holds now comes last; what the function does comes last here as there.
 
 
 def _levels() -> tuple[int, dict[str, int]]:
-    """Below which level all is disabled, and the levels of the loggers that have one of their own."""
+    """Below which level all is disabled, and the levels of all loggers, also of those that have none of their own."""
     manager = logging.root.manager
-    some = [(name, getattr(logger, "level", 0)) for name, logger in list(manager.loggerDict.items())]
-    levels = {name: level for name, level in some if level}
+    some = [(name, getattr(logger, "level", None)) for name, logger in list(manager.loggerDict.items())]
+    levels = {name: level for name, level in some if level is not None}
     levels[""] = logging.root.level
     return manager.disable, levels
 
 
-#: Loggers that have a level because a call said so.
-_leveled: set[str] = set()
+_set_level: Any = logging.Logger.setLevel
+_get_logger: Any = logging.Manager.getLogger
+
+
+class _Held:
+    """The levels that are held here because a call said so."""
+
+    def __init__(self, levels: dict[str, int]) -> None:
+        self.levels = dict(levels)
+        self.own: dict[str, int] = {}  # those that the loggers here would have
+        self.inherited: set[str] = set()  # loggers that have the level of one above them that is not here
+        known = {**logging.root.manager.loggerDict, "": logging.root}
+        missing = []
+        for name, level in levels.items():
+            found = known.get(name)
+            if found is None or getattr(found, "level", logging.NOTSET) == level:
+                continue
+            if isinstance(found, logging.Logger):
+                self.put(found, level)
+            else:  # it stands for what is not here, and has loggers below it
+                missing.append(name)
+        for name in missing:
+            for below in _loggers_below(name):
+                self.put_inherited(below)
+
+    def put(self, logger: logging.Logger, level: int) -> None:
+        """Give a logger a level until the call is over."""
+        if logger.level != level:
+            self.own.setdefault(_name(logger), logger.level)
+            _set_level(logger, level)
+
+    def put_inherited(self, logger: logging.Logger) -> None:
+        """Give a logger without a level that of the next one above it, where that is missing here."""
+        name = logger.name
+        level = logging.NOTSET if logger.level else self._from_above(name)
+        if level:
+            self.inherited.add(name)
+            self.put(logger, level)
+
+    def _from_above(self, name: str) -> int:
+        while "." in name:
+            name = name.rpartition(".")[0]
+            if _logger(name) is not None:
+                break
+            if level := self.levels.get(name):
+                return level
+        return logging.NOTSET
+
+    def was_made(self, logger: logging.Logger) -> None:
+        """Look at a logger that was made just now."""
+        held = self.levels.get(logger.name)
+        if held:
+            for below in _loggers_below(logger.name):
+                if below.name in self.inherited:
+                    self.inherited.discard(below.name)
+                    _set_level(below, logging.NOTSET)
+        if held is not None:
+            self.put(logger, held)
+        self.put_inherited(logger)
+
+    def was_set(self, logger: logging.Logger, before: int) -> None:
+        """Look at a level that was set just now, there or by a module that is being imported."""
+        name = _name(logger)
+        held = self.levels.get(name)
+        self.inherited.discard(name)
+        if held is None:
+            return
+        if _imports():
+            self.own[name] = logger.level
+            _set_level(logger, held)
+            self.put_inherited(logger)
+        else:
+            self.own.setdefault(name, before)
+            self.levels[name] = logger.level
+
+    def let_go(self) -> None:
+        """Each logger has its own again."""
+        for name, level in self.own.items():
+            logger = _logger(name)
+            if logger is not None and logger.level != level:
+                _set_level(logger, level)
+
+
+_held: _Held | None = None
 
 
 def _apply_levels(wanted: tuple[int, dict[str, int]]) -> Undo | None:
+    global _held
     disable, levels = wanted
-    here = _levels()
-    mine = {name: level for name, level in here[1].items() if name in levels or name in _leveled}
-    if (here[0], mine) == wanted:
-        return None
-    _put_levels(disable, {**dict.fromkeys(_leveled, logging.NOTSET), **levels})
-    _leveled.update(levels)
-    before = {name: here[1].get(name, logging.NOTSET) for name in _leveled}
+    before = logging.root.manager.disable
+    _put_disabled(disable)
+    if _held is not None:
+        _held.let_go()
+    _begin_to_hold()
+    _held = _Held(levels)
 
     def undo() -> None:
-        _put_levels(here[0], before)
-        _leveled.clear()
+        global _held
+        if _held is not None:
+            _held.let_go()
+        _held = None
+        _end_to_hold()
+        _put_disabled(before)
 
     return undo
 
 
-def _put_levels(disable: int, levels: dict[str, int]) -> None:
-    logging.disable(disable)
-    for name, level in levels.items():
-        logger = logging.getLogger(name)
-        if logger.level != level:
-            logger.setLevel(level)
+def _put_disabled(level: int) -> None:
+    if logging.root.manager.disable != level:
+        logging.disable(level)
+
+
+def _begin_to_hold() -> None:
+    global _set_level, _get_logger
+    if logging.Logger.setLevel is not _set_level_and_hold:
+        _set_level = logging.Logger.setLevel
+        logging.Logger.setLevel = _set_level_and_hold  # type: ignore[method-assign]
+    if logging.Manager.getLogger is not _get_logger_and_hold:
+        _get_logger = logging.Manager.getLogger
+        logging.Manager.getLogger = _get_logger_and_hold  # type: ignore[method-assign]
+
+
+def _end_to_hold() -> None:
+    if logging.Logger.setLevel is _set_level_and_hold:
+        logging.Logger.setLevel = _set_level  # type: ignore[method-assign]
+    if logging.Manager.getLogger is _get_logger_and_hold:
+        logging.Manager.getLogger = _get_logger  # type: ignore[method-assign]
+
+
+def _set_level_and_hold(self: logging.Logger, level: Any) -> None:
+    """In the place of ``Logger.setLevel``."""
+    before = getattr(self, "level", logging.NOTSET)
+    _set_level(self, level)
+    if _held is not None and _logger(_name(self)) is self:
+        _held.was_set(self, before)
+
+
+def _get_logger_and_hold(self: logging.Manager, name: str) -> logging.Logger:
+    """In the place of ``Manager.getLogger``, through which loggers are made."""
+    made = _held is not None and not isinstance(self.loggerDict.get(name), logging.Logger)
+    logger: logging.Logger = _get_logger(self, name)
+    if made and _held is not None and _logger(name) is logger:
+        _held.was_made(logger)
+    return logger
+
+
+def _imports() -> bool:
+    """Whether this thread is importing a module that the function or its load asked for."""
+    frame: FrameType | None = sys._getframe(3)  # of who called the method
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] != _PACKAGE:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+def _name(logger: logging.Logger) -> str:
+    return "" if logger is logging.root else logger.name
+
+
+def _logger(name: str) -> logging.Logger | None:
+    """The logger of that name, if there is one already."""
+    found = logging.root.manager.loggerDict.get(name) if name else logging.root
+    return found if isinstance(found, logging.Logger) else None
+
+
+def _loggers_below(name: str) -> list[logging.Logger]:
+    some = list(logging.root.manager.loggerDict.items())
+    return [found for key, found in some if isinstance(found, logging.Logger) and key.startswith(name + ".")]
 
 
 # All of them

@@ -10,8 +10,8 @@ that hold now where the call is made.  So each task says what holds there::
 The filters of warnings are those of the caller only while the function runs: to load it warns of nothing, because the
 caller has imported before what it imports.
 
-What lies in other libraries (a global of a module, the state of a context variable) is not known here: an initializer
-sets it.
+What lies in other libraries (a global of a module, the state of a context variable that the function does not name) is
+not known here: an initializer sets it.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import multiprocessing
 import os
 import sys
@@ -19,6 +20,7 @@ from pdparallel.output.hooks import hearing
 from pdparallel.recording import record
 from pdparallel.surroundings import within
 from pdparallel.transport.opening import answer, answer_to, load, open_task, task_of
+from pdparallel.transport.reductions import Variables
 from pdparallel.transport.task import Task
 
 __all__ = [
@@ -90,7 +92,7 @@ def _done(task: Task, during: AbstractContextManager[None]) -> bytes:
         loaded = time.perf_counter()
         heard.table = opened.table
         streams.own(task.maker)
-        with place.judging(opened.table.objects), during:
+        with place.judging(opened.table.objects), _valued(opened.table.variables, task.lasting), during:
             outcome = record(
                 opened.work, opened.feed, opened.piece, task.chunk, notes=opened.notes, one_by_one=task.one_by_one
             )
@@ -106,6 +108,20 @@ def _timing(task: Task, began: float, ready: float, loaded: float) -> Timing | N
     """When a task was done that ends now, if somebody wants to know."""
     now = time.perf_counter()
     return Timing(os.getpid(), threading.get_native_id(), began, ready, loaded, now, now) if task.timed else None
+
+
+@contextlib.contextmanager
+def _valued(variables: Variables, lasting: bool) -> Iterator[None]:
+    """Let context variables have the values of the call, for a task; what an initializer has set is set already."""
+    context = contextvars.copy_context()
+    some = [(one, value) for one, value in variables if not lasting or one not in context]
+    tokens = [one.set(value) for one, value in some]
+    try:
+        yield
+    finally:
+        if not lasting:
+            for token in reversed(tokens):
+                token.var.reset(token)
 
 
 def _text(exception: BaseException) -> str:

@@ -18,7 +18,7 @@ ROOT = Path(pdparallel.__file__).parent
 #: From the bottom to the top; a module may import from lines above its own, and within its own line only where it
 #: is said so below.
 LAYERS: list[set[str]] = [
-    {"cores", "displays", "ending", "errors", "filters", "idle", "settings", "showing", "stopping", "streams"}
+    {"cores", "displays", "ending", "errors", "filters", "frozen", "idle", "settings", "showing", "stopping", "streams"}
     | {"typing", "versions"},
     {"lean.becoming", "lean.cuts"},
     {"lean.columns", "lean.rows"},

@@ -100,9 +100,23 @@ def _log(data: bytes, table: SharedTable) -> None:
     for key, value in others.items():
         fields[key] = read_object(value, table)
     record = logging.makeLogRecord(fields)
-    logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+    logger = logging.root.manager.loggerDict.get(record.name) if record.name != logging.root.name else logging.root
+    if isinstance(logger, logging.Logger):
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+    elif record.levelno > logging.root.manager.disable:
+        # Its library makes it when it is imported here; by its level over there it is wanted.
+        _next_above(record.name).callHandlers(record)
+
+
+def _next_above(name: str) -> logging.Logger:
+    """The next of the loggers above one that is not here."""
+    while "." in name:
+        name = name.rpartition(".")[0]
+        found = logging.root.manager.loggerDict.get(name)
+        if isinstance(found, logging.Logger):
+            return found
+    return logging.root
 
 
 def _warn(warned: Warned, table: SharedTable) -> None:

@@ -15,7 +15,7 @@ from pdparallel.call import Work
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.byvalue import ByValuePickler, global_names, travels_by_value
 from pdparallel.transport.objects import SharedTable
-from pdparallel.transport.reductions import PROTOCOL, reduced
+from pdparallel.transport.reductions import PROTOCOL, arriving, reduced
 from pdparallel.typing import Serializer
 
 __all__ = ["decode_work", "encode_work", "level_of_the_user"]
@@ -55,8 +55,11 @@ def encode_work(work: Work, table: SharedTable, serializer: Serializer) -> bytes
 
 def decode_work(data: bytes | memoryview) -> tuple[Work, SharedTable]:
     """The worker's side of :func:`encode_work`."""
-    work, objects = pickle.loads(data)
-    return work, SharedTable(objects)
+    with arriving() as variables:
+        work, objects = pickle.loads(data)
+    table = SharedTable(objects)
+    table.variables = variables
+    return work, table
 
 
 def _dumps(obj: Any, table: SharedTable, serializer: Serializer) -> bytes:

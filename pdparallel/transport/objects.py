@@ -24,7 +24,7 @@ from types import FunctionType
 from typing import Any
 
 from pdparallel.transport.byvalue import ByValuePickler, travels_by_value
-from pdparallel.transport.reductions import PROTOCOL, reduced
+from pdparallel.transport.reductions import PROTOCOL, Variables, reduced
 
 __all__ = ["SharedTable", "dump", "load"]
 
@@ -34,6 +34,7 @@ class SharedTable:
 
     def __init__(self, objects: Iterable[Any] = ()) -> None:
         self.objects: list[Any] = list(objects)
+        self.variables: Variables = []  # of context, with their values, in a worker
         self._position = {id(shared): at for at, shared in enumerate(self.objects)}
 
     def find(self, shared: object) -> int | None:

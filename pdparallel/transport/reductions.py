@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import copyreg
+import importlib
+import logging
 import random
+import sys
+import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["HEAP_TYPE", "PROTOCOL", "reduced"]
+__all__ = ["HEAP_TYPE", "PROTOCOL", "Variables", "arriving", "reduced"]
 
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
@@ -33,6 +39,10 @@ def reduced(obj: Any) -> Any:
         return _reduced_arrow(obj, pd.arrays.ArrowExtensionArray)
     if type(obj) in _GLOBAL_STREAMS and obj is _global_stream(type(obj)):
         return _global_stream, (type(obj),)
+    if isinstance(obj, contextvars.ContextVar):
+        return _reduced_variable(obj)
+    if isinstance(obj, logging.Logger) and type(obj) is not logging.Logger:
+        return _reduced_logger(obj)
     return NotImplemented
 
 
@@ -49,6 +59,83 @@ def _global_stream(kind: type) -> Any:
     All workers would draw the same numbers from it, and the same again in the next call.
     """
     return getattr(_GLOBAL_STREAMS[kind], "__self__", None)
+
+
+def _reduced_logger(logger: logging.Logger) -> Any:
+    """A logger of a class of its own: by its name alone a plain one would be made, ahead of its library.
+
+    The class, where it can be imported, brings its library, which makes the logger.
+    """
+    kind = type(logger)
+    if kind.__reduce__ is not logging.Logger.__reduce__ or logging.getLogger(logger.name) is not logger:
+        return NotImplemented
+    return _logger_of, (kind, logger.name)
+
+
+def _logger_of(kind: type[logging.Logger], name: str) -> logging.Logger:
+    manager = logging.root.manager
+    before = manager.loggerClass
+    manager.loggerClass = kind
+    try:
+        return logging.getLogger(name)  # that which is there, if any
+    finally:
+        manager.loggerClass = before
+
+
+#: Context variables of a function, with the values that they have where it was called.
+Variables = list[tuple["contextvars.ContextVar[Any]", Any]]
+
+
+class _Arriving(threading.local):
+    variables: Variables | None = None
+
+
+_arriving = _Arriving()
+
+
+@contextlib.contextmanager
+def arriving() -> Iterator[Variables]:
+    """Gather the context variables of what is unpickled."""
+    before, _arriving.variables = _arriving.variables, []
+    try:
+        yield _arriving.variables
+    finally:
+        _arriving.variables = before
+
+
+def _reduced_variable(variable: contextvars.ContextVar[Any]) -> Any:
+    """A context variable, with its value in the context of the call."""
+    default: tuple[Any, ...] = ()
+    with contextlib.suppress(LookupError):
+        default = (contextvars.Context().run(variable.get),)
+    home = _home_of(variable)
+    made = _make_variable, (variable.name, *home, () if home[0] else default)
+    context = contextvars.copy_context()
+    return (*made, (context[variable],), None, None, _set_later) if variable in context else made
+
+
+def _home_of(variable: contextvars.ContextVar[Any]) -> tuple[str, str]:
+    """The module that a worker can import to have it, and its name there."""
+    for name, module in list(sys.modules.items()):
+        if name in ("__main__", "__mp_main__") or getattr(module, "__spec__", None) is None:
+            continue
+        for key, value in list(getattr(module, "__dict__", {}).items()):
+            if value is variable:
+                return name, key
+    return "", ""
+
+
+def _make_variable(name: str, module: str, key: str, default: tuple[Any, ...]) -> contextvars.ContextVar[Any]:
+    if module:
+        found = getattr(importlib.import_module(module), key, None)
+        if isinstance(found, contextvars.ContextVar):
+            return found
+    return contextvars.ContextVar(name, default=default[0]) if default else contextvars.ContextVar(name)
+
+
+def _set_later(variable: contextvars.ContextVar[Any], state: tuple[Any]) -> None:
+    if _arriving.variables is not None:
+        _arriving.variables.append((variable, state[0]))
 
 
 def _reduced_arrow(array: Any, make: Callable[[Any], Any]) -> Any:
