@@ -27,6 +27,7 @@ import os
 import pickle
 import queue
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -144,6 +145,9 @@ class _Driver:
         with contextlib.suppress(EOFError, pickle.UnpicklingError, OSError):
             while True:
                 self._events.put(pickle.load(asked))
+        if self._remote is None and hasattr(os, "killpg"):
+            # Ray still starts, which may take long. The session is this process's own, with what Ray has begun in it.
+            os.killpg(0, signal.SIGKILL)
         self._events.put(("end",))
 
     def work(self) -> None:

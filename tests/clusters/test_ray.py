@@ -217,8 +217,8 @@ def test_threads_that_call_cancel_and_fail_while_another_one_shuts_down(tmp_path
         threads = [threading.Thread(target=calls, args=(number,)) for number in range(3)]
         for thread in threads:
             thread.start()
-        for _ in range(12):
-            time.sleep(0.5)
+        for _ in range(3):
+            time.sleep(1)
             pdparallel.shutdown()
         stop.set()
         for thread in threads:
@@ -229,9 +229,22 @@ def test_threads_that_call_cancel_and_fail_while_another_one_shuts_down(tmp_path
 
 
 def test_the_users_ray_is_joined_as_it_is(ray_here: str) -> None:
-    factor = ray.put(3)
-    got = S.par(engine="ray").map(lambda x: (x * ray.get(factor), ray.get_runtime_context().namespace))
-    assert got.tolist() == [(x * 3, ray.get_runtime_context().namespace) for x in S]
+    here = ray.get_runtime_context()
+    nodes = lambda _: (ray.get_runtime_context().get_node_id(), ray.get_runtime_context().namespace)
+    assert set(S.par(engine="ray").map(nodes)) == {(here.get_node_id(), here.namespace)}
+
+
+def test_a_ray_that_another_program_has_for_itself_is_not_joined(ray_here: str, tmp_path: Path) -> None:
+    """It would end with that program."""
+    text = """
+        import ray
+        where = lambda _: ray.get_runtime_context().get_node_id()
+        print(*set(pd.Series(range(4)).par(engine="ray", n_workers=1).map(where)))
+    """
+    node = ray.get_runtime_context().get_node_id()
+    found = printed(tmp_path, text).split()
+    assert len(found) == 1
+    assert found != [node]
 
 
 def test_no_ray_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
