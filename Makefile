@@ -8,11 +8,15 @@ OLD := .venv-oldest
 OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
 	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
 # What is the same on each pandas, and takes long.
-PROCESSES := arena background benchmarks big checkpoint contributing cores delivery demo docs docstrings doctor engines faults frontends initializer interrupt iterating layers leaving output package plan pool progress readme resources runner saboteurs seeds surroundings typing warm
+PROCESSES := arena background benchmarks big checkpoint contributing cores delivery demo docs docstrings doctor engines faults frontends initializer interrupt iterating layers leaving limited output package plan pool progress readme resources runner saboteurs seeds surroundings typing warm
 # A test waits as often as it computes: for processes that start, sleep, or are ended.
 JOBS := -n 4 --dist loadfile --no-loadscope-reorder
-# Clusters start processes by the dozen, which end themselves, and this one, where they come up too slowly: by themselves.
-CLUSTERS := -n 2 --dist loadfile
+# Each in a process of its own, one after the other: they start processes by the dozen.
+CLUSTERS := dask ray others
+# What a step may take. It says which test it was in when it takes longer, and ends all that it started.
+LIMITED = $(PYTHON) -m tests.limited
+LIMIT = $(LIMITED) 3600 $(BIN)/python
+LIMIT_OLD = ORACLE=quarter $(LIMITED) 3600 $(OLD)/bin/python
 # What the benchmarks compare with: four packages that do not run on pandas 3.
 PEERS := .venv-peers
 SCREENSHOTS := .venv-screenshots
@@ -38,9 +42,9 @@ help:
 
 # An environment: what is installed (WHAT), upon which Python (ON).
 %/installed: pyproject.toml
-	$(ON) -m venv $(@D)
-	$(@D)/bin/python $(PIP) --upgrade pip
-	$(@D)/bin/python $(PIP) $(WHAT)
+	$(LIMITED) 3600 $(ON) -m venv $(@D)
+	$(LIMITED) 3600 $(@D)/bin/python $(PIP) --upgrade pip
+	$(LIMITED) 3600 $(@D)/bin/python $(PIP) $(WHAT)
 	touch $@
 
 ON = $(PYTHON)
@@ -59,25 +63,25 @@ demo: $(VENV)/installed
 test: lint types test-newest test-oldest notebooks
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(LIMIT) -m ruff check .
+	$(LIMIT) -m ruff format --check .
 
 types: $(VENV)/installed
-	$(BIN)/mypy
-	$(BIN)/python -m pytest -p no:randomly tests/test_typing.py
+	$(LIMIT) -m mypy
+	$(LIMIT) -m pytest -p no:randomly tests/test_typing.py
 
 test-newest: $(VENV)/installed
-	$(BIN)/python -m pytest -n 3 tests/oracle
-	$(BIN)/python -m pytest $(CLUSTERS) tests/clusters
-	$(BIN)/python -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/clusters --ignore tests/test_typing.py
-	$(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules pdparallel
+	$(LIMIT) -m pytest -n 3 tests/oracle
+	$(foreach cluster,$(CLUSTERS),$(LIMIT) -m pytest tests/clusters/test_$(cluster).py && ) true
+	$(LIMIT) -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/clusters --ignore tests/test_typing.py
+	$(LIMIT) -m pytest -n 2 --dist loadfile --doctest-modules pdparallel
 
 test-oldest: $(OLD)/installed
-	ORACLE=quarter $(OLD)/bin/python -m pytest -n 3 tests/oracle
-	ORACLE=quarter $(OLD)/bin/python -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/faults --ignore tests/clusters $(PROCESSES:%=--ignore tests/test_%.py)
+	$(LIMIT_OLD) -m pytest -n 3 tests/oracle
+	$(LIMIT_OLD) -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/faults --ignore tests/clusters $(PROCESSES:%=--ignore tests/test_%.py)
 
 notebooks: $(VENV)/installed
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
+	$(LIMIT) -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
 
 package: $(VENV)/installed
 	$(BIN)/python -m pytest -p no:randomly tests/test_package.py

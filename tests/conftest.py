@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import types
 from collections.abc import Callable, Iterator
@@ -43,7 +44,10 @@ def temporary_folder_of_its_own(prefix: str) -> None:
     tempfile.tempdir = os.environ["TMPDIR"] = folder
 
 
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+if not worker and "LIMITED_FOLDER" in os.environ and "-n" not in sys.argv:
+    worker = "alone"  # a step of ``make test``
+if worker:
     # Each looks for files that are left, and must not find those that another is about to remove.
     temporary_folder_of_its_own(f"tests-{worker}-")
 

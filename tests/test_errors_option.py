@@ -819,6 +819,7 @@ class TestChunks:
 class TestKept:
     """What is kept of a failure, and what is not."""
 
+    @pytest.mark.usefixtures("no_rest_is_worth_it")  # the objects are in this process
     @pytest.mark.parametrize("engine", ["serial", "thread", "auto"])
     def test_no_frame_lives_on_in_an_exception(self, engine: str) -> None:
         class Big:

@@ -45,7 +45,7 @@ LAYERS: list[set[str]] = [
     {"engines.base", "engines.launch", "engines.warm"},
     {"engines.cluster", "engines.dask_here", "engines.watched", "engines.pool"},
     {"engines.serial", "engines.thread", "engines.process", "engines.pathos", "engines.executor"}
-    | {"engines.dask", "engines.ray"},
+    | {"engines.dask", "engines.ray", "engines.ray_driver"},
     {"engines.registry"},
     {"checkpoint.digest", "checkpoint.files"},
     {"checkpoint.identity"},

@@ -392,14 +392,21 @@ def test_the_end_of_a_call() -> None:
         assert outer.look is not None
 
 
-def test_a_callable_that_is_slow_is_not_called_often() -> None:
-    heard = Heard()
+def test_a_callable_that_is_slow_is_not_called_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, now = Heard(), 0.0  # the clock goes on in the two functions, and at no other time
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(perf_counter=lambda: now))
 
     def slow(done: int, total: int) -> None:
+        nonlocal now
         heard(done, total)
-        time.sleep(0.05)
+        now += 0.05
 
-    pdparallel.map(abs, range(300), engine="serial", chunk_size=1, progress=slow)
+    def work(x: int) -> int:
+        nonlocal now
+        now += 0.0001
+        return x
+
+    pdparallel.map(work, range(300), engine="serial", chunk_size=1, progress=slow)
     heard.check(300)
     assert len(heard.all) < 30
 

@@ -1,51 +1,45 @@
-"""Ray: tasks on the workers of a Ray cluster; the object store of each machine gets the function once a call.
+"""Ray: tasks on the workers of a Ray cluster, handed to it by a process of its own, which an error in Ray may end.
 
 ::
 
-    function   ray.put, once a call          each machine that needs it gets it once
-    chunk      ray.put                       the worker reads it where it lies, without a copy
-    answer     ray.get                       as soon as it is there
+    this process --- tasks ---> driver --- ray.put, once a call: the function
+                 <-- answers --        --- ray.put: the chunk, which the worker reads without a copy
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
+import json
+import os
+import pickle
+import queue
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-import weakref
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-import ray
-from ray import exceptions
-
 from pdparallel.ending import at_exit
-from pdparallel.engines.base import REMEDY, Engine
-from pdparallel.engines.cluster import KIND, answer_of, by_value, on_worker, wanted
+from pdparallel.engines.base import Engine
+from pdparallel.engines.cluster import KIND, answer_of, wanted
 from pdparallel.engines.launch import folder_for_sockets
 from pdparallel.engines.warm import Kept, Warm
-from pdparallel.errors import WorkerDiedError
+from pdparallel.errors import WorkerDiedError, WorkerStartError
 from pdparallel.transport.task import Parts, Reach
-from pdparallel.worker import run_parts
 
-__all__ = ["RayEngine", "run"]
+__all__ = ["RayEngine"]
 
-#: Times that a task whose worker was ended for want of memory is tried again; Ray's own default is: for ever.
-OOM_RETRIES = 3
+#: Seconds that the driver gets to end Ray, until it is killed.
+END_SECONDS = 15.0
 
-#: Of workers, which Ray would run behind everything else: where the machine is busy they would hardly begin.
-NICENESS = 0
-
-#: Seconds that what is not wanted any more gets to end by itself. A cancellation that meets a task which is just ending
-#: or beginning makes Ray abort this process ("Tried to complete task that was not pending", in one of a thousand calls
-#: that failed among short chunks): what takes longer than this rarely does either at that very moment.
-GRACE_SECONDS = 0.5
+#: Seconds that the folder of a Ray which was killed may take to be empty.
+REMOVE_SECONDS = 5.0
 
 #: What the path of a socket of Ray's looks like, below the folder for temporary files.
 LIKE_A_SOCKET = "pdparallel-ray-12345678/session_2026-01-01_00-00-00_123456_1234567/sockets/plasma_store"
@@ -53,51 +47,189 @@ LIKE_A_SOCKET = "pdparallel-ray-12345678/session_2026-01-01_00-00-00_123456_1234
 #: Seconds between two looks at how many cores the cluster has.
 LOOK_SECONDS = 1.0
 
+#: Characters of the driver's own messages that an error quotes.
+QUOTED = 2000
 
-class _Started(Kept):
-    """The Ray that runs on this machine or at ``RAY_ADDRESS``, or one that is begun here, and ended with the rest."""
 
-    def __init__(self, n_workers: int) -> None:
-        self._folder = ""
-        quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.ERROR}
-        with contextlib.suppress(ConnectionError):  # there is none
-            ray.init(address="auto", **quiet)
-            self._node = _node()
-            return
-        # What Ray writes about itself, and its sockets.
+class _Driver(Kept):
+    """The process that speaks with Ray, and the tasks that it has."""
+
+    def __init__(self, theirs: dict[str, Any], n_workers: int) -> None:
         self._folder = tempfile.mkdtemp(prefix="pdparallel-ray-", dir=folder_for_sockets(LIKE_A_SOCKET))
+        self._lock = threading.Lock()
+        self._open: dict[int, _Carried] = {}
+        self._numbers = itertools.count()
+        self._asked: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._heard = threading.Event()  # Ray is there, or will not be
+        self._cores, self._looked = 0, 0.0
+        self._error: Exception | None = None
+        self._said = Path(self._folder, "driver.err")
         try:
-            ray.init(
-                address="local", num_cpus=n_workers, include_dashboard=False, _temp_dir=self._folder,
-                _system_config={"task_oom_retries": OOM_RETRIES, "worker_niceness": NICENESS}, **quiet,
-            )  # fmt: skip
-            self._node = _node()
+            with self._said.open("wb") as said:
+                self._process = subprocess.Popen(
+                    [
+                        sys.executable, "-m", "pdparallel.engines.ray_driver",
+                        json.dumps(theirs), str(n_workers), self._folder,
+                    ],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, start_new_session=True,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                )  # fmt: skip
         except BaseException:
-            self._remove()
-            raise
-
-    def _remove(self) -> None:
-        if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        # A thread writes, so that an interrupt never leaves half of a message in the pipe.
+        self._threads = [
+            threading.Thread(target=target, name="pdparallel-ray", daemon=True) for target in (self._write, self._read)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def usable(self) -> bool:
-        return _node() == self._node  # the user may have ended it, and begun another one
+        return self._error is None and self._process.poll() is None
+
+    @property
+    def up(self) -> bool:
+        return self._cores > 0 and self.usable
+
+    @property
+    def cores(self) -> int:
+        """Cores of the cluster, as last heard; 0 if Ray did not start."""
+        now = time.monotonic()
+        if self._heard.is_set() and now - self._looked > LOOK_SECONDS:
+            self._looked = now
+            self.ask("cores")
+        self._heard.wait()
+        return self._cores
+
+    def ask(self, *message: Any) -> None:
+        self._asked.put(message)
+
+    def carry(self, key: int, task: Parts, versions: dict[str, str]) -> _Carried:
+        """A task as a future."""
+        with self._lock:
+            if self._error is not None:
+                raise _again(self._error)
+            number = next(self._numbers)
+            carried = self._open[number] = _Carried(self, number)
+        self.ask("task", number, key, versions, task.head, task.piece)
+        return carried
+
+    def _write(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError), self._process.stdin as pipe:  # it may have ended
+            while (message := self._asked.get()) is not None:
+                pickle.dump(message, pipe, protocol=pickle.HIGHEST_PROTOCOL)
+                pipe.flush()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with contextlib.suppress(EOFError, pickle.UnpicklingError, OSError), self._process.stdout as pipe:
+            while True:
+                kind, *rest = pickle.load(pipe)
+                if kind == "cores":
+                    [self._cores] = rest
+                    self._heard.set()
+                elif kind == "no ray":
+                    self._error = WorkerStartError(f"Ray did not start: {rest[0]}")
+                else:
+                    self._finish(kind, *rest)
+        self._lost()
+
+    def _finish(self, kind: str, number: int, rest: Any = None) -> None:
+        with self._lock:
+            carried = self._open.pop(number)
+        try:
+            if kind == "done":
+                carried.set_result(answer_of(rest, "Ray"))
+            elif kind == "cancelled":
+                carried.end_cancelled()
+            else:
+                raise WorkerDiedError(rest) if kind == "died" else rest
+        except Exception as error:
+            carried.set_exception(error)
+
+    def _lost(self) -> None:
+        """Fail what is open: the driver has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        with self._lock:
+            if self._error is None:
+                code, said = self._process.returncode, ""
+                with contextlib.suppress(OSError):
+                    said = self._said.read_text(errors="replace")[-QUOTED:].strip()
+                text = f"the process that speaks with Ray ended with exit code {code}"
+                if self._heard.is_set():
+                    self._error = WorkerDiedError(f"{text}; the next call starts another one. It said:\n{said}")
+                else:
+                    self._error = WorkerStartError(f"{text} before Ray was there. It said:\n{said}")
+            carried, self._open = list(self._open.values()), {}
+        self._asked.put(None)
+        self._heard.set()
+        for one in carried:
+            one.set_exception(_again(self._error))  # each gets notes of its own
 
     def end(self, *, kill: bool) -> None:
-        if self.usable:
-            ray.shutdown()
-        self._remove()
+        self._asked.put(None)
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(OSError):  # its children end with it
+                os.killpg(self._process.pid, signal.SIGKILL) if hasattr(os, "killpg") else self._process.kill()
+            self._process.wait()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
+        stop = time.monotonic() + REMOVE_SECONDS
+        while os.path.exists(self._folder) and time.monotonic() < stop:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            time.sleep(0.01)
 
 
-def _node() -> str:
-    """Which Ray this process has; empty where it has none."""
-    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
+class _Carried(Future[bytes]):
+    """A task of Ray's as a future, which reaches the worker when it is cancelled."""
+
+    def __init__(self, driver: _Driver, number: int) -> None:
+        super().__init__()
+        self._driver = driver
+        self._number = number
+
+    def cancel(self) -> bool:
+        if not self.done():
+            self._driver.ask("cancel", self._number)
+        return self.done()
+
+    def end_cancelled(self) -> None:
+        super().cancel()
+        self.set_running_or_notify_cancel()
 
 
-_warm: Warm[_Started] = Warm()
+def _again(error: Exception) -> Exception:
+    return type(error)(*error.args)
+
+
+def _theirs() -> dict[str, Any]:
+    """The arguments of ``ray.init`` that join the Ray of this process; empty if the user began none."""
+    ray: Any = sys.modules.get("ray")
+    with contextlib.suppress(Exception):  # it is being imported, or the user ends it at this moment
+        client = ray.util.client.ray
+        if client.is_connected():
+            return {"address": f"ray://{client.get_context().client_worker._conn_str}"}
+    with contextlib.suppress(Exception):
+        if ray.is_initialized():
+            here = ray.get_runtime_context()
+            found = {"address": here.gcs_address, "namespace": here.namespace, "runtime_env": dict(here.runtime_env)}
+            json.dumps(found)
+            return found
+    return {}
+
+
+_warm: Warm[_Driver] = Warm()
 
 at_exit(_warm.drop, of_pools=True)
+
+#: Keys of functions, as drivers know them.
+_keys = itertools.count()
 
 
 class RayEngine(Engine):
@@ -116,125 +248,60 @@ class RayEngine(Engine):
     def __init__(self, n_workers: int) -> None:
         self._local = n_workers
         self._lock = threading.Lock()
-        self._started: _Started | None = None
-        self._task: Any = None
-        self._function: tuple[bytes, Any] | None = None
-        self._open: weakref.WeakSet[_Carried] = weakref.WeakSet()
-        self._unwanted: list[_Carried] = []
-        self._cores = (0.0, 0)
+        self._driver: _Driver | None = None
+        self._function: tuple[bytes, int] | None = None
+        self._carried: list[_Carried] = []
+        self._theirs = _theirs()
         self._versions = wanted()
         self._closed = False
 
     @property
+    def _key(self) -> tuple[str, str]:
+        """A process has one Ray, however many workers are asked for."""
+        return KIND, self._theirs.get("address", "")
+
+    @property
     def n_workers(self) -> int:  # type: ignore[override]
         """Cores of the cluster, as it grows and shrinks."""
-        if not ray.is_initialized():
+        if self._closed or not (self._theirs or self._driver or _warm.has(self._key)):
             return self._local
-        looked, cores = self._cores
-        if not cores or time.monotonic() - looked > LOOK_SECONDS:
-            cores = int(ray.cluster_resources().get("CPU", 1.0))
-            self._cores = time.monotonic(), cores
-        return max(1, cores)
+        driver = self._ready()
+        return max(1, driver.cores) if self._theirs or driver.up else self._local
 
-    def _ready(self) -> Any:
+    def _ready(self) -> _Driver:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the engine is closed")
-            if self._task is None:
-                if not ray.is_initialized() or _warm.has(KIND):  # a process has one Ray, however many workers are asked
-                    self._started = _warm.borrow(KIND, lambda: _Started(self._local))
-                self._task = ray.remote(by_value(on_worker, KIND)).options(name=KIND)
-            return self._task
+            if self._driver is None:
+                self._driver = _warm.borrow(self._key, lambda: _Driver(self._theirs, self._local))
+            return self._driver
 
     def submit(self, task: Parts) -> Future[bytes]:
-        remote = self._ready()
-        if self._function is None or self._function[0] is not task.work:
-            self._function = task.work, ray.put(_array(task.work))
-        try:
-            ref = remote.remote(self._versions, __name__, task.head, self._function[1], _array(task.piece))
-        except exceptions.RayError as error:
-            raise _explained(error) from error
-        carried = _Carried(ref, self._cancel_soon)
-        self._open.add(carried)
-        return carried
-
-    def _cancel_soon(self, carried: _Carried) -> None:
+        driver = self._ready()
         with self._lock:
-            self._unwanted.append(carried)
-            if len(self._unwanted) > 1:
-                return
-        timer = threading.Timer(GRACE_SECONDS, self._cancel)
-        timer.daemon = True
-        timer.start()
+            if self._function is None or self._function[0] is not task.work:
+                self._forget(driver)
+                self._function = task.work, next(_keys)
+                driver.ask("work", self._function[1], task.work)
+            self._carried = [one for one in self._carried if not one.done()]
+            carried = driver.carry(self._function[1], task, self._versions)
+            self._carried.append(carried)
+            return carried
 
-    def _cancel(self) -> None:
-        with self._lock:
-            unwanted, self._unwanted = self._unwanted, []
-        # What came last first: it waits, and would begin where one before it has ended.
-        for carried in sorted({one for one in unwanted if not one.done()}, key=lambda one: -one.number):
-            with contextlib.suppress(Exception):  # Ray has ended
-                ray.cancel(carried.ref)
+    def _forget(self, driver: _Driver) -> None:
+        if self._function is not None:
+            driver.ask("forget", self._function[1])
 
     def close(self, *, kill: bool = False) -> None:
         with self._lock:
             self._closed = True
-            started, self._started = self._started, None
+            driver, self._driver = self._driver, None
+            carried, self._carried = self._carried, []
+            if driver is not None:
+                self._forget(driver)
+            self._function = None
         if kill:
-            for carried in list(self._open):
-                carried.cancel()
-        self._function = self._task = None
-        if started is not None:
-            _warm.give_back(started)  # what ran was cancelled, and its workers go on with what is next
-
-
-def _array(data: bytes | bytearray) -> Any:
-    """As what Ray keeps without a copy of its own, and hands out without one."""
-    return np.frombuffer(data, np.uint8)
-
-
-class _Carried(Future[bytes]):
-    """A task of Ray's as a future, which reaches the worker when it is cancelled."""
-
-    _numbers = itertools.count()
-
-    def __init__(self, ref: Any, cancel_soon: Callable[[_Carried], None]) -> None:
-        super().__init__()
-        self.ref = ref
-        self.number = next(self._numbers)
-        self._cancel_soon = cancel_soon
-        ref.future().add_done_callback(self._finish)
-
-    def cancel(self) -> bool:
-        if not self.done():
-            self._cancel_soon(self)
-        return self.done()
-
-    def _finish(self, inner: Future[Any]) -> None:
-        try:
-            self.set_result(answer_of(inner.result(), "Ray"))
-        except (exceptions.TaskCancelledError, CancelledError):
-            super().cancel()
-            self.set_running_or_notify_cancel()
-        except Exception as error:
-            self.set_exception(_explained(error))
-
-
-def _explained(error: Exception) -> Exception:
-    if isinstance(error, (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError)):
-        died: Exception = WorkerDiedError(
-            f"a Ray worker ended while it had a chunk, and so did those that tried it again. {REMEDY}"
-        )
-    elif isinstance(error, (exceptions.ObjectLostError, exceptions.RaySystemError)):
-        died = WorkerDiedError(f"Ray lost what a chunk needed: {error}")
-    else:
-        return error
-    died.__cause__ = error
-    return died
-
-
-# The worker's side
-
-
-def run(head: bytes, work: Any, piece: Any) -> bytes:
-    """Do a task in a worker; called by :func:`pdparallel.engines.cluster.on_worker`."""
-    return run_parts(head, work.tobytes(), memoryview(piece))
+            for one in carried:
+                one.cancel()
+        if driver is not None:
+            _warm.give_back(driver)  # what ran is cancelled, and its workers go on with what is next

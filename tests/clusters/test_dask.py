@@ -60,6 +60,18 @@ def _local_cluster(n_workers: int = 2, **options: Any) -> Iterator[Any]:
         yield client
 
 
+def _end(*processes: subprocess.Popen[bytes]) -> None:
+    """End processes of Dask, which take as long as they like: each step of a worker's end may take it 30 s."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 @contextlib.contextmanager
 def _separate(folder: Path, *those_of_workers: dict[str, str], nanny: bool = True) -> Iterator[str]:
     """A scheduler and a worker for each environment, started by the commands that one types on each machine."""
@@ -84,14 +96,7 @@ def _separate(folder: Path, *those_of_workers: dict[str, str], nanny: bool = Tru
                 client.wait_for_workers(len(those_of_workers), timeout=60)
         yield address
     finally:
-        for process in reversed(started):
-            process.terminate()
-        for process in reversed(started):
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        _end(*reversed(started))
 
 
 @pytest.fixture(scope="module")
@@ -218,8 +223,7 @@ def test_a_worker_comes_later(tmp_path: Path) -> None:
         try:
             assert future.result(60).tolist() == S.map(str).tolist()
         finally:
-            worker.terminate()
-            worker.wait(30)
+            _end(worker)
             pdparallel.shutdown()
 
 
