@@ -22,7 +22,7 @@ from pdparallel.transport.frames import cut_out, take
 from pdparallel.typing import Hand
 from pdparallel.units import Data, Units
 
-__all__ = ["CHUNK_BYTES", "UNDER_WAY_BYTES", "Cargo", "is_big", "loaded"]
+__all__ = ["Cargo", "is_big", "loaded"]
 
 #: Columns that are put back one by one at most; of more, pandas would complain that the frame is fragmented.
 MOST_COLUMNS = 64
