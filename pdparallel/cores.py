@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Cores", "cgroup_folders", "load", "usable_cores"]
+__all__ = [
+    "Cores", "available_memory", "cgroup_folders", "load", "machine_available", "memory_limit", "usable_cores",
+]  # fmt: skip
 
 #: ``WaitForMultipleObjects`` takes 63 handles at most, and the executor needs two of them for itself.
 WINDOWS_MOST_WORKERS = 61
@@ -123,6 +125,46 @@ def cgroup_folders(controller: str, root: str | os.PathLike[str] = "/") -> Itera
         mounted = next((n for n in range(len(parts)) if base.joinpath(*parts[n:]).is_dir()), len(parts))
         for end in range(len(parts), mounted - 1, -1):
             yield base.joinpath(*parts[mounted:end]), version
+
+
+def memory_limit(root: str | os.PathLike[str] = "/") -> int | None:
+    """The smallest memory limit of this process's control group and of those above it, in bytes."""
+    return min((limit for limit, _ in _memory_of_groups(root)), default=None)
+
+
+def machine_available(root: str | os.PathLike[str] = "/") -> int | None:
+    """Memory of the machine that is free, or would be soon, in bytes; None where it is not told."""
+    try:
+        for line in (Path(root) / "proc/meminfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def available_memory(root: str | os.PathLike[str] = "/") -> int | None:
+    """Memory that this process may still take, in bytes: of the machine, and of its control groups."""
+    left = [max(0, limit - used) for limit, used in _memory_of_groups(root)]
+    machine = machine_available(root)
+    return min([*left, *([] if machine is None else [machine])], default=None)
+
+
+def _memory_of_groups(root: str | os.PathLike[str]) -> Iterator[tuple[int, int]]:
+    """The limit of each control group that has one, and what it has in use, in bytes."""
+    for folder, version in cgroup_folders("memory", root):
+        names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        try:
+            limit = int((folder / names[0]).read_text())
+        except (OSError, ValueError):  # no file, or "max"
+            continue
+        if limit <= 0:
+            continue
+        try:
+            yield limit, int((folder / names[1]).read_text())
+        except (OSError, ValueError):
+            yield limit, 0
 
 
 def _affinity() -> int | None:

@@ -165,7 +165,7 @@ class Delivery:
 
     def _send(self, chunks: Iterator[Chunk]) -> None:
         sent = 0
-        while len(self._flying) < self._engine.in_flight:
+        while len(self._flying) < self._engine.in_flight and self._parcel.has_room(len(self._flying)):
             if self._again:
                 one: _Try | None = self._again.popleft()
             elif sent and self._ledger.passes_on and len(self.left()) < len(self._flying):

@@ -17,13 +17,12 @@ import shutil
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import NamedTuple, TextIO
 
 import pandas as pd
 
 from pdparallel.accessor import par
-from pdparallel.cores import cgroup_folders, load, usable_cores
+from pdparallel.cores import load, machine_available, memory_limit, usable_cores
 from pdparallel.engines.registry import shutdown
 from pdparallel.options import Options, get_options, resolve
 from pdparallel.testing.same import assert_same
@@ -186,39 +185,15 @@ def memory(root: str | os.PathLike[str] = "/") -> Fact:
         As for :func:`pdparallel.cores.usable_cores`.
     """
     total = _pages("SC_PHYS_PAGES")
-    limit = _memory_limit(root)
+    limit = memory_limit(root)
     if limit is not None and (total is None or limit < total):
         return Fact(
             "memory", _size(limit), f"cgroup limit ({_size(total)} in the machine)" if total else "cgroup limit"
         )
     if total is None:
         return Fact("memory", "unknown", "this platform does not tell")
-    available = _available(root)
+    available = machine_available(root)
     return Fact("memory", _size(total), "all of the machine" + (f"; {_size(available)} available" if available else ""))
-
-
-def _memory_limit(root: str | os.PathLike[str]) -> int | None:
-    """The smallest memory limit of this process's control group and of those above it, in bytes."""
-    limits = []
-    for folder, version in cgroup_folders("memory", root):
-        try:
-            limit = int((folder / ("memory.max" if version == 2 else "memory.limit_in_bytes")).read_text())
-        except (OSError, ValueError):  # no file, or "max"
-            continue
-        if limit > 0:
-            limits.append(limit)
-    return min(limits, default=None)
-
-
-def _available(root: str | os.PathLike[str]) -> int | None:
-    try:
-        for line in (Path(root) / "proc/meminfo").read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name == "MemAvailable":
-                return int(value.split()[0]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return None
 
 
 def _pages(name: str) -> int | None:

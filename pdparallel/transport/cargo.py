@@ -16,15 +16,36 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_object_dtype
 
+from pdparallel.cores import available_memory
 from pdparallel.plan import Chunk
 from pdparallel.transport.frames import cut_out, take
 from pdparallel.typing import Hand
 from pdparallel.units import Data, Units
 
-__all__ = ["Cargo", "loaded"]
+__all__ = ["Cargo", "is_big", "loaded"]
 
 #: Columns that are put back one by one at most; of more, pandas would complain that the frame is fragmented.
 MOST_COLUMNS = 64
+
+#: Bytes of the data of a call above which all of it travels by chunk, and the part of the memory that is available
+#: above which it does so, too (``benchmarks/memory.py``): one more copy of it would be too much.
+BIG_BYTES, BIG_PART = 1_000_000_000, 0.25
+
+#: Bytes that a chunk of big data has at most, and its answer with it, where the cut is free.
+CHUNK_BYTES = 1 << 24
+
+#: Bytes of pieces of big data under way, above which no further one is sent while two are.
+UNDER_WAY_BYTES = 1 << 27
+
+
+def is_big(size: int) -> bool:
+    """Whether data of so many bytes travel by chunk, so that no more than some chunks are there twice."""
+    if size > BIG_BYTES:
+        return True
+    if size <= CHUNK_BYTES:
+        return False
+    available = available_memory()
+    return available is not None and size > available * BIG_PART
 
 
 class Cargo(NamedTuple):

@@ -5,7 +5,7 @@
     reach      a task carries                      the function and the data travel
     process    a key of this process's registry    not at all: references
     host       the path of an arena                once a call, into the arena; loaded once in a worker;
-                                                   objects of Python with their chunk
+                                                   objects of Python, and big data, with their chunk
     store      what the engine's store gives it    the function once a call, the data by chunk; the engine moves them
     anywhere   the bytes                           the function with each chunk, the data by chunk
 
@@ -28,9 +28,9 @@ from pdparallel.output.shown import Said
 from pdparallel.plan import Chunk
 from pdparallel.rows import feed_for
 from pdparallel.surroundings import around
-from pdparallel.transport.arena import Arena, Mailbox, Running
+from pdparallel.transport.arena import Arena, ArenaRef, Mailbox, Running
 from pdparallel.transport.blob import joined
-from pdparallel.transport.cargo import loaded
+from pdparallel.transport.cargo import CHUNK_BYTES, UNDER_WAY_BYTES, Cargo, is_big, loaded
 from pdparallel.transport.frames import cut_out, encode_data, take
 from pdparallel.transport.functions import encode_work
 from pdparallel.transport.objects import SharedTable
@@ -75,6 +75,15 @@ class Parcel(abc.ABC):
     def bytes_of_a_unit(self) -> float:
         """What a unit takes on its way there and back, but for what travels once a call; 0 where nothing travels."""
         return self._sent.mean + self._came.mean
+
+    @property
+    def most_units(self) -> int | None:
+        """Units of a chunk at most, where the data are big and the cut is free."""
+        return None
+
+    def has_room(self, flying: int) -> bool:
+        """Whether one more chunk may be sent while so many are under way."""
+        return True
 
     @abc.abstractmethod
     def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes | Parts:
@@ -257,8 +266,15 @@ class _InArena(_Encoded):
         super().__init__(call, serializer, heard)
         self._cargo = loaded(call.data, call.work.hand)
         self._data = encode_data(self._cargo, self._table, named=lambda: self._cargo.whole)
+        size = sum(part.nbytes for part in self._data)
+        self._unit = 0.0
+        if self._cargo.whole is not None and is_big(size):
+            self._unit = size / max(1, call.n)
+            self._cargo = Cargo(None)
+            self._data = encode_data(self._cargo, self._table)
         self._learn()
         self._arenas: list[Arena] = []
+        self._pieces: dict[int, Arena] = {}
         self._mailboxes: dict[int, Mailbox] = {}
 
     def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
@@ -267,7 +283,8 @@ class _InArena(_Encoded):
             self._fill()
         self._drop_mailbox(chunk)  # of an earlier try
         mailbox = self._mailboxes[chunk.start] = Mailbox()
-        arena, letter = self._arenas[-1].ref, as_letter(piece, mailbox.put)
+        put = self._put_apart(chunk) if self._unit else mailbox.put
+        arena, letter = self._arenas[-1].ref, as_letter(piece, put)
         packed = self._task(
             chunk, Reach.HOST, arena=arena, mailbox=mailbox.path, piece=letter, one_by_one=one_by_one
         ).packed()
@@ -292,9 +309,25 @@ class _InArena(_Encoded):
         super()._keep_said(chunk, more if mailbox is None else mailbox.said() + more)
 
     def _drop_mailbox(self, chunk: Chunk) -> None:
-        mailbox = self._mailboxes.pop(chunk.start, None)
-        if mailbox is not None:
-            mailbox.close()
+        for file in (self._mailboxes.pop(chunk.start, None), self._pieces.pop(chunk.start, None)):
+            if file is not None:
+                file.close()
+
+    def _put_apart(self, chunk: Chunk) -> Callable[[list[memoryview]], ArenaRef]:
+        """A way to put a piece into a file of its own, which goes with the answer: returns may keep the mailbox."""
+
+        def put(buffers: list[memoryview]) -> ArenaRef:
+            piece = self._pieces[chunk.start] = Arena(buffers)
+            return piece.ref
+
+        return put
+
+    @property
+    def most_units(self) -> int | None:
+        return max(1, int(CHUNK_BYTES / max(self._unit, self.bytes_of_a_unit))) if self._unit else None
+
+    def has_room(self, flying: int) -> bool:
+        return flying < 2 or sum(piece.ref.size for piece in self._pieces.values()) < UNDER_WAY_BYTES
 
     def _piece(self, chunk: Chunk) -> list[memoryview]:
         """What travels with this chunk alone."""
@@ -323,8 +356,9 @@ class _InArena(_Encoded):
     def close(self) -> None:
         while self._arenas:
             self._arenas.pop().close()
-        while self._mailboxes:
-            self._mailboxes.popitem()[1].close()
+        for files in (self._mailboxes, self._pieces):
+            while files:
+                files.popitem()[1].close()
 
 
 # Anywhere

@@ -1,0 +1,121 @@
+"""Big data travel by chunk: with the threshold at 0, every verb gives pandas' answer, and few bytes are under way."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pdparallel
+from pdparallel.testing.same import assert_same
+from pdparallel.transport import cargo, parcel
+
+N = 600
+
+
+@pytest.fixture(autouse=True)
+def big(monkeypatch):
+    monkeypatch.setattr(cargo, "BIG_BYTES", 0)
+
+
+FRAMES = {
+    "floats": lambda: pd.DataFrame(np.random.default_rng(1).normal(size=(N, 4)), columns=list("abcd")),
+    "mixed": lambda: pd.DataFrame(
+        {
+            "a": np.arange(N) % 7,
+            "b": np.linspace(0, 1, N),
+            "c": pd.Categorical(np.array(["x", "y", "z"])[np.arange(N) % 3]),
+            "d": pd.date_range("2026-01-01", periods=N, freq="min", tz="Europe/Berlin"),
+        }
+    ),
+    "texts": lambda: pd.DataFrame({name: [f"{name}{i % 11}" for i in range(N)] for name in "abcd"}),
+}
+
+CALLS = {
+    "rows": (lambda df, at: at(df).apply_rows(str_of_row), lambda df: df.apply(str_of_row, axis=1)),
+    "columns": (lambda df, at: at(df).apply_cols(first), lambda df: df.apply(first)),
+    "map": (lambda df, at: at(df["b"]).map(str), lambda df: df["b"].map(str)),
+    "chunks": (lambda df, at: at(df).apply_chunks(same), lambda df: df),
+    "groups": (lambda df, at: at(df).groupby("a").apply(size), lambda df: df.groupby("a").apply(size)),
+    "agg": (lambda df, at: at(df).groupby("a")["b"].agg(first), lambda df: df.groupby("a")["b"].agg(first)),
+}
+
+
+def str_of_row(row):
+    return str(row["a"])
+
+
+def first(values):
+    return values.iloc[0]
+
+
+def same(chunk):
+    return chunk
+
+
+def size(group):
+    return len(group)
+
+
+@pytest.mark.parametrize("engine", ["process", "pathos"])
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("call", CALLS)
+def test_the_answer_is_that_of_pandas(call, frame, engine):
+    df = FRAMES[frame]()
+    ours, theirs = CALLS[call]
+    assert_same(ours(df, lambda data: data.par(engine=engine, n_workers=2)), theirs(df))
+
+
+def fails_late(row):
+    if row["a"] == 6:
+        raise ValueError("six")
+    return row["b"]
+
+
+def test_errors_are_those_of_the_first_unit():
+    df = FRAMES["mixed"]()
+    with pytest.raises(ValueError, match="six"):
+        df.par(engine="process", n_workers=2).apply_rows(fails_late)
+    with pytest.warns(pdparallel.errors.FailedCallsWarning):
+        found = df.par(engine="process", n_workers=2, errors="coerce").apply_rows(fails_late)
+    assert found.isna().sum() == (df["a"] == 6).sum()
+
+
+def test_a_lost_chunk_travels_again(tmp_path):
+    flag = str(tmp_path / "died")
+
+    def dies_once(row):
+        if row["a"] == 5 and not os.path.exists(flag):
+            Path(flag).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return row["b"]
+
+    df = FRAMES["mixed"]()
+    found = df.par(engine="process", n_workers=2).apply_rows(dies_once)
+    pd.testing.assert_series_equal(found, df["b"], check_names=False)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 20_000])
+def test_few_bytes_are_under_way(monkeypatch, chunk_size):
+    most = 1 << 20
+    monkeypatch.setattr(parcel, "CHUNK_BYTES", most // 4)
+    monkeypatch.setattr(parcel, "UNDER_WAY_BYTES", most)
+    sizes = []
+    task = parcel._InArena.task
+
+    def watched(self, *args, **kwargs):
+        packed = task(self, *args, **kwargs)
+        sizes.append(sum(piece.ref.size for piece in self._pieces.values()))
+        return packed
+
+    monkeypatch.setattr(parcel._InArena, "task", watched)
+    df = pd.DataFrame(np.zeros((100_000, 20)))
+    found = df.par(engine="process", n_workers=2, chunk_size=chunk_size).apply_rows(sum, rows="tuple")
+    assert len(found) == len(df)
+    one = most // 4 if chunk_size is None else chunk_size * 20 * 8
+    assert 0 < max(sizes) <= max(most + one, 2 * one) * 1.1
+    pdparallel.shutdown()
