@@ -40,7 +40,7 @@ CALLS = {
     "columns": (lambda df, at: at(df).apply_cols(first), lambda df: df.apply(first)),
     "map": (lambda df, at: at(df["b"]).map(str), lambda df: df["b"].map(str)),
     "chunks": (lambda df, at: at(df).apply_chunks(same), lambda df: df),
-    "groups": (lambda df, at: at(df).groupby("a").apply(size), lambda df: df.groupby("a").apply(size)),
+    "groups": (lambda df, at: at(df).groupby("a")["b"].apply(size), lambda df: df.groupby("a")["b"].apply(size)),
     "agg": (lambda df, at: at(df).groupby("a")["b"].agg(first), lambda df: df.groupby("a")["b"].agg(first)),
 }
 
@@ -119,3 +119,12 @@ def test_few_bytes_are_under_way(monkeypatch, chunk_size):
     one = most // 4 if chunk_size is None else chunk_size * 20 * 8
     assert 0 < max(sizes) <= max(most + one, 2 * one) * 1.1
     pdparallel.shutdown()
+
+
+@pytest.mark.parametrize("engine", ["process", "pathos"])
+def test_raw_rows_can_be_written_into_as_in_pandas(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    monkeypatch.setattr(cargo, "BIG_BYTES", 0)
+    frame = pd.DataFrame(np.arange(60.0).reshape(20, 3), columns=list("abc"))
+    layout = lambda row: f"{row.flags.writeable} {row.strides}"
+    got = frame.par(engine=engine, n_workers=2, chunk_size=7).apply_rows(layout, raw=True)
+    assert got.str.split().str[0].tolist() == frame.apply(layout, axis=1, raw=True).str.split().str[0].tolist()

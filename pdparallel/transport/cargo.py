@@ -28,7 +28,7 @@ __all__ = ["Cargo", "is_big", "loaded"]
 MOST_COLUMNS = 64
 
 #: Bytes of the data of a call above which all of it travels by chunk, and the part of the memory that is available
-#: above which it does so, too (``benchmarks/memory.py``): one more copy of it would be too much.
+#: above which it does so, too: one more copy of it would be too much.
 BIG_BYTES, BIG_PART = 1_000_000_000, 0.25
 
 #: Bytes that a chunk of big data has at most, and its answer with it, where the cut is free.

@@ -58,6 +58,10 @@ def encode_data(
     get the same error in a worker as it gets from pandas.
     """
     buffers: list[memoryview] = []
+    if isinstance(data, np.ndarray) and data.dtype != object and not data.flags.forc:
+        # As it is, it would travel inside of the pickle, which forgets strides and that it is read-only.
+        writeable, data = data.flags.writeable, data.copy(order="K")
+        data.flags.writeable = writeable
     try:
         pickled = dump(data, table, grow=True, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
     except Exception as error:
