@@ -16,6 +16,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -50,9 +51,9 @@ UNKNOWN_EXITCODE = 255
 #: Times that a start is tried again whose forkserver ended meanwhile.
 LOST_STARTS = 2
 
-#: Bytes of a worker's tasks that can be written without waiting for it, whatever it does: they fit into the smallest
-#: buffer of a pipe (8 KB, on macOS).  What is longer is written by a thread of its own.
-BYTES_AT_ONCE = 7 << 10
+#: Bytes of a worker's tasks that can be written without waiting for it, whatever it does: they fit into the buffer of a
+#: pipe, which has 208 KB on Linux and 8 KB on macOS.  What is longer is written by a thread of its own.
+BYTES_AT_ONCE = 1 << 16 if sys.platform == "linux" else 7 << 10
 
 #: Seconds until a worker with tasks is looked after anew: while a child of its own holds its pipe open, it ends unseen.
 LOOK_SECONDS = 1.0
