@@ -47,11 +47,12 @@ class Options:
     Parameters
     ----------
     engine : str or object, default "auto"
-        ``"auto"`` works in this process until the pool is worth its price; ``"process"`` and ``"pathos"`` are pools
-        of processes, ``"thread"`` of threads, ``"serial"`` none; ``"dask"`` is the current client's cluster, or one on
-        this machine, ``"ray"`` the Ray that runs, or one on this machine.  ``"tcp://scheduler:8786"`` is the address of
-        a Dask scheduler.  Or an object: any :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a
-        pathos pool, a ``Client`` or cluster of ``dask.distributed``.
+        ``"auto"`` works in this process until the pool is worth its price and its workers have loaded the function; a
+        function that cannot be sent to workers stays here. ``"process"`` and ``"pathos"`` are pools of processes,
+        ``"thread"`` of threads, ``"serial"`` none; ``"dask"`` is the current client's cluster, or one on this machine,
+        ``"ray"`` the Ray that runs, or one on this machine. ``"tcp://scheduler:8786"`` is the address of a Dask
+        scheduler. Or an object: any :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a pathos pool,
+        a ``Client`` or cluster of ``dask.distributed``.
     n_workers : int, default None
         Workers; None means the cores that this process may use.
     chunk_size : int, default None
