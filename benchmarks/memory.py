@@ -1,5 +1,8 @@
 """Memory: what a call takes beyond its input and its output; the promise is, in the parent, a tenth of both.
 
+Beyond 1 GB, or a quarter of the memory that is available, data travel by chunk: parent, workers and files together take
+15 % of input and output, or 300 MB, beyond both.  A second table shows that, with 40 % of the machine's memory.
+
 Each case has a process of its own, with a warm pool.  The parent's peak is the kernel's high-water mark.  While the
 call runs, a process beside it also adds up what the parent and its workers have for themselves, and the anonymous
 files through which data travel, which are in no process' figure until they are mapped.  Linux only: it reads
@@ -13,7 +16,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,6 +35,13 @@ SIZE, SIZE_QUICK = 400, 8
 
 #: The part of input and output that the parent may take beyond them.
 PROMISE = 0.10
+
+#: The part of the machine's memory that a big frame has; and the part of input and output, or the MB, that the parent,
+#: the workers and the files together may take beyond both.
+BIG_PART, BIG_PROMISE, BIG_LEAST = 0.4, 0.15, 300.0
+
+#: Columns of the frame that is cut into groups, of which one is the key.
+GROUP_COLUMNS = 50
 
 MB = 1e6
 
@@ -56,6 +66,17 @@ def scaled(chunk: pd.DataFrame) -> pd.DataFrame:
 
 def third(row: tuple[float, ...]) -> float:
     return row[2]
+
+
+def keyed(megabytes: float) -> pd.DataFrame:
+    """Groups of some thousand rows, which lie scattered."""
+    frame = floats(megabytes, GROUP_COLUMNS)
+    frame[0] = np.arange(len(frame)) % max(1, len(frame) // 5_000)
+    return frame
+
+
+def spread(group: pd.DataFrame) -> float:
+    return float(group[1].max() - group[2].min())
 
 
 @dataclass(frozen=True)
@@ -84,6 +105,7 @@ CASES: dict[str, Case] = {
         lambda size: floats(size, 20),
         lambda df: df.par(engine="process").apply_cols(np.ptp),
     ),
+    "groups": Case("floats by groups", keyed, lambda df: df.par(engine="process").groupby(0).apply(spread)),
     "text-chunks": Case(
         "texts by chunks, the result as big", words, lambda df: df.par(engine="process").apply_chunks(clean), 0.5
     ),
@@ -219,17 +241,26 @@ def run(name: str, size: float) -> Memory:
     )
 
 
+#: The cases of big frames.
+BIG = ("rows", "columns", "chunks", "groups")
+
+
+def measured(names: Iterable[str], size: float) -> list[Memory]:
+    found = []
+    for name in names:
+        command = [sys.executable, "-m", "benchmarks.memory", name, str(size)]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
+        if ended.returncode != 0:
+            raise RuntimeError(f"{name} ended with {ended.returncode}:\n{ended.stderr}")
+        found.append(Memory(**json.loads(ended.stdout)))
+    return found
+
+
 def main(quick: bool = False, size: float | None = None) -> list[Memory]:
     if sys.platform != "linux":
         print("memory is measured on Linux only", file=sys.stderr)
         return []
-    found = []
-    for name in CASES:
-        command = [sys.executable, "-m", "benchmarks.memory", name, str(size or (SIZE_QUICK if quick else SIZE))]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-        if ended.returncode != 0:
-            raise RuntimeError(f"{name} ended with {ended.returncode}:\n{ended.stderr}")
-        found.append(Memory(**json.loads(ended.stdout)))
+    found = measured(CASES, size or (SIZE_QUICK if quick else SIZE))
     lines = (
         (
             row.case,
@@ -241,8 +272,27 @@ def main(quick: bool = False, size: float | None = None) -> list[Memory]:
         for row in found
     )
     head = "MB | input | output | parent, beyond both | of both | at most 10 % | workers | files | all, beyond both"
-    write("memory", found, table(head, "lrrrrlrrr", lines), quick)
+    text = table(head, "lrrrrlrrr", lines)
+    if not quick and size is None:
+        big = measured(BIG, BIG_PART * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / MB)
+        text += "\n" + big_table(big)
+        found += big
+    write("memory", found, text, quick)
     return found
+
+
+def big_table(found: list[Memory]) -> str:
+    lines = (
+        (
+            row.case,
+            *(f"{figure:.0f}" for figure in (row.input, row.output, row.together)),
+            f"{row.together / (row.input + row.output):.1%}",
+            "yes" if row.together <= max(BIG_LEAST, BIG_PROMISE * (row.input + row.output)) else "NO",
+        )
+        for row in found
+    )
+    head = "MB, frames of 40 % of the memory | input | output | all, beyond both | of both | at most 15 % or 300 MB"
+    return table(head, "lrrrrl", lines)
 
 
 if __name__ == "__main__":

@@ -163,9 +163,13 @@ class Delivery:
                 units += min(running.first - one.chunk.start, len(one.chunk))
         return units
 
+    def _has_room(self) -> bool:
+        flying, engine = len(self._flying), self._engine
+        return flying < engine.in_flight and self._parcel.has_room(flying, engine.n_workers)
+
     def _send(self, chunks: Iterator[Chunk]) -> None:
         sent = 0
-        while len(self._flying) < self._engine.in_flight and self._parcel.has_room(len(self._flying)):
+        while self._has_room():
             if self._again:
                 one: _Try | None = self._again.popleft()
             elif sent and self._ledger.passes_on and len(self.left()) < len(self._flying):

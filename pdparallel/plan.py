@@ -16,6 +16,10 @@ ROWS_WORTH_A_CHUNK = 1_000
 #: Chunks of ``apply_chunks`` for each worker: more than one, so that a slow one does not leave the others idle.
 CHUNKS_PER_WORKER = 4
 
+#: Bytes of a frame above which a chunk of ``apply_chunks`` is bounded in bytes, and that bound: what is under way, and
+#: what a function makes of it, are some chunks for each worker (``benchmarks/memory.py``).
+BIG_BYTES, MOST_CHUNK_BYTES = 1_000_000_000, 1 << 25
+
 #: The first chunk of ``apply_chunks`` is this part of another one, where that is still worth a chunk.
 FIRST_CHUNK_PART = 8
 
@@ -185,16 +189,17 @@ def cut_whole(sizes: list[int], *, size: int | None = None, pieces: int = 1) -> 
     return tuple(chunks)
 
 
-def pieces_for_chunks(n: int, n_workers: int) -> int:
-    """How many chunks ``apply_chunks`` makes of ``n`` rows: it depends on the rows and the workers alone.
+def pieces_for_chunks(n: int, n_workers: int, size: int = 0) -> int:
+    """How many chunks ``apply_chunks`` makes of ``n`` rows of ``size`` bytes in all: nothing else decides it.
 
-    >>> [pieces_for_chunks(n, 2) for n in (10, 3_000, 1_000_000)]
-    [2, 3, 8]
+    >>> [pieces_for_chunks(n, 2) for n in (10, 3_000, 1_000_000)], pieces_for_chunks(1_000_000, 2, 2_500_000_000)
+    ([2, 3, 8], 75)
     """
-    return min(max(n // ROWS_WORTH_A_CHUNK, n_workers), n_workers * CHUNKS_PER_WORKER)
+    pieces = min(max(n // ROWS_WORTH_A_CHUNK, n_workers), n_workers * CHUNKS_PER_WORKER)
+    return max(pieces, min(n, -(-size // MOST_CHUNK_BYTES))) if size > BIG_BYTES else pieces
 
 
-def cut_for_chunks(n: int, n_workers: int) -> tuple[Chunk, ...]:
+def cut_for_chunks(n: int, n_workers: int, size: int = 0) -> tuple[Chunk, ...]:
     """The chunks of ``apply_chunks``: of about the same size, but of many rows the first is a small one.
 
     It shows what a row costs before much has been spent on finding that out.
@@ -202,7 +207,7 @@ def cut_for_chunks(n: int, n_workers: int) -> tuple[Chunk, ...]:
     >>> [len(chunk) for chunk in cut_for_chunks(6_000, 2)], [len(chunk) for chunk in cut_for_chunks(640_000, 2)]
     ([1000, 1000, 1000, 1000, 1000, 1000], [10000, 78750, 78750, 78750, 78750, 78750, 78750, 78750, 78750])
     """
-    pieces = pieces_for_chunks(n, n_workers)
+    pieces = pieces_for_chunks(n, n_workers, size)
     first = n // (pieces * FIRST_CHUNK_PART)
     if first < ROWS_WORTH_A_CHUNK:
         return cut(0, n, pieces=pieces)

@@ -217,8 +217,9 @@ def _chunks(
         size = options.chunk_size or gaps.next_size(engine.n_workers, cost, parcel.bytes_of_a_unit, engine.task_seconds)
         if cost is None and options.chunk_size is None and (options.checkpoint is not None or stop is not None):
             size = 1  # what a long first chunk holds would not be in the folder for hours, nor could it be stopped
-        if parcel.most_units is not None and options.chunk_size is None:
-            size = min(size, parcel.most_units)
+        most = parcel.most_units(engine.in_flight)
+        if most is not None and options.chunk_size is None:
+            size = min(size, most)
         chunk = gaps.first(size)
         gaps.drop(chunk.stop)
         yield chunk

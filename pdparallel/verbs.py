@@ -47,6 +47,9 @@ FEW_ROWS = 25
 #: (``benchmarks/small.py``).
 FEW = 10_000
 
+#: Values from which it is asked how many bytes a frame has: fewer are not big, but for long texts.
+CELLS_WORTH_A_LOOK = 1_000_000
+
 
 def apply_frame(
     df: Any, func: Func, axis: int, args: Sequence[Any], kwargs: dict[str, Any],
@@ -301,7 +304,7 @@ def call_by_chunks(
     by: Any, around: tuple[int, int] | None, options: Options,
 ) -> tuple[Call, np.ndarray | None]:  # fmt: skip
     """The call of a function with consecutive chunks, and with ``by`` the order in which it has the rows."""
-    order, plan = None, _plan(len(data), options, *(around or (0, 0)))
+    order, plan = None, _plan(data, options, *(around or (0, 0)))
     if by is not None:
         order, plan = _plan_by(whole, by, options)
         data = data.iloc[order]
@@ -339,12 +342,19 @@ def _settled_pieces(
     return returns.values(), combine
 
 
-def _plan(n: int, options: Options, before: int, after: int) -> tuple[Chunk, ...]:
-    size = options.chunk_size
-    chunks = cut_for_chunks(n, options.workers) if size is None else cut(0, n, size=size)
+def _plan(data: pd.DataFrame | pd.Series, options: Options, before: int, after: int) -> tuple[Chunk, ...]:
+    n, size = len(data), options.chunk_size
+    chunks = cut_for_chunks(n, options.workers, _bytes_of(data)) if size is None else cut(0, n, size=size)
     return tuple(
         Chunk(chunk.start, chunk.stop, min(before, chunk.start), min(after, n - chunk.stop)) for chunk in chunks
     ) or (Chunk(0, 0),)
+
+
+def _bytes_of(data: pd.DataFrame | pd.Series) -> int:
+    """Bytes of the values, as far as they are no objects of Python; 0 where it takes longer to ask than it is worth."""
+    if data.size < CELLS_WORTH_A_LOOK:
+        return 0
+    return int(np.sum(data.memory_usage(index=False)))
 
 
 def _plan_by(obj: Any, by: Any, options: Options) -> tuple[np.ndarray, tuple[Chunk, ...]]:
@@ -352,7 +362,7 @@ def _plan_by(obj: Any, by: Any, options: Options) -> tuple[np.ndarray, tuple[Chu
     n = len(obj)
     number = obj.groupby(by, sort=True, dropna=False, observed=True).ngroup().to_numpy()
     sizes = np.bincount(number)[np.unique(number)] if n else np.array([], dtype=np.intp)
-    pieces = pieces_for_chunks(n, options.workers)
+    pieces = pieces_for_chunks(n, options.workers, _bytes_of(obj))
     chunks = cut_whole([int(size) for size in sizes], size=options.chunk_size, pieces=pieces)
     by_group = np.argsort(number, kind="stable")
     # Inside a chunk the rows keep the order that they have in the frame.

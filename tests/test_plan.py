@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pdparallel import plan
 from pdparallel.plan import Chunk, Gaps, cut, cut_whole, next_size, pieces_for_chunks
 
 starts = st.integers(0, 50)
@@ -127,3 +128,12 @@ def test_gaps_are_what_is_not_finished_however_it_is_taken(parts, sizes):
         taken.append(gaps.first(1))
         gaps.drop(taken[-1].stop)
     assert taken == left
+
+
+def test_chunks_of_big_frames_are_bounded_in_bytes() -> None:
+    size = 40 * plan.MOST_CHUNK_BYTES
+    chunks = plan.cut_for_chunks(1_000_000, 2, size)
+    assert all(len(chunk) * size / 1_000_000 <= plan.MOST_CHUNK_BYTES for chunk in chunks)
+    assert (chunks[0].start, chunks[-1].stop) == (0, 1_000_000)
+    assert plan.cut_for_chunks(1_000_000, 2, plan.BIG_BYTES) == plan.cut_for_chunks(1_000_000, 2)
+    assert plan.pieces_for_chunks(3, 2, size) == 3  # a row is not cut

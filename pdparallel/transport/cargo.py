@@ -17,7 +17,7 @@ import pandas as pd
 from pandas.api.types import is_object_dtype
 
 from pdparallel.cores import available_memory
-from pdparallel.plan import Chunk
+from pdparallel.plan import BIG_BYTES, Chunk
 from pdparallel.transport.frames import cut_out, take
 from pdparallel.typing import Hand
 from pdparallel.units import Data, Units
@@ -27,14 +27,14 @@ __all__ = ["Cargo", "is_big", "loaded"]
 #: Columns that are put back one by one at most; of more, pandas would complain that the frame is fragmented.
 MOST_COLUMNS = 64
 
-#: Bytes of the data of a call above which all of it travels by chunk, and the part of the memory that is available
-#: above which it does so, too: one more copy of it would be too much.
-BIG_BYTES, BIG_PART = 1_000_000_000, 0.25
+#: The part of the memory that is available above which data travel by chunk, as they do above ``BIG_BYTES``: one more
+#: copy of them would be too much.
+BIG_PART = 0.25
 
 #: Bytes that a chunk of big data has at most, and its answer with it, where the cut is free.
 CHUNK_BYTES = 1 << 24
 
-#: Bytes of pieces of big data under way, above which no further one is sent while two are.
+#: Bytes of pieces of big data under way, above which no further one is sent unless a worker has none.
 UNDER_WAY_BYTES = 1 << 27
 
 

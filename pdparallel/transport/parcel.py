@@ -76,13 +76,12 @@ class Parcel(abc.ABC):
         """What a unit takes on its way there and back, but for what travels once a call; 0 where nothing travels."""
         return self._sent.mean + self._came.mean
 
-    @property
-    def most_units(self) -> int | None:
-        """Units of a chunk at most, where the data are big and the cut is free."""
+    def most_units(self, in_flight: int) -> int | None:
+        """Units of a chunk at most, if the data are big and so many chunks are under way."""
         return None
 
-    def has_room(self, flying: int) -> bool:
-        """Whether one more chunk may be sent while so many are under way."""
+    def has_room(self, flying: int, workers: int) -> bool:
+        """Whether one more chunk may be sent to so many workers while so many are under way."""
         return True
 
     @abc.abstractmethod
@@ -322,12 +321,13 @@ class _InArena(_Encoded):
 
         return put
 
-    @property
-    def most_units(self) -> int | None:
-        return max(1, int(CHUNK_BYTES / max(self._unit, self.bytes_of_a_unit))) if self._unit else None
+    def most_units(self, in_flight: int) -> int | None:
+        if not self._unit:
+            return None
+        return max(1, int(min(CHUNK_BYTES, UNDER_WAY_BYTES / in_flight) / max(self._unit, self.bytes_of_a_unit)))
 
-    def has_room(self, flying: int) -> bool:
-        return flying < 2 or sum(piece.ref.size for piece in self._pieces.values()) < UNDER_WAY_BYTES
+    def has_room(self, flying: int, workers: int) -> bool:
+        return flying < workers or sum(piece.ref.size for piece in self._pieces.values()) < UNDER_WAY_BYTES
 
     def _piece(self, chunk: Chunk) -> list[memoryview]:
         """What travels with this chunk alone."""
