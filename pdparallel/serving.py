@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 
 from pdparallel import streams
 from pdparallel.settings import THREAD_VARIABLES
+from pdparallel.transport.arena import open_file
 from pdparallel.transport.opening import forget
 from pdparallel.worker import become_a_worker, idle_seconds, run_task
 
@@ -74,7 +75,7 @@ def _standard_error_to(path: str) -> Iterator[None]:
     """What this process writes on its standard error goes into a file, also when it crashes."""
     error, kept = 2, os.dup(2)
     try:
-        file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        file = open_file(path, os.O_WRONLY | os.O_APPEND)
     except FileNotFoundError:  # it is the parent's, who has gone with it while this process came up
         os._exit(1)
     os.dup2(file, error)

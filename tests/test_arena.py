@@ -104,7 +104,8 @@ def test_a_mapping_outlives_the_arena(way: str, folder: Path) -> None:
     (view,) = open_spans(made.ref)
     made.close()
     assert bytes(view) == b"abc" * 10_000
-    assert not os.path.exists(made.ref.path)
+    with pytest.raises(FileNotFoundError):
+        arena.open_file(made.ref.path, os.O_RDONLY)
 
 
 def test_only_empty_buffers(way: str, folder: Path) -> None:
@@ -334,3 +335,18 @@ class TestMailbox:
         views = task.read_letter(pickle.loads(letter)[0])
         box.close()
         assert [(bytes(view), view.readonly) for view in views] == [(b"x" * 100_000, True), (bytes(3), False)]
+
+
+def test_a_file_that_has_the_place_of_another_is_not_taken_for_it() -> None:
+    first = Mailbox()
+    path = first.path
+    first.close()
+    second = Mailbox()  # of the same descriptor
+    try:
+        for use in (lambda: post(path, [memoryview(b"late")]), lambda: arena.notes(path), lambda: arena.Voice(path)):
+            with pytest.raises(FileNotFoundError):
+                use()
+        assert second.running() is None
+        assert second.read() == b""
+    finally:
+        second.close()

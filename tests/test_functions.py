@@ -1226,7 +1226,7 @@ def test_it_is_the_function_of_the_user_that_is_named(call: Any) -> None:
             call(pd.DataFrame({"a": [1, 2, 1], "b": [1.0, 2.0, 3.0]}), func)
 
 
-@pytest.mark.parametrize("options", [{"engine": "process"}, {"engine": "pathos"}, {"engine": "auto"}])
+@pytest.mark.parametrize("options", [{"engine": "process"}, {"engine": "pathos"}, {"engine": "auto", "timeout": 60.0}])
 def test_it_is_said_before_any_process_starts(
     options: dict[str, Any], anew: None, any_rest_is_worth_it: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from pdparallel.errors import PdParallelError
 
-__all__ = ["Arena", "ArenaRef", "Mailbox", "Running", "Span", "Voice", "notes", "open_spans", "post"]
+__all__ = ["Arena", "ArenaRef", "Mailbox", "Running", "Span", "Voice", "notes", "open_file", "open_spans", "post"]
 
 #: NumPy and Arrow kernels want their buffers aligned to a cache line.
 ALIGNMENT = 64
@@ -77,7 +77,7 @@ class _File:
     def _open(self, size: int) -> str:
         if _memfd_can_be_shared():
             self._fd = os.memfd_create("pdparallel", os.MFD_CLOEXEC)
-            return f"/proc/{os.getpid()}/fd/{self._fd}"
+            return f"/proc/{os.getpid()}/fd/{self._fd}#{os.fstat(self._fd).st_ino}"
         folder = tempfile.gettempdir()
         if size > shutil.disk_usage(folder).free:
             raise _no_space(size, folder)
@@ -249,7 +249,26 @@ class Voice:
 
 
 def _open_to_write(path: str) -> int:
-    return os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    return open_file(path, os.O_RDWR)
+
+
+def open_file(path: str, flags: int) -> int:
+    """Open a file of the parent's by the path that the parent gave.
+
+    Another file may have the descriptor by now, and so the path: a worker that the parent has given up must not write
+    into that.  So the path of a file without a name ends with its inode.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the parent has let the file go.
+    """
+    name, _, inode = path.rpartition("#") if path.startswith("/proc/") else (path, "", "")
+    fd = os.open(name, flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    if inode and os.fstat(fd).st_ino != int(inode):
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, "another file has its place", path)
+    return fd
 
 
 def _append(fd: int, path: str, buffers: Sequence[memoryview]) -> ArenaRef:
@@ -311,7 +330,7 @@ def open_spans(ref: ArenaRef) -> list[memoryview]:
     """
     if ref.size == 0:
         return [memoryview(b"") if span.readonly else memoryview(bytearray()) for span in ref.spans]
-    fd = os.open(ref.path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    fd = open_file(ref.path, os.O_RDONLY)
     try:
         mapped = memoryview(mmap.mmap(fd, ref.size, access=mmap.ACCESS_COPY))
     finally:
