@@ -388,10 +388,10 @@ class Parent:
 
 
 def _asked(engine: Engine, task: bytes, times: int) -> list[Future[bytes]]:
-    """A task given to the engine so many times; what is wrong with its workers shows at the first chunk."""
+    """Submit a task so many times; returns the futures of its answers."""
     try:
         return [engine.submit(task) for _ in range(times)]
-    except Exception:
+    except Exception:  # what is wrong with the workers is raised by the first chunk
         return []
 
 

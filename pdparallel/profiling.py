@@ -25,10 +25,10 @@ _HEAD = (
     "call", "verb", "units", "engine", "workers", "chunks", "time", "function", "transport", "shaping", "idle",
     "speed-up",
 )  # fmt: skip
+_LETTERS = "rlrlrrrrrrrr"
+
 #: Seconds of loading from which a note says so.
 SHOWN_LOADING_SECONDS = 0.5
-
-_LETTERS = "rlrlrrrrrrrr"
 
 
 class Profile(Observer):
@@ -244,7 +244,7 @@ class Profile(Observer):
                 out, back = size(record.once + call["bytes_out"]), size(call["bytes_back"])
                 parts.append(f"{out} went out, {back} came back")
             if record.loading > SHOWN_LOADING_SECONDS:
-                parts.append(f"{seconds(record.loading)} of the workers went into loading the function")
+                parts.append(f"{seconds(record.loading)} of the workers' time went into loading the function")
             if record.kept:
                 parts.append(f"{record.kept:,} {record.unit}s were in the checkpoint")
             if record.lost:

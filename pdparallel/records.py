@@ -165,7 +165,7 @@ class Record:
     @property
     def idle(self) -> float:
         """The part of all workers' time in which they neither called the function nor loaded or wrote."""
-        busy = math.fsum(piece.seconds + piece.in_worker for piece in self.pieces)
+        busy = self.loading + math.fsum(piece.seconds + piece.in_worker for piece in self.pieces)
         return max(1 - busy / (self.workers * self.seconds), 0.0) if self.seconds else 0.0
 
     @property

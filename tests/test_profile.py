@@ -28,6 +28,7 @@ from pdparallel.observing import _between
 from pdparallel.options import Options
 from pdparallel.outcome import Timing
 from pdparallel.plan import Chunk
+from pdparallel.records import Piece, Record
 from pdparallel.testing import assert_same
 from pdparallel.transport.parcel import pack
 from pdparallel.transport.task import Reach
@@ -327,6 +328,12 @@ class TestShown:
         assert html.count("<tr>") == 3
         for text in ("2 calls", ">apply_rows</td>", ">40 rows</td>", ">speed-up</th>", "because engine= says so"):
             assert text in html
+
+    def test_a_worker_that_loads_is_not_idle(self) -> None:
+        record = Record("map", "value", 2, "process", 0.0, workers=1, ended=4.0)
+        record.pieces.append(Piece(0, 2, 7, 7, began=0.0, ready=3.0, loaded=3.0, called=4.0, written=4.0, seconds=1.0))
+        assert record.loading == 3.0
+        assert record.idle == 0.0
 
     def test_of_no_call(self) -> None:
         with pdparallel.profile() as p:
