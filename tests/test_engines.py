@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
+import itertools
 import multiprocessing
 import multiprocessing.pool
 import os
 import signal
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,15 +25,17 @@ import pytest
 
 import pdparallel
 from pdparallel.call import Call, Work
+from pdparallel.engines import pathos as pathos_engine
 from pdparallel.engines.base import Engine
 from pdparallel.engines.executor import ExecutorEngine
-from pdparallel.engines.launch import Context, stop_forkserver
+from pdparallel.engines.launch import UNKNOWN_EXITCODE, Context, stop_forkserver
 from pdparallel.engines.pathos import PathosEngine
 from pdparallel.engines.process import ProcessEngine
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
 from pdparallel.errors import WorkerDiedError
 from pdparallel.plan import Chunk, cut
+from pdparallel.testing import leaves_nothing
 from pdparallel.transport.parcel import pack
 from pdparallel.transport.task import Parts, Reach
 from tests.conftest import children, wait_until
@@ -394,3 +398,69 @@ def test_several_threads_read_the_same_exit_code() -> None:
             assert process.exitcode == -signal.SIGKILL
     finally:
         stop_forkserver()
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="has no forkserver")
+def test_a_process_whose_forkserver_was_killed_is_ended_when_it_is_looked_at() -> None:
+    context = Context("forkserver")
+    process = context.Process(target=time.sleep, args=(60,))
+    process.start()
+    stop_forkserver()
+    assert wait_until(lambda: not process.is_alive())
+    assert wait_until(lambda: not psutil.pid_exists(process.pid) or psutil.Process(process.pid).status() == "zombie")
+    assert process.exitcode == UNKNOWN_EXITCODE
+    context.close()
+
+
+#: What a worker leaves of a multiprocess pool when it is killed at an odd moment; it may have the lock already.
+KILLED_WHILE_IT = {
+    "has nothing": (),
+    "takes a task": ("lock of tasks",),
+    "reads a task": ("lock of tasks", "half a task"),
+    "gives a result": ("lock of results",),
+    "writes a result": ("lock of results", "half a result"),
+    "does all of it": ("lock of tasks", "half a task", "lock of results", "half a result"),
+}
+TRACES = {
+    "lock of tasks": lambda pool: pool._inqueue._rlock.acquire(block=False),
+    "half a task": lambda pool: os.read(pool._inqueue._reader.fileno(), 7),
+    "lock of results": lambda pool: pool._outqueue._wlock.acquire(block=False),
+    "half a result": lambda pool: os.write(pool._outqueue._writer.fileno(), struct.pack("!i", 1000) + b"half"),
+}
+METHODS = [method for method in ("forkserver", "spawn", "fork") if method in multiprocessing.get_all_start_methods()]
+
+
+@pytest.mark.parametrize(
+    ("method", "moment", "end"),
+    [*itertools.product(METHODS[:1], KILLED_WHILE_IT, ["kill", "retire", "close"]),
+     *itertools.product(METHODS[1:], KILLED_WHILE_IT, ["kill"])],
+)  # fmt: skip
+def test_a_pathos_pool_ends_whatever_a_dead_worker_left(method: str, moment: str, end: str) -> None:
+    with leaves_nothing():
+        pool = pathos_engine._Pool(2, method, 1)
+        inner = pool.watched.pool
+        for worker in inner._pool:
+            os.kill(worker.pid, signal.SIGSTOP)
+        for _ in range(40):  # more than a pipe takes
+            pool.watched.submit(b"x" * 5000)
+        for trace in KILLED_WHILE_IT[moment]:
+            TRACES[trace](inner)
+        if end == "retire":
+            process = inner._pool[0]
+            process.kill()
+            process.join()
+        pool.end(kill=end == "kill")
+        threads = [inner._worker_handler, inner._task_handler, inner._result_handler]
+        assert not [thread for thread in threads if thread.is_alive()]
+        del inner, pool
+
+
+def test_a_dead_worker_of_a_pathos_pool_gets_no_successor() -> None:
+    pool = pathos_engine._Pool(1, METHODS[0], 1)
+    inner = pool.watched.pool
+    (process,) = inner._pool
+    os.kill(process.pid, signal.SIGKILL)
+    assert wait_until(lambda: inner._pool != [process])
+    assert pool._context.started == [process]
+    assert not pool.usable
+    pool.end(kill=False)

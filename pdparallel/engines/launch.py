@@ -32,7 +32,9 @@ from typing import Any
 
 from pdparallel.typing import StartMethod
 
-__all__ = ["BROKEN_START", "Context", "folder_for_sockets", "release_forkserver", "stop_forkserver"]
+__all__ = [
+    "BROKEN_START", "UNKNOWN_EXITCODE", "Context", "folder_for_sockets", "release_forkserver", "stop_forkserver",
+]  # fmt: skip
 
 _PRELOAD = ["pandas", "pdparallel.serving"]
 
@@ -45,6 +47,9 @@ SHORT = "/tmp"
 #: What the start of a process raises if the forkserver ended meanwhile.  The process may exist all the same: who tries
 #: again uses a new pipe, so that no two processes share one.
 BROKEN_START = (EOFError, ConnectionError)
+
+#: The exit code of a process whose forkserver has ended, and with it whoever knows the real one.
+UNKNOWN_EXITCODE = 255
 
 
 class _Spawn:
@@ -208,19 +213,25 @@ def _end_forkserver(server: Any, condition: Callable[[], bool] = lambda: True) -
 _poll_lock = threading.Lock()
 
 
-def _polled_by_one(poll: Callable[..., Any]) -> Any:
-    """``Popen.poll`` for several threads: the exit code can be read once, and who comes second would take it for 255.
+def _poll(self: Any, flag: int = os.WNOHANG) -> Any:
+    """``Popen.poll`` for several threads, and for processes whose forkserver was killed.
 
-    A pool and who watches it ask at the same moment, the one after a death.
+    A pool and who watches it ask at the same moment, the one after a death; the exit code can be read once.
     """
+    from multiprocessing import forkserver
 
-    def polled(self: Any, flag: int = os.WNOHANG) -> Any:
-        if self.returncode is None and flag != os.WNOHANG:
-            mp_connection.wait([self.sentinel])  # without the lock, which others want for a moment only
-        with _poll_lock:
-            return poll(self, os.WNOHANG)
-
-    return polled
+    if self.returncode is None and flag != os.WNOHANG:
+        mp_connection.wait([self.sentinel])  # without the lock, which others want for a moment only
+    with _poll_lock:
+        if self.returncode is None and mp_connection.wait([self.sentinel], 0):
+            try:
+                self.returncode = forkserver.read_signed(self.sentinel)
+            except (OSError, EOFError):
+                self.returncode = UNKNOWN_EXITCODE
+                # It may still be at a task, which another worker is about to run again.
+                with contextlib.suppress(OSError):
+                    os.kill(self.pid, signal.SIGKILL)
+    return self.returncode
 
 
 def _forkserver_popen() -> Any:
@@ -243,7 +254,7 @@ def _forkserver_popen() -> Any:
 
     base: Any = popen_forkserver.Popen
     launch = _with_globals(base._launch, spawn=_Spawn(), forkserver=_Server())
-    return type("Popen", (base,), {"_launch": launch, "poll": _polled_by_one(base.poll)})
+    return type("Popen", (base,), {"_launch": launch, "poll": _poll})
 
 
 class _SpawnProcess(mp_context.SpawnProcess):

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pathos.pools import ProcessPool
 
@@ -36,11 +36,35 @@ _numbers = itertools.count(1)
 calls_end_first()
 
 
+class _Nobody:
+    """Stands in a pool's list of workers for one that is not started; what the pool asks of it, and no more."""
+
+    name = ""
+    exitcode = None
+
+    def start(self) -> None:
+        pass
+
+    join = terminate = start
+
+    def is_alive(self) -> bool:
+        return False
+
+
+class _Context(Context):
+    """Starts the workers of one pool; a dead one gets no successor, because its pool is given up."""
+
+    complete = False
+
+    def Process(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - multiprocessing's name
+        return _Nobody() if self.complete else super().Process(*args, **kwargs)
+
+
 class _Pool(Kept):
     """A pathos pool of our own, under an id of our own."""
 
     def __init__(self, n_workers: int, method: StartMethod, threads: int) -> None:
-        self._context = Context(method)
+        self._context = _Context(method)
         try:
             self._pathos = ProcessPool(
                 nodes=n_workers,
@@ -52,6 +76,8 @@ class _Pool(Kept):
         except BaseException:
             self._context.close()
             raise
+        self._context.complete = True
+        self._context.close()
         inner = self._pathos._serve()  # the pool behind the wrapper: only it takes error callbacks
         self.watched = Watched(inner)
 
@@ -60,33 +86,41 @@ class _Pool(Kept):
         return self.watched.sound and all(process.is_alive() for process in self._context.started)
 
     def end(self, *, kill: bool) -> None:
-        in_order = self._in_time(self._pathos.terminate if kill or not self.usable else self._pathos.close)
-        in_order = in_order and self._in_time(self._pathos.join)
-        for process in self._context.started:
-            if not in_order:
-                process.kill()
-            process.join(END_SECONDS)
+        in_order = not kill and self.usable and self._in_time(self._pathos.close) and self._in_time(self._pathos.join)
         if not in_order:
-            self._free_threads()
+            for process in self._context.started:
+                process.kill()
+            for process in self._context.started:
+                process.join()
+            try:
+                self._end_threads()
+            except AttributeError:  # a future multiprocess that has other names for them
+                self._in_time(self._pathos.terminate)
         self._in_time(self._pathos.clear)
-        self._context.close()
 
-    def _free_threads(self) -> None:
-        """Free the threads that end the pool, when no worker is alive: they wait for what a dead one has.
+    def _end_threads(self) -> None:
+        """End the threads of the pool, when no worker is alive.
 
-        A worker that was killed while it took a task or gave a result holds the lock of that queue for ever, and may
-        have left half a message in it.  And the thread that replaces workers dies if it cannot start one.
+        ``terminate`` would wait for ever if a worker was killed while it took a task or gave a result: the dead one
+        holds the lock of that queue, and may have left half a message in it.
         """
         pool = self.watched.pool
-        for queue, lock in (("_inqueue", "_rlock"), ("_outqueue", "_wlock")):
-            with contextlib.suppress(AttributeError, ValueError, AssertionError):  # nobody held it
-                getattr(getattr(pool, queue), lock).release()
-        with contextlib.suppress(AttributeError):
-            pool._taskqueue.put(None)
-        if not self._in_time(self._pathos.join):
-            for queue, end in (("_inqueue", "_reader"), ("_outqueue", "_writer")):
-                with contextlib.suppress(AttributeError, OSError):
-                    getattr(getattr(pool, queue), end).close()
+        pool._terminate.cancel()  # it would do at exit what is done here
+        pool._state = "TERMINATE"
+        for handler in (pool._worker_handler, pool._task_handler, pool._result_handler):
+            handler._state = "TERMINATE"
+        pool._change_notifier.put(None)
+        pool._worker_handler.join(END_SECONDS)
+        pool._inqueue._reader.close()  # who puts a task into a full pipe gets an error
+        pool._taskqueue.put(None)
+        pool._task_handler.join(END_SECONDS / 4)  # it tells the thread of the results to end
+        if not pool._result_handler.is_alive():
+            pool._outqueue._reader.close()
+        elif pool._task_handler.is_alive():  # a dead worker has the lock
+            pool._outqueue._wlock.release()
+        pool._task_handler.join(END_SECONDS)
+        pool._result_handler.join(END_SECONDS / 4)
+        pool._outqueue._writer.close()  # who reads half a result gets to its end
 
     @staticmethod
     def _in_time(step: Callable[[], object]) -> bool:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import sys
 import threading
@@ -28,7 +27,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from pdparallel.engines.base import died, how_it_ended
-from pdparallel.engines.launch import BROKEN_START, Context
+from pdparallel.engines.launch import BROKEN_START, UNKNOWN_EXITCODE, Context
 from pdparallel.errors import WorkerDiedError, WorkerStartError
 from pdparallel.serving import Setup, serve
 from pdparallel.transport.arena import Mailbox
@@ -44,9 +43,6 @@ FAILED_STARTS = 2
 
 #: The same for workers that somebody else killed, or whose forkserver was.
 KILLED_STARTS = 8
-
-#: The exit code of a worker whose forkserver has ended, and with it whoever knows the real one.
-UNKNOWN_EXITCODE = 255
 
 #: Times that a start is tried again whose forkserver ended meanwhile.
 LOST_STARTS = 2
@@ -334,10 +330,6 @@ class Pool:
             self._bury(worker)
             return
         if worker.process.exitcode is not None:
-            if worker.process.exitcode == UNKNOWN_EXITCODE and hasattr(signal, "SIGKILL"):
-                # Its pipe is open: it may still be at a task, which another worker is about to run again.
-                with contextlib.suppress(OSError):
-                    os.kill(worker.process.pid, signal.SIGKILL)
             self._bury(worker)
 
     def _hear(self, worker: _Worker, answer: bytes) -> None:
