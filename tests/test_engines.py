@@ -13,6 +13,7 @@ import signal
 import struct
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.connection import wait
@@ -453,6 +454,17 @@ def test_a_pathos_pool_ends_whatever_a_dead_worker_left(method: str, moment: str
         threads = [inner._worker_handler, inner._task_handler, inner._result_handler]
         assert not [thread for thread in threads if thread.is_alive()]
         del inner, pool
+
+
+def test_a_pathos_pool_that_ended_is_collected_whatever_a_dead_worker_left() -> None:
+    pool = pathos_engine._Pool(1, METHODS[0], 1)
+    inner = pool.watched.pool
+    pool.end(kill=False)
+    inner._inqueue._rlock.acquire(block=False)
+    collected = weakref.ref(inner)
+    del inner, pool
+    gc.collect()
+    assert collected() is None
 
 
 def test_a_dead_worker_of_a_pathos_pool_gets_no_successor() -> None:

@@ -86,16 +86,17 @@ class _Pool(Kept):
         return self.watched.sound and all(process.is_alive() for process in self._context.started)
 
     def end(self, *, kill: bool) -> None:
+        with contextlib.suppress(AttributeError):  # a future multiprocess; see below
+            # It would end the pool once more when that is collected, and wait for ever for what a dead worker has.
+            self.watched.pool._terminate.cancel()
         in_order = not kill and self.usable and self._in_time(self._pathos.close) and self._in_time(self._pathos.join)
         if not in_order:
             for process in self._context.started:
                 process.kill()
             for process in self._context.started:
                 process.join()
-            try:
+            with contextlib.suppress(AttributeError):  # a future multiprocess: they stay, and hold nothing up
                 self._end_threads()
-            except AttributeError:  # a future multiprocess that has other names for them
-                self._in_time(self._pathos.terminate)
         self._in_time(self._pathos.clear)
 
     def _end_threads(self) -> None:
@@ -105,7 +106,6 @@ class _Pool(Kept):
         holds the lock of that queue, and may have left half a message in it.
         """
         pool = self.watched.pool
-        pool._terminate.cancel()  # it would do at exit what is done here
         pool._state = "TERMINATE"
         for handler in (pool._worker_handler, pool._task_handler, pool._result_handler):
             handler._state = "TERMINATE"
