@@ -7,6 +7,7 @@ gives a result.  To hand that to others it has to be known beforehand: which uni
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
 from pdparallel.beginning import begins_here
 from pdparallel.call import Call, in_words, shown, work_of
 from pdparallel.errors import InvalidOptionError, Shown
-from pdparallel.groups import EachColumn, Grouping, Groups, Several, first_unit
+from pdparallel.groups import EachColumn, Grouping, Groups, Several, Taken, first_unit
 from pdparallel.likeness import Like, Likes, TellingLike
 from pdparallel.observing import shaping
 from pdparallel.options import Options, resolve
@@ -29,6 +30,7 @@ from pdparallel.pieces import Piece, Pieces, is_joinable, same_name
 from pdparallel.progress import WholeCall, counted
 from pdparallel.standin import StandIn
 from pdparallel.stopping import begin
+from pdparallel.transport.cargo import bytes_of, is_big
 from pdparallel.typing import Func
 from pdparallel.units import Units
 from pdparallel.versions import PANDAS_2
@@ -76,13 +78,16 @@ def call_grouped(
     options = resolve(given)
     goes = _Goes(grouped(), method, func, args, kwargs, options)
     stand_in = StandIn(counted(func, options.progress, goes.verb, "group"), goes, options, goes.fill)
-    first = None
-    if begins_here(options):
+    first, of_first = None, goes.of_first(bound)
+    if of_first is None and begins_here(options):
         done, answer = stand_in.watched(ask)
         if done:
             return answer
     else:
-        first, answer = first_unit(ask)
+        if of_first is not None:
+            first, _ = first_unit(lambda function: of_first(function, *before, *args, **kwargs))
+        if first is None:
+            first, answer = first_unit(ask)
         if first is None:
             return answer
     with WholeCall():
@@ -120,6 +125,16 @@ class _Goes:
     def grouping(self) -> Grouping:
         return Grouping(self._grouped)
 
+    def of_first(self, bound: Callable[..., Any]) -> Callable[..., Any] | None:
+        """The method, of the first group alone; for big data, of all of which pandas would make a copy."""
+        method: Any = bound.func if isinstance(bound, functools.partial) else bound
+        given = bound.keywords if isinstance(bound, functools.partial) else {}
+        is_own = isinstance(method, types.MethodType) and method.__self__ is self._grouped
+        if self._method == "agg" or not (is_own and self._of_frame and is_big(bytes_of(self._grouped.obj))):
+            return None
+        alone = self.grouping.of_first()
+        return None if alone is None else functools.partial(types.MethodType(method.__func__, alone), **given)
+
     # What is asked for
 
     def is_next(self, number: int, unit: Any) -> bool:
@@ -155,7 +170,7 @@ class _Goes:
             return None if data is None else self._go(data, first, first.is_named)
         if not self._of_frame:
             is_named = self._method in ("apply", "transform") or number > 0
-            return self._go(self.grouping.in_order(self.grouping.obj), first, is_named)
+            return self._go(self.grouping.ordered(self.grouping.obj), first, is_named)
         return self._go_by_column(first)
 
     def _go(self, data: Any, first: First, is_named: bool) -> Go | None:
@@ -186,7 +201,8 @@ class _Goes:
         data = grouping.frame(columns)
         if data is None or not self._begins_with(data, first):
             return None
-        units = Several([Groups(data.iloc[:, at], grouping.sizes) for at in range(len(columns))])
+        column = data.column if isinstance(data, Taken) else lambda at: data.iloc[:, at]
+        units = Several([Groups(column(at), grouping.sizes) for at in range(len(columns))])
         groups, sizes, labels = len(grouping), grouping.sizes.tolist(), list(columns)
 
         def fits(unit: Any, at: int) -> bool:
@@ -202,8 +218,9 @@ class _Goes:
         several = 0 if first.is_frame else len(grouping.columns)
         if data is None or (several and not grouping.sizes[0]):
             return None
+        part = data.part if isinstance(data, Taken) else lambda *of: data.iloc[slice(*of)]
         # Groups of no rows take no rows away: those of the others stay one piece.
-        rows = data.iloc[int(grouping.sizes[0]) :] if number == 2 else data.iloc[: int(grouping.sizes[0])]
+        rows = part(int(grouping.sizes[0]), None) if number == 2 else part(0, int(grouping.sizes[0]))
         every = None if several else grouping.names(first.name, int(which[0]))
         names = None if every is None else [every[at] for at in which.tolist()]
         sizes = grouping.sizes[which].tolist()

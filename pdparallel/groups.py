@@ -10,21 +10,25 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_object_dtype
+from pandas.api.types import is_object_dtype, is_scalar
 
 from pdparallel.lean.groups import LeanGroups
 from pdparallel.likeness import Given, likened
 from pdparallel.pieces import same_name
+from pdparallel.transport.cargo import bytes_of, is_big
 from pdparallel.typing import Func, Taker
 from pdparallel.units import InColumns, Units
 from pdparallel.versions import PANDAS_2
 
-__all__ = ["EachColumn", "Grouping", "Groups", "Several", "first_unit"]
+__all__ = ["EachColumn", "Grouping", "Groups", "Several", "Taken", "first_unit"]
+
+#: Arguments of pandas' groupby, which its object has as attributes.
+_HOW = ("as_index", "sort", "group_keys", "observed", "dropna")
 
 #: Groups of a chunk from which pandas' own loop over groups is quicker than ``iloc`` (``benchmarks/constants.py``).
 MANY = 80
@@ -61,6 +65,64 @@ def first_unit(ask: Any) -> tuple[Any, Any]:
         return None, ask(look)
     except _SeenError as seen:
         return seen.unit, None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Rows of big data in another order, into which they are brought part by part: all at once would be a copy.
+
+    Attributes
+    ----------
+    source : DataFrame or Series
+        The data.
+    order : ndarray of int
+        Positions of the rows.
+    index : Index
+        Their labels, in that order.
+    columns : Index or None
+        The columns that are wanted; None for all.
+    """
+
+    source: Any
+    order: np.ndarray
+    index: pd.Index
+    columns: pd.Index | None = None
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @property
+    def ndim(self) -> int:
+        return int(self.source.ndim)
+
+    @property
+    def name(self) -> Any:
+        return self.source.name
+
+    def part(self, start: int, stop: int | None = None) -> Self:
+        """The rows at these positions."""
+        return replace(self, order=self.order[start:stop], index=self.index[start:stop])
+
+    def column(self, at: int) -> Self:
+        """The column at that position of those that are wanted."""
+        column = self.source.iloc[:, at] if self.columns is None else self.source[self.columns[at]]
+        return replace(self, source=column, columns=None)
+
+    def whole(self) -> Any:
+        """The frame or Series itself."""
+        taken = self.source.take(self.order)
+        if self.columns is not None:
+            taken = taken[self.columns]
+        # What pandas makes of some labels may differ from some of what it makes of all: a range, a frequency.
+        taken.index = self.index
+        return taken
+
+    def __reduce__(self) -> Any:
+        return _itself, (self.whole(),)
+
+
+def _itself(data: Any) -> Any:
+    return data
 
 
 class Grouping:
@@ -103,6 +165,40 @@ class Grouping:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    @functools.cached_property
+    def is_big(self) -> bool:
+        """Whether a copy of the data would be too much."""
+        return is_big(bytes_of(self.obj))
+
+    def of_first(self) -> Any:
+        """pandas' grouping of the first group alone, of big data, for all of which pandas would make a copy.
+
+        Returns
+        -------
+        DataFrameGroupBy or None
+            None where another grouping of other rows could differ, as it could by anything but labels of columns.
+        """
+        grouped, obj = self._grouped, self.obj
+        keys = getattr(grouped, "keys", None)
+        labels = keys if isinstance(keys, list) else [keys]
+        known = {*obj.columns, *obj.index.names} if type(obj) is pd.DataFrame and obj.columns.is_unique else set()
+        if not (self.is_known and all(is_scalar(label) and label in known for label in labels)):
+            return None
+        if keys is None or not len(self) or not self.sizes[0]:
+            return None
+        first = obj.take(self.order[: self.sizes[0]]).groupby(keys, **{name: getattr(grouped, name) for name in _HOW})
+        try:
+            grouped[list(obj.columns[:1])]
+        except IndexError:  # some were selected already
+            return first[list(grouped.head(0).columns)]
+        return first
+
+    def ordered(self, data: Any, columns: pd.Index | None = None) -> Any:
+        """The rows of a frame or Series, group by group; of big data as :class:`Taken`."""
+        if self.is_big:
+            return Taken(data, self.order, self.rows, columns)
+        return self.in_order(data if columns is None else data[columns])
 
     def in_order(self, rows: Any) -> Any:
         """The rows of a frame or Series, or the labels of an index, group by group.
@@ -171,14 +267,15 @@ class Grouping:
 
     def frame(self, columns: pd.Index) -> Any:
         """The rows of all groups, group by group, with these columns; None where it is not clear which they are."""
-        obj = self.obj
+        obj, wanted = self.obj, None
         if not obj.columns.equals(columns):
             if not (obj.columns.is_unique and columns.is_unique):
                 return None
-            obj = obj[columns]
-        if type(obj.columns) is not type(columns) or list(obj.columns.names) != list(columns.names):
+            wanted = columns
+        found = obj.columns if wanted is None else obj.iloc[:0][wanted].columns
+        if type(found) is not type(columns) or list(found.names) != list(columns.names):
             return None
-        return self.in_order(obj)
+        return self.ordered(obj, wanted)
 
 
 def _stable_order(numbers: np.ndarray) -> np.ndarray:
@@ -225,7 +322,7 @@ class Groups(Units):
 
     Attributes
     ----------
-    data : DataFrame or Series
+    data : DataFrame, Series or Taken
         Rows, group by group.
     sizes : ndarray of int
         Rows of each group.
@@ -239,17 +336,25 @@ class Groups(Units):
 
     @property
     def by_chunk(self) -> bool:
-        """Whether objects of Python are among the rows."""
+        """Whether objects of Python are among the rows, or these are too many for a copy."""
+        if isinstance(self.data, Taken):
+            return True
         dtypes = self.data.dtypes if self.data.ndim == 2 else [self.data.dtype]
         return any(map(is_object_dtype, dtypes))
+
+    @property
+    def big_bytes(self) -> int:
+        """Those of rows that are not in order yet."""
+        return bytes_of(self.data.source) if isinstance(self.data, Taken) else 0
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def cut(self, start: int, stop: int) -> Self:
         before, rows = int(self.sizes[:start].sum()), int(self.sizes[start:stop].sum())
+        data = self.data
         return type(self)(
-            self.data.iloc[before : before + rows],
+            data.part(before, before + rows).whole() if isinstance(data, Taken) else data.iloc[before : before + rows],
             self.sizes[start:stop],
             None if self.names is None else self.names[start:stop],
         )
@@ -260,6 +365,9 @@ class Groups(Units):
 
     def hand_out(self, taker: Taker, lean: LeanGroups | None) -> None:
         """Give the taker each group, lean ones for as long as those pay."""
+        if isinstance(self.data, Taken):
+            self.cut(0, len(self)).hand_out(taker, lean)
+            return
         n = len(self)
         at = 0 if lean is None else lean.hand_out(self.data, self.sizes.tolist(), self.names, taker)
         units = (self.cut(at, n) if at else self).units()
@@ -324,6 +432,11 @@ class Several(InColumns):
     def by_chunk(self) -> bool:
         """Whether any of them wants it."""
         return any(column.by_chunk for column in self.columns)
+
+    @property
+    def big_bytes(self) -> int:
+        """Those of all columns."""
+        return sum(column.big_bytes for column in self.columns)
 
     def _cut(self, column: Groups, start: int, stop: int) -> Groups:
         return column.cut(start, stop)

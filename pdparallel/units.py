@@ -28,6 +28,11 @@ class Units(abc.ABC):
         """
         return False
 
+    @property
+    def big_bytes(self) -> int:
+        """Bytes of what travels with its chunk because a copy of all would be too much; else 0."""
+        return 0
+
     @abc.abstractmethod
     def __len__(self) -> int:
         """The number of units."""

@@ -26,6 +26,7 @@ from pdparallel.progress import WholeCall, counted
 from pdparallel.recording import calling
 from pdparallel.runner import run
 from pdparallel.stopping import begin
+from pdparallel.transport.cargo import bytes_of
 from pdparallel.typing import Combine, Func, Hand, ResultType
 from pdparallel.values import held, is_plain, looked_up, passed
 
@@ -46,9 +47,6 @@ FEW_ROWS = 25
 #: Values at most that this process begins with, where nobody looks on, without a runner, which needs more by itself
 #: (``benchmarks/small.py``).
 FEW = 10_000
-
-#: Values from which it is asked how many bytes a frame has: fewer are not big, but for long texts.
-CELLS_WORTH_A_LOOK = 1_000_000
 
 
 def apply_frame(
@@ -344,17 +342,10 @@ def _settled_pieces(
 
 def _plan(data: pd.DataFrame | pd.Series, options: Options, before: int, after: int) -> tuple[Chunk, ...]:
     n, size = len(data), options.chunk_size
-    chunks = cut_for_chunks(n, options.workers, _bytes_of(data)) if size is None else cut(0, n, size=size)
+    chunks = cut_for_chunks(n, options.workers, bytes_of(data)) if size is None else cut(0, n, size=size)
     return tuple(
         Chunk(chunk.start, chunk.stop, min(before, chunk.start), min(after, n - chunk.stop)) for chunk in chunks
     ) or (Chunk(0, 0),)
-
-
-def _bytes_of(data: pd.DataFrame | pd.Series) -> int:
-    """Bytes of the values, as far as they are no objects of Python; 0 where it takes longer to ask than it is worth."""
-    if data.size < CELLS_WORTH_A_LOOK:
-        return 0
-    return int(np.sum(data.memory_usage(index=False)))
 
 
 def _plan_by(obj: Any, by: Any, options: Options) -> tuple[np.ndarray, tuple[Chunk, ...]]:
@@ -362,7 +353,7 @@ def _plan_by(obj: Any, by: Any, options: Options) -> tuple[np.ndarray, tuple[Chu
     n = len(obj)
     number = obj.groupby(by, sort=True, dropna=False, observed=True).ngroup().to_numpy()
     sizes = np.bincount(number)[np.unique(number)] if n else np.array([], dtype=np.intp)
-    pieces = pieces_for_chunks(n, options.workers, _bytes_of(obj))
+    pieces = pieces_for_chunks(n, options.workers, bytes_of(obj))
     chunks = cut_whole([int(size) for size in sizes], size=options.chunk_size, pieces=pieces)
     by_group = np.argsort(number, kind="stable")
     # Inside a chunk the rows keep the order that they have in the frame.

@@ -20,6 +20,7 @@ N = 600
 @pytest.fixture(autouse=True)
 def big(monkeypatch):
     monkeypatch.setattr(cargo, "BIG_BYTES", 0)
+    monkeypatch.setattr(cargo, "CELLS_WORTH_A_LOOK", 0)
 
 
 FRAMES = {
@@ -122,9 +123,126 @@ def test_few_bytes_are_under_way(monkeypatch, chunk_size):
 
 
 @pytest.mark.parametrize("engine", ["process", "pathos"])
-def test_raw_rows_can_be_written_into_as_in_pandas(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
-    monkeypatch.setattr(cargo, "BIG_BYTES", 0)
+def test_raw_rows_can_be_written_into_as_in_pandas(engine: str) -> None:
     frame = pd.DataFrame(np.arange(60.0).reshape(20, 3), columns=list("abc"))
     layout = lambda row: f"{row.flags.writeable} {row.strides}"
     got = frame.par(engine=engine, n_workers=2, chunk_size=7).apply_rows(layout, raw=True)
     assert got.str.split().str[0].tolist() == frame.apply(layout, axis=1, raw=True).str.split().str[0].tolist()
+
+
+def scattered(index: pd.Index | None = None) -> pd.DataFrame:
+    """Groups whose rows lie apart; some rows have no key, and some categories no row."""
+    at = np.arange(90)
+    return pd.DataFrame(
+        {
+            "k": np.where(at % 11 == 3, np.nan, at % 5),
+            "c": pd.Categorical.from_codes(at % 3 + 1, ["none", "x", "y", "z", "never"]),
+            "t": [f"text {i % 4}" for i in at],
+            "x": at * 1.5,
+            "n": at[::-1],
+            "d": pd.date_range("2026-01-01", periods=90, freq="h", tz="Europe/Berlin"),
+        },
+        index=index,
+    )
+
+
+INDEXES = {
+    "range": None,
+    "range by 2": pd.RangeIndex(10, 190, 2),
+    "times": pd.date_range("2026-03-01", periods=90, freq="D", name="when"),
+    "texts twice": pd.Index([f"row {i // 2}" for i in range(90)], name="row"),
+    "two levels": pd.MultiIndex.from_arrays([np.arange(90) % 4, np.arange(90)], names=["l", "m"]),
+}
+
+GROUPINGS = {
+    "column": lambda df: {"by": "t"},
+    "missing keys": lambda df: {"by": "k"},
+    "missing keys kept": lambda df: {"by": "k", "dropna": False},
+    "two columns": lambda df: {"by": ["k", "t"]},
+    "unsorted": lambda df: {"by": "t", "sort": False},
+    "no index": lambda df: {"by": "t", "as_index": False},
+    "no group keys": lambda df: {"by": "t", "group_keys": False},
+    "categories": lambda df: {"by": "c", "observed": True},
+    "unseen categories": lambda df: {"by": "c", "observed": False},
+    "level": lambda df: {"level": 0},
+    "array": lambda df: {"by": np.arange(len(df)) % 6},
+    "function": lambda df: {"by": lambda label: len(str(label)) % 2},
+    "times": lambda df: {"by": pd.Grouper(key="d", freq="D")},
+}
+
+SELECTIONS = {
+    "all": lambda grouped: grouped,
+    "some": lambda grouped: grouped[["x", "n"]],
+    "one": lambda grouped: grouped["x"],
+    "each": lambda grouped: grouped[["k", "c", "t", "x", "n", "d"]],
+}
+
+
+def what(group):
+    return f"{type(group).__name__} {getattr(group, 'columns', None)} {group.index!r} {group.name!r}"
+
+
+def largest(group):
+    return group.tail(2)
+
+
+def doubled(group):
+    return group["x"] * 2 if group.ndim == 2 else group * 2
+
+
+METHODS = {
+    "a text": lambda grouped: grouped.apply(what),
+    "rows": lambda grouped: grouped.apply(largest),
+    "a Series": lambda grouped: grouped.apply(doubled),
+    "agg": lambda grouped: grouped.agg(first),
+    "transform": lambda grouped: grouped.transform(first),
+    "filter": lambda grouped: grouped.filter(lambda group: len(group) > 15),
+}
+
+
+def came_of(call):
+    try:
+        return call()
+    except Exception as exception:
+        return exception
+
+
+def assert_as_pandas(ours, theirs):
+    got, expected = came_of(ours), came_of(theirs)
+    if isinstance(expected, Exception):
+        assert type(got) is type(expected)
+        assert str(got) == str(expected)
+    else:
+        assert_same(got, expected)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize("grouping", GROUPINGS)
+@pytest.mark.parametrize(
+    ("index", "engine"), [("range", "process"), *((index, "serial") for index in INDEXES), ("range", "auto")]
+)
+def test_groups_are_those_of_pandas(index: str, engine: str, grouping: str, selection: str, method: str) -> None:
+    df = scattered(INDEXES[index])
+    how = GROUPINGS[grouping](df)
+    assert_as_pandas(
+        lambda: METHODS[method](SELECTIONS[selection](df.par(engine=engine, n_workers=2).groupby(**how))),
+        lambda: METHODS[method](SELECTIONS[selection](df.groupby(**how))),
+    )
+
+
+@pytest.mark.parametrize("engine", ["process", "auto"])
+@pytest.mark.parametrize("of", ["all", "some"])
+def test_nobody_makes_a_copy_of_all_rows(monkeypatch: pytest.MonkeyPatch, engine: str, of: str) -> None:
+    df = scattered()
+    taken = []
+    take = pd.DataFrame.take
+
+    def noted(self: pd.DataFrame, indices: np.ndarray, *args: object, **kwargs: object) -> pd.DataFrame:
+        taken.append(len(indices))
+        return take(self, indices, *args, **kwargs)
+
+    monkeypatch.setattr(pd.DataFrame, "take", noted)
+    SELECTIONS[of](df.par(engine=engine, n_workers=2, chunk_size=1).groupby("t")).apply(size)
+    assert 0 < max(taken) < 30

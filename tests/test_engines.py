@@ -29,7 +29,7 @@ from pdparallel.call import Call, Work
 from pdparallel.engines import pathos as pathos_engine
 from pdparallel.engines.base import Engine
 from pdparallel.engines.executor import ExecutorEngine
-from pdparallel.engines.launch import UNKNOWN_EXITCODE, Context, stop_forkserver
+from pdparallel.engines.launch import BROKEN_EXITCODE, Context, stop_forkserver
 from pdparallel.engines.pathos import PathosEngine
 from pdparallel.engines.process import ProcessEngine
 from pdparallel.engines.serial import SerialEngine
@@ -409,7 +409,7 @@ def test_a_process_whose_forkserver_was_killed_is_ended_when_it_is_looked_at() -
     stop_forkserver()
     assert wait_until(lambda: not process.is_alive())
     assert wait_until(lambda: not psutil.pid_exists(process.pid) or psutil.Process(process.pid).status() == "zombie")
-    assert process.exitcode == UNKNOWN_EXITCODE
+    assert process.exitcode == BROKEN_EXITCODE
     context.close()
 
 

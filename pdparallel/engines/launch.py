@@ -33,7 +33,12 @@ from typing import Any
 from pdparallel.typing import StartMethod
 
 __all__ = [
-    "BROKEN_START", "UNKNOWN_EXITCODE", "Context", "folder_for_sockets", "release_forkserver", "stop_forkserver",
+    "BROKEN_EXITCODE",
+    "BROKEN_START",
+    "Context",
+    "folder_for_sockets",
+    "release_forkserver",
+    "stop_forkserver",
 ]  # fmt: skip
 
 _PRELOAD = ["pandas", "pdparallel.serving"]
@@ -49,7 +54,7 @@ SHORT = "/tmp"
 BROKEN_START = (EOFError, ConnectionError)
 
 #: The exit code of a process whose forkserver has ended, and with it whoever knows the real one.
-UNKNOWN_EXITCODE = 255
+BROKEN_EXITCODE = 255
 
 
 class _Spawn:
@@ -227,7 +232,7 @@ def _poll(self: Any, flag: int = os.WNOHANG) -> Any:
             try:
                 self.returncode = forkserver.read_signed(self.sentinel)
             except (OSError, EOFError):
-                self.returncode = UNKNOWN_EXITCODE
+                self.returncode = BROKEN_EXITCODE
                 # It may still be at a task, which another worker is about to run again.
                 with contextlib.suppress(OSError):
                     os.kill(self.pid, signal.SIGKILL)

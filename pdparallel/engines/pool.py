@@ -27,7 +27,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from pdparallel.engines.base import died, how_it_ended
-from pdparallel.engines.launch import BROKEN_START, UNKNOWN_EXITCODE, Context
+from pdparallel.engines.launch import BROKEN_EXITCODE, BROKEN_START, Context
 from pdparallel.errors import WorkerDiedError, WorkerStartError
 from pdparallel.serving import Setup, serve
 from pdparallel.transport.arena import Mailbox
@@ -359,7 +359,7 @@ class Pool:
             lost.future.set_exception(died([worker.process]))
         if not worker.up:
             self._failed_starts += 1
-            killed = worker.process.exitcode < 0 or worker.process.exitcode == UNKNOWN_EXITCODE
+            killed = worker.process.exitcode < 0 or worker.process.exitcode == BROKEN_EXITCODE
             if self._failed_starts >= (KILLED_STARTS if killed else FAILED_STARTS):
                 self._make_do(_of_the_start(worker))
         worker.said.close()

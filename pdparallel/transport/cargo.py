@@ -22,7 +22,7 @@ from pdparallel.transport.frames import cut_out, take
 from pdparallel.typing import Hand
 from pdparallel.units import Data, Units
 
-__all__ = ["Cargo", "is_big", "loaded"]
+__all__ = ["Cargo", "bytes_of", "is_big", "loaded"]
 
 #: Columns that are put back one by one at most; of more, pandas would complain that the frame is fragmented.
 MOST_COLUMNS = 64
@@ -38,6 +38,10 @@ CHUNK_BYTES = 1 << 24
 UNDER_WAY_BYTES = 1 << 27
 
 
+#: Values from which it is asked how many bytes a frame has: fewer are not big, but for long texts.
+CELLS_WORTH_A_LOOK = 1_000_000
+
+
 def is_big(size: int) -> bool:
     """Whether data of so many bytes travel by chunk, so that no more than some chunks are there twice."""
     if size > BIG_BYTES:
@@ -46,6 +50,13 @@ def is_big(size: int) -> bool:
         return False
     available = available_memory()
     return available is not None and size > available * BIG_PART
+
+
+def bytes_of(data: pd.DataFrame | pd.Series) -> int:
+    """Bytes of the values, as far as they are no objects of Python; 0 where it takes longer to ask than it is worth."""
+    if data.size < CELLS_WORTH_A_LOOK:
+        return 0
+    return int(np.sum(data.memory_usage(index=False)))
 
 
 class Cargo(NamedTuple):

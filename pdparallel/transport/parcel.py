@@ -48,6 +48,7 @@ from pdparallel.transport.task import (
     size_of,
 )
 from pdparallel.typing import Serializer
+from pdparallel.units import Units
 
 __all__ = ["Parcel", "pack"]
 
@@ -265,9 +266,12 @@ class _InArena(_Encoded):
         super().__init__(call, serializer, heard)
         self._cargo = loaded(call.data, call.work.hand)
         self._data = encode_data(self._cargo, self._table, named=lambda: self._cargo.whole)
-        size = sum(part.nbytes for part in self._data)
+        if isinstance(call.data, Units) and call.data.by_chunk:
+            size = call.data.big_bytes
+        else:
+            size = sum(part.nbytes for part in self._data)
         self._unit = 0.0
-        if self._cargo.whole is not None and is_big(size):
+        if is_big(size):
             self._unit = size / max(1, call.n)
             self._cargo = Cargo(None)
             self._data = encode_data(self._cargo, self._table)
