@@ -275,7 +275,7 @@ def main(quick: bool = False, size: float | None = None) -> list[Memory]:
     text = table(head, "lrrrrlrrr", lines)
     if not quick and size is None:
         big = measured(BIG, BIG_PART * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / MB)
-        text += "\n" + big_table(big)
+        text += "\n\n" + big_table(big)
         found += big
     write("memory", found, text, quick)
     return found

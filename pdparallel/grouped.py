@@ -78,18 +78,19 @@ def call_grouped(
     options = resolve(given)
     goes = _Goes(grouped(), method, func, args, kwargs, options)
     stand_in = StandIn(counted(func, options.progress, goes.verb, "group"), goes, options, goes.fill)
-    first, of_first = None, goes.of_first(bound)
+    unit, first, of_first = None, None, goes.of_first(bound)
     if of_first is None and begins_here(options):
         done, answer = stand_in.watched(ask)
         if done:
             return answer
     else:
         if of_first is not None:
-            first, _ = first_unit(lambda function: of_first(function, *before, *args, **kwargs))
-        if first is None:
-            first, answer = first_unit(ask)
-        if first is None:
+            unit, _ = first_unit(lambda function: of_first(function, *before, *args, **kwargs))
+        if unit is None:
+            unit, answer = first_unit(ask)
+        if unit is None:
             return answer
+        first, unit = First.of(unit), None  # it is a view of pandas' copy of all rows
     with WholeCall():
         returns = stand_in.begin(first)
         return _answered(goes, stand_in, returns, ask)

@@ -88,16 +88,18 @@ class StandIn:
             self._take(returns.values(), go)
         return ask(self._answer)
 
-    def begin(self, first: Any = None) -> Returns | None:
+    def begin(self, first: First | None = None) -> Returns | None:
         """Have the first go done; what came of it, where that is all that is known, and nothing was raised.
 
         Parameters
         ----------
-        first : object, optional
+        first : First, optional
             Its first unit, where pandas did not begin.
         """
         alone = len(self._kept) <= 1
-        returns = self._begin(self._kept[0].first if self._kept else First.of(first), unpack=False)
+        first = self._kept[0].first if self._kept else first
+        assert first is not None
+        returns = self._begin(first, unpack=False)
         return returns if alone else None
 
     def _answer(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
