@@ -27,7 +27,7 @@ from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
 from pdparallel.surroundings import Whereabouts
-from pdparallel.transport.outcomes import Stacks, failed
+from pdparallel.transport.outcomes import Stacks, failed, raised_by_function
 from pdparallel.typing import Notes
 
 __all__ = ["calling", "prepare", "record"]
@@ -262,7 +262,7 @@ def record(
     except _TimeIsUpError:
         chunk = Chunk(chunk.start, chunk.start + len(recorder.returns))
     except BaseException as exception:
-        failure = Failure(len(recorder.returns), exception)
+        failure = Failure(len(recorder.returns), exception, by_function=raised_by_function(exception))
     else:
         if len(recorder.returns) < (1 if work.hand == "chunk" else len(chunk)):
             # map() takes a StopIteration of the function, as of next() with nothing left, for its own end.
