@@ -109,7 +109,7 @@ class Running(Future[R]):
     def __await__(self) -> Generator[Any, None, R]:
         import asyncio
 
-        return asyncio.wrap_future(self).__await__()
+        return asyncio.wrap_future(_Awaited(self)).__await__()
 
     def end(self, result: Any, error: BaseException | None) -> None:
         """Take what came of the call, unless it was cancelled."""
@@ -129,6 +129,38 @@ class Running(Future[R]):
                 return False
             self._told = True
             return self.set_running_or_notify_cancel()
+
+
+class _Awaited(Future[R]):
+    """What asyncio waits for: the call, but a StopIteration is the cause of a RuntimeError, as in any coroutine.
+
+    asyncio refuses to take a StopIteration from a future; up to Python 3.11 who awaits that future waits for ever.
+    """
+
+    def __init__(self, running: Running[R]) -> None:
+        super().__init__()
+        self._of: Running[R] | None = running
+        running.add_done_callback(self._take)
+
+    def cancel(self) -> bool:
+        running = self._of
+        return running is not None and running.cancel()
+
+    def _take(self, running: Future[R]) -> None:
+        self._of = None  # which knows this one, too
+        if running.cancelled():
+            super().cancel()
+            self.set_running_or_notify_cancel()
+            return
+        error = running.exception()
+        if error is None:
+            self.set_result(running.result())
+            return
+        if isinstance(error, StopIteration):
+            ended = RuntimeError("the function raised StopIteration")
+            ended.__cause__ = error
+            error = ended
+        self.set_exception(error)
 
 
 class Background:

@@ -108,12 +108,13 @@ def _outcome(called: int, returns: list[Any], exception: BaseException | None, s
     if exception is None:
         return Outcome(Chunk(0, called), returns, None, seconds)
     below = exception.__traceback__.tb_next if exception.__traceback__ is not None else None
-    failure = Failure(called - 1, exception.with_traceback(below or exception.__traceback__))
+    exception = exception.with_traceback(below or exception.__traceback__)
+    failure = Failure(called - 1, exception, by_function=isinstance(exception, Exception))
     return Outcome(Chunk(0, called), returns, failure, seconds)
 
 
-class PandasStoppedError(Exception):
-    """Ends pandas' own loop."""
+class PandasStoppedError(BaseException):
+    """Ends pandas' own loop; no ``except Exception`` on the way stops it."""
 
 
 class Beginning:

@@ -85,6 +85,11 @@ class Ledger:
         exception = told(failure, f"{self._call.verb}, {place}")
         raise exception.with_traceback(users_part(exception.__traceback__))
 
+    def is_of_the_function(self, exception: BaseException) -> bool:
+        """Whether an exception is the first failure, and the user's function raised it."""
+        failure = None if self.failure is None else self.failure.failure
+        return failure is not None and failure.exception is exception and failure.by_function
+
     def returns(self) -> Returns:
         """Everything that came back, in order of position."""
         returns = Returns([self._outcomes[start].returns for start in sorted(self._outcomes)])

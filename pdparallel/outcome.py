@@ -27,12 +27,14 @@ class Failed:
 class Failure:
     """An exception that ended a chunk, where, and the worker's traceback as text (empty where it has its own).
 
-    ``offset`` counts from the start of the chunk.
+    ``offset`` counts from the start of the chunk.  ``by_function`` says that the user's function raised it; else it is
+    an initializer's or our own, and pandas is not to see it.
     """
 
     offset: int
     exception: BaseException
     traceback_text: str = ""
+    by_function: bool = False
 
 
 class Timing(NamedTuple):

@@ -27,7 +27,7 @@ from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
 from pdparallel.surroundings import Whereabouts
-from pdparallel.transport.outcomes import Stacks, failed
+from pdparallel.transport.outcomes import Stacks, failed, raised_by_function
 from pdparallel.typing import Notes
 
 __all__ = ["calling", "prepare", "record"]
@@ -37,6 +37,18 @@ BLOCK_SECONDS = 0.001
 
 #: Units of a block at most.
 MOST_IN_BLOCK = 1 << 20
+
+#: Functions of C that are often called with values; by identity, for equality is a matter of the user's object.
+_OF_C = frozenset(
+    id(one)
+    for one in (
+        bool, bytes, complex, float, int, str, abs, ascii, bin, chr, hash, hex, id, len, oct, ord, repr, round,
+        math.ceil, math.cos, math.exp, math.floor, math.isnan, math.log, math.log10, math.log1p, math.log2, math.sin,
+        math.sqrt, math.tan,
+        str.capitalize, str.isalpha, str.isdigit, str.lower, str.lstrip, str.rstrip, str.split, str.strip, str.title,
+        str.upper,
+    )
+)  # fmt: skip
 
 
 class _TimeIsUpError(Exception):
@@ -69,6 +81,7 @@ class _Recorder:
         self._paced = notes is not None or until < math.inf
         self._size, self._began = 1, 0.0
         self._call = calling(work)
+        self._by_map = _goes_by_map(self._call)
         self.in_block = self._taking()
         self.one = self._looking() if self._paced else self.in_block
 
@@ -128,16 +141,30 @@ class _Recorder:
             self._notes[1] = first
 
     def all(self, units: Iterable[Any]) -> None:
-        returns, call = self.returns, self._call
-        if not self._paced:
-            returns.extend(map(call, units))
-            return
-        units = iter(units)
+        returns, call, by_map = self.returns, self._call, self._by_map
+        units, size, before = iter(units), 0, 0
         while True:
-            before, size = len(returns), self.block(MOST_IN_BLOCK)
-            returns.extend(map(call, itertools.islice(units, size)))
-            if len(returns) - before < size:
+            some = units
+            if self._paced:
+                before, size = len(returns), self.block(MOST_IN_BLOCK)
+                some = itertools.islice(units, size)
+            if by_map:
+                returns.extend(map(call, some))
+            else:
+                # As quick as map() for a function of Python, and takes no StopIteration of it for the end.
+                for unit in some:
+                    returns.append(call(unit))
+                    del unit  # zip() uses a tuple again that nobody has
+            if not self._paced or len(returns) - before < size:
                 return
+
+
+def _goes_by_map(call: Callable[[Any], Any]) -> bool:
+    """Whether ``map`` may call a function: one of C, for which that is quicker, and which raises no StopIteration.
+
+    Only a method of an object that it calls may do so, as ``__len__``.
+    """
+    return id(call) in _OF_C
 
 
 class _Thread(threading.local):
@@ -262,11 +289,11 @@ def record(
     except _TimeIsUpError:
         chunk = Chunk(chunk.start, chunk.start + len(recorder.returns))
     except BaseException as exception:
-        failure = Failure(len(recorder.returns), exception)
+        failure = Failure(len(recorder.returns), exception, by_function=raised_by_function(exception))
     else:
         if len(recorder.returns) < (1 if work.hand == "chunk" else len(chunk)):
-            # map() takes a StopIteration of the function, as of next() with nothing left, for its own end.
-            failure = Failure(len(recorder.returns), StopIteration())
+            # A StopIteration of a method that a function of C has called, which map() took for its own end.
+            failure = Failure(len(recorder.returns), StopIteration(), by_function=True)
     try:
         return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began)
     finally:

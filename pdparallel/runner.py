@@ -55,7 +55,9 @@ from pdparallel.transport.parcel import Parcel, pack
 __all__ = ["check", "path", "run"]
 
 
-def run(call: Call, options: Options, begun: Outcome | None = None, decided: bool = False) -> Returns:
+def run(
+    call: Call, options: Options, begun: Outcome | None = None, decided: bool = False, ledger: Ledger | None = None
+) -> Returns:  # fmt: skip
     """Everything that the function returned, in order of position.
 
     Parameters
@@ -68,6 +70,8 @@ def run(call: Call, options: Options, begun: Outcome | None = None, decided: boo
         Of the first units, where they were done in this process, before there was a call.
     decided : bool, default False
         Whether it is known already that the rest is worth workers.
+    ledger : Ledger, optional
+        Takes what comes; for who wants to know more of a failure.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def run(call: Call, options: Options, begun: Outcome | None = None, decided: boo
         Where a call took longer than ``timeout=`` allows.
     """
     check(options)
-    ledger = Ledger(call)
+    ledger = ledger or Ledger(call)
     with opened(call, options, ledger) as finished:
         if begun is not None:
             ledger.add(begun)

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from pdparallel import missing
+from pdparallel.leaving import LeavingError, outside
+from pdparallel.ledger import Ledger
 from pdparallel.observing import told_to_pandas
 from pdparallel.options import Options
 from pdparallel.packing import Compact, Returns
@@ -86,7 +88,7 @@ class StandIn:
         if self._packed is not None:
             returns, go = self._packed
             self._take(returns.values(), go)
-        return ask(self._answer)
+        return outside(ask, self._answer)
 
     def begin(self, first: First | None = None) -> Returns | None:
         """Have the first go done; what came of it, where that is all that is known, and nothing was raised.
@@ -103,19 +105,23 @@ class StandIn:
         return returns if alone else None
 
     def _answer(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
-        if not self._unforeseen and (not self._answers or not self._fits(unit, self._at)) and self._raises is None:
-            self._begin(First.of(unit))  # pandas may leave a go in the middle, when it does not like an answer
-            self._unforeseen = self._unforeseen or not self._fits(unit, 0)
+        try:
+            if not self._unforeseen and (not self._answers or not self._fits(unit, self._at)) and self._raises is None:
+                self._begin(First.of(unit))  # pandas may leave a go in the middle, when it does not like an answer
+                self._unforeseen = self._unforeseen or not self._fits(unit, 0)
+            if self._unforeseen:
+                told_to_pandas()
+            elif self._answers:
+                self._at += 1
+                value = self._answers.popleft()
+                return value.over(unit) if isinstance(value, Compact) else value
+        except Exception as error:  # only what the function raised is for pandas
+            raise LeavingError(error) from None
         if self._unforeseen:
-            told_to_pandas()
             return self._by_itself(unit, *args, **kwargs)
-        if not self._answers:
-            assert self._raises is not None
-            raises, self._raises = self._raises, None
-            raise raises
-        self._at += 1
-        value = self._answers.popleft()
-        return value.over(unit) if isinstance(value, Compact) else value
+        assert self._raises is not None
+        raises, self._raises = self._raises, None
+        raise raises
 
     def _begin(self, first: First, unpack: bool = True) -> Returns | None:
         """Have the next go done, or take what is kept of it."""
@@ -132,11 +138,15 @@ class StandIn:
         self._fits = go.fits
         before: list[Any] = []
         call = replace(go.call, taking=before.extend)
+        ledger = Ledger(call)
+        for_workers = kept is not None and self._watching.for_workers
+        begun = None if kept is None else kept.outcome(go)
         try:
-            begun = None if kept is None else kept.outcome(go)
             with of_all(go.of_all):
-                returns = run(call, self._options, begun, decided=kept is not None and self._watching.for_workers)
+                returns = run(call, self._options, begun, for_workers, ledger)
         except Exception as exception:  # of which pandas may make something, or of an answer before it
+            if not ledger.is_of_the_function(exception):
+                raise
             self._raises = exception
             self._take(before, go)
             return None

@@ -22,6 +22,7 @@ from pdparallel.auto import MOST_LOOK_SECONDS, Worth
 from pdparallel.call import Call
 from pdparallel.engines.registry import is_warm
 from pdparallel.lean.groups import LOOK_AFTER, LeanTrial
+from pdparallel.leaving import LeavingError, outside
 from pdparallel.ledger import told
 from pdparallel.likeness import Given, likened
 from pdparallel.options import Options
@@ -216,7 +217,7 @@ class Watching:
         begin()
         self._began = time.perf_counter()
         try:
-            answer = ask(self._watching())
+            answer = outside(ask, self._watching())
         except _HandOverError:
             return False, None
         self._worth.stayed()
@@ -230,19 +231,23 @@ class Watching:
 
         def watch(unit: Any, *args: Any, **kwargs: Any) -> Any:
             nonlocal kept, gives_series
-            if kept is None or kept.raised is not None or (tries and goes.is_next(kept.number, unit)):
-                kept, gives_series = self._begin(unit), None
-            elif clock() >= self._next_look:
-                self._consider(kept)
-            given = None if gives_series is False else Given.of(unit)
+            try:
+                if kept is None or kept.raised is not None or (tries and goes.is_next(kept.number, unit)):
+                    kept, gives_series = self._begin(unit), None
+                elif clock() >= self._next_look:
+                    self._consider(kept)
+                given = None if gives_series is False else Given.of(unit)
+            except Exception as error:
+                raise LeavingError(error) from None
             try:
                 if self._trial is None:
                     value = func(unit, *args, **kwargs)
                 else:
                     value = self._trial.call(func, unit, args, kwargs)
             except BaseException as exception:
-                place = goes.place(kept.number, unit, len(kept.answers))
-                kept.raised = told(Failure(0, exception), place)
+                kept.raised = exception
+                with contextlib.suppress(Exception):  # the exception matters more than its note
+                    told(Failure(0, exception), goes.place(kept.number, unit, len(kept.answers)))
                 raise
             kept.answers.append(value)
             if gives_series is None:

@@ -14,7 +14,15 @@ from pdparallel.packing import Compact, pack, pack_runs
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.typing import Errors
 
-__all__ = ["Stacks", "decode_outcome", "described", "encode_outcome", "failed", "users_part"]
+__all__ = [
+    "Stacks",
+    "decode_outcome",
+    "described",
+    "encode_outcome",
+    "failed",
+    "raised_by_function",
+    "users_part",
+]
 
 
 #: Modules that call the function, and what does so in them.
@@ -25,6 +33,9 @@ _CALLERS = {
     ),
     "pdparallel.groups": frozenset({"keep"}),  # its __call__ calls pandas first
 }
+
+#: Modules whose generators give what calls the function the units, from frames below its own.
+_FEEDS = frozenset(f"pdparallel.{name}" for name in ("rows", "values", "cells", "spans", "source"))
 
 #: Texts of stacks, by the code and the instruction of each frame.
 Stacks = dict[tuple[tuple[CodeType, int], ...], str]
@@ -78,14 +89,32 @@ def _path(tb: TracebackType | None) -> Iterator[tuple[CodeType, int]]:
 
 def users_part(tb: TracebackType | None) -> TracebackType | None:
     """A traceback from the first frame of the user's function on, without pdparallel's and pandas' loops above it."""
+    return _below_the_callers(tb)[0] or tb
+
+
+def _below_the_callers(tb: TracebackType | None) -> tuple[TracebackType | None, bool]:
+    """A traceback below what calls the function, if there is any, and whether that was reached."""
     at, inside = tb, False
     while at is not None:
         callers = _CALLERS.get(at.tb_frame.f_globals.get("__name__", ""))
         if inside and callers is None:
-            return at
+            return at, True
         inside = callers is not None and at.tb_frame.f_code.co_name in callers
         at = at.tb_next
-    return tb
+    return None, inside
+
+
+def raised_by_function(exception: BaseException) -> bool:
+    """Whether an exception comes from the user's function, and not from what hands it a unit.
+
+    What is no :class:`Exception` counts as ours: pandas does not judge it.
+    """
+    if not isinstance(exception, Exception):
+        return False
+    below, reached = _below_the_callers(exception.__traceback__)
+    if below is None:
+        return reached  # a function of C has no frame
+    return below.tb_frame.f_globals.get("__name__") not in _FEEDS
 
 
 def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
@@ -146,7 +175,7 @@ def _without_the_bad_ones(returns: list[Any], table: SharedTable) -> tuple[bytes
         return dump([], table), {offset: places.get(offset, together) for offset in range(len(returns))}
 
 
-_Written = tuple[int, bytes, str, str, str]
+_Written = tuple[int, bytes, str, str, str, bool]
 
 
 def _encode_places(places: dict[int, Failed], table: SharedTable) -> list[tuple[_Written, list[int]]]:
@@ -179,6 +208,7 @@ def _encode_failure(failure: Failure, table: SharedTable) -> _Written:
         f"{kind.__module__}.{kind.__qualname__}",
         _message(exception),
         failure.traceback_text or _traceback_text(exception),
+        failure.by_function,
     )
 
 
@@ -220,10 +250,10 @@ def _encode_exception(exception: BaseException, table: SharedTable) -> bytes:
 
 
 def _decode_failure(parts: _Written, table: SharedTable) -> Failure:
-    offset, data, type_name, message, text = parts
+    offset, data, type_name, message, text, by_function = parts
     if data:
         try:
-            return Failure(offset, load(data, table), text)
+            return Failure(offset, load(data, table), text, by_function)
         except Exception as error:
             message = f"{message} (it could not be rebuilt here: {described(error)})"
-    return Failure(offset, RemoteError(f"{type_name}: {message}", type_name, text), text)
+    return Failure(offset, RemoteError(f"{type_name}: {message}", type_name, text), text, by_function)
