@@ -32,7 +32,7 @@ import types
 import typing
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import dill
 import numpy as np
@@ -40,7 +40,10 @@ from dill import _dill  # its table of the types of the interpreter has no publi
 
 from pdparallel.transport.reductions import HEAP_TYPE, reduced
 
-__all__ = ["ByValuePickler", "global_names", "travels_by_value"]
+__all__ = ["ByValuePickler", "Global", "global_names", "travels_by_value"]
+
+#: A global: the id of its namespace, and its name; or a closure variable: the id of its cell, and no name.
+Global: TypeAlias = tuple[int, str]
 
 #: Second halves that are written inside one another; what lies deeper waits, so that a chain of many functions does not
 #: end in a RecursionError.
@@ -104,6 +107,9 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
 
     #: Whether the globals of functions of an importable module are those of the module that the worker imports.
     modules_by_reference = False
+
+    #: What the other side has by itself.
+    left_out: frozenset[Global] = frozenset()
 
     def __init__(self, file: io.BytesIO, **kwargs: Any) -> None:
         # Said here, so that the user's settings of dill change nothing.
@@ -196,10 +202,15 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
             return {}
         fresh = {}
         for name in global_names(func.__code__):
-            if name in real and (id(real), name) not in self._named:
-                self._named.add((id(real), name))
+            which = id(real), name
+            if name in real and which not in self._named and which not in self.left_out:
+                self._named.add(which)
                 fresh[name] = real[name]
         return fresh
+
+    def has_content(self, cell: types.CellType) -> bool:
+        """Whether a cell has something to send."""
+        return (id(cell), "") not in self.left_out and not _is_empty(cell)
 
     def note_source(self, filename: str) -> None:
         """Take along the lines of a cell of a notebook or of typed-in code, for the traceback."""
@@ -244,7 +255,7 @@ def _save_function(pickler: ByValuePickler, func: types.FunctionType) -> None:
         return
     pickler._seconds.add(id(func))
     fresh = pickler.globals_to_send(func)
-    contents = [(cell, cell.cell_contents) for cell in new_cells if not _is_empty(cell)]
+    contents = [(cell, cell.cell_contents) for cell in new_cells if pickler.has_content(cell)]
     named = {}
     for name in ("__doc__", "__kwdefaults__", "__annotations__", "__qualname__", "__module__", "__type_params__"):
         value = getattr(func, name, None)
@@ -331,7 +342,7 @@ def _is_empty(cell: Any) -> bool:
 
 def _save_cell(pickler: ByValuePickler, cell: Any) -> None:
     pickler.save_reduce(_make_cell, (), obj=cell)
-    if not _is_empty(cell):
+    if pickler.has_content(cell):
         pickler.second_half(_fill_cell, (cell, cell.cell_contents))
 
 
@@ -576,7 +587,8 @@ def _save_module(pickler: ByValuePickler, module: types.ModuleType) -> None:
         pickler.save_reduce(importlib.import_module, (module.__name__,), obj=module)
         return
     pickler.save_reduce(types.ModuleType, (module.__name__, module.__doc__), obj=module)
-    content = {key: value for key, value in vars(module).items() if key not in ("__builtins__", "__loader__")}
+    left_out = {name for space, name in pickler.left_out if space == id(vars(module))} | {"__builtins__", "__loader__"}
+    content = {key: value for key, value in vars(module).items() if key not in left_out}
     pickler.second_half(_finish_module, (module, content))
 
 
