@@ -40,7 +40,7 @@ from dill import _dill  # its table of the types of the interpreter has no publi
 
 from pdparallel.transport.reductions import HEAP_TYPE, reduced
 
-__all__ = ["ByValuePickler", "Global", "global_names", "travels_by_value"]
+__all__ = ["ByValuePickler", "CannotBeRebuiltError", "Global", "global_names", "travels_by_value"]
 
 #: A global: the id of its namespace, and its name; or a closure variable: the id of its cell, and no name.
 Global: TypeAlias = tuple[int, str]
@@ -52,6 +52,10 @@ DEPTH = 20
 _GLOBAL_NAMES = frozenset(
     name for name in dis.opmap if name.endswith("_GLOBAL") or name in ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 )
+
+
+class CannotBeRebuiltError(pickle.PicklingError):
+    """Something that only its own statement can make: a worker has to import it."""
 
 
 def travels_by_value(obj: object) -> bool:
@@ -95,6 +99,8 @@ class _Dispatch(dict[type, Any]):
             return _save_enum
         if issubclass(kind, type):
             return _save_class
+        if kind.__module__.startswith(_KNOWN_LIBRARIES):
+            return _SAVERS_OF_LIBRARIES.get((kind.__module__, kind.__qualname__), default)
         if kind is np.ndarray:
             return None  # pickle's own way leaves the buffer out of the pickle, which dill's does not
         return dill.Pickler.dispatch.get(kind, default)
@@ -128,6 +134,9 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
 
     def met(self, obj: Any) -> None:
         """Called with each class, function and namespace that is written by value."""
+
+    def met_sink(self, function: Any) -> None:
+        """Called with each function that takes what loguru logs."""
 
     # Pickling
 
@@ -411,6 +420,8 @@ def _save_class(pickler: ByValuePickler, cls: Any) -> None:
     else:
         pickler.met(cls)
         maker = _importable_metaclass(cls)
+        if maker.__module__.startswith("msgspec"):
+            raise CannotBeRebuiltError(f"class {cls.__qualname__!r} is a msgspec.Struct")
         body = {name: vars(cls)[name] for name in ("__slots__", "__orig_bases__") if name in vars(cls)}
         arguments = (maker, type(cls), cls.__name__, cls.__qualname__, cls.__module__, cls.__bases__, body)
         pickler.save_reduce(_make_class, arguments, obj=cls)
@@ -578,12 +589,38 @@ def _finish_members(states: list[tuple[Any, dict[str, Any]]]) -> None:
         vars(member).update(state)
 
 
+# What libraries make that a worker could not rebuild, or would use in another way
+
+#: Modules of which the table below has classes begin with these.
+_KNOWN_LIBRARIES = ("pydantic.", "loguru.")
+
+
+def _save_validated_function(pickler: ByValuePickler, wrapper: Any) -> None:
+    # Its schema holds the function, and the function the schema: to load that would never come to an end.
+    function = _function_of(getattr(wrapper, "function", None))
+    name = getattr(function, "__qualname__", type(wrapper).__name__)
+    raise CannotBeRebuiltError(f"function {name!r} is decorated with pydantic.validate_call")
+
+
+def _save_sink(pickler: ByValuePickler, sink: Any) -> None:
+    pickler.met_sink(getattr(sink, "_function", None))
+    pickler.save_reduce(*sink.__reduce_ex__(4), obj=sink)
+
+
+_SAVERS_OF_LIBRARIES = {
+    ("pydantic._internal._validate_call", "ValidateCallWrapper"): _save_validated_function,
+    ("loguru._simple_sinks", "CallableSink"): _save_sink,
+}
+
 # Modules, and what the typing module knows by name only
 
 
 def _save_module(pickler: ByValuePickler, module: types.ModuleType) -> None:
     # dill writes a user's module with all that it holds; here only one that exists nowhere but in this process is.
     if _is_importable_module(module) or module.__name__ == "__main__":
+        if module.__name__ == "loguru":
+            for handler in getattr(getattr(module.logger, "_core", None), "handlers", {}).values():
+                pickler.met_sink(getattr(getattr(handler, "_sink", None), "_function", None))
         pickler.save_reduce(importlib.import_module, (module.__name__,), obj=module)
         return
     pickler.save_reduce(types.ModuleType, (module.__name__, module.__doc__), obj=module)

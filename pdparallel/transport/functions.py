@@ -17,7 +17,7 @@ from typing import Any
 from pdparallel.call import Work
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.assigned import assigned_by
-from pdparallel.transport.byvalue import ByValuePickler, Global, global_names, travels_by_value
+from pdparallel.transport.byvalue import ByValuePickler, CannotBeRebuiltError, Global, global_names, travels_by_value
 from pdparallel.transport.objects import SharedTable
 from pdparallel.transport.reductions import PROTOCOL, arriving, reduced
 from pdparallel.typing import Serializer
@@ -48,11 +48,17 @@ def encode_work(work: Work, table: SharedTable, serializer: Serializer) -> bytes
     FunctionNotSerializableError
         Names the variable or attribute that cannot travel.
     """
-    with _without_own(work, serializer) as work:
-        try:
-            data = _dumps(work, table, serializer)
-        except Exception as error:
-            raise _explained(work, serializer, error) from error
+    sinks: list[Any] = []
+    token = _sinks.set(sinks)
+    try:
+        with _without_own(work, serializer) as work:
+            try:
+                data = _dumps(work, table, serializer)
+            except Exception as error:
+                raise _explained(work, serializer, error) from error
+    finally:
+        _sinks.reset(token)
+    _warn_of_sinks(work, sinks)
     if len(data) > LARGE:
         warnings.warn(_large(work, serializer, len(data)), UserWarning, stacklevel=level_of_the_user())
     return data
@@ -147,6 +153,43 @@ class _WorkPickler(ByValuePickler):
     def met(self, obj: Any) -> None:
         self.table.add(obj)
 
+    def met_sink(self, function: Any) -> None:
+        if function is not None and function not in _told_sinks and _keeps_something(function):
+            _sinks.get().append(function)
+
+
+#: Functions of this process that take what loguru logs, of which the user is to be told, and was told.
+_sinks: ContextVar[list[Any]] = ContextVar("pdparallel_sinks", default=[])  # noqa: B039 - of nobody, who asks
+_told_sinks: list[Any] = []
+
+
+def _warn_of_sinks(work: Work, sinks: list[Any]) -> None:
+    for function in sinks:
+        if function not in _told_sinks:
+            _told_sinks.append(function)
+            warnings.warn(
+                f"what {_name(_of_the_user(work.func))} logs by loguru in a worker does not reach {_name(function)} of "
+                "this process, which is a sink: there a copy of it is called, or loguru's own default. Log by the "
+                "logging module, whose records come back, or into a file.",
+                RuntimeWarning, stacklevel=level_of_the_user(),
+            )  # fmt: skip
+
+
+def _keeps_something(function: Any) -> bool:
+    """Whether a function may keep what it gets: it belongs to an object, or has one that is no module and the like."""
+    owner = getattr(function, "__self__", None)
+    if owner is not None:
+        return not isinstance(owner, (types.ModuleType, type))
+    if not isinstance(function, types.FunctionType):
+        return not isinstance(function, (types.BuiltinFunctionType, type))
+    return any(not isinstance(value, _KEEP_NOTHING) for _, value in _parts(function))
+
+
+#: Types of objects in which nobody keeps anything.
+_KEEP_NOTHING = (
+    types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, type(None), str, bytes, int, float, tuple,
+)  # fmt: skip
+
 
 def _save_with_table(pickler: _WorkPickler, whole: _WithTable) -> None:
     pickler.save(whole.value)
@@ -206,10 +249,15 @@ def _without(left_out: frozenset[Global], func: types.FunctionType, reduction: t
 
 
 def _explained(work: Work, serializer: Serializer, error: Exception) -> FunctionNotSerializableError:
+    name = _name(_of_the_user(work.func))
+    if isinstance(error, CannotBeRebuiltError):
+        return FunctionNotSerializableError(
+            f"{name} cannot be sent to another process: {error}, which another process can only import. Put it into a "
+            "module of its own; or keep the work in this process: engine='thread' or engine='serial'."
+        )
     nested = isinstance(error, RecursionError)
     reason = "it is nested too deeply" if nested else _text(error)
     culprit = _culprit(work, serializer, 1 if nested else DEEPEST)
-    name = _name(_of_the_user(work.func))
     if culprit is None:
         message = f"{name} cannot be sent to another process ({reason})."
     else:
