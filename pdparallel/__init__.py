@@ -33,6 +33,7 @@ from pdparallel.hook import Hook, engine
 from pdparallel.items import map
 from pdparallel.iterating import imap
 from pdparallel.options import Options, get_options, option_context, set_options
+from pdparallel.places import skip_own_lines
 from pdparallel.profiling import Profile, profile
 
 __version__ = "0.1.0.dev0"
@@ -71,4 +72,5 @@ __pandas_udf__ = Hook
 pd.api.extensions.register_dataframe_accessor("par")(FramePar)
 pd.api.extensions.register_series_accessor("par")(SeriesPar)
 
+skip_own_lines()
 serve_if_a_copy()

@@ -370,7 +370,7 @@ def _apply_of_windows(
     windowing = _made.get(window)
     if windowing is None or not callable(func) or goes_to_pandas(func) or more or others:
         return NotImplemented
-    return WindowPar(windowing, options).apply(func, raw, engine, engine_kwargs, args, kwargs)
+    return WindowPar(windowing, options, window).apply(func, raw, engine, engine_kwargs, args, kwargs)
 
 
 _WINDOWS = (

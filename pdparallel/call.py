@@ -19,10 +19,14 @@ __all__ = ["Call", "Initializer", "Work", "in_words", "shown", "work_of"]
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Initializer:
-    """What each worker calls once before its first unit; each has an identity, by which a worker knows it again."""
+    """What each worker calls once before its first unit; each has an identity, by which a worker knows it again.
+
+    ``own`` are the globals that it assigns and that did not travel.
+    """
 
     func: Callable[..., Any]
     args: tuple[Any, ...]
+    own: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

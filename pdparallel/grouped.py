@@ -99,7 +99,10 @@ def call_grouped(
 @shaping
 def _answered(goes: _Goes, stand_in: StandIn, returns: Returns | None, ask: Callable[[Func], Any]) -> Any:
     short = None if returns is None else goes.shaped(returns)
-    return stand_in.answer(ask) if short is None else short
+    if short is None:
+        return stand_in.answer(ask)
+    goes.warn_as_pandas()
+    return short
 
 
 class _Goes:
@@ -120,7 +123,7 @@ class _Goes:
         self._options = options
         self._of_frame = grouped.obj.ndim == 2
         self.tries = method == "transform" and self._of_frame
-        self._has_frames = False
+        self._has_frames = self._has_keys = False
 
     @functools.cached_property
     def grouping(self) -> Grouping:
@@ -167,6 +170,7 @@ class _Goes:
             return self._go_of_trying(number, first)
         if first.columns is not None:
             self._has_frames = True
+            self._has_keys = len(first.columns) != len(self.grouping.columns)
             data = self.grouping.frame(first.columns)
             return None if data is None else self._go(data, first, first.is_named)
         if not self._of_frame:
@@ -315,6 +319,16 @@ class _Goes:
             return pd.DataFrame(packed.values, index=labels, columns=packed.index.copy())
         values, obj = values_for_series(packed, returns), grouping.obj
         return pd.Series(values, index=labels, name=obj.name if obj.ndim == 1 else None)
+
+    def warn_as_pandas(self) -> None:
+        """Warn as pandas 2 does after the ``apply`` that it was not asked for, if the groups had their keys."""
+        if not (PANDAS_2 and self._method == "apply" and self._has_keys):
+            return
+        try:
+            self._grouped[list(self._grouped.obj.columns[:1])]
+        except IndexError:  # of columns that were selected it does not
+            return
+        pd.DataFrame({"key": [0], "value": [0]}).groupby("key").apply(len)
 
     def is_shaped(self, answers: Sequence[Any]) -> bool:
         """See :class:`pdparallel.watching.Goes`."""

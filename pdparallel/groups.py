@@ -7,6 +7,7 @@ group is ever in two chunks, many small ones travel together, and rows travel on
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
@@ -145,6 +146,10 @@ class Grouping:
 
     def __init__(self, grouped: Any) -> None:
         self._grouped = grouped
+        if not grouped.as_index:
+            # The same groups; what pandas warns of is no matter of a result that nobody sees.
+            self._grouped = copy.copy(grouped)
+            self._grouped.as_index = True
         self.obj: Any = grouped.obj
         numbers = grouped.ngroup()
         # NaN for rows of no group

@@ -290,6 +290,10 @@ def record(
         chunk = Chunk(chunk.start, chunk.start + len(recorder.returns))
     except BaseException as exception:
         failure = Failure(len(recorder.returns), exception, by_function=raised_by_function(exception))
+        if isinstance(exception, NameError) and work.initializer is not None and exception.name in work.initializer.own:
+            exception.add_note(
+                f"pdparallel: {exception.name!r} was not sent, because the initializer assigns it; here it did not"
+            )
     else:
         if len(recorder.returns) < (1 if work.hand == "chunk" else len(chunk)):
             # A StopIteration of a method that a function of C has called, which map() took for its own end.

@@ -15,6 +15,9 @@ __all__ = ["ResamplePar"]
 #: Arguments of ``resample`` that ``pandas.Grouper`` has as well; the others do not change which row is in which span.
 _OF_GROUPER = ("closed", "label", "convention", "origin", "offset")
 
+#: Lengths of spans with which the last two have an effect.
+_WITH_ORIGIN = (pd.offsets.Tick, pd.offsets.Day)
+
 
 class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     """``df.par.resample(...)``: what pandas' own object can, with functions of users on all cores.
@@ -23,10 +26,12 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
 
     Parameters
     ----------
+    resampler : Resampler
+        The object of pandas, with the columns that are selected.
     obj : DataFrame or Series
         The data.
-    rule : str, offset or Timedelta
-        The length of a span.
+    rule : offset
+        The length of a span, as that object has it.
     how : mapping
         Further arguments of pandas' ``resample``.
     given : mapping
@@ -43,22 +48,20 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     """
 
     def __init__(
-        self, obj: Any, rule: Any, how: Mapping[str, Any], given: Mapping[str, Any], columns: Any = None
+        self, resampler: Any, obj: Any, rule: Any, how: Mapping[str, Any], given: Mapping[str, Any], columns: Any = None
     ) -> None:
+        self._resampler = resampler
         self._obj = obj
         self._rule = rule
         self._how = how
         self._given = given
         self._columns = columns
 
-    @property
-    def _resampler(self) -> Any:
-        resampler = self._obj.resample(self._rule, **self._how)
-        return resampler if self._columns is None else resampler[self._columns]
-
     def _grouped(self) -> Any:
         """The spans as groups of rows, as pandas tells them to anybody who asks."""
-        given = {name: self._how[name] for name in _OF_GROUPER if self._how.get(name) is not None}
+        # pandas has warned of what has no effect when it made its own object.
+        names = _OF_GROUPER if isinstance(self._rule, _WITH_ORIGIN) else _OF_GROUPER[:-2]
+        given = {name: self._how[name] for name in names if self._how.get(name) is not None}
         key, level = self._how.get("on"), self._how.get("level")
         spans = pd.Grouper(freq=self._rule, key=key, level=level, **given)
         grouped = self._obj.groupby(spans, group_keys=self._how.get("group_keys", False))
@@ -72,8 +75,7 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     @overload
     def __getitem__(self, key: Hashable) -> ResamplePar[AsSeries, AsFrame, AsEither, AsSeries]: ...
     def __getitem__(self, key: Any) -> Any:
-        self._resampler[key]  # pandas says what is wrong with it
-        return type(self)(self._obj, self._rule, self._how, self._given, key)
+        return type(self)(self._resampler[key], self._obj, self._rule, self._how, self._given, key)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

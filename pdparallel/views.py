@@ -155,8 +155,9 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> s.par.resample("D").apply(len).tolist()
         [2, 1]
         """
-        self._obj.resample(rule, **kwargs)  # pandas says what is wrong with them
-        return ResamplePar(self._obj, rule, kwargs, self._given, self._only())
+        resampler, only = self._obj.resample(rule, **kwargs), self._only()
+        whole = resampler if only is None else resampler[only]
+        return ResamplePar(whole, self._obj, resampler.freq, kwargs, self._given, only)
 
     def _only(self) -> Any:
         """The columns that the call is about; None for all."""

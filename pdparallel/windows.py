@@ -62,6 +62,8 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
         Which windows.
     given : mapping
         Options of the accessor that it comes from.
+    window : Rolling, Expanding or the like, optional
+        The object of pandas, if there is one.
 
     Examples
     --------
@@ -73,10 +75,10 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
     [nan, 2.5, 3.0, 5.0]
     """
 
-    def __init__(self, windowing: Windowing, given: Mapping[str, Any]) -> None:
+    def __init__(self, windowing: Windowing, given: Mapping[str, Any], window: Any = None) -> None:
         self._windowing = windowing
         self._given = given
-        self._pandas = windowing.made()  # which looks at all the arguments
+        self._pandas = windowing.made() if window is None else window  # pandas looks at all the arguments
 
     @overload
     def __getitem__(self, key: list[Any]) -> WindowPar[AsSeries, AsFrame, AsFrame]: ...
@@ -85,7 +87,7 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
     def __getitem__(self, key: Any) -> Any:
         """The same windows over some columns, as in pandas: a label, or a list of labels."""
         keys = (*self._windowing.keys, key)
-        return type(self)(dataclasses.replace(self._windowing, keys=keys), self._given)
+        return type(self)(dataclasses.replace(self._windowing, keys=keys), self._given, self._pandas[key])
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -239,3 +239,332 @@ def test_with_seed() -> None:
         for engine in ("serial", "process")
     )
     pd.testing.assert_series_equal(here, there)
+
+
+# What the initializer assigns is each worker's own, and need not travel
+
+#: Each defines ``init`` and ``use``, beside an ``OWN`` that cannot travel; a worker's own one gives 7.
+ASSIGNED = {
+    "global": """
+def init():
+    global OWN
+    OWN = make(7)
+""",
+    "in a with block": """
+def init():
+    global OWN
+    with open(os.devnull):
+        OWN = make(7)
+""",
+    "in try, except": """
+def init():
+    global OWN
+    try:
+        OWN = make(missing)
+    except NameError:
+        OWN = make(7)
+""",
+    "in try, finally": """
+def init():
+    global OWN
+    try:
+        OWN = make(7)
+    finally:
+        os.getpid()
+""",
+    "in a loop": """
+def init():
+    global OWN
+    for number in range(8):
+        OWN = make(number)
+""",
+    "in a branch": """
+def init(wanted=True):
+    global OWN
+    if wanted:
+        OWN = make(7)
+""",
+    "read afterwards": """
+def check():
+    assert next(iter(OWN)) == 7
+
+def init():
+    global OWN
+    OWN = make(7)
+    check()
+    OWN = make(7)
+""",
+    "by a function that it calls": """
+def deeper():
+    global OWN
+    OWN = make(7)
+
+def connect():
+    deeper()
+
+def init():
+    connect()
+""",
+    "by a function inside": """
+def init():
+    def connect():
+        global OWN
+        OWN = make(7)
+    connect()
+""",
+    "by a partial": """
+def connect(number):
+    global OWN
+    OWN = make(number)
+
+init = functools.partial(connect, 7)
+""",
+    "by a method": """
+class Loader:
+    def load(self):
+        global OWN
+        OWN = make(7)
+
+init = Loader().load
+""",
+    "by an object": """
+class Loader:
+    def __call__(self):
+        self.load()
+
+    def load(self):
+        global OWN
+        OWN = make(7)
+
+init = Loader()
+""",
+    "by a decorated function": """
+def logged(func):
+    @functools.wraps(func)
+    def wrapper(*args):
+        return func(*args)
+    return wrapper
+
+@logged
+def init():
+    global OWN
+    OWN = make(7)
+""",
+    "by globals()": """
+def init():
+    globals()["OWN"] = make(7)
+""",
+    "by an import": """
+OWN, json = None, OWN
+
+def make(number):
+    return number
+
+def init():
+    global OWN, json
+    import json
+    OWN = [json.loads("7")]
+""",
+    "by unpacking": """
+def init():
+    global OWN, OTHER
+    OWN, OTHER = make(7), make(8)
+""",
+    "with": """
+class Holder:
+    def __enter__(self):
+        return make(7)
+    def __exit__(self, *raised):
+        pass
+
+def init():
+    global OWN
+    with Holder() as OWN:
+        pass
+""",
+    "in two functions": """
+OTHER = make(3)
+
+def init():
+    global OWN, OTHER
+    OWN, OTHER = make(7), make(0)
+
+def helper():
+    return next(OTHER)
+
+def use(row):
+    return next(iter(OWN)) + helper() + row["a"]
+""",
+    "nonlocal": """
+def closed():
+    own = make(1)
+
+    def init():
+        nonlocal own
+        own = make(7)
+
+    def use(row):
+        return next(iter(own)) + row["a"]
+
+    return init, use
+
+init, use = closed()
+""",
+    "of a module made by hand": """
+settings = types.ModuleType("settings_made_by_hand")
+settings.OWN = OWN
+
+def init():
+    settings.OWN = make(7)
+
+def use(row):
+    return next(iter(settings.OWN)) + row["a"]
+""",
+    "of a module": """
+import string as settings
+settings.OWN = OWN
+
+def init():
+    settings.OWN = make(7)
+
+def use(row):
+    return next(iter(settings.OWN)) + row["a"]
+""",
+}
+
+COMMON = """
+import functools, itertools, os, types
+
+def make(number):
+    return (number for _ in itertools.count())  # which cannot travel
+
+OWN = make(1)
+
+def use(row):
+    return next(iter(OWN)) + row["a"]
+"""
+
+
+def defined(source: str) -> Any:
+    """What a main script defines."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(COMMON + source, namespace)
+    return namespace
+
+
+@pytest.mark.parametrize("options", [ENGINES[0], ENGINES[2], ENGINES[3], HERE[1]], ids=repr)
+def test_what_the_initializer_assigns_need_not_travel(options: dict[str, Any]) -> None:
+    for how, source in ASSIGNED.items():
+        if how in ("nonlocal", "of a module made by hand") and "serializer" in options:
+            continue  # by cloudpickle functions share no variables of closures and no such modules
+        main = defined(source)
+        got = DF.par(**options, n_workers=1, initializer=main["init"]).apply_rows(main["use"])
+        assert got.tolist() == [7.0 + a for a in range(40)], how
+
+
+#: Here the value of this process counts, because a worker's initializer reads it, or leaves it as it is.
+KEPT = {
+    "read first": """
+def init():
+    global OWN
+    OWN = [OWN[0] + 6]
+""",
+    "read first by a function": """
+def before():
+    return OWN[0]
+
+def init():
+    global OWN
+    number = before()
+    OWN = [number + 6]
+""",
+    "not assigned in a branch": """
+OWN = [7]
+
+def init(other=False):
+    global OWN
+    if other:
+        OWN = [3]
+""",
+    "not assigned after a return": """
+OWN = [7]
+
+def init(other=False):
+    global OWN
+    if not other:
+        return
+    OWN = [3]
+""",
+    "not assigned in a loop": """
+OWN = [7]
+
+def init():
+    global OWN
+    for number in ():
+        OWN = [number]
+""",
+    "not assigned after an exception": """
+OWN = [7]
+
+def init():
+    global OWN
+    try:
+        OWN = [missing]
+    except NameError:
+        pass
+""",
+    "by a function that is not called": """
+OWN = [7]
+
+def change():
+    global OWN
+    OWN = [3]
+
+def init(call=False):
+    if call:
+        change()
+""",
+}
+
+
+@pytest.mark.parametrize("options", [ENGINES[0], ENGINES[2], ENGINES[3], HERE[1]], ids=repr)
+def test_what_the_initializer_reads_or_leaves_is_that_of_this_process(options: dict[str, Any]) -> None:
+    for how, source in KEPT.items():
+        main = defined("OWN = [1]\n" + source)
+        got = DF.par(**options, n_workers=1, initializer=main["init"]).apply_rows(main["use"])
+        assert got.tolist() == [7.0 + a for a in range(40)], how
+
+
+def test_what_is_read_first_and_cannot_travel_is_named() -> None:
+    main = defined("def init():\n    global OWN\n    use({'a': 0})\n    del OWN\n")
+    with pytest.raises(FunctionNotSerializableError, match="'OWN'"):
+        DF.par(engine="process", initializer=main["init"]).apply_rows(main["use"])
+    main = defined("OTHER = make(2)\ndef init():\n    global OWN\n    OWN = make(7)\ndef use(row):\n    OWN, OTHER\n")
+    with pytest.raises(FunctionNotSerializableError, match="'OTHER'"):
+        DF.par(engine="process", initializer=main["init"]).apply_rows(main["use"])
+
+
+def test_what_the_initializer_did_not_assign_is_said() -> None:
+    main = defined("def init(really=False):\n    global OWN\n    if really:\n        OWN = make(7)\n")
+    with pytest.raises(NameError, match="'OWN'") as caught:
+        DF.par(engine="process", n_workers=1, initializer=main["init"]).apply_rows(main["use"])
+    assert any("'OWN' was not sent, because the initializer assigns it" in note for note in caught.value.__notes__)
+
+
+def test_what_the_initializer_assigns_takes_no_time_to_travel() -> None:
+    from pdparallel.call import Initializer, Work
+    from pdparallel.transport.functions import encode_work
+    from pdparallel.transport.objects import SharedTable
+
+    main = defined("OWN = [bytes(1_000_000)]\ndef init():\n    global OWN\n    OWN = make(7)\n")
+    for serializer in ("dill", "cloudpickle"):
+        work = Work(main["use"], (), {}, "row", initializer=Initializer(main["init"], ()))
+        assert len(encode_work(work, SharedTable(), serializer)) < 10_000  # type: ignore[arg-type]
+
+
+def test_a_folder_of_calls_with_an_initializer_that_assigns(tmp_path: Path) -> None:
+    main = defined(ASSIGNED["global"])
+    par = DF.par(checkpoint=tmp_path / "kept", engine="process", n_workers=1, initializer=main["init"])
+    for _ in range(2):
+        assert par.apply_rows(main["use"]).tolist() == [7.0 + a for a in range(40)]
+        main["OWN"] = main["make"](2)

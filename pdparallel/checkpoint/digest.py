@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from pdparallel.errors import CheckpointError
-from pdparallel.transport.byvalue import global_names, travels_by_value
+from pdparallel.transport.byvalue import Global, global_names, travels_by_value
 from pdparallel.transport.objects import SharedTable, dump
 from pdparallel.transport.reductions import HEAP_TYPE, PROTOCOL
 
@@ -58,9 +58,16 @@ _MOVING = frozenset(("__firstlineno__", "__static_attributes__"))
 
 
 class Digester:
-    """Digests objects of one call; equal content has equal digests, in each process."""
+    """Digests objects of one call; equal content has equal digests, in each process.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    left_out : frozenset, optional
+        Globals and closure variables that do not count, as :mod:`pdparallel.transport.assigned` names them.
+    """
+
+    def __init__(self, left_out: frozenset[Global] = frozenset()) -> None:
+        self._left_out = left_out
         # With the objects, so that no other one gets the id of one that is gone.
         self._finished: dict[int, tuple[Any, bytes]] = {}
         self._active: dict[int, int] = {}
@@ -174,11 +181,11 @@ class Digester:
         for key, attribute in vars(func).items():
             yield self._part(f"attribute {key!r}", attribute, names)
         for name, cell in zip(code.co_freevars, func.__closure__ or (), strict=True):
-            if not _is_empty(cell):
+            if not _is_empty(cell) and (id(cell), "") not in self._left_out:
                 yield self._part(f"closure variable {name!r}", cell.cell_contents, names)
         if not is_of_library(func.__module__):
             for name in sorted(global_names(code)):
-                if name in space:
+                if name in space and (id(space), name) not in self._left_out:
                     yield self._part(f"global variable {name!r}", space[name], names)
 
     def _part(self, name: str, value: Any, names: frozenset[str]) -> tuple[str, bytes]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pdparallel.call import Call
 from pdparallel.checkpoint.digest import Digester, joined
+from pdparallel.transport.functions import not_sent
 from pdparallel.transport.objects import SharedTable
 
 __all__ = ["Identity", "identity_of"]
@@ -55,8 +56,8 @@ def identity_of(call: Call) -> Identity:
     CheckpointError
         Where something of the function or of the data has no content that could be compared.
     """
-    digester = Digester()
     work = call.work
+    digester = Digester(not_sent(work))
     innermost = _innermost(work.func)
     details = dict(digester.parts_of(innermost)) if isinstance(innermost, types.FunctionType) else {}
     # With another errors= what succeeded is the same; each file says by which one it was written.

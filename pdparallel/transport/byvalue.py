@@ -32,7 +32,7 @@ import types
 import typing
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import dill
 import numpy as np
@@ -40,7 +40,10 @@ from dill import _dill  # its table of the types of the interpreter has no publi
 
 from pdparallel.transport.reductions import HEAP_TYPE, reduced
 
-__all__ = ["ByValuePickler", "global_names", "travels_by_value"]
+__all__ = ["ByValuePickler", "CannotBeRebuiltError", "Global", "global_names", "travels_by_value"]
+
+#: A global: the id of its namespace, and its name; or a closure variable: the id of its cell, and no name.
+Global: TypeAlias = tuple[int, str]
 
 #: Second halves that are written inside one another; what lies deeper waits, so that a chain of many functions does not
 #: end in a RecursionError.
@@ -49,6 +52,10 @@ DEPTH = 20
 _GLOBAL_NAMES = frozenset(
     name for name in dis.opmap if name.endswith("_GLOBAL") or name in ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 )
+
+
+class CannotBeRebuiltError(pickle.PicklingError):
+    """Something that only its own statement can make: a worker has to import it."""
 
 
 def travels_by_value(obj: object) -> bool:
@@ -92,6 +99,8 @@ class _Dispatch(dict[type, Any]):
             return _save_enum
         if issubclass(kind, type):
             return _save_class
+        if kind.__module__.startswith(_KNOWN_LIBRARIES):
+            return _SAVERS_OF_LIBRARIES.get((kind.__module__, kind.__qualname__), default)
         if kind is np.ndarray:
             return None  # pickle's own way leaves the buffer out of the pickle, which dill's does not
         return dill.Pickler.dispatch.get(kind, default)
@@ -104,6 +113,9 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
 
     #: Whether the globals of functions of an importable module are those of the module that the worker imports.
     modules_by_reference = False
+
+    #: What the other side has by itself.
+    left_out: frozenset[Global] = frozenset()
 
     def __init__(self, file: io.BytesIO, **kwargs: Any) -> None:
         # Said here, so that the user's settings of dill change nothing.
@@ -122,6 +134,9 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
 
     def met(self, obj: Any) -> None:
         """Called with each class, function and namespace that is written by value."""
+
+    def met_sink(self, function: Any) -> None:
+        """Called with each function that takes what loguru logs."""
 
     # Pickling
 
@@ -196,10 +211,15 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
             return {}
         fresh = {}
         for name in global_names(func.__code__):
-            if name in real and (id(real), name) not in self._named:
-                self._named.add((id(real), name))
+            which = id(real), name
+            if name in real and which not in self._named and which not in self.left_out:
+                self._named.add(which)
                 fresh[name] = real[name]
         return fresh
+
+    def has_content(self, cell: types.CellType) -> bool:
+        """Whether a cell has something to send."""
+        return (id(cell), "") not in self.left_out and not _is_empty(cell)
 
     def note_source(self, filename: str) -> None:
         """Take along the lines of a cell of a notebook or of typed-in code, for the traceback."""
@@ -244,7 +264,7 @@ def _save_function(pickler: ByValuePickler, func: types.FunctionType) -> None:
         return
     pickler._seconds.add(id(func))
     fresh = pickler.globals_to_send(func)
-    contents = [(cell, cell.cell_contents) for cell in new_cells if not _is_empty(cell)]
+    contents = [(cell, cell.cell_contents) for cell in new_cells if pickler.has_content(cell)]
     named = {}
     for name in ("__doc__", "__kwdefaults__", "__annotations__", "__qualname__", "__module__", "__type_params__"):
         value = getattr(func, name, None)
@@ -331,7 +351,7 @@ def _is_empty(cell: Any) -> bool:
 
 def _save_cell(pickler: ByValuePickler, cell: Any) -> None:
     pickler.save_reduce(_make_cell, (), obj=cell)
-    if not _is_empty(cell):
+    if pickler.has_content(cell):
         pickler.second_half(_fill_cell, (cell, cell.cell_contents))
 
 
@@ -400,6 +420,8 @@ def _save_class(pickler: ByValuePickler, cls: Any) -> None:
     else:
         pickler.met(cls)
         maker = _importable_metaclass(cls)
+        if maker.__module__.startswith("msgspec"):
+            raise CannotBeRebuiltError(f"class {cls.__qualname__!r} is a msgspec.Struct")
         body = {name: vars(cls)[name] for name in ("__slots__", "__orig_bases__") if name in vars(cls)}
         arguments = (maker, type(cls), cls.__name__, cls.__qualname__, cls.__module__, cls.__bases__, body)
         pickler.save_reduce(_make_class, arguments, obj=cls)
@@ -567,16 +589,43 @@ def _finish_members(states: list[tuple[Any, dict[str, Any]]]) -> None:
         vars(member).update(state)
 
 
+# What libraries make that a worker could not rebuild, or would use in another way
+
+#: Modules of which the table below has classes begin with these.
+_KNOWN_LIBRARIES = ("pydantic.", "loguru.")
+
+
+def _save_validated_function(pickler: ByValuePickler, wrapper: Any) -> None:
+    # Its schema holds the function, and the function the schema: to load that would never come to an end.
+    function = _function_of(getattr(wrapper, "function", None))
+    name = getattr(function, "__qualname__", type(wrapper).__name__)
+    raise CannotBeRebuiltError(f"function {name!r} is decorated with pydantic.validate_call")
+
+
+def _save_sink(pickler: ByValuePickler, sink: Any) -> None:
+    pickler.met_sink(getattr(sink, "_function", None))
+    pickler.save_reduce(*sink.__reduce_ex__(4), obj=sink)
+
+
+_SAVERS_OF_LIBRARIES = {
+    ("pydantic._internal._validate_call", "ValidateCallWrapper"): _save_validated_function,
+    ("loguru._simple_sinks", "CallableSink"): _save_sink,
+}
+
 # Modules, and what the typing module knows by name only
 
 
 def _save_module(pickler: ByValuePickler, module: types.ModuleType) -> None:
     # dill writes a user's module with all that it holds; here only one that exists nowhere but in this process is.
     if _is_importable_module(module) or module.__name__ == "__main__":
+        if module.__name__ == "loguru":
+            for handler in getattr(getattr(module.logger, "_core", None), "handlers", {}).values():
+                pickler.met_sink(getattr(getattr(handler, "_sink", None), "_function", None))
         pickler.save_reduce(importlib.import_module, (module.__name__,), obj=module)
         return
     pickler.save_reduce(types.ModuleType, (module.__name__, module.__doc__), obj=module)
-    content = {key: value for key, value in vars(module).items() if key not in ("__builtins__", "__loader__")}
+    left_out = {name for space, name in pickler.left_out if space == id(vars(module))} | {"__builtins__", "__loader__"}
+    content = {key: value for key, value in vars(module).items() if key not in left_out}
     pickler.second_half(_finish_module, (module, content))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import pickle
@@ -9,16 +10,19 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from pdparallel.call import Work
 from pdparallel.errors import FunctionNotSerializableError
-from pdparallel.transport.byvalue import ByValuePickler, global_names, travels_by_value
+from pdparallel.transport.assigned import assigned_by
+from pdparallel.transport.byvalue import ByValuePickler, CannotBeRebuiltError, Global, global_names, travels_by_value
 from pdparallel.transport.objects import SharedTable
 from pdparallel.transport.reductions import PROTOCOL, arriving, reduced
 from pdparallel.typing import Serializer
 
-__all__ = ["decode_work", "encode_work", "level_of_the_user"]
+__all__ = ["decode_work", "encode_work", "level_of_the_user", "not_sent"]
 
 #: So many steps the search for what cannot travel goes into what holds it: "item 0 of attribute 'x' of ...".
 DEEPEST = 12
@@ -44,13 +48,51 @@ def encode_work(work: Work, table: SharedTable, serializer: Serializer) -> bytes
     FunctionNotSerializableError
         Names the variable or attribute that cannot travel.
     """
+    sinks: list[Any] = []
+    token = _sinks.set(sinks)
     try:
-        data = _dumps(work, table, serializer)
-    except Exception as error:
-        raise _explained(work, serializer, error) from error
+        with _without_own(work, serializer) as work:
+            try:
+                data = _dumps(work, table, serializer)
+            except Exception as error:
+                raise _explained(work, serializer, error) from error
+    finally:
+        _sinks.reset(token)
+    _warn_of_sinks(work, sinks)
     if len(data) > LARGE:
         warnings.warn(_large(work, serializer, len(data)), UserWarning, stacklevel=level_of_the_user())
     return data
+
+
+#: The globals that are not sent, because the initializer assigns them.
+_left_out: ContextVar[frozenset[Global]] = ContextVar("pdparallel_left_out", default=frozenset())
+
+
+def not_sent(work: Work, serializer: Serializer = "dill") -> frozenset[Global]:
+    """The globals that the initializer assigns: those that it surely assigns, others if they cannot travel."""
+    if work.initializer is None:
+        return frozenset()
+    surely, perhaps = assigned_by(work.initializer.func)
+    if serializer == "cloudpickle":  # by which closures share no variables
+        surely = frozenset(which for which in surely if which[1])
+        perhaps = {which: value for which, value in perhaps.items() if which[1]}
+    token = _left_out.set(surely)
+    try:
+        return surely.union(which for which, value in perhaps.items() if not _serializes(value, serializer))
+    finally:
+        _left_out.reset(token)
+
+
+@contextlib.contextmanager
+def _without_own(work: Work, serializer: Serializer) -> Iterator[Work]:
+    """Leave out what the initializer assigns."""
+    left_out = not_sent(work, serializer)
+    token = _left_out.set(left_out)
+    try:
+        own = tuple(sorted({name for _, name in left_out if name}))
+        yield work if work.initializer is None else replace(work, initializer=replace(work.initializer, own=own))
+    finally:
+        _left_out.reset(token)
 
 
 def decode_work(data: bytes | memoryview) -> tuple[Work, SharedTable]:
@@ -89,6 +131,7 @@ def _dump(kind: Any, obj: Any, table: SharedTable) -> bytes:
     stream = io.BytesIO()
     pickler = kind(stream, protocol=PROTOCOL)
     pickler.table = table
+    pickler.left_out = _left_out.get()
     pickler.dump(obj)
     return stream.getvalue()
 
@@ -109,6 +152,43 @@ class _WorkPickler(ByValuePickler):
 
     def met(self, obj: Any) -> None:
         self.table.add(obj)
+
+    def met_sink(self, function: Any) -> None:
+        if function is not None and function not in _told_sinks and _keeps_something(function):
+            _sinks.get().append(function)
+
+
+#: Functions of this process that take what loguru logs, of which the user is to be told, and was told.
+_sinks: ContextVar[list[Any]] = ContextVar("pdparallel_sinks", default=[])  # noqa: B039 - of nobody, who asks
+_told_sinks: list[Any] = []
+
+
+def _warn_of_sinks(work: Work, sinks: list[Any]) -> None:
+    for function in sinks:
+        if function not in _told_sinks:
+            _told_sinks.append(function)
+            warnings.warn(
+                f"what {_name(_of_the_user(work.func))} logs by loguru in a worker does not reach {_name(function)} of "
+                "this process, which is a sink: there a copy of it is called, or loguru's own default. Log by the "
+                "logging module, whose records come back, or into a file.",
+                RuntimeWarning, stacklevel=level_of_the_user(),
+            )  # fmt: skip
+
+
+def _keeps_something(function: Any) -> bool:
+    """Whether a function may keep what it gets: it belongs to an object, or has one that is no module and the like."""
+    owner = getattr(function, "__self__", None)
+    if owner is not None:
+        return not isinstance(owner, (types.ModuleType, type))
+    if not isinstance(function, types.FunctionType):
+        return not isinstance(function, (types.BuiltinFunctionType, type))
+    return any(not isinstance(value, _KEEP_NOTHING) for _, value in _parts(function))
+
+
+#: Types of objects in which nobody keeps anything.
+_KEEP_NOTHING = (
+    types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, type(None), str, bytes, int, float, tuple,
+)  # fmt: skip
 
 
 def _save_with_table(pickler: _WorkPickler, whole: _WithTable) -> None:
@@ -143,24 +223,41 @@ def _cloud_pickler() -> Any:
 
     class CloudPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # an optional package
         table: SharedTable
+        left_out: frozenset[Global] = frozenset()
 
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, (type, types.FunctionType)) and travels_by_value(obj):
                 self.table.add(obj)
             reduction = reduced(obj)
-            return super().reducer_override(obj) if reduction is NotImplemented else reduction
+            if reduction is NotImplemented:
+                reduction = super().reducer_override(obj)
+            if self.left_out and isinstance(obj, types.FunctionType) and isinstance(reduction, tuple):
+                return _without(self.left_out, obj, reduction)
+            return reduction
 
     return CloudPickler
+
+
+def _without(left_out: frozenset[Global], func: types.FunctionType, reduction: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What cloudpickle makes of a function, without some globals."""
+    maker, args, (attributes, parts), *rest = reduction
+    sent = {name: value for name, value in parts["__globals__"].items() if (id(func.__globals__), name) not in left_out}
+    return (maker, args, (attributes, {**parts, "__globals__": sent}), *rest)
 
 
 # What is said when it fails
 
 
 def _explained(work: Work, serializer: Serializer, error: Exception) -> FunctionNotSerializableError:
+    name = _name(_of_the_user(work.func))
+    if isinstance(error, CannotBeRebuiltError):
+        return FunctionNotSerializableError(
+            f"{name} cannot be sent to another process: {error}, which another process can only import. Put it into a "
+            "module of its own; or keep the work in this process: engine='thread' or engine='serial'."
+        )
     nested = isinstance(error, RecursionError)
     reason = "it is nested too deeply" if nested else _text(error)
     culprit = _culprit(work, serializer, 1 if nested else DEEPEST)
-    name = _name(_of_the_user(work.func))
     if culprit is None:
         message = f"{name} cannot be sent to another process ({reason})."
     else:
@@ -253,13 +350,16 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield "the object of the method", value.__self__
         yield from _parts(value.__func__)
     elif isinstance(value, types.FunctionType):
+        left_out = _left_out.get()
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            if (id(cell), "") in left_out:
+                continue
             try:
                 yield f"closure variable {name!r}", cell.cell_contents
             except ValueError:  # an empty cell
                 continue
         for name in global_names(value.__code__):
-            if name in value.__globals__:
+            if name in value.__globals__ and (id(value.__globals__), name) not in left_out:
                 yield f"global variable {name!r}", value.__globals__[name]
         for at, default in enumerate(value.__defaults__ or ()):
             yield f"default value {at}", default

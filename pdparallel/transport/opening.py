@@ -165,17 +165,25 @@ def answer(opened: Opened, outcome: Outcome, said: Callable[[], bytes]) -> bytes
     """Encode what came of a task, and what it said, which ends here."""
     task = opened.task
     if task.reach is Reach.PROCESS:
-        key = f"{task.call_id}:{task.chunk.start}"
-        if task.call_id in references:  # else the call ended meanwhile, and nobody would take it
-            references[key] = outcome
-        return key.encode()
+        return _referred_to(task, outcome)
     buffers = encode_outcome(outcome, opened.table, opened.work.errors)
     return _sealed(buffers, task.mailbox, said())
 
 
 def answer_to(task: Task, failure: Failure | None, timing: Timing | None, said: Callable[[], bytes]) -> bytes:
     """The answer to a task that could not be opened, or that loads only."""
-    return _sealed(encode_outcome(Outcome(task.chunk, [], failure, timing=timing), SharedTable()), "", said())
+    outcome = Outcome(task.chunk, [], failure, timing=timing)
+    if task.reach is Reach.PROCESS:
+        return _referred_to(task, outcome)
+    return _sealed(encode_outcome(outcome, SharedTable()), "", said())
+
+
+def _referred_to(task: Task, outcome: Outcome) -> bytes:
+    """The answer within this process: where the outcome is found."""
+    key = f"{task.call_id}:{task.chunk.start}"
+    if task.call_id in references:  # else the call ended meanwhile, and nobody would take it
+        references[key] = outcome
+    return key.encode()
 
 
 def _sealed(buffers: list[memoryview], mailbox: str, said: bytes = b"") -> bytes:
