@@ -132,7 +132,7 @@ def _inferred_times(times: Times) -> Any:
     unit: Any = np.datetime_data(dtype)[0] if isinstance(dtype, np.dtype) else dtype.unit
     try:
         # pandas 2 makes nanoseconds of all
-        return times.index.as_unit(unit).array
+        return times.index.as_unit(unit).array.copy()  # pandas 3.1 has the array of an index read-only
     except ValueError:  # one is beyond what this unit can say: pandas leaves the objects
         return None
 
