@@ -40,7 +40,7 @@ from dill import _dill  # its table of the types of the interpreter has no publi
 
 from pdparallel.transport.reductions import HEAP_TYPE, reduced
 
-__all__ = ["ByValuePickler", "global_names", "travels_by_value"]
+__all__ = ["ByValuePickler", "global_names", "is_importable_module", "travels_by_value"]
 
 #: Second halves that are written inside one another; what lies deeper waits, so that a chain of many functions does not
 #: end in a RecursionError.
@@ -66,7 +66,7 @@ def _importable(obj: object, path: str) -> bool:
     if not isinstance(name, str) or name == "__main__" or "<locals>" in path:
         return False
     module: Any = sys.modules.get(name)
-    if module is None or not _is_importable_module(module):
+    if module is None or not is_importable_module(module):
         return False
     found = module
     for part in path.split("."):
@@ -74,12 +74,18 @@ def _importable(obj: object, path: str) -> bool:
     return found is obj
 
 
-def _is_importable_module(module: types.ModuleType) -> bool:
+def is_importable_module(module: types.ModuleType) -> bool:
+    """Whether another process can import this very module."""
     name = module.__name__
     if name == "__main__" or sys.modules.get(name) is not module:
         return False
     # A module that was made by hand has no spec; nor has a part of an extension module, which comes with the whole.
     return getattr(module, "__spec__", None) is not None or "." in name or name in sys.builtin_module_names
+
+
+def _are_globals_of(space: dict[str, Any], module: types.ModuleType | None) -> bool:
+    """Whether another process has these globals when it imports the module, which may have been imported anew since."""
+    return module is not None and is_importable_module(module) and vars(module) is space
 
 
 class _Dispatch(dict[type, Any]):
@@ -122,6 +128,10 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
 
     def met(self, obj: Any) -> None:
         """Called with each class, function and namespace that is written by value."""
+
+    def by_value(self, obj: Any) -> bool:
+        """Whether a class or function is written by value."""
+        return travels_by_value(obj)
 
     # Pickling
 
@@ -180,7 +190,7 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
             self.met(real)
             name = real.get("__name__", module)
             owner = sys.modules.get(name) if isinstance(name, str) else None
-            if self.modules_by_reference and owner is not None and _is_importable_module(owner):
+            if self.modules_by_reference and _are_globals_of(real, owner):
                 reference = (_globals_of, (name,))
             else:
                 reference = (_make_namespace, (name, real.get("__package__")))
@@ -192,7 +202,7 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
         if self.reference(real) is not NotImplemented:
             return {}
         owner = sys.modules.get(real.get("__name__", ""))
-        if self.modules_by_reference and owner is not None and _is_importable_module(owner):
+        if self.modules_by_reference and _are_globals_of(real, owner):
             return {}
         fresh = {}
         for name in global_names(func.__code__):
@@ -227,7 +237,7 @@ ByValuePickler.dispatch[_Whole] = _save_whole
 
 
 def _save_function(pickler: ByValuePickler, func: types.FunctionType) -> None:
-    if not travels_by_value(func):
+    if not pickler.by_value(func):
         pickler.save_global(func, name=func.__qualname__)
         return
     pickler.met(func)
@@ -395,11 +405,11 @@ def _save_class(pickler: ByValuePickler, cls: Any) -> None:
         pickler.save_reduce(type, (_SINGLETONS[cls],), obj=cls)
     elif cls in _dill._typemap:
         _dill.save_type(pickler, cls)
-    elif not travels_by_value(cls):
+    elif not pickler.by_value(cls):
         pickler.save_global(cls, name=cls.__qualname__)
     else:
         pickler.met(cls)
-        maker = _importable_metaclass(cls)
+        maker = _importable_metaclass(pickler, cls)
         body = {name: vars(cls)[name] for name in ("__slots__", "__orig_bases__") if name in vars(cls)}
         arguments = (maker, type(cls), cls.__name__, cls.__qualname__, cls.__module__, cls.__bases__, body)
         pickler.save_reduce(_make_class, arguments, obj=cls)
@@ -446,12 +456,12 @@ _MADE_WITH_THE_CLASS = frozenset(
 _MADE_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
 
-def _importable_metaclass(cls: type) -> type:
+def _importable_metaclass(pickler: ByValuePickler, cls: type) -> type:
     """The nearest metaclass that the worker can import: its ``__new__`` makes the class, a user's ran already."""
     if typing.is_typeddict(cls):
         return type  # its metaclass wants to see the bases as they were written
     lineage: tuple[Any, ...] = type.__dict__["__mro__"].__get__(type(cls))
-    maker: type = next(meta for meta in lineage if not travels_by_value(meta))
+    maker: type = next(meta for meta in lineage if not pickler.by_value(meta))
     return maker
 
 
@@ -484,17 +494,17 @@ _MADE_WITH_THE_ENUM = frozenset(
 
 
 def _save_enum(pickler: ByValuePickler, cls: Any) -> None:
-    if not travels_by_value(cls):
+    if not pickler.by_value(cls):
         pickler.save_global(cls, name=cls.__qualname__)
         return
     pickler.met(cls)
-    maker = _importable_metaclass(cls)
+    maker = _importable_metaclass(pickler, cls)
     members: dict[str, Any] = dict(cls.__members__)
     # A __new__ that wants other arguments than the value cannot run again: the members are made of their data then.
     kind, new = cls._member_type_, cls._new_member_
     own_new = isinstance(new, types.FunctionType) and new.__globals__ is not vars(enum)
     by_data = own_new or kind not in (object, int, str)
-    values = {name: (_data_of(kind, member) if by_data else (), member.value) for name, member in members.items()}
+    values = {name: (_data_of(pickler, kind, member) if by_data else (), member.value) for name, member in members.items()}
     boundary = getattr(cls, "_boundary_", None)
     arguments = (
         maker, type(cls), cls.__name__, cls.__qualname__, cls.__module__, cls.__bases__,
@@ -502,7 +512,7 @@ def _save_enum(pickler: ByValuePickler, cls: Any) -> None:
     )  # fmt: skip
     pickler.save_reduce(_make_enum, arguments, obj=cls)
     generated = set(members) | set(_MADE_WITH_THE_ENUM)
-    if "_generate_next_value_" in vars(cls) and travels_by_value(_function_of(vars(cls)["_generate_next_value_"])):
+    if "_generate_next_value_" in vars(cls) and pickler.by_value(_function_of(vars(cls)["_generate_next_value_"])):
         generated.discard("_generate_next_value_")
     if by_data:
         generated.discard("_new_member_")
@@ -521,9 +531,9 @@ def _function_of(value: Any) -> Any:
     return getattr(value, "__func__", value)
 
 
-def _data_of(kind: Any, member: Any) -> tuple[Any, ...]:
+def _data_of(pickler: ByValuePickler, kind: Any, member: Any) -> tuple[Any, ...]:
     """Arguments for ``kind.__new__``, as pickle finds them for an instance of that data type."""
-    if kind is object or travels_by_value(kind):
+    if kind is object or pickler.by_value(kind):
         return ()
     arguments: tuple[Any, ...] = (
         kind.__getnewargs__(member) if hasattr(kind, "__getnewargs__") else kind.__reduce__(member)[1]
@@ -572,7 +582,7 @@ def _finish_members(states: list[tuple[Any, dict[str, Any]]]) -> None:
 
 def _save_module(pickler: ByValuePickler, module: types.ModuleType) -> None:
     # dill writes a user's module with all that it holds; here only one that exists nowhere but in this process is.
-    if _is_importable_module(module) or module.__name__ == "__main__":
+    if is_importable_module(module) or module.__name__ == "__main__":
         pickler.save_reduce(importlib.import_module, (module.__name__,), obj=module)
         return
     pickler.save_reduce(types.ModuleType, (module.__name__, module.__doc__), obj=module)

@@ -14,6 +14,7 @@ from typing import Any
 from pdparallel.call import Work
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.byvalue import ByValuePickler, global_names, travels_by_value
+from pdparallel.transport.modules import slots_named_by
 from pdparallel.transport.objects import SharedTable
 from pdparallel.transport.reductions import PROTOCOL, arriving, reduced
 from pdparallel.typing import Serializer
@@ -109,6 +110,15 @@ class _WorkPickler(ByValuePickler):
 
     def met(self, obj: Any) -> None:
         self.table.add(obj)
+        if isinstance(obj, types.FunctionType):
+            self.table.reached.update(slots_named_by(obj))
+            if self.modules_by_reference:
+                owner = obj.__globals__.get("__name__")
+                self.table.reached.update((owner, name) for name in global_names(obj.__code__))
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        self.table.reaches(obj)
+        super().save_global(obj, name)
 
 
 def _save_with_table(pickler: _WorkPickler, whole: _WithTable) -> None:
@@ -145,8 +155,13 @@ def _cloud_pickler() -> Any:
         table: SharedTable
 
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, (type, types.FunctionType)) and travels_by_value(obj):
-                self.table.add(obj)
+            if isinstance(obj, (type, types.FunctionType)):
+                if travels_by_value(obj):
+                    self.table.add(obj)
+                else:
+                    self.table.reaches(obj)
+                if isinstance(obj, types.FunctionType):
+                    self.table.reached.update(slots_named_by(obj))
             reduction = reduced(obj)
             return super().reducer_override(obj) if reduction is NotImplemented else reduction
 
