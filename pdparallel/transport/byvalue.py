@@ -504,7 +504,9 @@ def _save_enum(pickler: ByValuePickler, cls: Any) -> None:
     kind, new = cls._member_type_, cls._new_member_
     own_new = isinstance(new, types.FunctionType) and new.__globals__ is not vars(enum)
     by_data = own_new or kind not in (object, int, str)
-    values = {name: (_data_of(pickler, kind, member) if by_data else (), member.value) for name, member in members.items()}
+    values = {
+        name: (_data_of(pickler, kind, member) if by_data else (), member.value) for name, member in members.items()
+    }
     boundary = getattr(cls, "_boundary_", None)
     arguments = (
         maker, type(cls), cls.__name__, cls.__qualname__, cls.__module__, cls.__bases__,

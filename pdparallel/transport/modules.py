@@ -48,7 +48,16 @@ from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.byvalue import ByValuePickler, global_names, is_importable_module, travels_by_value
 from pdparallel.transport.reductions import HEAP_TYPE, PROTOCOL, reduced
 
-__all__ = ["DifferentCodeError", "ModuleState", "Slot", "bring_up", "is_of_library", "slots_named_by", "split", "state_of"]
+__all__ = [
+    "DifferentCodeError",
+    "ModuleState",
+    "Slot",
+    "bring_up",
+    "is_of_library",
+    "slots_named_by",
+    "split",
+    "state_of",
+]
 
 #: A global of a module.
 Slot = tuple[str, str]
@@ -110,7 +119,7 @@ def _is_users(name: Any) -> bool:
 def _users_space(space: dict[str, Any]) -> str | None:
     """The name of the user's module whose globals these are."""
     name = space.get("__name__")
-    return name if _is_users(name) and vars(sys.modules[name]) is space else None  # type: ignore[index,return-value]
+    return name if _is_users(name) and vars(sys.modules[name]) is space else None  # type: ignore[index]
 
 
 # What a function names
@@ -266,6 +275,7 @@ class _Digester:
         self._finished: dict[int, tuple[Any, bytes]] = {}  # with the objects, so that no other one gets the id
         self._active: dict[int, int] = {}
         self._left = MAX_ITEMS
+        self._made_for_this = False  # what is digested was made by a __reduce__, and is nobody else's
 
     def whole(self, value: Any) -> tuple[str, bytes]:
         """How a global is compared, ``"value"`` or ``"kind"``, and its digest."""
@@ -398,18 +408,23 @@ class _Digester:
             return _joined(b"name", _text(kind.__module__), _text(reduction))
         make, args, *rest = reduction
         state, items, pairs = (*rest[:3], None, None, None)[:3]
-        before, self.watches = self.watches, _nothing  # type: ignore[method-assign]  # what it holds was made for this
+        before, self._made_for_this = self._made_for_this, True
         try:
             parts = [make, args, state, list(items or ()), list(pairs or ())]
             return _joined(b"object", self.of(kind), *map(self.of, parts))
         finally:
-            self.watches = before  # type: ignore[method-assign]
+            self._made_for_this = before
 
     def _class(self, cls: Any) -> bytes:
         if not cls.__flags__ & HEAP_TYPE or is_of_library(cls.__module__):
             return _joined(b"name", _text(cls.__module__), _text(cls.__qualname__))
         self.watches(_same_mapping_of, cls, list(vars(cls)), list(vars(cls).values()))
-        parts = [self._found_by_name(cls), _text(cls.__module__), _text(cls.__qualname__), *map(self.of, (type(cls), *cls.__bases__))]
+        parts = [
+            self._found_by_name(cls),
+            _text(cls.__module__),
+            _text(cls.__qualname__),
+            *map(self.of, (type(cls), *cls.__bases__)),
+        ]
         for name, value in sorted(vars(cls).items()):
             if name in _OF_NO_INTEREST or isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
                 continue
@@ -429,7 +444,11 @@ class _Digester:
         if is_of_library(space.get("__name__")):
             return _joined(b"name", _text(func.__module__), _text(func.__qualname__), *held)
         self.watches(_same_function, func, code, func.__defaults__, func.__kwdefaults__)
-        parts = [self._found_by_name(func), *map(self._part, (func.__defaults__, func.__kwdefaults__, vars(func) or None)), *held]
+        parts = [
+            self._found_by_name(func),
+            *map(self._part, (func.__defaults__, func.__kwdefaults__, vars(func) or None)),
+            *held,
+        ]
         self.reaches(slots_named_by(func))
         owner = _users_space(space)
         for name in global_names(code):
@@ -452,10 +471,6 @@ class _Digester:
             return b""
         self.reaches([(obj.__module__, obj.__qualname__.partition(".")[0])])
         return b"here"
-
-
-def _nothing(*args: Any) -> None:
-    pass
 
 
 def _slots_of(cls: type) -> Iterator[str]:
@@ -505,7 +520,7 @@ def _same_module(module: Any, name: str) -> bool:
 
 
 class _Survey(_Digester):
-    """Finds the globals that some others lead to, in order, with their digests, and how to tell that all is as it was."""
+    """Finds the globals that some lead to, in order, with their digests, and how to tell whether they changed."""
 
     def __init__(self, first: Iterable[Slot]) -> None:
         super().__init__()
@@ -545,7 +560,8 @@ class _Survey(_Digester):
                 self._queue[slot] = None
 
     def watches(self, how: Callable[..., bool], *what: Any) -> None:
-        self.watched.setdefault((how, id(what[0])), (how, what))
+        if not self._made_for_this or how is _same_array:
+            self.watched.setdefault((how, id(what[0])), (how, what))
 
     def changes(self, module: str, assigned: frozenset[str], written: frozenset[str]) -> None:
         self._assigned.update((module, name) for name in assigned)
@@ -631,9 +647,17 @@ class ModuleState:
 
     def is_current(self) -> bool:
         """Whether all is still as it was found."""
-        for space, name, value in self._globals:
+        return self._is_assigned() and self._is_unchanged()
+
+    def _is_assigned(self) -> bool:
+        """Whether each global is still the same object."""
+        for space, name, value in self._globals:  # noqa: SIM110 - all() takes three times as long
             if space.get(name, _MISSING) is not value:
                 return False
+        return True
+
+    def _is_unchanged(self) -> bool:
+        """Whether these objects are still what they were."""
         try:
             return all(how(*what) for how, what in self._watched)
         except Exception:  # changed at this moment
@@ -651,10 +675,13 @@ class ModuleState:
         fresh = [slot for slot in slots if slot in told and slot not in self._values]
         if not fresh:
             return False
-        if not self.is_current():
+        if not self._is_assigned():
+            # Others were assigned since. These go all together: a class could be another one now under its name.
+            fresh = [slot for slot in told if slot not in self._values]
+        if not self._is_unchanged():
             raise FunctionNotSerializableError(
-                f"module {fresh[0][0]!r} was changed while a call was under way that uses it, so that its workers "
-                "could not get the code with which the call began. Change it when the call has ended."
+                f"module {fresh[0][0]!r} was changed while a call was under way that uses it, so that a worker "
+                "could not get the code with which it began. Change the module when the call has ended."
             )
         found = {(space["__name__"], name): value for space, name, value in self._globals}
         values = self._values | {slot: found[slot] for slot in fresh}
@@ -662,7 +689,7 @@ class ModuleState:
             try:
                 _patched({slot: values[slot]}, frozenset(values))
             except Exception as error:
-                if told[slot] == "own":
+                if told[slot] == "own" or slot not in slots:
                     values[slot] = _KEPT
                     continue
                 raise FunctionNotSerializableError(

@@ -240,13 +240,12 @@ class _Encoded(Parcel):
         before = self._state
         self._reached = len(self._table.reached)
         self._state = state_of(self._table.reached)
-        if before is not None and before is not self._state:
+        if before is not None and before is not self._state and not before.is_current():
             # What came with the data is found in the state in which it is now: no other part may have changed since.
-            if not before.is_current():
-                raise FunctionNotSerializableError(
-                    "a module that the function uses was changed while the call was under way, so that its workers "
-                    "cannot get the code with which it began. Change it when the call has ended."
-                )
+            raise FunctionNotSerializableError(
+                "a module was changed while a call was under way that uses it, so that a worker could not get the code "
+                "with which it began. Change the module when the call has ended."
+            )
         self._work = self._state.framed(self._pure, self._asked)
 
     def _learn(self) -> bool:
