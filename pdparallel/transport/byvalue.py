@@ -40,7 +40,7 @@ from dill import _dill  # its table of the types of the interpreter has no publi
 
 from pdparallel.transport.reductions import HEAP_TYPE, reduced
 
-__all__ = ["ByValuePickler", "global_names", "is_importable_module", "travels_by_value"]
+__all__ = ["ATTRIBUTES_OF_ENUMS", "ByValuePickler", "global_names", "is_importable_module", "travels_by_value"]
 
 #: Second halves that are written inside one another; what lies deeper waits, so that a chain of many functions does not
 #: end in a RecursionError.
@@ -486,7 +486,7 @@ def _register(cls: Any, registered: list[Any]) -> None:
 
 # Enumerations
 
-_MADE_WITH_THE_ENUM = frozenset(
+ATTRIBUTES_OF_ENUMS = frozenset(
     ("_generate_next_value_", "_member_names_", "_member_map_", "_value2member_map_", "_unhashable_values_",
      "_unhashable_values_map_", "_hashable_values_", "_member_type_", "_value_repr_", "_new_member_", "__new__",
      "_use_args_", "_flag_mask_", "_singles_mask_", "_all_bits_", "_boundary_", "_inverted_", "_sort_order_")
@@ -513,7 +513,7 @@ def _save_enum(pickler: ByValuePickler, cls: Any) -> None:
         kind, by_data, values, boundary,
     )  # fmt: skip
     pickler.save_reduce(_make_enum, arguments, obj=cls)
-    generated = set(members) | set(_MADE_WITH_THE_ENUM)
+    generated = set(members) | set(ATTRIBUTES_OF_ENUMS)
     if "_generate_next_value_" in vars(cls) and pickler.by_value(_function_of(vars(cls)["_generate_next_value_"])):
         generated.discard("_generate_next_value_")
     if by_data:

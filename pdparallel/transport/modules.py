@@ -45,7 +45,13 @@ from typing import Any
 import numpy as np
 
 from pdparallel.errors import FunctionNotSerializableError
-from pdparallel.transport.byvalue import ByValuePickler, global_names, is_importable_module, travels_by_value
+from pdparallel.transport.byvalue import (
+    ATTRIBUTES_OF_ENUMS,
+    ByValuePickler,
+    global_names,
+    is_importable_module,
+    travels_by_value,
+)
 from pdparallel.transport.reductions import HEAP_TYPE, PROTOCOL, reduced
 
 __all__ = [
@@ -425,7 +431,13 @@ class _Digester:
             _text(cls.__qualname__),
             *map(self.of, (type(cls), *cls.__bases__)),
         ]
-        for name, value in sorted(vars(cls).items()):
+        attributes = dict(vars(cls))
+        if isinstance(cls, enum.EnumMeta):  # combinations of flags are made when they are met first
+            parts += [self._part(member.value) for member in cls.__members__.values()]
+            attributes = {name: value for name, value in attributes.items() if name not in ATTRIBUTES_OF_ENUMS}
+        if not _is_users_function(attributes.get("__init__")):
+            attributes.pop("__init__", None)  # that of a protocol goes when an object is made first
+        for name, value in sorted(attributes.items()):
             if name in _OF_NO_INTEREST or isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
                 continue
             about = isinstance(value, (types.FunctionType, staticmethod, classmethod, property, type))
@@ -471,6 +483,10 @@ class _Digester:
             return b""
         self.reaches([(obj.__module__, obj.__qualname__.partition(".")[0])])
         return b"here"
+
+
+def _is_users_function(obj: Any) -> bool:
+    return isinstance(obj, types.FunctionType) and not is_of_library(obj.__globals__.get("__name__"))
 
 
 def _slots_of(cls: type) -> Iterator[str]:
@@ -724,13 +740,13 @@ def _kind_of(value: Any) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-_states: OrderedDict[frozenset[Slot], ModuleState] = OrderedDict()
+_states: OrderedDict[frozenset[tuple[Any, str]], ModuleState] = OrderedDict()
 _states_lock = threading.RLock()
 
 
 def state_of(reached: Iterable[tuple[Any, str]]) -> ModuleState:
     """The state now of what some names of modules lead to."""
-    first = frozenset(slot for slot in reached if not is_of_library(slot[0]))
+    first = frozenset(reached)
     with _states_lock:
         state = _states.get(first)
         if state is None or not state.is_current():
