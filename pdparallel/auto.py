@@ -17,6 +17,7 @@ from typing import Any
 
 from pdparallel.call import Call
 from pdparallel.engines.base import Engine
+from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.ledger import Ledger
 from pdparallel.observing import Watch, nobody
 from pdparallel.options import Options
@@ -28,6 +29,7 @@ from pdparallel.recording import record
 from pdparallel.rows import feed_for
 from pdparallel.stopping import Stop
 from pdparallel.transport.frames import cut_out, take
+from pdparallel.transport.modules import DifferentCodeError
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.transport.parcel import Parcel
 from pdparallel.worker import inside_worker
@@ -317,7 +319,17 @@ class Parent:
             others = _asked(engine, parcel.loading(), workers)
             yield from self._go_on_until(others)
             answers += others
-        return self._failed_to_load(parcel, answers)
+        problem = self._failed_to_load(parcel, answers)
+        while isinstance(problem, DifferentCodeError):
+            # They have other code than this process, which goes there now; each round brings more of it.
+            try:
+                parcel.bring(problem.slots)
+            except FunctionNotSerializableError as error:
+                return error
+            answers = _asked(engine, parcel.loading(), workers)
+            yield from self._go_on_until(answers)
+            problem = self._failed_to_load(parcel, answers)
+        return problem
 
     def _go_on_until(self, answers: list[Future[bytes]]) -> Generator[None, None, bool]:
         """Work on until all is answered; returns whether that took long."""
@@ -357,7 +369,7 @@ class Parent:
                 said = parcel.said(outcome.chunk)
                 if said is not None:
                     said.show()
-                if outcome.failure is not None:
+                if outcome.failure is not None and (failure is None or isinstance(failure, DifferentCodeError)):
                     failure = outcome.failure.exception
         return failure
 

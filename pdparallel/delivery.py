@@ -27,6 +27,7 @@ from pdparallel.plan import Chunk
 from pdparallel.progress import Bar
 from pdparallel.stopping import Stop, StoppedError
 from pdparallel.transport.arena import Running
+from pdparallel.transport.modules import DifferentCodeError
 from pdparallel.transport.parcel import Parcel
 from pdparallel.transport.task import LOADING
 
@@ -200,6 +201,12 @@ class Delivery:
         if problem is None:
             self._watch.reads(one.chunk)
             outcome = self._parcel.outcome(future.result())
+            if outcome.failure is not None and isinstance(outcome.failure.exception, DifferentCodeError):
+                # The worker has other code than this process, and has run nothing.
+                self._clock.forget(future)
+                self._parcel.bring(outcome.failure.exception.slots)
+                self._again.append(one)
+                return
             self._watch.takes(outcome, self._parcel.back)
             if not self._ledger.fails_before(one.chunk.start):
                 self._show(one.chunk)

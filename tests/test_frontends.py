@@ -6,6 +6,7 @@ terminal) and a Jupyter kernel; each runs the program with every start method an
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -237,7 +239,29 @@ def test_interactive_interpreter_by_a_terminal(place: Place) -> None:
     place.nothing_is_left()
 
 
-def test_jupyter_kernel(place: Place) -> None:
+@dataclass
+class Kernel:
+    """A Jupyter kernel, and what its latest cell has shown."""
+
+    manager: Any
+    client: Any
+    shown: dict[str, str]
+
+    def run(self, code: str) -> None:
+        self.shown.clear()
+
+        def keep(message: dict[str, Any]) -> None:
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                self.shown[content["name"]] = self.shown.get(content["name"], "") + content["text"]
+            elif message["msg_type"] == "error":
+                self.shown["error"] = "\n".join(content["traceback"])
+
+        self.client.execute_interactive(textwrap.dedent(code), output_hook=keep, timeout=100)
+
+
+@pytest.fixture
+def kernel(place: Place) -> Iterator[Kernel]:
     jupyter_client = pytest.importorskip("jupyter_client", reason="jupyter_client is not installed")
     pytest.importorskip("ipykernel", reason="ipykernel is not installed")
     manager = jupyter_client.KernelManager(kernel_name="python3")
@@ -246,46 +270,9 @@ def test_jupyter_kernel(place: Place) -> None:
     manager.start_kernel(env=env, cwd=str(place.folder))
     client = manager.client()
     client.start_channels()
-    shown: dict[str, str] = {}
-
-    def run(code: str) -> None:
-        shown.clear()
-
-        def keep(message: dict[str, Any]) -> None:
-            content = message["content"]
-            if message["msg_type"] == "stream":
-                shown[content["name"]] = shown.get(content["name"], "") + content["text"]
-            elif message["msg_type"] == "error":
-                shown["error"] = "\n".join(content["traceback"])
-
-        client.execute_interactive(textwrap.dedent(code), output_hook=keep, timeout=100)
-
     try:
         client.wait_for_ready(timeout=60)
-        first, second = PROGRAM.split("def show(", 1)
-        run(first)
-        assert shown == {}
-        run("def show(" + second)
-        assert shown == {"stdout": "\n".join(EXPECTED) + "\n"}
-        run("def helper(x):\n    return x + 1000")
-        run("print(df.par(engine='process', n_workers=2).apply_rows(nested).tolist())")
-        assert shown == {"stdout": "[1001, 1002, 1003]\n"}
-        run("df.par(engine='process', n_workers=2).apply_rows(lambda row: 1 // 0)  # the failing line")
-        plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.pop("error"))
-        assert shown == {}
-        assert "ZeroDivisionError" in plain
-        assert "pdparallel: apply_rows, in row 0 (position 0)" in plain
-        assert "# the failing line" in plain.split("The above exception was the direct cause")[0]
-        for engine in ("process", "auto"):
-            par = f"pd.Series(range(4000)).par(engine={engine!r}, n_workers=2)"
-            # As the manager does it, which in another thread than its own leaves an event loop open.
-            stop = threading.Timer(1.5, os.killpg, (os.getpgid(manager.provisioner.pid), signal.SIGINT))
-            stop.start()
-            run(f"import time; {par}.map(lambda x: time.sleep(0.05))")  # longer than the limit of a cell here
-            assert "KeyboardInterrupt" in shown.pop("error")
-            assert shown == {}
-            run(f"print({par}.map(lambda x: x + 1).sum())")
-            assert shown == {"stdout": "8002000\n"}
+        yield Kernel(manager, client, {})
         client.stop_channels()
         # A kernel waits long for multiprocessing's resource tracker, which does not listen to it; a notebook server
         # gives it some seconds and then kills it.
@@ -296,6 +283,88 @@ def test_jupyter_kernel(place: Place) -> None:
         manager.shutdown_kernel(now=True)
     assert wait_until(lambda: not living(place.mark)), living(place.mark)
     assert [path.name for path in place.temporary.iterdir() if path.name.startswith("pdparallel")] == []
+
+
+def test_jupyter_kernel(kernel: Kernel) -> None:
+    run, shown = kernel.run, kernel.shown
+    first, second = PROGRAM.split("def show(", 1)
+    run(first)
+    assert shown == {}
+    run("def show(" + second)
+    assert shown == {"stdout": "\n".join(EXPECTED) + "\n"}
+    run("def helper(x):\n    return x + 1000")
+    run("print(df.par(engine='process', n_workers=2).apply_rows(nested).tolist())")
+    assert shown == {"stdout": "[1001, 1002, 1003]\n"}
+    run("df.par(engine='process', n_workers=2).apply_rows(lambda row: 1 // 0)  # the failing line")
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.pop("error"))
+    assert shown == {}
+    assert "ZeroDivisionError" in plain
+    assert "pdparallel: apply_rows, in row 0 (position 0)" in plain
+    assert "# the failing line" in plain.split("The above exception was the direct cause")[0]
+    for engine in ("process", "auto"):
+        par = f"pd.Series(range(4000)).par(engine={engine!r}, n_workers=2)"
+        # As the manager does it, which in another thread than its own leaves an event loop open.
+        stop = threading.Timer(1.5, os.killpg, (os.getpgid(kernel.manager.provisioner.pid), signal.SIGINT))
+        stop.start()
+        run(f"import time; {par}.map(lambda x: time.sleep(0.05))")  # longer than the limit of a cell here
+        assert "KeyboardInterrupt" in shown.pop("error")
+        assert shown == {}
+        run(f"print({par}.map(lambda x: x + 1).sum())")
+        assert shown == {"stdout": "8002000\n"}
+
+
+HELPERS = """
+import deeper
+
+FACTOR = 1
+
+class Scale:
+    by = 1
+    def method(self, x):
+        return x * self.by + deeper.deep(x)
+
+def helper(x):
+    return deeper.deep(x) + FACTOR
+"""
+
+ALL_WAYS = """
+for options in (
+    {"start_method": "forkserver"}, {"start_method": "spawn"}, {"start_method": "fork"}, {"engine": "pathos"},
+):
+    par = s.par(**({"engine": "process", "n_workers": 2} | options))
+    got = [par.map(one).sum() for one in (helper, helpers.helper, lambda x: helper(x), scale.method, Scale().method)]
+    print(*dict.fromkeys(got))
+    print(par.map(lambda x: Scale()).map(type).eq(Scale).all())
+"""
+
+
+def test_autoreload_in_a_jupyter_kernel(kernel: Kernel, place: Place) -> None:
+    times = itertools.count(int(time.time()), 10)
+
+    def write(name: str, text: str) -> None:
+        (place.folder / name).write_text(text)
+        # Autoreload and the cache of compiled modules know the time of a file by seconds.
+        os.utime(place.folder / name, (at := next(times), at))
+
+    def check(*numbers: int) -> None:
+        kernel.run(ALL_WAYS)
+        assert kernel.shown == {"stdout": (" ".join(map(str, dict.fromkeys(numbers))) + "\nTrue\n") * 4}
+
+    write("deeper.py", "def deep(x):\n    return x\n")
+    write("helpers.py", HELPERS)
+    kernel.run("%load_ext autoreload\n%autoreload 2")
+    kernel.run("import pandas as pd, pdparallel, helpers\nfrom helpers import Scale, helper")
+    kernel.run("s, scale = pd.Series(range(10)), Scale()")
+    assert kernel.shown == {}
+    check(55, 90)
+    write("deeper.py", "def deep(x):\n    return x + 100\n")  # two modules deep
+    check(1055, 1090)
+    write("helpers.py", HELPERS.replace("FACTOR = 1", "FACTOR = 3").replace("by = 1", "by = 2"))
+    check(1075, 1135)
+    kernel.run("helpers.FACTOR, Scale.by = 5, 4")
+    check(1095, 1225)
+    kernel.run("Scale.method = lambda self, x: 7")
+    check(1095, 70)
 
 
 LINE = (

@@ -34,7 +34,7 @@ LAYERS: list[set[str]] = [
     {"windowing"},
     {"transport.reductions", "transport.arena"},
     {"transport.blob", "transport.byvalue", "transport.task"},
-    {"transport.assigned", "transport.objects"},
+    {"transport.assigned", "transport.modules", "transport.objects"},
     {"transport.functions", "transport.frames", "transport.outcomes"},
     {"surroundings", "transport.cargo"},
     {"groups"},

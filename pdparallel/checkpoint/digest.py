@@ -24,7 +24,6 @@ import sys
 import types
 import weakref
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ import pandas as pd
 
 from pdparallel.errors import CheckpointError
 from pdparallel.transport.byvalue import Global, global_names, travels_by_value
+from pdparallel.transport.modules import is_of_library
 from pdparallel.transport.objects import SharedTable, dump
 from pdparallel.transport.reductions import HEAP_TYPE, PROTOCOL
 
@@ -400,17 +400,6 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 def _may_be_shared(obj: Any) -> bool:
     return isinstance(obj, (type, types.FunctionType)) and travels_by_value(obj)
-
-
-def is_of_library(name: str | None) -> bool:
-    """Whether a module is no work of the user: of the standard library, or installed."""
-    top = (name or "__main__").partition(".")[0]
-    if top == "__main__":
-        return False
-    if top in sys.stdlib_module_names or top == __name__.partition(".")[0]:
-        return True
-    file = getattr(sys.modules.get(top), "__file__", None) or ""
-    return not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
 
 
 def _of_library(obj: Any) -> bytes:

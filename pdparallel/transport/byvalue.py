@@ -40,7 +40,10 @@ from dill import _dill  # its table of the types of the interpreter has no publi
 
 from pdparallel.transport.reductions import HEAP_TYPE, reduced
 
-__all__ = ["ByValuePickler", "CannotBeRebuiltError", "Global", "global_names", "travels_by_value"]
+__all__ = [
+    "ATTRIBUTES_OF_ENUMS", "ByValuePickler", "CannotBeRebuiltError", "Global", "global_names", "is_importable_module",
+    "travels_by_value",
+]  # fmt: skip
 
 #: A global: the id of its namespace, and its name; or a closure variable: the id of its cell, and no name.
 Global: TypeAlias = tuple[int, str]
@@ -73,7 +76,7 @@ def _importable(obj: object, path: str) -> bool:
     if not isinstance(name, str) or name == "__main__" or "<locals>" in path:
         return False
     module: Any = sys.modules.get(name)
-    if module is None or not _is_importable_module(module):
+    if module is None or not is_importable_module(module):
         return False
     found = module
     for part in path.split("."):
@@ -81,12 +84,18 @@ def _importable(obj: object, path: str) -> bool:
     return found is obj
 
 
-def _is_importable_module(module: types.ModuleType) -> bool:
+def is_importable_module(module: types.ModuleType) -> bool:
+    """Whether another process can import this very module."""
     name = module.__name__
     if name == "__main__" or sys.modules.get(name) is not module:
         return False
     # A module that was made by hand has no spec; nor has a part of an extension module, which comes with the whole.
     return getattr(module, "__spec__", None) is not None or "." in name or name in sys.builtin_module_names
+
+
+def _are_globals_of(space: dict[str, Any], module: types.ModuleType | None) -> bool:
+    """Whether another process has these globals when it imports the module, which may have been imported anew since."""
+    return module is not None and is_importable_module(module) and vars(module) is space
 
 
 class _Dispatch(dict[type, Any]):
@@ -137,6 +146,10 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
 
     def met_sink(self, function: Any) -> None:
         """Called with each function that takes what loguru logs."""
+
+    def by_value(self, obj: Any) -> bool:
+        """Whether a class or function is written by value."""
+        return travels_by_value(obj)
 
     # Pickling
 
@@ -195,7 +208,7 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
             self.met(real)
             name = real.get("__name__", module)
             owner = sys.modules.get(name) if isinstance(name, str) else None
-            if self.modules_by_reference and owner is not None and _is_importable_module(owner):
+            if self.modules_by_reference and _are_globals_of(real, owner):
                 reference = (_globals_of, (name,))
             else:
                 reference = (_make_namespace, (name, real.get("__package__")))
@@ -207,7 +220,7 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
         if self.reference(real) is not NotImplemented:
             return {}
         owner = sys.modules.get(real.get("__name__", ""))
-        if self.modules_by_reference and owner is not None and _is_importable_module(owner):
+        if self.modules_by_reference and _are_globals_of(real, owner):
             return {}
         fresh = {}
         for name in global_names(func.__code__):
@@ -247,7 +260,7 @@ ByValuePickler.dispatch[_Whole] = _save_whole
 
 
 def _save_function(pickler: ByValuePickler, func: types.FunctionType) -> None:
-    if not travels_by_value(func):
+    if not pickler.by_value(func):
         pickler.save_global(func, name=func.__qualname__)
         return
     pickler.met(func)
@@ -415,11 +428,11 @@ def _save_class(pickler: ByValuePickler, cls: Any) -> None:
         pickler.save_reduce(type, (_SINGLETONS[cls],), obj=cls)
     elif cls in _dill._typemap:
         _dill.save_type(pickler, cls)
-    elif not travels_by_value(cls):
+    elif not pickler.by_value(cls):
         pickler.save_global(cls, name=cls.__qualname__)
     else:
         pickler.met(cls)
-        maker = _importable_metaclass(cls)
+        maker = _importable_metaclass(pickler, cls)
         if maker.__module__.startswith("msgspec"):
             raise CannotBeRebuiltError(f"class {cls.__qualname__!r} is a msgspec.Struct")
         body = {name: vars(cls)[name] for name in ("__slots__", "__orig_bases__") if name in vars(cls)}
@@ -468,12 +481,12 @@ _MADE_WITH_THE_CLASS = frozenset(
 _MADE_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
 
-def _importable_metaclass(cls: type) -> type:
+def _importable_metaclass(pickler: ByValuePickler, cls: type) -> type:
     """The nearest metaclass that the worker can import: its ``__new__`` makes the class, a user's ran already."""
     if typing.is_typeddict(cls):
         return type  # its metaclass wants to see the bases as they were written
     lineage: tuple[Any, ...] = type.__dict__["__mro__"].__get__(type(cls))
-    maker: type = next(meta for meta in lineage if not travels_by_value(meta))
+    maker: type = next(meta for meta in lineage if not pickler.by_value(meta))
     return maker
 
 
@@ -498,7 +511,7 @@ def _register(cls: Any, registered: list[Any]) -> None:
 
 # Enumerations
 
-_MADE_WITH_THE_ENUM = frozenset(
+ATTRIBUTES_OF_ENUMS = frozenset(
     ("_generate_next_value_", "_member_names_", "_member_map_", "_value2member_map_", "_unhashable_values_",
      "_unhashable_values_map_", "_hashable_values_", "_member_type_", "_value_repr_", "_new_member_", "__new__",
      "_use_args_", "_flag_mask_", "_singles_mask_", "_all_bits_", "_boundary_", "_inverted_", "_sort_order_")
@@ -506,25 +519,27 @@ _MADE_WITH_THE_ENUM = frozenset(
 
 
 def _save_enum(pickler: ByValuePickler, cls: Any) -> None:
-    if not travels_by_value(cls):
+    if not pickler.by_value(cls):
         pickler.save_global(cls, name=cls.__qualname__)
         return
     pickler.met(cls)
-    maker = _importable_metaclass(cls)
+    maker = _importable_metaclass(pickler, cls)
     members: dict[str, Any] = dict(cls.__members__)
     # A __new__ that wants other arguments than the value cannot run again: the members are made of their data then.
     kind, new = cls._member_type_, cls._new_member_
     own_new = isinstance(new, types.FunctionType) and new.__globals__ is not vars(enum)
     by_data = own_new or kind not in (object, int, str)
-    values = {name: (_data_of(kind, member) if by_data else (), member.value) for name, member in members.items()}
+    values = {
+        name: (_data_of(pickler, kind, member) if by_data else (), member.value) for name, member in members.items()
+    }
     boundary = getattr(cls, "_boundary_", None)
     arguments = (
         maker, type(cls), cls.__name__, cls.__qualname__, cls.__module__, cls.__bases__,
         kind, by_data, values, boundary,
     )  # fmt: skip
     pickler.save_reduce(_make_enum, arguments, obj=cls)
-    generated = set(members) | set(_MADE_WITH_THE_ENUM)
-    if "_generate_next_value_" in vars(cls) and travels_by_value(_function_of(vars(cls)["_generate_next_value_"])):
+    generated = set(members) | set(ATTRIBUTES_OF_ENUMS)
+    if "_generate_next_value_" in vars(cls) and pickler.by_value(_function_of(vars(cls)["_generate_next_value_"])):
         generated.discard("_generate_next_value_")
     if by_data:
         generated.discard("_new_member_")
@@ -543,9 +558,9 @@ def _function_of(value: Any) -> Any:
     return getattr(value, "__func__", value)
 
 
-def _data_of(kind: Any, member: Any) -> tuple[Any, ...]:
+def _data_of(pickler: ByValuePickler, kind: Any, member: Any) -> tuple[Any, ...]:
     """Arguments for ``kind.__new__``, as pickle finds them for an instance of that data type."""
-    if kind is object or travels_by_value(kind):
+    if kind is object or pickler.by_value(kind):
         return ()
     arguments: tuple[Any, ...] = (
         kind.__getnewargs__(member) if hasattr(kind, "__getnewargs__") else kind.__reduce__(member)[1]
@@ -617,7 +632,7 @@ _SAVERS_OF_LIBRARIES = {
 
 def _save_module(pickler: ByValuePickler, module: types.ModuleType) -> None:
     # dill writes a user's module with all that it holds; here only one that exists nowhere but in this process is.
-    if _is_importable_module(module) or module.__name__ == "__main__":
+    if is_importable_module(module) or module.__name__ == "__main__":
         if module.__name__ == "loguru":
             for handler in getattr(getattr(module.logger, "_core", None), "handlers", {}).values():
                 pickler.met_sink(getattr(getattr(handler, "_sink", None), "_function", None))

@@ -18,6 +18,7 @@ from pdparallel.call import Work
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.assigned import assigned_by
 from pdparallel.transport.byvalue import ByValuePickler, CannotBeRebuiltError, Global, global_names, travels_by_value
+from pdparallel.transport.modules import slots_named_by
 from pdparallel.transport.objects import SharedTable
 from pdparallel.transport.reductions import PROTOCOL, arriving, reduced
 from pdparallel.typing import Serializer
@@ -152,6 +153,15 @@ class _WorkPickler(ByValuePickler):
 
     def met(self, obj: Any) -> None:
         self.table.add(obj)
+        if isinstance(obj, types.FunctionType):
+            self.table.reached.update(slots_named_by(obj))
+            if self.modules_by_reference:
+                owner = obj.__globals__.get("__name__")
+                self.table.reached.update((owner, name) for name in global_names(obj.__code__))
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        self.table.reaches(obj)
+        super().save_global(obj, name)
 
     def met_sink(self, function: Any) -> None:
         if function is not None and function not in _told_sinks and _keeps_something(function):
@@ -226,8 +236,13 @@ def _cloud_pickler() -> Any:
         left_out: frozenset[Global] = frozenset()
 
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, (type, types.FunctionType)) and travels_by_value(obj):
-                self.table.add(obj)
+            if isinstance(obj, (type, types.FunctionType)):
+                if travels_by_value(obj):
+                    self.table.add(obj)
+                else:
+                    self.table.reaches(obj)
+                if isinstance(obj, types.FunctionType):
+                    self.table.reached.update(slots_named_by(obj))
             reduction = reduced(obj)
             if reduction is NotImplemented:
                 reduction = super().reducer_override(obj)

@@ -30,16 +30,29 @@ __all__ = ["SharedTable", "dump", "load"]
 
 
 class SharedTable:
-    """Objects that are named by position on both sides of the process border."""
+    """Objects that are named by position on both sides of the process border.
+
+    Attributes
+    ----------
+    reached : set
+        Module and name of the globals that travel by name: of what they are in the parent the other side is told.
+    """
 
     def __init__(self, objects: Iterable[Any] = ()) -> None:
         self.objects: list[Any] = list(objects)
         self.variables: Variables = []  # of context, with their values, in a worker
+        self.reached: set[tuple[Any, str]] = set()
         self._position = {id(shared): at for at, shared in enumerate(self.objects)}
 
     def find(self, shared: object) -> int | None:
         """Position of an object, or None."""
         return self._position.get(id(shared))
+
+    def reaches(self, obj: Any) -> None:
+        """Note that a class or function travels by name."""
+        module, path = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
+        if isinstance(path, str):
+            self.reached.add((module, path.partition(".")[0]))
 
     def add(self, shared: object) -> int:
         """Position of an object, which is appended if it is new."""
@@ -58,8 +71,11 @@ def shared_object(position: int) -> Any:  # pragma: no cover - a name to stand i
 def _reference(pickler: Any, obj: Any) -> Any:
     """What stands in the table is written as a position; ``grow`` adds what travels by value."""
     at = pickler.table.find(obj)
-    if at is None and pickler.grow and travels_by_value(obj):
-        at = pickler.table.add(obj)
+    if at is None and pickler.grow:
+        if travels_by_value(obj):
+            at = pickler.table.add(obj)
+        else:
+            pickler.table.reaches(obj)
     return NotImplemented if at is None else (shared_object, (at,))
 
 

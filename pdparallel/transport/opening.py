@@ -21,6 +21,7 @@ from pdparallel.transport.blob import taken_apart
 from pdparallel.transport.cargo import Cargo
 from pdparallel.transport.frames import decode_data, take
 from pdparallel.transport.functions import decode_work
+from pdparallel.transport.modules import bring_up, split
 from pdparallel.transport.objects import SharedTable
 from pdparallel.transport.outcomes import encode_outcome
 from pdparallel.transport.reductions import PROTOCOL
@@ -70,18 +71,20 @@ _loaded: _Loaded | None = None
 _loaded_lock = threading.Lock()
 
 #: The last work with an initializer, by its bytes: a call with the same ones finds what the initializer has set.
-_lasting: tuple[bytes, Work, SharedTable] | None = None
+_lasting: tuple[tuple[bytes, int], Work, SharedTable] | None = None
 _lasting_lock = threading.Lock()
 
 
 def _decoded(task: Task, data: bytes | memoryview) -> tuple[Work, SharedTable]:
     global _lasting
+    head, work = split(data)
+    changes = bring_up(head)
     if not task.lasting:
-        return decode_work(data)
-    key = hashlib.sha256(data).digest()
+        return decode_work(work)
+    key = hashlib.sha256(work).digest(), changes
     with _lasting_lock:
         if _lasting is None or _lasting[0] != key:
-            _lasting = (key, *decode_work(data))
+            _lasting = (key, *decode_work(work))
         return _lasting[1:]
 
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pdparallel.call import Call
+from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.outcome import Outcome
 from pdparallel.output.shown import Said
 from pdparallel.plan import Chunk
@@ -33,6 +34,7 @@ from pdparallel.transport.blob import joined
 from pdparallel.transport.cargo import CHUNK_BYTES, UNDER_WAY_BYTES, Cargo, is_big, loaded
 from pdparallel.transport.frames import cut_out, encode_data, take
 from pdparallel.transport.functions import encode_work
+from pdparallel.transport.modules import ModuleState, Slot, state_of
 from pdparallel.transport.objects import SharedTable
 from pdparallel.transport.outcomes import decode_outcome
 from pdparallel.transport.task import (
@@ -104,6 +106,10 @@ class Parcel(abc.ABC):
     @abc.abstractmethod
     def outcome(self, answer: bytes) -> Outcome:
         """The outcome that came back."""
+
+    def bring(self, slots: tuple[Slot, ...]) -> None:
+        """Take along the values of globals of the user's modules of which a worker has others."""
+        raise NotImplementedError
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -220,19 +226,45 @@ class _Encoded(Parcel):
         self._call = call
         self._serializer = serializer
         self._table = SharedTable()
+        self._state: ModuleState | None = None
+        self._asked = False
         self._encode_work()
         self._begin_anew()
 
     def _encode_work(self) -> None:
-        self._work = encode_work(self._call.work, self._table, self._serializer)
+        self._pure = encode_work(self._call.work, self._table, self._serializer)
         self._known = len(self._table.objects)
+        self._find_state()
+
+    def _find_state(self) -> None:
+        before = self._state
+        self._reached = len(self._table.reached)
+        self._state = state_of(self._table.reached)
+        if before is not None and before is not self._state and not before.is_current():
+            # What came with the data is found in the state in which it is now: no other part may have changed since.
+            raise FunctionNotSerializableError(
+                "a module was changed while a call was under way that uses it, so that a worker could not get the code "
+                "with which it began. Change the module when the call has ended."
+            )
+        self._work = self._state.framed(self._pure, self._asked)
 
     def _learn(self) -> bool:
         """Encode the function anew where the data have brought classes that it did not know; whether they have."""
-        if len(self._table.objects) == self._known:
+        if len(self._table.objects) != self._known:
+            self._encode_work()
+            return True
+        if len(self._table.reached) == self._reached:
             return False
-        self._encode_work()
-        return True
+        before = self._state
+        self._find_state()
+        return self._state is not before
+
+    def bring(self, slots: tuple[Slot, ...]) -> None:
+        assert self._state is not None
+        if self._state.bring(slots) or not self._asked:
+            self._asked = True
+            self._work = self._state.framed(self._pure, asked=True)
+            self._begin_anew()
 
     def _begin_anew(self) -> None:
         """Take another id, so that a worker that has loaded what there was loads what there is now."""
@@ -293,6 +325,12 @@ class _InArena(_Encoded):
         ).packed()
         self.out = size_of(packed, letter)
         return packed
+
+    def bring(self, slots: tuple[Slot, ...]) -> None:
+        before = self._work
+        super().bring(slots)
+        if self._arenas and self._work is not before:
+            self._fill()
 
     def loading(self) -> bytes:
         if not self._arenas:

@@ -1,0 +1,884 @@
+"""Modules: how the modules of the user's own in a worker come to be as they are in the parent at the time of a call.
+
+A worker imports a module by itself, perhaps long before a call or after an edit.  The parent may have reloaded it
+since, have assigned one of its globals, or have replaced a method.  So each call says in which state it has found what
+its function reaches, and a worker that has something else says so before any unit runs::
+
+    parent   globals of the user's modules that the function reaches, a digest of each   -- stamp, digests -->
+    worker   its own, digested alike                                                     <-- "these differ" --
+    parent   the values of these, in one pickle                                          -- the same, values -->
+    worker   puts them into its modules, and remembers the stamp
+
+While nothing changes, the parent only looks whether everything is still the same object, and a worker whether it knows
+the stamp.  Functions and classes travel by name as ever, because both sides then find the same under it.
+
+What a function itself changes (a cache, a connection made at the first use) is each process's own, and so are random
+generators; objects too large to be compared, or that cannot be, count as the worker's until another one is assigned.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import copyreg
+import dis
+import enum
+import functools
+import hashlib
+import importlib
+import io
+import itertools
+import marshal
+import os
+import pickle
+import random
+import sys
+import threading
+import types
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from operator import is_
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pdparallel.errors import FunctionNotSerializableError
+from pdparallel.transport.byvalue import (
+    ATTRIBUTES_OF_ENUMS,
+    ByValuePickler,
+    global_names,
+    is_importable_module,
+    travels_by_value,
+)
+from pdparallel.transport.reductions import HEAP_TYPE, PROTOCOL, reduced
+
+__all__ = [
+    "DifferentCodeError",
+    "ModuleState",
+    "Slot",
+    "bring_up",
+    "is_of_library",
+    "slots_named_by",
+    "split",
+    "state_of",
+]
+
+#: A global of a module.
+Slot = tuple[str, str]
+
+#: Items of a container, and of all that it contains, that are compared one by one, and looked at anew in each call.
+MAX_ITEMS = 1000
+
+#: Bytes of arrays that are compared, and bytes that are compared anew in each call.
+MAX_ARRAY_BYTES, MAX_WATCHED_BYTES = 1 << 24, 1 << 16
+
+#: Bytes of values that go with each call, so that a worker need not ask for them.
+MAX_UNASKED_BYTES = 1 << 20
+
+#: States that the parent keeps, and that a worker knows to have.
+KEPT_STATES, VERIFIED_STATES = 16, 1000
+
+_MISSING: Any = type("_Missing", (), {"__reduce__": lambda self: "_MISSING", "__module__": __name__})()
+
+_HEAD = 4  # bytes that say how long the head of a work is
+
+
+class DifferentCodeError(Exception):
+    """A worker has other values of some globals than the parent.
+
+    Attributes
+    ----------
+    slots : tuple of Slot
+        Which.
+    """
+
+    def __init__(self, slots: tuple[Slot, ...]) -> None:
+        super().__init__(slots)
+        self.slots = slots
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_installed(file: str) -> bool:
+    return not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
+
+
+def is_of_library(name: str | None) -> bool:
+    """Whether a module is no work of the user: of the standard library, or installed."""
+    top = (name or "__main__").partition(".")[0]
+    if top == "__main__":
+        return False
+    if top in sys.stdlib_module_names or top == __name__.partition(".")[0]:
+        return True
+    return _is_installed(getattr(sys.modules.get(top), "__file__", None) or "")
+
+
+def _is_users(name: Any) -> bool:
+    """Whether a module is the user's, and one that a worker can import."""
+    if not isinstance(name, str) or is_of_library(name):
+        return False
+    module = sys.modules.get(name)
+    return module is not None and is_importable_module(module)
+
+
+def _users_space(space: dict[str, Any]) -> str | None:
+    """The name of the user's module whose globals these are."""
+    name = space.get("__name__")
+    return name if _is_users(name) and vars(sys.modules[name]) is space else None  # type: ignore[index]
+
+
+# What a function names
+
+
+@functools.lru_cache(maxsize=1024)
+def _names_and_imports(code: types.CodeType) -> tuple[frozenset[str], tuple[str, ...]]:
+    """All names in the code of a function, and the modules that it imports when it runs."""
+    names: set[str] = set()
+    imports: dict[str, None] = {}
+    for inner in _codes(code):
+        names.update(inner.co_names)
+        if inner.co_names:
+            imports |= {step.argval: None for step in dis.get_instructions(inner) if step.opname == "IMPORT_NAME"}
+    return frozenset(names), tuple(imports)
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
+def slots_named_by(func: types.FunctionType) -> Iterator[Slot]:
+    """What a function reaches through a module that it names or imports: ``module.helper``."""
+    names, imports = _names_and_imports(func.__code__)
+    space = func.__globals__
+    held = [space.get(name) for name in global_names(func.__code__)]
+    held += [cell.cell_contents for cell in func.__closure__ or () if _is_full(cell)]
+    modules = [one for one in held if isinstance(one, types.ModuleType)]
+    package = str(space.get("__package__") or "")
+    for name in imports:
+        above = itertools.accumulate(package.split("."), lambda one, other: f"{one}.{other}") if package else ()
+        for full in (name, *(f"{one}.{name}".rstrip(".") for one in above)):
+            parts = itertools.accumulate(full.split("."), lambda one, other: f"{one}.{other}")
+            modules += [sys.modules[part] for part in parts if sys.modules.get(part) is not None]
+    seen: set[int] = set()
+    while modules:
+        module = modules.pop()
+        if id(module) in seen or not _is_users(getattr(module, "__name__", None)):
+            continue
+        seen.add(id(module))
+        content = vars(module)
+        for name in names & content.keys():
+            if not _is_ours_to_skip(name):
+                yield module.__name__, name
+            if isinstance(content[name], types.ModuleType):
+                modules.append(content[name])
+
+
+def _is_full(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - it raises
+    except ValueError:
+        return False
+    return True
+
+
+def _is_ours_to_skip(name: str) -> bool:
+    """Whether a name is made by the import itself, or by a test runner."""
+    return name.startswith("@") or (name.startswith("__") and name.endswith("__"))
+
+
+_MUTATORS = frozenset(
+    ("add", "append", "appendleft", "clear", "discard", "extend", "insert", "move_to_end", "pop", "popitem", "popleft",
+     "remove", "reverse", "setdefault", "sort", "update")
+)  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1024)
+def _changed_by(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """The globals that a function assigns itself, and those into which it writes."""
+    assigned: set[str] = set()
+    written: set[str] = set()
+    for inner in _codes(code):
+        steps = list(dis.get_instructions(inner))
+        for at, step in enumerate(steps):
+            if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+                assigned.add(step.argval)
+            elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and step.argval in _MUTATORS:
+                written.update(_global_at(steps, at - 1))
+            elif step.opname in ("STORE_SUBSCR", "DELETE_SUBSCR") or (step.opname == "COPY" and step.arg == 2):
+                written.update(_global_at(steps, _before(steps, at - 1)))
+    return frozenset(assigned), frozenset(written)
+
+
+def _before(steps: list[dis.Instruction], at: int) -> int:
+    """Where the expression ends that stands before the one that ends here."""
+    depth = 0
+    while at >= 0 and depth < 1:
+        depth += dis.stack_effect(steps[at].opcode, steps[at].arg, jump=False)
+        at -= 1
+    return at
+
+
+def _global_at(steps: list[dis.Instruction], at: int) -> Iterable[str]:
+    return (steps[at].argval,) if at >= 0 and steps[at].opname in ("LOAD_GLOBAL", "LOAD_NAME") else ()
+
+
+# Digests
+
+
+class _TooMuchError(Exception):
+    """More than is compared."""
+
+
+class _OwnError(Exception):
+    """Something of which each process has its own."""
+
+
+_GENERATORS: tuple[type, ...] = (random.Random, np.random.RandomState, np.random.Generator, np.random.BitGenerator)
+
+_BY_CONTENT = frozenset((type(None), bool, int, float, complex, str, bytes, type(...), range, slice))
+
+_CONTAINERS = frozenset((list, dict, set, frozenset, tuple))
+
+_OF_NO_INTEREST = frozenset(
+    ("__dict__", "__weakref__", "__module__", "__qualname__", "__doc__", "_abc_impl", "__firstlineno__", "__slots__",
+     "__static_attributes__", "__slotnames__", "__annotations__", "__annotate__", "__annotate_func__",
+     "__annotations_cache__", "__dataclass_fields__", "__dataclass_params__", "__abstractmethods__")
+)  # fmt: skip
+
+
+def _joined(*parts: bytes) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()
+
+
+def _text(text: Any) -> bytes:
+    return str(text).encode("utf-8", "surrogatepass")
+
+
+def _digest_of_code(code: types.CodeType) -> bytes:
+    # Not kept by the code: that of two files is equal, and says nothing of their names.
+    try:
+        # With the lines, which stand in tracebacks.  Later versions write the same code in other bytes now and then.
+        return _joined(_text(code.co_qualname), marshal.dumps(code, 2))
+    except ValueError:  # a constant that no compiler makes
+        return _joined(b"code", code.co_code, _text(code.co_names))
+
+
+class _Digester:
+    """Digests values of globals, in the same way in the parent and in a worker.
+
+    Of a function its code and what it holds, not the globals that it names: they have digests of their own.
+    """
+
+    def __init__(self) -> None:
+        self._finished: dict[int, tuple[Any, bytes]] = {}  # with the objects, so that no other one gets the id
+        self._active: dict[int, int] = {}
+        self._left = MAX_ITEMS
+        self._made_for_this = False  # what is digested was made by a __reduce__, and is nobody else's
+
+    def whole(self, value: Any) -> tuple[str, bytes]:
+        """How a global is compared, ``"value"`` or ``"kind"``, and its digest."""
+        self._left = MAX_ITEMS
+        self._finished.clear()  # what contains itself has a digest that depends on where one comes in
+        try:
+            return "value", self.of(value)
+        except Exception:  # whatever a user's __reduce__ may raise
+            self._active.clear()
+        kind, size = type(value), b""
+        if kind in _CONTAINERS:
+            with contextlib.suppress(ValueError):  # more than plain values
+                return "value", _joined(b"plain", marshal.dumps(value, 2))
+            size = _text(len(value))
+        return "kind", _joined(_text(kind.__module__), _text(kind.__qualname__), size)
+
+    def of(self, obj: Any) -> bytes:
+        """The digest of an object."""
+        kind = type(obj)
+        if kind in _BY_CONTENT:
+            return _joined(_text(kind.__name__), obj if kind is bytes else _text(obj if kind is str else repr(obj)))
+        key = id(obj)
+        if key in self._active:
+            return _joined(b"again", _text(len(self._active) - self._active[key]))
+        if key not in self._finished:
+            self._active[key] = len(self._active)
+            try:
+                self._finished[key] = (obj, self._other(obj, kind))
+            finally:
+                self._active.pop(key, None)
+        return self._finished[key][1]
+
+    def _part(self, obj: Any) -> bytes:
+        """The digest of a part without which the whole can be compared."""
+        try:
+            return self.of(obj)
+        except Exception:
+            return _joined(b"kind", _text(type(obj).__qualname__))
+
+    # What the parent does beside
+
+    def reaches(self, slots: Iterable[Slot]) -> None:
+        """Note globals that are reached."""
+
+    def watches(self, how: Callable[..., bool], *what: Any) -> None:
+        """Note what is to be looked at anew in each call."""
+
+    def _other(self, obj: Any, kind: Any) -> bytes:
+        if isinstance(obj, type):
+            return self._class(obj)
+        if kind is types.FunctionType:
+            return self._function(obj)
+        if isinstance(obj, types.ModuleType):
+            return _joined(b"module", _text(obj.__name__))
+        if kind is dict or kind is types.MappingProxyType:
+            self._takes(len(obj))
+            if kind is dict:
+                self.watches(_same_mapping, obj, list(obj), list(obj.values()))
+            return _joined(b"dict", *map(self.of, itertools.chain.from_iterable(list(obj.items()))))
+        if kind is list or kind is tuple:
+            self._takes(len(obj))
+            if kind is list:
+                self.watches(_same_sequence, obj, list(obj))
+            return _joined(_text(kind.__name__), *map(self.of, list(obj)))
+        if kind is set or kind is frozenset:
+            self._takes(len(obj))
+            if kind is set:
+                self.watches(_same_set, obj, set(obj))
+            return _joined(_text(kind.__name__), *sorted(map(self.of, list(obj))))
+        if kind is types.MethodType:
+            return _joined(b"method", self.of(obj.__func__), self.of(obj.__self__))
+        if kind is types.BuiltinMethodType:
+            if obj.__self__ is None or isinstance(obj.__self__, types.ModuleType):
+                return _joined(b"name", _text(obj.__module__), _text(obj.__qualname__))
+            return _joined(b"method", self.of(obj.__self__), _text(obj.__name__))
+        if kind is staticmethod or kind is classmethod:
+            return _joined(_text(kind.__name__), self._part(obj.__func__))
+        if kind is property:
+            return _joined(b"property", *map(self._part, (obj.fget, obj.fset, obj.fdel)))
+        if kind is functools.cached_property:
+            return _joined(b"cached", self._part(obj.func))
+        for name in ("__wrapped__", "py_func"):  # a cache of results; what numba compiled
+            if isinstance(inner := getattr(obj, name, None), types.FunctionType):
+                return _joined(_text(kind.__qualname__), self._part(inner))
+        if isinstance(obj, np.ndarray):
+            return self._array(obj)
+        if kind is pickle.PickleBuffer:
+            return self._bytes(obj.raw())
+        if isinstance(obj, enum.Enum):
+            return _joined(b"member", self.of(kind), _text(obj.name))
+        if isinstance(obj, _GENERATORS):
+            raise _OwnError
+        return self._object(obj, kind)
+
+    def _takes(self, items: int) -> None:
+        if items > self._left:
+            raise _TooMuchError
+        self._left -= items
+
+    def _bytes(self, buffer: memoryview) -> bytes:
+        if buffer.nbytes > MAX_ARRAY_BYTES:
+            raise _TooMuchError
+        return _joined(buffer)  # type: ignore[arg-type]
+
+    def _array(self, array: np.ndarray) -> bytes:
+        if array.nbytes > MAX_ARRAY_BYTES:
+            raise _TooMuchError
+        about = _text((array.shape, array.dtype.str, array.flags.writeable, type(array).__qualname__))
+        if array.dtype.hasobject:
+            return _joined(b"objects", about, self.of(array.ravel().tolist()))
+        content = array.tobytes()
+        if len(content) <= MAX_WATCHED_BYTES:
+            self.watches(_same_array, array, content)
+        return _joined(b"array", about, content)
+
+    def _object(self, obj: Any, kind: Any) -> bytes:
+        """An object by what pickle would write of it."""
+        plain = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
+        if plain and not is_of_library(kind.__module__) and not hasattr(kind, "__getnewargs__"):
+            self.watches(_same_kind, obj, kind)
+            content = getattr(obj, "__dict__", {})
+            slots = [name for base in kind.__mro__ for name in _slots_of(base) if hasattr(obj, name)]
+            return _joined(b"object", self.of(kind), self.of(content), *(self.of(getattr(obj, name)) for name in slots))
+        self._takes(1)
+        reduction: Any = reduced(obj)
+        if reduction is NotImplemented:
+            reducer = copyreg.dispatch_table.get(kind)
+            reduction = obj.__reduce_ex__(PROTOCOL) if reducer is None else reducer(obj)
+        if isinstance(reduction, str):
+            return _joined(b"name", _text(kind.__module__), _text(reduction))
+        make, args, *rest = reduction
+        state, items, pairs = (*rest[:3], None, None, None)[:3]
+        before, self._made_for_this = self._made_for_this, True
+        try:
+            parts = [make, args, state, list(items or ()), list(pairs or ())]
+            return _joined(b"object", self.of(kind), *map(self.of, parts))
+        finally:
+            self._made_for_this = before
+
+    def _class(self, cls: Any) -> bytes:
+        if not cls.__flags__ & HEAP_TYPE or is_of_library(cls.__module__):
+            return _joined(b"name", _text(cls.__module__), _text(cls.__qualname__))
+        self.watches(_same_mapping_of, cls, list(vars(cls)), list(vars(cls).values()))
+        parts = [
+            self._found_by_name(cls),
+            _text(cls.__module__),
+            _text(cls.__qualname__),
+            *map(self.of, (type(cls), *cls.__bases__)),
+        ]
+        attributes = dict(vars(cls))
+        if isinstance(cls, enum.EnumMeta):  # combinations of flags are made when they are met first
+            parts += [self._part(member.value) for member in cls.__members__.values()]
+            attributes = {name: value for name, value in attributes.items() if name not in ATTRIBUTES_OF_ENUMS}
+        if not _is_users_function(attributes.get("__init__")):
+            attributes.pop("__init__", None)  # that of a protocol goes when an object is made first
+        for name, value in sorted(attributes.items()):
+            if name in _OF_NO_INTEREST or isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+                continue
+            about = isinstance(value, (types.FunctionType, staticmethod, classmethod, property, type))
+            if about or type(value) in _BY_CONTENT or not name.startswith("__"):
+                parts += [_text(name), self._part(value)]
+            else:
+                parts += [_text(name), _text(type(value).__qualname__)]
+        return _joined(b"class", *parts)
+
+    def _function(self, func: types.FunctionType) -> bytes:
+        code, space = func.__code__, func.__globals__
+        cells = [cell for cell in func.__closure__ or () if _is_full(cell)]
+        for cell in cells:
+            self.watches(_same_cell, cell, cell.cell_contents)
+        held = [self._part(cell.cell_contents) for cell in cells]
+        if is_of_library(space.get("__name__")):
+            return _joined(b"name", _text(func.__module__), _text(func.__qualname__), *held)
+        self.watches(_same_function, func, code, func.__defaults__, func.__kwdefaults__)
+        parts = [
+            self._found_by_name(func),
+            *map(self._part, (func.__defaults__, func.__kwdefaults__, vars(func) or None)),
+            *held,
+        ]
+        self.reaches(slots_named_by(func))
+        owner = _users_space(space)
+        for name in global_names(code):
+            if _is_ours_to_skip(name) or (name not in space and hasattr(builtins, name)):
+                continue
+            if owner is not None:
+                self.reaches([(owner, name)])
+            elif name in space:
+                parts.append(self._part(space[name]))
+        if owner is not None:
+            self.changes(owner, *_changed_by(code))
+        return _joined(b"function", _text(func.__module__), _text(func.__qualname__), _digest_of_code(code), *parts)
+
+    def changes(self, module: str, assigned: frozenset[str], written: frozenset[str]) -> None:
+        """Note what a function of a module changes itself."""
+
+    def _found_by_name(self, obj: Any) -> bytes:
+        """Whether an object is what its module has under its name, not one that was there before a reload."""
+        if not _is_users(obj.__module__) or travels_by_value(obj):
+            return b""
+        self.reaches([(obj.__module__, obj.__qualname__.partition(".")[0])])
+        return b"here"
+
+
+def _is_users_function(obj: Any) -> bool:
+    return isinstance(obj, types.FunctionType) and not is_of_library(obj.__globals__.get("__name__"))
+
+
+def _slots_of(cls: type) -> Iterator[str]:
+    return (name for name, value in vars(cls).items() if isinstance(value, types.MemberDescriptorType))
+
+
+# Whether something is still what it was
+
+
+def _same_mapping(now: Any, keys: list[Any], values: list[Any]) -> bool:
+    return len(now) == len(keys) and all(map(is_, now, keys)) and all(map(is_, now.values(), values))
+
+
+def _same_mapping_of(cls: Any, keys: list[Any], values: list[Any]) -> bool:
+    return _same_mapping(vars(cls), keys, values)
+
+
+def _same_sequence(now: Any, items: list[Any]) -> bool:
+    return len(now) == len(items) and all(map(is_, now, items))
+
+
+def _same_set(now: Any, items: set[Any]) -> bool:
+    return bool(now == items)
+
+
+def _same_array(now: np.ndarray, content: bytes) -> bool:
+    return now.tobytes() == content
+
+
+def _same_kind(obj: Any, kind: type) -> bool:
+    return type(obj) is kind
+
+
+def _same_cell(cell: types.CellType, content: Any) -> bool:
+    return _is_full(cell) and cell.cell_contents is content
+
+
+def _same_function(func: Any, code: Any, defaults: Any, keyword_defaults: Any) -> bool:
+    return func.__code__ is code and func.__defaults__ is defaults and func.__kwdefaults__ is keyword_defaults
+
+
+def _same_module(module: Any, name: str) -> bool:
+    return sys.modules.get(name) is module
+
+
+# The parent's side
+
+
+class _Survey(_Digester):
+    """Finds the globals that some lead to, in order, with their digests, and how to tell whether they changed."""
+
+    def __init__(self, first: Iterable[Slot]) -> None:
+        super().__init__()
+        self.slots: dict[Slot, tuple[str, bytes, Any]] = {}
+        self._queue: dict[Slot, None] = dict.fromkeys(first)
+        self._assigned: set[Slot] = set()
+        self._written: set[Slot] = set()
+        self.watched: dict[tuple[Any, int], tuple[Callable[..., bool], tuple[Any, ...]]] = {}
+        self.modules: dict[str, Any] = {}
+
+    def run(self) -> None:
+        """Find all."""
+        while self._queue:
+            module, name = slot = next(iter(self._queue))
+            del self._queue[slot]
+            if module not in self.modules:
+                self.modules[module] = sys.modules[module]
+                self.watches(_same_module, sys.modules[module], module)
+            value = vars(sys.modules[module]).get(name, _MISSING)
+            self.slots[slot] = (*(("value", b"") if value is _MISSING else self.whole(value)), value)
+        for slot, (how, digest, value) in self.slots.items():
+            if self._is_its_own(slot, value):
+                how, digest = "own", b""
+            self.slots[slot] = how, digest, value
+
+    def _is_its_own(self, slot: Slot, value: Any) -> bool:
+        """Whether the function changes it itself, so that each process may have another one."""
+        if isinstance(value, (type, types.FunctionType, types.ModuleType)):
+            return False
+        if value is None or value is _MISSING:
+            return slot in self._assigned
+        return type(value) not in _BY_CONTENT and (slot in self._assigned or slot in self._written)
+
+    def reaches(self, slots: Iterable[Slot]) -> None:
+        for slot in slots:
+            if slot not in self.slots:
+                self._queue[slot] = None
+
+    def watches(self, how: Callable[..., bool], *what: Any) -> None:
+        if not self._made_for_this or how is _same_array:
+            self.watched.setdefault((how, id(what[0])), (how, what))
+
+    def changes(self, module: str, assigned: frozenset[str], written: frozenset[str]) -> None:
+        self._assigned.update((module, name) for name in assigned)
+        self._written.update((module, name) for name in written)
+
+
+class _Seen:
+    """Knows an object again without keeping it alive, if that can be."""
+
+    def __init__(self, value: Any) -> None:
+        try:
+            self._ref: Any = weakref.ref(value)
+        except TypeError:
+            self._ref = None
+        self._key = (id(value), type(value))
+
+    def is_it(self, value: Any) -> bool:
+        if self._ref is not None:
+            return self._ref() is value
+        return (id(value), type(value)) == self._key
+
+
+class _Known:
+    """What a global was when it was seen first since its module was imported or reloaded, and what it is now."""
+
+    def __init__(self, value: Any, spec: Any) -> None:
+        self._spec = spec
+        self._first = self._now = _Seen(value)
+        self._version = 0
+
+    def look(self, value: Any, spec: Any) -> int:
+        """A number of what was assigned; 0 for what the import has made."""
+        if spec is not self._spec:
+            self.__init__(value, spec)  # type: ignore[misc]
+        elif not self._now.is_it(value):
+            self._now = _Seen(value)
+            self._version = 0 if self._first.is_it(value) else next(_assignments)
+        return self._version
+
+
+_assignments = itertools.count(1)
+
+_known: dict[Slot, _Known] = {}
+
+#: The versions that this process has: of what it assigned itself, or took over from its parent.
+_versions: dict[Slot, int] = {}
+
+
+def _version(slot: Slot, value: Any) -> int:
+    spec = getattr(sys.modules[slot[0]], "__spec__", None)
+    if slot not in _known:
+        _known[slot] = _Known(value, spec)
+    version = _known[slot].look(value, spec)
+    if version or slot in _versions:
+        _versions[slot] = version
+    return version
+
+
+class ModuleState:
+    """The state of what a function reaches in the user's modules.
+
+    Attributes
+    ----------
+    stamp : bytes
+        By which a worker knows it again; empty where there is nothing of the user's.
+    """
+
+    def __init__(self, first: Iterable[Slot]) -> None:
+        survey = _Survey(first)
+        survey.run()
+        self._watched = list(survey.watched.values())
+        self._globals = [(vars(survey.modules[slot[0]]), slot[1], found[2]) for slot, found in survey.slots.items()]
+        self._told = tuple(
+            (slot, how, digest, 0 if how == "value" else _version(slot, value))
+            for slot, (how, digest, value) in survey.slots.items()
+        )
+        self.stamp = hashlib.blake2b(repr(self._told).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        self._values: dict[Slot, Any] = {}
+        self._patch = b""
+        self._heads: dict[bool, bytes] = {}
+        # Where an object cannot be compared and another one was assigned, workers surely have not that one.
+        self.bring(tuple(slot for slot, _, _, version in self._told if version))
+
+    def is_current(self) -> bool:
+        """Whether all is still as it was found."""
+        return self._is_assigned() and self._is_unchanged()
+
+    def _is_assigned(self) -> bool:
+        """Whether each global is still the same object."""
+        for space, name, value in self._globals:  # noqa: SIM110 - all() takes three times as long
+            if space.get(name, _MISSING) is not value:
+                return False
+        return True
+
+    def _is_unchanged(self) -> bool:
+        """Whether these objects are still what they were."""
+        try:
+            return all(how(*what) for how, what in self._watched)
+        except Exception:  # changed at this moment
+            return False
+
+    def bring(self, slots: tuple[Slot, ...]) -> bool:
+        """Take the values of some globals along; returns whether they were not before.
+
+        Raises
+        ------
+        FunctionNotSerializableError
+            Names what cannot travel.
+        """
+        told = {slot: how for slot, how, _, _ in self._told}
+        fresh = [slot for slot in slots if slot in told and slot not in self._values]
+        if not fresh:
+            return False
+        if not self._is_assigned():
+            # Others were assigned since. These go all together: a class could be another one now under its name.
+            fresh = [slot for slot in told if slot not in self._values]
+        if not self._is_unchanged():
+            raise FunctionNotSerializableError(
+                f"module {fresh[0][0]!r} was changed while a call was under way that uses it, so that a worker "
+                "could not get the code with which it began. Change the module when the call has ended."
+            )
+        found = {(space["__name__"], name): value for space, name, value in self._globals}
+        values = self._values | {slot: found[slot] for slot in fresh}
+        for slot in fresh:
+            try:
+                _patched({slot: values[slot]}, frozenset(values))
+            except Exception as error:
+                if told[slot] == "own" or slot not in slots:
+                    values[slot] = _KEPT
+                    continue
+                raise FunctionNotSerializableError(
+                    f"global variable {slot[1]!r} of module {slot[0]!r} is a {_kind_of(found[slot])}, which cannot be "
+                    f"sent to another process ({type(error).__name__}: {error}), and workers that import the module "
+                    "have another one than this process. Create such objects inside the function or by initializer=; "
+                    "or keep the work in this process: engine='thread' or engine='serial'."
+                ) from error
+        self._values = values
+        sent = {slot: value for slot, value in values.items() if value is not _KEPT}
+        self._patch = _patched(sent, frozenset(sent))
+        self._heads.clear()
+        return True
+
+    def framed(self, work: bytes, asked: bool = False) -> bytes:
+        """A work with what a worker has to know before it loads it; large values only if a worker asked for them."""
+        head = b""
+        if self._told:
+            along = asked or len(self._patch) <= MAX_UNASKED_BYTES
+            if along not in self._heads:
+                values = (tuple(self._values), self._patch) if along else ((), b"")
+                self._heads[along] = self.stamp + pickle.dumps((self._told, *values), protocol=PROTOCOL)
+            head = self._heads[along]
+        return b"".join((len(head).to_bytes(_HEAD, "little"), head, work))
+
+
+_KEPT: Any = object()
+
+
+def _kind_of(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+_states: OrderedDict[frozenset[tuple[Any, str]], ModuleState] = OrderedDict()
+_states_lock = threading.RLock()
+
+
+def state_of(reached: Iterable[tuple[Any, str]]) -> ModuleState:
+    """The state now of what some names of modules lead to."""
+    first = frozenset(reached)
+    with _states_lock:
+        state = _states.get(first)
+        if state is None or not state.is_current():
+            state = _states[first] = ModuleState(sorted(slot for slot in first if _is_users(slot[0])))
+        _states.move_to_end(first)
+        while len(_states) > KEPT_STATES:
+            _states.popitem(last=False)
+        return state
+
+
+class _PatchPickler(ByValuePickler):
+    """Writes what is to be put into a worker's modules; what these have already, by name."""
+
+    dispatch = type(ByValuePickler.dispatch)(ByValuePickler.dispatch)
+    modules_by_reference = True
+    sent: frozenset[Slot] = frozenset()
+
+    def by_value(self, obj: Any) -> bool:
+        if travels_by_value(obj):
+            return True
+        return isinstance(obj, (type, types.FunctionType)) and (
+            (obj.__module__, obj.__qualname__.partition(".")[0]) in self.sent
+        )
+
+
+def _patched(values: dict[Slot, Any], sent: frozenset[Slot]) -> bytes:
+    stream = io.BytesIO()
+    pickler = _PatchPickler(stream, protocol=PROTOCOL)
+    pickler.sent = sent
+    pickler.dump(list(values.items()))
+    return stream.getvalue()
+
+
+# The worker's side
+
+_lock = threading.RLock()
+
+#: Stamps that this process is known to be up to.
+_verified: set[bytes] = set()
+
+#: How many times this process has changed its modules.
+_generation = 0
+
+
+def _begin_after_fork() -> None:
+    global _lock, _states_lock
+    _lock, _states_lock = threading.RLock(), threading.RLock()
+    _verified.clear()
+    _states.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_after_fork)
+
+
+def split(data: bytes | memoryview) -> tuple[memoryview, memoryview]:
+    """The head and the rest of a work that was framed."""
+    view = memoryview(data)
+    end = _HEAD + int.from_bytes(view[:_HEAD], "little")
+    return view[_HEAD:end], view[end:]
+
+
+def bring_up(head: memoryview) -> int:
+    """Have this process's modules be in the state that a call has found; returns how many times they were changed.
+
+    Raises
+    ------
+    DifferentCodeError
+        Names what differs and did not come along.
+    """
+    global _generation
+    stamp = bytes(head[:16])
+    with _lock:
+        if not stamp or stamp in _verified:
+            return _generation
+        told, brought, patch = pickle.loads(head[16:])
+        there = {module for module in dict.fromkeys(slot[0] for slot, *_ in told) if _is_there(module)}
+        told = [one for one in told if one[0][0] in there]
+        different = _different(told)
+        if not different.keys() <= set(brought):
+            raise DifferentCodeError(tuple(different))
+        if different:
+            _apply(patch, told)
+            _versions.update(different)
+            _generation += 1
+            _verified.clear()
+        if len(_verified) >= VERIFIED_STATES:
+            _verified.clear()
+        _verified.add(stamp)
+        return _generation
+
+
+def _is_there(module: str) -> bool:
+    """Import a module; the error of one that cannot be is raised where it is needed, if it is."""
+    try:
+        importlib.import_module(module)
+    except Exception:
+        return False
+    return True
+
+
+def _different(told: list[tuple[Slot, str, bytes, int]]) -> dict[Slot, int]:
+    digester, different = _Digester(), {}
+    for slot, how, digest, version in told:
+        module, name = slot
+        value = vars(sys.modules[module]).get(name, _MISSING)
+        same = version == (0 if how == "value" else _versions.get(slot, 0))
+        if how != "own":
+            same = same and (how, digest) == (("value", b"") if value is _MISSING else digester.whole(value))
+        if not same:
+            different[slot] = version
+    return different
+
+
+def _apply(patch: bytes, told: list[tuple[Slot, str, bytes, int]]) -> None:
+    """Put the values into the modules; what stays is of the classes that come."""
+    values = dict(pickle.loads(patch))
+    replaced: dict[Any, Any] = {}
+    for (module, name), value in values.items():
+        if module not in sys.modules:
+            continue
+        space = vars(sys.modules[module])
+        if isinstance(value, type) and isinstance(space.get(name), type):
+            replaced[space[name]] = value
+        if value is _MISSING:
+            space.pop(name, None)
+        else:
+            space[name] = value
+    for (module, name), *_ in told:
+        kept = vars(sys.modules[module]).get(name)
+        if (module, name) not in values and type(kept) in replaced:
+            try:
+                kept.__class__ = replaced[type(kept)]
+            except TypeError:  # one of another shape
+                continue
