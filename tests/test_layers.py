@@ -20,7 +20,7 @@ ROOT = Path(pdparallel.__file__).parent
 LAYERS: list[set[str]] = [
     {"cores", "displays", "ending", "errors", "filters", "frozen", "idle", "settings", "showing", "stopping", "streams"}
     | {"typing", "versions"},
-    {"lean.becoming", "lean.cuts"},
+    {"lean.asking", "lean.becoming", "lean.cuts"},
     {"lean.columns", "lean.rows"},
     {"lean.groups"},
     {"arguments", "options", "plan", "units", "values"},
