@@ -387,6 +387,38 @@ VERBS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@pytest.mark.parametrize("engine", ["auto", "serial", "thread"])
+@pytest.mark.parametrize("late", [False, True])
+def test_methods_and_accessors_of_the_users(engine: str, late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Accessor:
+        def __init__(self, unit: Any) -> None:
+            self.told = _told(type(unit))
+
+    par = FRAME.par(**ENGINES[engine])
+    if late:
+        par.apply_rows(lambda row: row["x"])
+    for kind in (pd.Series, pd.DataFrame):
+        monkeypatch.setattr(kind, "ask_me", lambda self: _told(type(self)), raising=False)
+        monkeypatch.setattr(kind, "my_own", property(lambda self: _told(type(self))), raising=False)
+        monkeypatch.setattr(kind, "_accessors", kind._accessors | {"my_asker"})
+        monkeypatch.setattr(kind, "my_asker", _Descriptor(Accessor), raising=False)
+    func = lambda unit: unit.ask_me() + unit.my_own + unit.my_asker.told
+    of_column = lambda unit: func(unit) + func(unit["x"])
+    pd.testing.assert_series_equal(par.apply_rows(func), FRAME.apply(func, axis=1))
+    got = par.groupby("k")[["x", "y"]].apply(of_column)
+    pd.testing.assert_series_equal(got, FRAME.groupby("k")[["x", "y"]].apply(of_column))
+
+
+class _Descriptor:
+    """An accessor as pandas makes it."""
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+
+    def __get__(self, obj: Any, kind: Any = None) -> Any:
+        return self._kind if obj is None else self._kind(obj)
+
+
 @pytest.fixture(autouse=True)
 def _quiet(capsys: pytest.CaptureFixture[str]) -> Any:
     yield

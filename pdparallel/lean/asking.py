@@ -39,6 +39,9 @@ __all__ = ["may_ask_for_types", "only_reads"]
 #: Objects looked at for one function, after which it counts as one that asks.
 MOST_LOOKED_AT = 2_000
 
+#: Objects looked at before the steps of the code are.
+FEW_LOOKED_AT = 4
+
 #: Elements of a dict, list or tuple that are looked at.
 MOST_ELEMENTS = 500
 
@@ -232,12 +235,18 @@ def may_ask_for_types(func: Func, given: Iterable[Any] = (), *, rows: bool = Fal
     given = list(given)
     if not given and _leads_nowhere(func):
         return False
-    if rows:
-        found = _code_and_place(func)
-        if found is not None and only_reads(*found):
-            return False
+    if not rows:
+        return _asks(func, given, MOST_LOOKED_AT)
+    # What is next to nothing to look at costs less than the steps of the code, when they are not known yet.
+    if not _asks(func, given, FEW_LOOKED_AT):
+        return False
+    found = _code_and_place(func)
+    return not (found is not None and only_reads(*found)) and _asks(func, given, MOST_LOOKED_AT)
+
+
+def _asks(func: Func, given: list[Any], most: int) -> bool:
     try:
-        look = _Look()
+        look = _Look(most)
         look.at(func)
         look.at_all(given)
         look.finish()
@@ -296,14 +305,14 @@ class _AsksError(Exception):
 class _Look:
     """Goes through all that a function names."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self._seen: set[int] = set()
         self._later: list[Any] = []
         self._kept: list[Any] = []  # so that no id comes twice
         self._names: set[str] = set()
         self._modules: list[types.ModuleType] = []
         self._bases: set[type] = set()
-        self._left = MOST_LOOKED_AT
+        self._left = most
 
     def at(self, value: Any) -> None:
         """Look at a value, now or later."""
@@ -477,7 +486,7 @@ _mro: Callable[[type], tuple[type, ...]] = vars(type)["__mro__"].__get__
 
 
 def _builtin(func: types.FunctionType, name: str) -> Any:
-    space = func.__builtins__
+    space = func.__builtins__  # type: ignore[attr-defined] # the stubs do not know it
     return space.get(name) if isinstance(space, dict) else getattr(space, name, None)
 
 

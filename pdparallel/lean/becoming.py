@@ -23,8 +23,9 @@ import numpy as np
 import pandas as pd
 
 __all__ = [
-    "ELSEWHERE", "FRESH", "Locator", "applied", "become", "dict_of", "is_lean", "is_wide", "keep", "made_plain",
-    "missed", "new", "no_arguments", "own_dict", "reduced", "scalars_are_plain", "stands_for", "with_reductions",
+    "ELSEWHERE", "FRESH", "Locator", "applied", "become", "dict_of", "is_lean", "is_wide", "keep", "look_for_methods",
+    "made_plain", "missed", "new", "no_arguments", "own_dict", "reduced", "scalars_are_plain", "stands_for",
+    "with_reductions",
 ]  # fmt: skip
 
 #: Makes an object without its parts.
@@ -117,9 +118,39 @@ def stands_for(kind: Any, real: Any, plain: Callable[[Any], Any]) -> None:
         setattr(kind, name, getattr(real, name))
     # What ``type(row)(...)`` makes, of somebody who got at the class after all.
     kind.__new__ = lambda cls, *args, **kwargs: real(*args, **kwargs)
-    for name in dir(real):
-        if not name.startswith("_") and name not in vars(kind) and isinstance(getattr(real, name), FunctionType):
-            setattr(kind, name, _PlainFirst(name, real))
+    _hand_over(kind, real, dir(real))
+    _stand_ins.append((kind, real))
+
+
+def _hand_over(kind: type, real: type, names: Iterable[str]) -> None:
+    """Let the methods and accessors that a lean class does not answer itself get pandas' own object."""
+    accessors = real._accessors  # type: ignore[attr-defined]
+    for name in names:
+        if name not in vars(kind):
+            found = next((vars(base)[name] for base in real.__mro__ if name in vars(base)), None)
+            is_public_method = isinstance(found, FunctionType) and not name.startswith("_")
+            if is_public_method or name in accessors or _is_the_users(found):
+                setattr(kind, name, _PlainFirst(name, real))
+
+
+def _is_the_users(found: Any) -> bool:
+    """Whether a method or property of a class of pandas is none of pandas' own."""
+    func = found.fget if isinstance(found, property) else found
+    return isinstance(func, FunctionType) and not func.__module__.startswith("pandas.")
+
+
+#: Lean classes, each with that of pandas; and how many attributes the latter had when they were looked through.
+_stand_ins: list[tuple[type, type]] = []
+_looked_through: list[int] = []
+
+
+def look_for_methods() -> None:
+    """Find the methods and accessors that were put on pandas' classes since, as their users do."""
+    found = [len(vars(real)) for _, real in _stand_ins]
+    if found != _looked_through:
+        for kind, real in _stand_ins:
+            _hand_over(kind, real, list(vars(real)))
+        _looked_through[:] = found
 
 
 class _PlainFirst:

@@ -31,6 +31,7 @@ from pdparallel.lean.becoming import (
     become,
     dict_of,
     is_lean,
+    look_for_methods,
     made_plain,
     missed,
     new,
@@ -85,6 +86,7 @@ class LeanGroups:
             So many were given; the others are to be pandas' own.
         """
         if self._pay is None:
+            look_for_methods()
             self._pay = scalars_are_plain() and not may_ask_for_types(self._func, self._given)
         if not self._pay or not _fits(data):
             return 0
@@ -135,6 +137,7 @@ class LeanTrial:
     def call(self, func: Func, unit: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function returns for a group of pandas, of which it gets a lean one where that can be."""
         if self._may is None:
+            look_for_methods()
             self._may = scalars_are_plain() and not may_ask_for_types(func, [*args, *kwargs.values()])
         if not (self._may and _fits(unit)):
             began = perf_counter()

@@ -32,6 +32,7 @@ from pdparallel.lean.becoming import (
     dict_of,
     is_wide,
     keep,
+    look_for_methods,
     missed,
     new,
     no_arguments,
@@ -78,6 +79,7 @@ class LeanRows:
     def feed(self, frame: Any, taker: Taker) -> None:
         """Give the taker each row of the frame, as ``frame.apply(taker.one, axis=1)`` does, but lean rows in blocks."""
         if self._pay is None:  # all chunks of a call have the same columns
+            look_for_methods()
             # By a dict: the first question to an index of texts costs a tenth of a call upon ten rows.
             self._places = {label: place for place, label in enumerate(frame.columns)}
             self._common = _dtype_of_rows(frame, self._places)
