@@ -46,6 +46,11 @@ class Work:
     seed: int | None = None
     initializer: Initializer | None = None
 
+    @property
+    def given(self) -> list[Any]:
+        """What the function gets besides its unit."""
+        return [*self.args, *self.kwargs.values()]
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

@@ -7,7 +7,7 @@ types, names, views and copies are those of the pandas at hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ __all__ = ["Feed", "feed_for"]
 Feed = Callable[[Any, Taker], None]
 
 
-def feed_for(hand: Hand, func: Func) -> Feed:
+def feed_for(hand: Hand, func: Func, given: Sequence[Any] = ()) -> Feed:
     """The feed of a call: one for all its chunks, because it may learn from one what pays for the next.
 
     Parameters
@@ -33,11 +33,13 @@ def feed_for(hand: Hand, func: Func) -> Feed:
         How a unit looks.
     func : callable
         Who will get the units.
+    given : sequence
+        The arguments that it gets besides.
     """
     if hand == "row":
-        return LeanRows(func).feed
+        return LeanRows(func, given).feed
     if hand == "unit":
-        lean = LeanGroups(func)
+        lean = LeanGroups(func, given)
         return lambda piece, taker: piece.feed(taker, lean)
     return _FEEDS[hand]
 

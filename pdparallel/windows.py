@@ -217,7 +217,9 @@ def _done_here(call: Call) -> Outcome:
     """What some milliseconds are enough for, without all that a runner needs."""
     ledger, first = Ledger(call), Chunk(0, min(call.n, MOST_HERE))
     until = time.perf_counter() + auto.LOOK_SECONDS
-    outcome = record(call.work, feed_for("unit", call.work.func), take(call.data, "unit", first), first, until)
+    outcome = record(
+        call.work, feed_for("unit", call.work.func, call.work.given), take(call.data, "unit", first), first, until
+    )
     ledger.add(outcome)
     ledger.raise_failure()
     return outcome

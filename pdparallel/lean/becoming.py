@@ -12,29 +12,37 @@ handed out, and whoever has it by then has that one::
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable
-from dis import get_instructions
 from importlib.util import find_spec
 from math import isfinite
 from sys import getrefcount
-from types import CodeType
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pdparallel.typing import Func
-
 __all__ = [
-    "ELSEWHERE", "FRESH", "Locator", "applied", "asks_for_the_type", "become", "code_of", "is_lean", "is_wide",
-    "made_plain", "missed", "new", "no_arguments", "reduced", "scalars_are_plain", "with_reductions",
+    "ELSEWHERE", "FRESH", "Locator", "applied", "become", "dict_of", "is_lean", "is_wide", "keep", "look_for_methods",
+    "made_plain", "missed", "new", "no_arguments", "own_dict", "reduced", "scalars_are_plain", "stands_for",
+    "with_reductions",
 ]  # fmt: skip
 
 #: Makes an object without its parts.
 new = object.__new__
 
 _set_class = vars(object)["__class__"].__set__
+
+#: The attributes of an object, also of a lean one, whose ``__dict__`` is that of pandas' own.
+dict_of: Callable[[Any], dict[str, Any]] = next(
+    vars(kind)["__dict__"] for kind in pd.Series.__mro__ if "__dict__" in vars(kind)
+).__get__
+
+#: Sets an attribute of a lean object, which by itself would become pandas' own for that.
+keep = object.__setattr__
+
+#: How a lean object of each class becomes pandas' own.
+_plain: dict[type, Callable[[Any], Any]] = {}
 
 #: What stands for an answer that only pandas has.
 ELSEWHERE: Any = object()
@@ -63,7 +71,7 @@ def become(lean: Any, real: Any, kind: type, **own: Any) -> None:
     **own
         Attributes that are its own, in the place of those of ``real``.
     """
-    parts = lean.__dict__
+    parts = dict_of(lean)
     parts.clear()
     _set_class(lean, kind)
     parts.update(real.__dict__)
@@ -79,14 +87,81 @@ def missed(obj: Any, name: str) -> Any:
 
 def is_lean(obj: Any) -> bool:
     """Whether an object is lean, and has not become one of pandas' yet."""
-    return "_lean" in getattr(obj, "__dict__", ())
+    return type(obj) in _plain
 
 
 def made_plain(value: Any) -> Any:
     """A value, which is pandas' own now if it was lean."""
     if is_lean(value):
-        value.flags  # noqa: B018 - which a lean one has none of
+        _plain[type(value)](value)
     return value
+
+
+#: The ``__dict__`` of a lean object: that of the one that it stands for.
+own_dict = property(lambda obj: dict_of(made_plain(obj)))
+
+
+def stands_for(kind: Any, real: Any, plain: Callable[[Any], Any]) -> None:
+    """Let a lean class pass for one of pandas'.
+
+    Parameters
+    ----------
+    kind : type
+        The lean class, which has ``__dict__ = own_dict``.
+    real : type
+        The class of pandas.
+    plain : callable
+        Lets an object of the lean class become pandas' own, and gives it.
+    """
+    _plain[kind] = plain
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(kind, name, getattr(real, name))
+    # What ``type(row)(...)`` makes, of somebody who got at the class after all.
+    kind.__new__ = lambda cls, *args, **kwargs: real(*args, **kwargs)
+    _hand_over(kind, real, dir(real))
+    _stand_ins.append((kind, real))
+
+
+def _hand_over(kind: type, real: type, names: Iterable[str]) -> None:
+    """Let the methods and accessors that a lean class does not answer itself get pandas' own object."""
+    accessors = real._accessors  # type: ignore[attr-defined]
+    for name in names:
+        if name not in vars(kind):
+            found = next((vars(base)[name] for base in real.__mro__ if name in vars(base)), None)
+            is_public_method = isinstance(found, FunctionType) and not name.startswith("_")
+            if is_public_method or name in accessors or _is_the_users(found):
+                setattr(kind, name, _PlainFirst(name, real))
+
+
+def _is_the_users(found: Any) -> bool:
+    """Whether a method or property of a class of pandas is none of pandas' own."""
+    func = found.fget if isinstance(found, property) else found
+    return isinstance(func, FunctionType) and not func.__module__.startswith("pandas.")
+
+
+#: Lean classes, each with that of pandas; and how many attributes the latter had when they were looked through.
+_stand_ins: list[tuple[type, type]] = []
+_looked_through: list[int] = []
+
+
+def look_for_methods() -> None:
+    """Find the methods and accessors that were put on pandas' classes since, as their users do."""
+    found = [len(vars(real)) for _, real in _stand_ins]
+    if found != _looked_through:
+        for kind, real in _stand_ins:
+            _hand_over(kind, real, list(vars(real)))
+        _looked_through[:] = found
+
+
+class _PlainFirst:
+    """A method that a lean object becomes pandas' own for: it may hand the object to a function, as ``pipe`` does."""
+
+    def __init__(self, name: str, real: type) -> None:
+        self._name = name
+        self._real = real
+
+    def __get__(self, obj: Any, kind: Any = None) -> Any:
+        return getattr(self._real if obj is None else made_plain(obj), self._name)
 
 
 def applied(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -103,25 +178,6 @@ def scalars_are_plain() -> bool:
         return not pd.get_option("future.python_scalars")
     except KeyError:  # pandas' OptionError is one: there is no such option
         return True
-
-
-def code_of(func: Func) -> CodeType | None:
-    """The code of a function of Python; None for what is none."""
-    code = getattr(inspect.unwrap(func), "__code__", None)
-    return code if isinstance(code, CodeType) else None
-
-
-def asks_for_the_type(func: Func) -> bool:
-    """Whether a function calls ``type(row)``, the one question that a lean object answers in another way."""
-    code = code_of(func)
-    if code is None or code.co_argcount == 0 or "type" not in code.co_names:
-        return False
-    row = code.co_varnames[0]
-    steps = [step for step in get_instructions(code) if step.opname not in ("PRECALL", "PUSH_NULL", "CACHE")]
-    return any(
-        one.argval == "type" and two.argval == row and two.opname.startswith("LOAD_FAST") and three.opname == "CALL"
-        for one, two, three in zip(steps, steps[1:], steps[2:], strict=False)
-    )
 
 
 #: Dtypes whose sums pandas makes in the dtype itself.
@@ -217,20 +273,16 @@ class Locator:
         Which.
     read : callable
         Takes what the object keeps under ``_lean``, the name and a key; :data:`ELSEWHERE` for what only pandas knows.
-    plain : callable
-        Lets the object become pandas' own, and gives it.
     """
 
-    def __init__(self, obj: Any, name: str, read: Callable[[Any, str, Any], Any], plain: Callable[[Any], Any]) -> None:
+    def __init__(self, obj: Any, name: str, read: Callable[[Any, str, Any], Any]) -> None:
         self._obj = obj
         self._name = name
         self._read = read
-        self._plain = plain
 
     def __getitem__(self, key: Any) -> Any:
-        lean = self._obj.__dict__.get("_lean")
-        if lean is not None:
-            value = self._read(lean, self._name, key)
+        if is_lean(self._obj):
+            value = self._read(self._obj._lean, self._name, key)
             if value is not ELSEWHERE:
                 return value
         return self._pandas()[key]
@@ -245,5 +297,4 @@ class Locator:
         return self._pandas()(*args, **kwargs)
 
     def _pandas(self) -> Any:
-        obj = self._obj
-        return getattr(self._plain(obj) if "_lean" in obj.__dict__ else obj, self._name)
+        return getattr(made_plain(self._obj), self._name)

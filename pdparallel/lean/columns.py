@@ -22,10 +22,13 @@ from pdparallel.lean.becoming import (
     become,
     is_lean,
     is_wide,
+    keep,
     missed,
     new,
     no_arguments,
+    own_dict,
     reduced,
+    stands_for,
     with_reductions,
 )
 from pdparallel.lean.cuts import Cut, Labels, Source
@@ -54,7 +57,7 @@ def column_of(cut: Cut, name: Any, array: np.ndarray | None, series: pd.Series) 
     """A lean column of a group."""
     column = new(Column)
     own = None if array is None else array[cut.start : cut.stop]
-    column.__dict__["_lean"] = cut, name, own, series, Labels(cut)
+    keep(column, "_lean", (cut, name, own, series, Labels(cut)))
     return column
 
 
@@ -63,7 +66,7 @@ def _computed(cut: Cut, name: Any, values: np.ndarray, labels: Labels) -> Any:
     column = new(Column)
     shown = values.view()
     shown.flags.writeable = PANDAS_2  # as pandas shows them
-    column.__dict__["_lean"] = cut, name, shown, values, labels
+    keep(column, "_lean", (cut, name, shown, values, labels))
     cut.source.handed.append(weakref.ref(column))
     return column
 
@@ -80,7 +83,7 @@ def look_at_columns(source: Source) -> None:
 
 def plain_column(column: Any) -> Any:
     """Make a lean column, which may be a group of a Series, the Series that pandas would have handed out, in place."""
-    cut, name, _, made, labels = column.__dict__["_lean"]
+    cut, name, _, made, labels = column._lean
     if isinstance(made, np.ndarray):
         become(column, pd.Series(made, index=labels.index, name=name, copy=False), pd.Series)
         return column
@@ -100,6 +103,7 @@ class Column(pd.Series):
     """A Series for as long as it is only read; see the module."""
 
     _lean: Kept
+    __dict__ = own_dict
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self._lean[2]
@@ -110,9 +114,9 @@ class Column(pd.Series):
         return array.copy() if copy else array.view()
 
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
-        lean = self.__dict__.get("_lean")
-        if lean is None:
+        if type(self) is not Column:
             return missed(self, name)
+        lean = self._lean
         if name == "_name":
             return lean[1]
         if name in _ASKED_BY_NUMPY and not (lean[0].source.has_texts and name in lean[0].index):
@@ -204,11 +208,11 @@ class Column(pd.Series):
 
     @property
     def iloc(self) -> Any:
-        return Locator(self, "iloc", _located, plain_column)
+        return Locator(self, "iloc", _located)
 
     @property
     def iat(self) -> Any:
-        return Locator(self, "iat", _located, plain_column)
+        return Locator(self, "iat", _located)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
         return applied(ufunc, method, inputs, kwargs)
@@ -279,5 +283,4 @@ def _located(lean: Kept, name: str, key: Any) -> Any:
 
 
 with_reductions(Column, ("sum", "max", "min", "mean", "std", "var"), _reduced)
-Column.__name__ = Column.__qualname__ = "Series"
-Column.__module__ = "pandas"
+stands_for(Column, pd.Series, plain_column)

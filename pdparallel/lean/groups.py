@@ -24,16 +24,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pdparallel.lean.asking import may_ask_for_types
 from pdparallel.lean.becoming import (
     FRESH,
     applied,
     become,
-    code_of,
+    dict_of,
     is_lean,
+    look_for_methods,
     made_plain,
     missed,
     new,
+    own_dict,
     scalars_are_plain,
+    stands_for,
 )
 from pdparallel.lean.columns import Column, column_of, look_at_columns, plain_column
 from pdparallel.lean.cuts import Cut, Source, TimedSource, is_array, with_array
@@ -53,10 +57,13 @@ class LeanGroups:
     ----------
     func : callable
         Who will get the groups.
+    given : sequence
+        The arguments that it gets besides.
     """
 
-    def __init__(self, func: Func) -> None:
+    def __init__(self, func: Func, given: Sequence[Any] = ()) -> None:
         self._func = func
+        self._given = given
         self._pay: bool | None = None
 
     def hand_out(self, data: Any, sizes: Sequence[int], names: Sequence[Any] | None, taker: Taker) -> int:
@@ -79,7 +86,8 @@ class LeanGroups:
             So many were given; the others are to be pandas' own.
         """
         if self._pay is None:
-            self._pay = scalars_are_plain() and not _may_ask_for_types(self._func)
+            look_for_methods()
+            self._pay = scalars_are_plain() and not may_ask_for_types(self._func, self._given)
         if not self._pay or not _fits(data):
             return 0
         source = Source(data, plain_group)
@@ -119,7 +127,7 @@ class LeanTrial:
     def __init__(self, func: Func) -> None:
         self.seconds: list[float] = []
         self._stayed = 0
-        self._may = scalars_are_plain() and not _may_ask_for_types(func)
+        self._may: bool | None = None
 
     @property
     def pays(self) -> bool:
@@ -128,6 +136,9 @@ class LeanTrial:
 
     def call(self, func: Func, unit: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function returns for a group of pandas, of which it gets a lean one where that can be."""
+        if self._may is None:
+            look_for_methods()
+            self._may = scalars_are_plain() and not may_ask_for_types(func, [*args, *kwargs.values()])
         if not (self._may and _fits(unit)):
             began = perf_counter()
             value = func(unit, *args, **kwargs)
@@ -171,13 +182,6 @@ def held(value: Any, unit: Any) -> tuple[np.ndarray, Any, pd.Index | None] | Non
     return (array, name, labels.made) if array is not None and cut is of_the_unit and cut.source.counts else None
 
 
-def _may_ask_for_types(func: Func) -> bool:
-    """Whether a function may call ``type`` of a group or of a column, which a lean one answers in another way."""
-    while (code := code_of(func)) is None and hasattr(func, "func"):  # that of functools.partial, or of ours
-        func = func.func
-    return code is not None and "type" in code.co_names
-
-
 def _fits(data: Any) -> bool:
     if type(data) is pd.Series:
         return is_array(data.dtype)
@@ -195,7 +199,7 @@ def _groups(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) -
         cut = Cut(source, start, start + size)
         start += size
         group = new(Group)
-        own = group.__dict__
+        own = dict_of(group)
         own["_lean"] = cut
         if names is not None:
             own["name"] = names[at]
@@ -229,7 +233,7 @@ def _columns(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) 
 
 def plain_group(group: Any) -> Any:
     """Make a lean group the frame that pandas would have handed out, in place."""
-    own = group.__dict__
+    own = dict_of(group)
     cut: Cut = own["_lean"]
     cut.source.became += 1
     named = {"name": own["name"]} if "name" in own else {}
@@ -247,6 +251,7 @@ class Group(pd.DataFrame):
     """A DataFrame for as long as it is only read; see the module."""
 
     _lean: Cut
+    __dict__ = own_dict
 
     def __getitem__(self, key: Any) -> Any:
         if type(key) is str:
@@ -264,9 +269,9 @@ class Group(pd.DataFrame):
         return plain_group(self)[key]
 
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
-        cut = self.__dict__.get("_lean")
-        if cut is None:
+        if type(self) is not Group:
             return missed(self, name)
+        cut = self._lean
         if not name.startswith("_") and name in cut.source.places:
             return self[name]
         return getattr(plain_group(self), name)
@@ -315,5 +320,4 @@ class Group(pd.DataFrame):
         return pd.DataFrame
 
 
-Group.__name__ = Group.__qualname__ = "DataFrame"
-Group.__module__ = "pandas"
+stands_for(Group, pd.DataFrame, plain_group)

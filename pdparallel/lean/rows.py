@@ -14,7 +14,8 @@ A function that needs plain Series anyway would pay for both kinds: after a few 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from sys import getrefcount
 from typing import Any
 
@@ -22,18 +23,23 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_object_dtype
 
+from pdparallel.lean.asking import may_ask_for_types
 from pdparallel.lean.becoming import (
     ELSEWHERE,
     FRESH,
     Locator,
-    asks_for_the_type,
     become,
+    dict_of,
     is_wide,
+    keep,
+    look_for_methods,
     missed,
     new,
     no_arguments,
+    own_dict,
     reduced,
     scalars_are_plain,
+    stands_for,
     with_reductions,
 )
 from pdparallel.typing import Func, Taker
@@ -58,10 +64,13 @@ class LeanRows:
     ----------
     func : callable
         Who will get the rows.
+    given : sequence
+        The arguments that it gets besides.
     """
 
-    def __init__(self, func: Func) -> None:
+    def __init__(self, func: Func, given: Sequence[Any] = ()) -> None:
         self._func = func
+        self._given = given
         self._pay: bool | None = None
         self._common: np.dtype[Any] | None = None
         self._attributes: set[str] = set()
@@ -70,10 +79,11 @@ class LeanRows:
     def feed(self, frame: Any, taker: Taker) -> None:
         """Give the taker each row of the frame, as ``frame.apply(taker.one, axis=1)`` does, but lean rows in blocks."""
         if self._pay is None:  # all chunks of a call have the same columns
+            look_for_methods()
             # By a dict: the first question to an index of texts costs a tenth of a call upon ten rows.
             self._places = {label: place for place, label in enumerate(frame.columns)}
             self._common = _dtype_of_rows(frame, self._places)
-            self._pay = self._common is not None and not asks_for_the_type(self._func)
+            self._pay = self._common is not None and not may_ask_for_types(self._func, self._given, rows=True)
         n, at = len(frame), 0
         while self._pay and at < n:
             stop = min(n, at + (ROWS_LISTED if at else LOOK_AFTER))
@@ -100,8 +110,8 @@ class LeanRows:
 class NotingRows(LeanRows):
     """The same, and notes what the function reads of its rows; that costs more, so that it is for a few of them."""
 
-    def __init__(self, func: Func) -> None:
-        super().__init__(func)
+    def __init__(self, func: Func, given: Sequence[Any] = ()) -> None:
+        super().__init__(func, given)
         self._made: list[_Noting] = []
 
     def _listed(self, part: pd.DataFrame) -> _Columns:
@@ -127,9 +137,9 @@ class NotingRows(LeanRows):
 
 
 def _visit(columns: _Columns, rows: range, visit: Callable[[Any], None]) -> None:
-    for position in rows:
+    for lean in zip(itertools.repeat(columns), rows, strict=False):
         row = new(_Row)
-        row.__dict__["_lean"] = columns, position
+        keep(row, "_lean", lean)
         visit(row)
         if getrefcount(row) > FRESH:
             _kept(row)
@@ -142,7 +152,7 @@ def _visit_with_attributes(
     listed = (columns[name][rows.start : rows.stop] for name in names)
     for position, values in zip(rows, zip(*listed, strict=True), strict=True):
         row = new(_Row)
-        own = row.__dict__
+        own = dict_of(row)
         own.update(zip(names, values, strict=True))
         own["_lean"] = columns, position
         visit(row)
@@ -152,8 +162,8 @@ def _visit_with_attributes(
 
 def _kept(row: Any) -> None:
     """A row that outlives its call, in a list or a closure, is a plain Series from then on."""
-    lean = row.__dict__.get("_lean")
-    if lean is not None:
+    if type(row) is _Row:
+        lean = row._lean
         _plain(row)
         lean[0].became_series -= 1  # which was no wish for a Series
 
@@ -271,7 +281,7 @@ class _Noting(_Columns):
 
 def _plain(row: Any) -> Any:
     """Make a lean row the Series that pandas would have handed out, in place."""
-    columns, at = row.__dict__["_lean"]
+    columns, at = row._lean
     columns.became_series += 1
     become(row, columns.series_at(at), pd.Series, _name=columns.names[at])
     return row
@@ -281,6 +291,7 @@ class _Row(pd.Series):
     """A Series for as long as it is only read; see the module."""
 
     _lean: tuple[_Columns, int]
+    __dict__ = own_dict
 
     def __getitem__(self, key: Any) -> Any:
         try:
@@ -290,10 +301,9 @@ class _Row(pd.Series):
             return _plain(self)[key]
 
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
-        lean = self.__dict__.get("_lean")
-        if lean is None:
+        if type(self) is not _Row:
             return missed(self, name)
-        columns, at = lean
+        columns, at = self._lean
         if name == "_name":
             return columns.names[at]
         if not name.startswith("_"):
@@ -348,19 +358,19 @@ class _Row(pd.Series):
 
     @property
     def iloc(self) -> Any:
-        return Locator(self, "iloc", _located, _plain)
+        return Locator(self, "iloc", _located)
 
     @property
     def iat(self) -> Any:
-        return Locator(self, "iat", _located, _plain)
+        return Locator(self, "iat", _located)
 
     @property
     def loc(self) -> Any:
-        return Locator(self, "loc", _located, _plain)
+        return Locator(self, "loc", _located)
 
     @property
     def at(self) -> Any:
-        return Locator(self, "at", _located, _plain)
+        return Locator(self, "at", _located)
 
     def __contains__(self, key: Any) -> bool:  # type: ignore[misc] # the stubs call it final
         return key in self._lean[0].labels
@@ -394,5 +404,4 @@ def _located(lean: tuple[_Columns, int], name: str, key: Any) -> Any:
 
 
 with_reductions(_Row, ("sum", "max", "min", "mean", "std", "var"), _reduced)
-_Row.__name__ = _Row.__qualname__ = "Series"
-_Row.__module__ = "pandas"
+stands_for(_Row, pd.Series, _plain)

@@ -43,6 +43,8 @@ def reduced(obj: Any) -> Any:
         return _reduced_variable(obj)
     if isinstance(obj, logging.Logger) and type(obj) is not logging.Logger:
         return _reduced_logger(obj)
+    if isinstance(obj, pd.Series) and "_name" not in type(obj)._metadata:  # type: ignore[attr-defined]
+        return _reduced_series(obj)
     return NotImplemented
 
 
@@ -80,6 +82,21 @@ def _logger_of(kind: type[logging.Logger], name: str) -> logging.Logger:
         return logging.getLogger(name)  # that which is there, if any
     finally:
         manager.loggerClass = before
+
+
+def _reduced_series(series: Any) -> Any:
+    """A Series of a subclass that lists its own ``_metadata`` only: pandas would leave out the name."""
+    kind, plain = type(series), _Series
+    if kind.__getstate__ is not plain.__getstate__ or kind.__setstate__ is not plain.__setstate__:
+        return NotImplemented  # it says how it wants to be rebuilt
+    reduction = series.__reduce_ex__(PROTOCOL)
+    if type(reduction) is not tuple or len(reduction) < 3 or type(reduction[2]) is not dict:
+        return NotImplemented
+    name = {"_name": series.name} if "_name" in vars(series) else {}
+    return (*reduction[:2], {**reduction[2], **name}, *reduction[3:])
+
+
+_Series: Any = pd.Series  # the stubs do not know its state
 
 
 #: Context variables of a function, with the values that they have where it was called.
