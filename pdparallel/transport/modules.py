@@ -433,7 +433,8 @@ class _Digester:
         ]
         attributes = dict(vars(cls))
         if isinstance(cls, enum.EnumMeta):  # combinations of flags are made when they are met first
-            parts += [self._part(member.value) for member in cls.__members__.values()]
+            members: dict[str, Any] = dict(cls.__members__)
+            parts += [self._part(member.value) for member in members.values()]
             attributes = {name: value for name, value in attributes.items() if name not in ATTRIBUTES_OF_ENUMS}
         if not _is_users_function(attributes.get("__init__")):
             attributes.pop("__init__", None)  # that of a protocol goes when an object is made first
