@@ -24,7 +24,7 @@ __all__ = ["Feed", "feed_for"]
 Feed = Callable[[Any, Taker], None]
 
 
-def feed_for(hand: Hand, func: Func) -> Feed:
+def feed_for(hand: Hand, func: Func, views: bool | None = None) -> Feed:
     """The feed of a call: one for all its chunks, because it may learn from one what pays for the next.
 
     Parameters
@@ -33,9 +33,11 @@ def feed_for(hand: Hand, func: Func) -> Feed:
         How a unit looks.
     func : callable
         Who will get the units.
+    views : bool, optional
+        What the call knows of its rows; see :class:`pdparallel.call.Work`.
     """
     if hand == "row":
-        return LeanRows(func).feed
+        return LeanRows(func, views).feed
     if hand == "unit":
         lean = LeanGroups(func)
         return lambda piece, taker: piece.feed(taker, lean)

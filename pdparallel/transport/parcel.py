@@ -187,7 +187,8 @@ class _References(Parcel):
         self._noted = noted
         self._tell = tell
         self._slots: dict[int, _Slot] = {}
-        references[self._id] = (call.work, feed_for(call.work.hand, call.work.func), call.data, self._slots)
+        work = call.work
+        references[self._id] = (work, feed_for(work.hand, work.func, work.views), call.data, self._slots)
 
     def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
         if self._noted:
