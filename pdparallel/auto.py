@@ -243,7 +243,7 @@ class Parent:
         self._options = options
         self._ledger = ledger
         self._bar = bar
-        self._feed = feed_for(call.work.hand, call.work.func, call.work.given)
+        self._feed = feed_for(call.work.hand, call.work.func, call.work.given, call.work.views)
         self._gaps = gaps
         self._stop = stop
         self._watch = watch

@@ -12,15 +12,17 @@ import operator
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from pdparallel import auto, streams
 from pdparallel.call import Work
+from pdparallel.lean.rows import blocks_of, is_unshared
 from pdparallel.observing import observed, told_to_pandas
 from pdparallel.options import Options
-from pdparallel.outcome import Failure, Outcome
+from pdparallel.outcome import Assigned, Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.recording import calling, prepare
 from pdparallel.stopping import begin, current
@@ -139,6 +141,7 @@ class Beginning:
         self.returns: list[Any] = []
         self.seconds = 0.0
         self.failure: BaseException | None = None
+        self.assigned: Assigned | None = None
         self._work = work
 
     def begin(self) -> Func:
@@ -155,11 +158,13 @@ class Beginning:
     def outcome(self) -> Outcome:
         """What has come so far, as of a chunk; a failure ends it."""
         called = len(self.returns) + (self.failure is not None)
-        return _outcome(called, self.returns, self.failure, self.seconds)
+        found = _outcome(called, self.returns, self.failure, self.seconds)
+        return found if self.assigned is None else replace(found, assigned=self.assigned)
 
     def _calls(self, func: Func, made: float) -> Generator[Any, Any, None]:
         keep, clock = self.returns.append, time.perf_counter
         unit = yield
+        blocks = blocks_of(unit)
         began = block = clock()
         until, size = began + auto.LOOK_SECONDS, 1
         while True:
@@ -176,6 +181,8 @@ class Beginning:
             if now > until:
                 self.seconds = now - began
                 if self._is_worth(began - made):
+                    if blocks_of(unit) is not blocks:
+                        self.assigned = Assigned(0, False, is_unshared(unit))
                     raise PandasStoppedError
                 size, until = sys.maxsize, math.inf
             elif now - block < BLOCK_SECONDS:

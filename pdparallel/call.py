@@ -36,6 +36,8 @@ class Work:
     ``errors`` says whether it stops at the first call of ``func`` that raises, or goes on.
     With ``seed`` each unit has its own streams of random numbers; see :mod:`pdparallel.streams`.
     It travels with its initializer, so that both have the same globals in a worker.
+    ``views`` says of rows whether pandas' are read-only views of the whole frame; see
+    :func:`pdparallel.lean.rows.are_views`. None leaves that to the chunk.
     """
 
     func: Func
@@ -45,6 +47,7 @@ class Work:
     errors: Errors = "raise"
     seed: int | None = None
     initializer: Initializer | None = None
+    views: bool | None = None
 
     @property
     def given(self) -> list[Any]:
@@ -75,6 +78,9 @@ class Call:
     taking : callable, optional
         Where pandas takes each return at once and may refuse it: does so with the returns before a failure, which then
         is not the first.
+    again : callable, optional
+        Takes the position of a row, and calls the function with it as pandas does after an earlier row was written
+        into. Gives its outcome.
     """
 
     verb: str
@@ -85,6 +91,7 @@ class Call:
     label: Callable[[int], Any]
     plan: tuple[Chunk, ...] | None = field(default=None)
     taking: Callable[[Returns], Any] | None = field(default=None)
+    again: Callable[[int], Any] | None = field(default=None)
 
     def where(self, chunk: Chunk, offset: int) -> str:
         """The place of a failure in words: ``in row 'x17' (position 17)``."""

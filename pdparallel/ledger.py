@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from pdparallel.call import Call
 from pdparallel.outcome import Failed, Failure, Outcome
@@ -48,11 +49,33 @@ class Ledger:
         self.failure: Outcome | None = None
         self.units = 0
         self.seconds = 0.0
+        self._looked_at = 0
+        self._fails = False
 
     def add(self, outcome: Outcome) -> None:
         """Take an outcome."""
         self._outcomes[outcome.chunk.start] = outcome
         self._note(outcome)
+        if self._call.again is not None:
+            self._look_at_assignments(self._call.again)
+
+    def _look_at_assignments(self, again: Callable[[int], Outcome]) -> None:
+        """Ask again for the first row that was assigned to in a chunk, if pandas would have let that fail.
+
+        That depends on the rows before, of which the worker of a chunk does not know.
+        """
+        while (outcome := self._outcomes.get(self._looked_at)) is not None and len(outcome.chunk):
+            if outcome.assigned is not None:
+                first, shares, unshared = outcome.assigned
+                self._fails = self._fails and not shares
+                if first is not None:
+                    if self._fails:
+                        outcome = self._outcomes[self._looked_at] = _with_row(outcome, first, again)
+                        self._note_failure(outcome)
+                    self._fails = unshared
+            self._looked_at = outcome.chunk.stop
+            if outcome.failure is not None:
+                self._looked_at = -1
 
     def has_room(self, on_their_way: int) -> bool:
         """Whether a further chunk may be begun while so many are on their way."""
@@ -61,10 +84,13 @@ class Ledger:
     def _note(self, outcome: Outcome) -> None:
         self.units += len(outcome.chunk)
         self.seconds += outcome.seconds
-        if outcome.failure is not None and not self.fails_before(outcome.chunk.start):
-            self.failure = outcome
+        self._note_failure(outcome)
         if self.keep is not None:
             self.keep(outcome)
+
+    def _note_failure(self, outcome: Outcome) -> None:
+        if outcome.failure is not None and not self.fails_before(outcome.chunk.start):
+            self.failure = outcome
 
     def fails_before(self, position: int) -> bool:
         """Whether a unit before that position has failed."""
@@ -96,6 +122,18 @@ class Ledger:
         if self._call.work.hand != "chunk" and len(returns) != self._call.n:
             raise RuntimeError(f"{len(returns)} returns for {self._call.n} {self._call.unit}s: please report this")
         return returns
+
+
+def _with_row(outcome: Outcome, offset: int, again: Callable[[int], Outcome]) -> Outcome:
+    """The outcome with what a row gives when the function is called with it again."""
+    one = again(outcome.chunk.start + offset)
+    returns, failure = list(outcome.returns), outcome.failure
+    if one.failure is not None:
+        return replace(outcome, returns=returns[:offset], failure=replace(one.failure, offset=offset))
+    returns[offset : offset + 1] = one.returns
+    if failure is not None and failure.offset == offset:
+        failure = None
+    return replace(outcome, returns=returns, failure=failure)
 
 
 class Passing(Ledger):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pdparallel.packing import Packed
 from pdparallel.plan import Chunk
 
-__all__ = ["Failed", "Failure", "Outcome", "Timing"]
+__all__ = ["Assigned", "Failed", "Failure", "Outcome", "Timing"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +58,24 @@ class Timing(NamedTuple):
     written: float
 
 
+class Assigned(NamedTuple):
+    """What a function did to rows of which pandas allows one assignment; see :mod:`pdparallel.lean.rows`.
+
+    Attributes
+    ----------
+    first : int or None
+        Rows from the start of the chunk to the first one that was assigned to.
+    shares : bool
+        Whether a row was returned before that: pandas allows one more assignment then.
+    unshared : bool
+        Whether pandas lets the next assignment fail, after the last row.
+    """
+
+    first: int | None
+    shares: bool
+    unshared: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Of one chunk: ``returns`` holds what ``func`` returned for each unit from ``chunk.start`` on.
@@ -65,6 +83,7 @@ class Outcome:
     Where ``errors=`` lets a call go on, there is a :class:`Failed` for each unit of which ``func`` raised.
     With a failure, ``returns`` ends just before it.  A chunk function has one return for the whole chunk.
     ``seconds`` is how long the calls took.
+    ``assigned`` says what the function did to rows that are read-only views; None if it is nothing of consequence.
     """
 
     chunk: Chunk
@@ -72,6 +91,7 @@ class Outcome:
     failure: Failure | None = None
     seconds: float = 0.0
     timing: Timing | None = None
+    assigned: Assigned | None = None
 
     @property
     def done(self) -> int:

@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pdparallel import streams
 from pdparallel.call import Initializer, Work
-from pdparallel.lean.becoming import FRESH
-from pdparallel.outcome import Failed, Failure, Outcome
+from pdparallel.lean.becoming import FRESH, is_lean
+from pdparallel.outcome import Assigned, Failed, Failure, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
 from pdparallel.surroundings import Whereabouts
@@ -74,6 +75,9 @@ class _Recorder:
 
     def __init__(self, work: Work, until: float, first: int, notes: Notes | None, one_by_one: bool) -> None:
         self.returns: list[Any] = []
+        self.wrote: int | None = None
+        self.unshared = False
+        self._shared: int | None = None
         self._until = until
         self._first = first
         self._notes = notes
@@ -82,7 +86,7 @@ class _Recorder:
         self._size, self._began = 1, 0.0
         self._call = calling(work)
         self._by_map = _goes_by_map(self._call)
-        self.in_block = self._taking()
+        self.in_block = self._taking_views() if work.views else self._taking()
         self.one = self._looking() if self._paced else self.in_block
 
     def _taking(self) -> Callable[[Any], None]:
@@ -97,6 +101,28 @@ class _Recorder:
             keep(value)
 
         return one
+
+    def _taking_views(self) -> Callable[[Any], None]:
+        """The same, and notes the first return that shares the array of its row."""
+        call, returns, keep = self._call, self.returns, self.returns.append
+
+        def one(unit: Any) -> None:
+            value = call(unit)
+            if isinstance(value, pd.Series):
+                if self._shared is None and _share(value, unit):
+                    self._shared = len(returns)
+                if sys.getrefcount(value) > FRESH:
+                    value = value.copy(deep=False)
+            keep(value)
+
+        return one
+
+    def assigned(self) -> Assigned | None:
+        """What the function did to rows of which pandas allows one assignment."""
+        first, shared = self.wrote, self._shared
+        if first is None and shared is None:
+            return None
+        return Assigned(first, shared is not None and (first is None or shared < first), self.unshared)
 
     def own(self, unit: Any) -> None:
         """See :class:`pdparallel.typing.Taker`."""
@@ -165,6 +191,11 @@ def _goes_by_map(call: Callable[[Any], Any]) -> bool:
     Only a method of an object that it calls may do so, as ``__len__``.
     """
     return id(call) in _OF_C
+
+
+def _share(value: pd.Series, row: Any) -> bool:
+    """Whether pandas sees what is written into one of them in the other, unless it copies before."""
+    return value is row or (not is_lean(row) and np.may_share_memory(value.to_numpy(), row.to_numpy()))
 
 
 class _Thread(threading.local):
@@ -299,7 +330,8 @@ def record(
             # A StopIteration of a method that a function of C has called, which map() took for its own end.
             failure = Failure(len(recorder.returns), StopIteration(), by_function=True)
     try:
-        return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        return Outcome(chunk, recorder.returns, failure, seconds, None, recorder.assigned())
     finally:
         # The traceback leads to this frame and to that of who called: a circle, which would keep the piece, and with it
         # the mapping of the whole arena, until the garbage collector comes by.  So does a method of the recorder in it.

@@ -24,7 +24,7 @@ __all__ = ["Feed", "feed_for"]
 Feed = Callable[[Any, Taker], None]
 
 
-def feed_for(hand: Hand, func: Func, given: Sequence[Any] = ()) -> Feed:
+def feed_for(hand: Hand, func: Func, given: Sequence[Any] = (), views: bool | None = None) -> Feed:
     """The feed of a call: one for all its chunks, because it may learn from one what pays for the next.
 
     Parameters
@@ -35,9 +35,11 @@ def feed_for(hand: Hand, func: Func, given: Sequence[Any] = ()) -> Feed:
         Who will get the units.
     given : sequence
         The arguments that it gets besides.
+    views : bool, optional
+        What the call knows of its rows; see :class:`pdparallel.call.Work`.
     """
     if hand == "row":
-        return LeanRows(func, given).feed
+        return LeanRows(func, given, views).feed
     if hand == "unit":
         lean = LeanGroups(func, given)
         return lambda piece, taker: piece.feed(taker, lean)

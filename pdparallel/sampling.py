@@ -116,8 +116,8 @@ def _places(n: int) -> list[Chunk]:
 
 def _of_units(call: Call, problems: list[str]) -> Sample:
     work = call.work
-    noting = NotingRows(work.func, work.given) if work.hand == "row" else None
-    feed: Feed = feed_for(work.hand, work.func, work.given) if noting is None else noting.feed
+    noting = NotingRows(work.func, work.given, work.views) if work.hand == "row" else None
+    feed: Feed = feed_for(work.hand, work.func, work.given, work.views) if noting is None else noting.feed
     outcomes: list[Outcome] = []
     took: list[_Took] = []
     places, units, end = _places(call.n), FIRST_UNITS, time.perf_counter() + MOST_BUDGETS * BUDGET_SECONDS

@@ -71,7 +71,18 @@ Hand: TypeAlias = Literal[
 
 
 class Taker(Protocol):
-    """Calls the function of a call with units, and keeps what it returns."""
+    """Calls the function of a call with units, and keeps what it returns.
+
+    Attributes
+    ----------
+    wrote : int or None
+        Set to the position of the first row that was assigned to, if pandas allows one assignment.
+    unshared : bool
+        Set to whether pandas lets the next assignment fail.
+    """
+
+    wrote: int | None
+    unshared: bool
 
     def one(self, unit: Any) -> None:
         """Take a unit that may be handed out again with other data in it."""

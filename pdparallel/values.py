@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionDtype
 
-from pdparallel.typing import Func
+from pdparallel.typing import Func, Hand
 
-__all__ = ["KINDS", "held", "is_plain", "looked_up", "passed"]
+__all__ = ["KINDS", "converted", "held", "is_plain", "looked_up", "passed"]
 
 #: Kinds of NumPy dtypes whose arrays give as a list what pandas passes to a function.
 KINDS = "biufcO"
@@ -72,3 +73,48 @@ def looked_up(ask: Callable[[Func], Any]) -> list[Any] | None:
     except ValueError:
         return None
     return seen
+
+
+def converted(df: Any, hand: Hand) -> Any:
+    """The frame whose rows look the same whatever it is cut into; None if that is the frame itself.
+
+    Some columns become values in a way that depends on all of them. Whole numbers of a categorical become floats if
+    one is missing. Lists in Arrow become arrays of floats if a list of the part has a missing value. pandas converts
+    the whole frame before the first call.
+
+    Parameters
+    ----------
+    df : DataFrame
+        With a row at least.
+    hand : Hand
+        How the rows are handed out.
+    """
+    if not hand.startswith("row") or hand == "row-array":
+        return None
+    dtypes = list(df.dtypes)
+    if all(isinstance(dtype, np.dtype) for dtype in dtypes):
+        return None
+    places = [at for at, dtype in enumerate(dtypes) if _depends_on_all(dtype, df, at)]
+    if not places:
+        return None
+    if hand in ("row", "row-broadcast"):
+        # Of an extension dtype in common pandas makes each row by itself.
+        if isinstance((df.iloc[0] if hand == "row" else df.iloc[:1].T.iloc[:, 0]).dtype, ExtensionDtype):
+            return None
+        values = df.to_numpy()
+        made = df._constructor(values, index=df.index, columns=df.columns, dtype=values.dtype, copy=False)
+        return made.__finalize__(df)
+    made = df.copy(deep=False)
+    for at in places:
+        made.isetitem(at, pd.Series(list(df.iloc[:, at]), index=df.index, dtype=object))
+    return made
+
+
+def _depends_on_all(dtype: Any, df: pd.DataFrame, at: int) -> bool:
+    """Whether what a value of a column becomes depends on the others."""
+    if isinstance(dtype, pd.CategoricalDtype):
+        kind = dtype.categories.dtype
+        number = isinstance(kind, np.dtype) and kind.kind in "iub"
+        return (number or isinstance(kind, pd.IntervalDtype)) and bool(df.iloc[:, at].hasnans)
+    in_arrow: Any = getattr(dtype, "pyarrow_dtype", None)
+    return in_arrow is not None and bool(in_arrow.num_fields)

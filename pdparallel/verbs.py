@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,21 @@ import pandas as pd
 from pdparallel import assemble, joining, missing, streams
 from pdparallel.arguments import goes_to_pandas
 from pdparallel.beginning import Beginning, PandasStoppedError, called_here, done_here, ends_by_clock
-from pdparallel.call import Call, work_of
+from pdparallel.call import Call, Work, work_of
 from pdparallel.cells import Cells, cells_of
+from pdparallel.lean.rows import LeanRows, are_views
 from pdparallel.options import Options
 from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_chunks
 from pdparallel.progress import WholeCall, counted
-from pdparallel.recording import calling
+from pdparallel.recording import calling, record
 from pdparallel.runner import run
 from pdparallel.stopping import begin
 from pdparallel.transport.cargo import bytes_of
+from pdparallel.transport.frames import take
 from pdparallel.typing import Combine, Func, Hand, ResultType
-from pdparallel.values import held, is_plain, looked_up, passed
+from pdparallel.values import converted, held, is_plain, looked_up, passed
 
 __all__ = [
     "apply_chunks",
@@ -81,9 +84,16 @@ def apply_frame(
     if hand.endswith("-array"):
         # The common dtype of all columns is decided upon the whole frame, not upon some of its columns.
         data = df.to_numpy()
+    elif axis and len(df):
+        made = converted(df, hand)
+        data = df if made is None else made
+    work = work_of(func, args, kwargs, hand, options)
+    if hand == "row" and len(df):
+        # Of the frame itself: rows of another one may be views, and those of pandas none.
+        work = replace(work, views=data is df and are_views(df))
     call = Call(
         verb=verb,
-        work=work_of(func, args, kwargs, hand, options),
+        work=work,
         data=data,
         n=len(labels),
         unit="row" if axis else "column",
@@ -93,6 +103,7 @@ def apply_frame(
             if hand.endswith("-array") and raw and options.errors == "raise"
             else None
         ),
+        again=functools.partial(_again, data, work) if work.views else None,
     )
     raw = raw and result_type != "broadcast"
     fill = missing.in_frame(df, axis, raw, result_type)
@@ -114,6 +125,12 @@ def apply_frame(
         if missing.settle(call, returns, fill):
             df = missing.with_room(df, returns, raw, result_type, options.errors)
         return assemble.shaped_apply(df, returns, axis, raw, result_type)
+
+
+def _again(df: pd.DataFrame, work: Work, position: int) -> Outcome:
+    """Call the function with a row as pandas does after an earlier one was written into."""
+    chunk = Chunk(position, position + 1)
+    return record(work, LeanRows(work.func, work.given, work.views, unshared=True).feed, take(df, "row", chunk), chunk)
 
 
 def _by_pandas(

@@ -13,6 +13,7 @@ A function that needs plain Series anyway would pay for both kinds: after a few 
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_object_dtype
 
 from pdparallel.lean.asking import may_ask_for_types
 from pdparallel.lean.becoming import (
@@ -44,7 +44,7 @@ from pdparallel.lean.becoming import (
 )
 from pdparallel.typing import Func, Taker
 
-__all__ = ["LeanRows", "NotingRows"]
+__all__ = ["LeanRows", "NotingRows", "are_views", "blocks_of", "is_unshared"]
 
 #: Rows whose scalars are listed at a time: few enough to stay in the caches, many enough to forget what a list costs
 #: (``benchmarks/constants.py``).
@@ -66,11 +66,19 @@ class LeanRows:
         Who will get the rows.
     given : sequence
         The arguments that it gets besides.
+    views : bool, optional
+        Whether pandas' rows are read-only views of the whole frame; see :func:`are_views`. None asks the first chunk.
+    unshared : bool, default False
+        Whether an earlier row was assigned to, so that the next assignment fails.
     """
 
-    def __init__(self, func: Func, given: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, func: Func, given: Sequence[Any] = (), views: bool | None = None, unshared: bool = False
+    ) -> None:
         self._func = func
         self._given = given
+        self._views = views
+        self._unshared = unshared
         self._pay: bool | None = None
         self._common: np.dtype[Any] | None = None
         self._attributes: set[str] = set()
@@ -84,11 +92,21 @@ class LeanRows:
             self._places = {label: place for place, label in enumerate(frame.columns)}
             self._common = _dtype_of_rows(frame, self._places)
             self._pay = self._common is not None and not may_ask_for_types(self._func, self._given, rows=True)
+        if self._views is None:
+            self._views = are_views(frame)
+        writes = _Writes(taker, self._unshared)
+        try:
+            self._feed(frame, taker, writes)
+        finally:
+            writes.look()
+
+    def _feed(self, frame: Any, taker: Taker, writes: _Writes) -> None:
         n, at = len(frame), 0
         while self._pay and at < n:
             stop = min(n, at + (ROWS_LISTED if at else LOOK_AFTER))
             part = frame.iloc[at:stop] if stop - at < n else frame
             columns = self._listed(part)
+            columns.writes, columns.first, columns.views = writes, at, bool(self._views)
             names, done = tuple(self._attributes), 0
             while done < stop - at:
                 rows = range(done, done + taker.block(stop - at - done))
@@ -97,11 +115,28 @@ class LeanRows:
                 else:
                     _visit(columns, rows, taker.in_block)
                 done = rows.stop
+            writes.look()
             self._attributes |= columns.asked_by_attribute
             self._pay = columns.became_series * 2 <= stop - at
             at = stop
         if at < n:
-            (frame.iloc[at:] if at else frame).apply(taker.one, axis=1)
+            writes.look()
+            self._by_pandas(frame.iloc[at:] if at else frame, taker, writes, at)
+
+    def _by_pandas(self, frame: Any, taker: Taker, writes: _Writes, at: int) -> None:
+        """Give the taker each row by pandas' own loop, whatever blocks the chunk has."""
+        is_plain = type(frame) is pd.DataFrame
+        if self._views:
+            if is_plain and not are_views(frame):
+                frame = _over(_as_writable(frame.to_numpy(), False), frame)
+            frame.apply(writes.watched(taker.one, frame, at), axis=1)
+            return
+        if is_plain and are_views(frame):
+            # As two blocks, which pandas brings together in a new array.
+            values = frame.to_numpy()
+            parts = [_over(values[:, :1], frame.iloc[:, :1]), _over(values[:, 1:], frame.iloc[:, 1:])]
+            frame = _told(pd.concat(parts, axis=1), frame)
+        frame.apply(taker.one, axis=1)
 
     def _listed(self, part: pd.DataFrame) -> _Columns:
         return _Columns(part, self._common, self._places)
@@ -110,8 +145,8 @@ class LeanRows:
 class NotingRows(LeanRows):
     """The same, and notes what the function reads of its rows; that costs more, so that it is for a few of them."""
 
-    def __init__(self, func: Func, given: Sequence[Any] = ()) -> None:
-        super().__init__(func, given)
+    def __init__(self, func: Func, given: Sequence[Any] = (), views: bool | None = None) -> None:
+        super().__init__(func, given, views)
         self._made: list[_Noting] = []
 
     def _listed(self, part: pd.DataFrame) -> _Columns:
@@ -134,6 +169,142 @@ class NotingRows(LeanRows):
         if not self._pay or any(columns.whole for columns in self._made):
             return None
         return frozenset(label for columns in self._made for label in columns)
+
+
+def are_views(frame: Any) -> bool:
+    """Whether the rows that pandas hands out are read-only views of the frame.
+
+    They are if one block holds all of it, from pandas 3 on, or over a read-only array. Else they are new arrays; or, in
+    pandas 2, views that can be written into.
+    """
+    kinds = set(_dtypes(frame))
+    if len(kinds) > 1 or not all(isinstance(kind, np.dtype) for kind in kinds):
+        return False
+    return not frame.iloc[:1].to_numpy().flags.writeable
+
+
+def _as_writable(values: np.ndarray, writable: bool) -> np.ndarray:
+    """An array that can be written into or not; it is copied if it must become writable."""
+    if values.flags.writeable == writable:
+        return values
+    if writable:
+        return values.copy(order="K")
+    values = values.view()
+    values.flags.writeable = False
+    return values
+
+
+def _over(values: np.ndarray, frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame of one block over the very array, else like another one."""
+    made = pd.DataFrame(values, index=frame.index, columns=frame.columns, dtype=values.dtype, copy=False)
+    _told(made, frame)
+    return made
+
+
+def _told(made: Any, frame: pd.DataFrame) -> Any:
+    """Something that was made of a frame, with the frame's attrs and flags."""
+    if frame.attrs:
+        made.attrs = copy.deepcopy(frame.attrs)
+    if not frame.flags.allows_duplicate_labels:
+        made.flags.allows_duplicate_labels = False
+    return made
+
+
+def _blocks(manager: Any) -> Any:
+    """What pandas replaces when it copies the array of a Series before an assignment; None if that is not known."""
+    return getattr(manager, "blocks", None)
+
+
+def _has_no_reference(manager: Any) -> bool:
+    refs = getattr((_blocks(manager) or (None,))[0], "refs", None)
+    return refs is not None and not refs.has_reference()
+
+
+def blocks_of(row: Any) -> Any:
+    """The inner parts of a row, which are others after an assignment that had to copy."""
+    return _blocks(getattr(row, "_mgr", None))
+
+
+def is_unshared(row: Any) -> bool:
+    """Whether pandas writes into the very array of a row, because it knows of nobody who shares it."""
+    return _has_no_reference(row._mgr)
+
+
+class _Writes:
+    """Knows whether the rows of a chunk have been assigned to, and whether the next assignment fails.
+
+    pandas 3 hands out one Series again and again. It copies the array of a row at the first assignment, as
+    ``row["a"] = 0``. Nobody shares that copy unless the row is returned. pandas then writes into the next row itself,
+    which is read-only: the next assignment fails.
+
+    Parameters
+    ----------
+    taker : Taker
+        Told in ``wrote`` where the first assignment was, and in ``unshared`` whether the next one fails.
+    unshared : bool
+        Whether the first one fails.
+    """
+
+    def __init__(self, taker: Any, unshared: bool) -> None:
+        self.unshared = unshared
+        self._taker = taker
+        self._wrote: int | None = None
+        self._manager: Any = None
+        self._blocks: Any = None
+        self._at = 0
+
+    def hold(self, row: pd.Series, at: int) -> None:
+        """Look at the parts of the row before, and remember those of a row that is handed out now."""
+        self.look()
+        self._manager, self._blocks, self._at = row._mgr, blocks_of(row), at
+
+    def look(self) -> None:
+        """See what became of the row that was handed out last."""
+        manager, self._manager = self._manager, None
+        if manager is None:
+            return
+        if _blocks(manager) is not self._blocks:
+            self._tell()
+        self._taker.unshared = self.unshared = _has_no_reference(manager)
+
+    def _tell(self) -> None:
+        if self._wrote is None:
+            self._taker.wrote = self._wrote = self._at
+
+    def watched(self, one: Callable[[Any], None], frame: Any, at: int) -> Callable[[Any], None]:
+        """A function for pandas' own loop that looks after each row."""
+        is_first, at = True, at - 1
+
+        def watch(row: Any) -> None:
+            nonlocal is_first, at
+            at += 1
+            blocks = blocks_of(row)
+            if blocks is not self._blocks:
+                if not is_first:
+                    self._tell()
+                elif self.unshared:
+                    _assign(row)  # pandas' Series is one that was assigned to, from here on
+                    self._manager, self._blocks = row._mgr, blocks_of(row)
+                    row = _series_over(_as_writable(frame.iloc[:1].to_numpy(), False)[0], frame)
+                    row.name = frame.index[0]
+                    self._at, is_first = at, False
+                    one(row)
+                    return
+                self._manager, self._blocks, is_first = row._mgr, blocks, False
+            self._at = at
+            one(row)
+
+        return watch
+
+
+def _series_over(values: np.ndarray, frame: pd.DataFrame) -> pd.Series:
+    """A row of a frame over the very array."""
+    row: pd.Series = _told(pd.Series(values, index=frame.columns, dtype=values.dtype, copy=False), frame)
+    return row
+
+
+def _assign(row: Any) -> None:
+    row.iat[0] = None if row.dtype == object else row.iat[0]
 
 
 def _visit(columns: _Columns, rows: range, visit: Callable[[Any], None]) -> None:
@@ -213,6 +384,9 @@ class _Columns(dict[str, list[Any]]):
         self.common: np.dtype[Any] = common
         self.is_wide = is_wide(common)
         self.became_series = 0
+        self.first = 0
+        self.views = False
+        self.writes: _Writes | None = None
         self.asked_by_attribute: set[str] = set()
 
     def __missing__(self, label: str) -> list[Any]:
@@ -245,10 +419,25 @@ class _Columns(dict[str, list[Any]]):
 
     def series_at(self, at: int) -> pd.Series:
         """The row as pandas' own ``apply`` makes it."""
-        if self.common.kind == "O" and not all(map(is_object_dtype, self.frame.dtypes)):
-            # ``iloc`` puts NumPy's scalars into the row of a mixed frame, ``apply`` Python's.
-            return pd.Series(self.rows[at], index=self.labels, dtype=object, copy=False)
-        return self.frame.iloc[at]
+        writes = self.writes
+        if self.views and writes is not None:
+            writes.look()
+            row = _series_over(self.rows[at], self.frame) if writes.unshared else self.shown.iloc[at]
+            writes.hold(row, self.first + at)
+            return row
+        # Not by ``iloc``, which puts NumPy's scalars into the row of a mixed frame, ``apply`` Python's.
+        row = pd.Series(self.rows[at], index=self.labels, dtype=self.rows.dtype, copy=False)
+        return _told(row, self.frame) if self.is_told else row
+
+    @functools.cached_property
+    def shown(self) -> pd.DataFrame:
+        """The frame over an array that nobody can write into: pandas copies it before an assignment."""
+        return _over(self.rows, self.frame)
+
+    @functools.cached_property
+    def is_told(self) -> bool:
+        """Whether rows have attrs or flags of their frame."""
+        return bool(self.frame.attrs) or not self.frame.flags.allows_duplicate_labels
 
     @functools.cached_property
     def names(self) -> list[Any]:
@@ -257,8 +446,8 @@ class _Columns(dict[str, list[Any]]):
 
     @functools.cached_property
     def rows(self) -> np.ndarray:
-        """The scalars row by row."""
-        return self.frame.to_numpy()
+        """The scalars row by row, which can be written into if those of pandas can."""
+        return _as_writable(self.frame.to_numpy(), not self.views)
 
 
 class _Noting(_Columns):

@@ -101,7 +101,7 @@ class _Kept:
         kept = self._by_thread.get(threading.get_ident())
         if kept is None or kept.call_id != task.call_id:
             work, table = _decoded(task, task.work)
-            kept = _Function(task.call_id, work, feed_for(work.hand, work.func, work.given), table)
+            kept = _Function(task.call_id, work, feed_for(work.hand, work.func, work.given, work.views), table)
         with self._lock:
             self._by_thread[threading.get_ident()] = kept
             self._idle.used(KEPT_SECONDS)
@@ -134,7 +134,7 @@ def open_task(task: Task) -> Opened:
         work, table = _decoded(task, task.work)
         ready = time.perf_counter()
         piece = decode_data(read_letter(task.piece), table)
-        return Opened(task, work, feed_for(work.hand, work.func, work.given), piece, table, ready)
+        return Opened(task, work, feed_for(work.hand, work.func, work.given, work.views), piece, table, ready)
     noted = notes(task.mailbox)
     noted[1] = LOADING
     noted[0] = os.getpid()
@@ -152,7 +152,7 @@ def load(task: Task) -> _Loaded:
             assert task.arena is not None
             first, *rest = open_spans(task.arena)
             work, table = _decoded(task, first)
-            feed = feed_for(work.hand, work.func, work.given)
+            feed = feed_for(work.hand, work.func, work.given, work.views)
             _loaded = _Loaded(task.call_id, work, feed, table, decode_data(rest, table))
         return _loaded
 

@@ -77,7 +77,7 @@ def encode_outcome(outcome: Outcome, table: SharedTable, errors: Errors = "raise
             returns, places = _without_the_bad_ones(list(outcome.returns), table)
     ended = None if failure is None else _encode_failure(failure, table)
     timing = None if outcome.timing is None else outcome.timing._replace(written=time.perf_counter())
-    head = dump((outcome.chunk, ended, _encode_places(places, table), outcome.seconds, timing), table)
+    head = dump((outcome.chunk, ended, _encode_places(places, table), outcome.seconds, timing, outcome.assigned), table)
     return [memoryview(head), memoryview(returns), *buffers]
 
 
@@ -120,7 +120,7 @@ def raised_by_function(exception: BaseException) -> bool:
 def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
     """Read an outcome in the parent; what cannot be rebuilt becomes a failure."""
     head, returns, *rest = buffers
-    chunk, failure, places, seconds, timing = load(head, table)
+    chunk, failure, places, seconds, timing, assigned = load(head, table)
     try:
         values = load(returns, table, rest)
     except Exception as error:
@@ -132,7 +132,8 @@ def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
         return Outcome(chunk, [], Failure(0, loading), 0.0, timing)
     if places:
         values = _with_places(values, places, table)
-    return Outcome(chunk, values, None if failure is None else _decode_failure(failure, table), seconds, timing)
+    ended = None if failure is None else _decode_failure(failure, table)
+    return Outcome(chunk, values, ended, seconds, timing, assigned)
 
 
 def _up_to_the_first_bad_one(returns: list[Any], table: SharedTable, error: Exception) -> tuple[bytes, Failure]:

@@ -194,7 +194,7 @@ class _References(Parcel):
         self._tell = tell
         self._slots: dict[int, _Slot] = {}
         work = call.work
-        feed = feed_for(work.hand, work.func, work.given)
+        feed = feed_for(work.hand, work.func, work.given, work.views)
         references[self._id] = (work, feed, call.data, self._slots)
 
     def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
