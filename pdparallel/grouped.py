@@ -22,7 +22,7 @@ from pdparallel.beginning import begins_here
 from pdparallel.call import Call, in_words, shown, work_of
 from pdparallel.errors import InvalidOptionError, Shown
 from pdparallel.groups import EachColumn, Grouping, Groups, Several, Taken, first_unit
-from pdparallel.likeness import Like, Likes, TellingLike
+from pdparallel.likeness import Changed, Like, Likes, TellingChanges, TellingLike
 from pdparallel.observing import shaping
 from pdparallel.options import Options, resolve
 from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times, pack
@@ -118,6 +118,7 @@ class _Goes:
         self._kwargs = dict(kwargs)
         self._options = options
         self._of_frame = grouped.obj.ndim == 2
+        self.looks_again = method == "transform"
         self.tries = method == "transform" and self._of_frame
         self._has_frames = False
 
@@ -188,7 +189,8 @@ class _Goes:
                 return same_name(unit.name, names[at])
             return "name" not in vars(unit) and (unit.ndim == 2 or same_name(unit.name, own))
 
-        return Go(self._call(units, TellingLike(self._func), self._label), fits)
+        telling = TellingChanges if self.looks_again else TellingLike
+        return Go(self._call(units, telling(self._func), self._label), fits)
 
     def _begins_with(self, data: Any, first: First) -> bool:
         """Whether pandas hands the same group out first; else it groups in another way than it says."""
@@ -229,7 +231,7 @@ class _Goes:
             return type(unit) is first.kind and len(unit) == sizes[at // (several or 1)]
 
         units = Groups(rows, grouping.sizes[which], names)
-        func = EachColumn(self._func) if several else TellingLike(self._func)
+        func = EachColumn(self._func) if several else TellingChanges(self._func)
         options = self._options
         if number == 2 and options.seed is not None:
             # Its units are counted from 0 on as well, and are not to draw what the first group drew.
@@ -277,6 +279,8 @@ class _Goes:
     def fill(self, good: list[Any], at: int, value: Any) -> Any:
         """What stands for a call that failed; see :mod:`pdparallel.missing`."""
         first = next(iter(good), None)
+        if type(first) is Changed:
+            first = first.value
         if type(first) is Piece:
             first = first.value
         if isinstance(value, BaseException) and isinstance(first, (pd.DataFrame, pd.Series, Like)):

@@ -28,7 +28,7 @@ from pdparallel.typing import Func
 
 __all__ = [
     "ELSEWHERE", "FRESH", "Locator", "applied", "asks_for_the_type", "become", "code_of", "is_lean", "is_wide",
-    "made_plain", "missed", "new", "no_arguments", "reduced", "scalars_are_plain", "with_reductions",
+    "made_plain", "missed", "new", "no_arguments", "reduced", "relabel", "scalars_are_plain", "with_reductions",
 ]  # fmt: skip
 
 #: Makes an object without its parts.
@@ -70,6 +70,15 @@ def become(lean: Any, real: Any, kind: type, **own: Any) -> None:
     parts.update(own)
     flags = real.flags  # which know their object
     parts["_flags"] = type(flags)(lean, allows_duplicate_labels=flags.allows_duplicate_labels)
+
+
+def relabel(unit: Any, index: pd.Index, columns: pd.Index | None = None) -> None:
+    """Let a Series or frame have other labels, also fewer or more, in place; its values are gone."""
+    if columns is None:
+        become(unit, pd.Series(np.nan, index=index, name=unit.name), type(unit))
+    else:
+        named = {"name": unit.__dict__["name"]} if "name" in unit.__dict__ else {}
+        become(unit, pd.DataFrame(index=index, columns=columns), type(unit), **named)
 
 
 def missed(obj: Any, name: str) -> Any:
