@@ -50,6 +50,12 @@ class Like(Compact):
         values = np.full(rows, nothing, dtype if dtype.kind in "fcmM" else np.float64)
         return Like(values, self.is_named_as_the_unit, self.name)
 
+    def raised(self, rows: int, error: BaseException) -> Like:
+        """One for a unit of so many rows that has an exception in each."""
+        values = np.empty(rows, object)
+        values.fill(error)
+        return Like(values, self.is_named_as_the_unit, self.name)
+
     @staticmethod
     def packed(values: list[Any]) -> Likes | None:
         """Many of them as one; see :func:`pdparallel.packing.pack`."""
