@@ -110,8 +110,12 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Notes
         -----
         A group is never split; many small ones travel together, and rows travel once. With ``errors="coerce"`` a group
-        that failed has NaN, or no rows where the others returned frames; with ``errors="return"`` the function is to
-        return values, for frames and Series are put together.
+        that failed has NaN, or no rows where the others returned frames.
+
+        With ``errors="return"`` it has the exception in that place: as its value where the others returned values; in
+        each of its cells where they returned Series, over the labels of its rows or those of the first Series; and in
+        each cell of one row, with the label of its first one, where they returned frames. Columns with an exception
+        are of dtype object. ``transform`` has the exception in each row of the group.
 
         Examples
         --------

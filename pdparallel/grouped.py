@@ -20,9 +20,9 @@ from pdparallel.arguments import check_func, goes_to_pandas
 from pdparallel.assemble import PLAIN_NUMBERS, values_for_series
 from pdparallel.beginning import begins_here
 from pdparallel.call import Call, in_words, shown, work_of
-from pdparallel.errors import InvalidOptionError, Shown
+from pdparallel.errors import Shown
 from pdparallel.groups import EachColumn, Grouping, Groups, Several, Taken, first_unit
-from pdparallel.likeness import Like, Likes, TellingLike
+from pdparallel.likeness import Changed, Like, Likes, TellingChanges, TellingLike
 from pdparallel.observing import shaping
 from pdparallel.options import Options, resolve
 from pdparallel.packing import Numbers, Packed, Returns, SeriesRows, Texts, Times, pack
@@ -122,8 +122,10 @@ class _Goes:
         self._kwargs = dict(kwargs)
         self._options = options
         self._of_frame = grouped.obj.ndim == 2
+        self.looks_again = method == "transform"
         self.tries = method == "transform" and self._of_frame
         self._has_frames = self._has_keys = False
+        self._which = np.array([0])
 
     @functools.cached_property
     def grouping(self) -> Grouping:
@@ -193,7 +195,8 @@ class _Goes:
                 return same_name(unit.name, names[at])
             return "name" not in vars(unit) and (unit.ndim == 2 or same_name(unit.name, own))
 
-        return Go(self._call(units, TellingLike(self._func), self._label), fits)
+        telling = TellingChanges if self.looks_again else TellingLike
+        return Go(self._call(units, telling(self._func), self._label), fits)
 
     def _begins_with(self, data: Any, first: First) -> bool:
         """Whether pandas hands the same group out first; else it groups in another way than it says."""
@@ -219,7 +222,7 @@ class _Goes:
     def _go_of_trying(self, number: int, first: First) -> Go | None:
         grouping = self.grouping
         data = grouping.frame(grouping.columns)
-        which = self._rest() if number == 2 else np.array([0])
+        which = self._which = self._rest() if number == 2 else np.array([0])
         several = 0 if first.is_frame else len(grouping.columns)
         if data is None or (several and not grouping.sizes[0]):
             return None
@@ -234,7 +237,7 @@ class _Goes:
             return type(unit) is first.kind and len(unit) == sizes[at // (several or 1)]
 
         units = Groups(rows, grouping.sizes[which], names)
-        func = EachColumn(self._func) if several else TellingLike(self._func)
+        func = EachColumn(self._func) if several else TellingChanges(self._func)
         options = self._options
         if number == 2 and options.seed is not None:
             # Its units are counted from 0 on as well, and are not to draw what the first group drew.
@@ -282,24 +285,37 @@ class _Goes:
     def fill(self, good: list[Any], at: int, value: Any) -> Any:
         """What stands for a call that failed; see :mod:`pdparallel.missing`."""
         first = next(iter(good), None)
+        if type(first) is Changed:
+            first = first.value
         if type(first) is Piece:
             first = first.value
-        if isinstance(value, BaseException) and isinstance(first, (pd.DataFrame, pd.Series, Like)):
-            raise InvalidOptionError(
-                "errors", "return", "'raise' or 'coerce' for a function that returns frames or Series",
-                "They are put together, and an exception has no place among them.",
-            ) from value  # fmt: skip
-        if value is not np.nan or not good:
+        if self._method == "agg" or not isinstance(first, (pd.DataFrame, pd.Series, Like)):
             return value
+        raised = isinstance(value, BaseException)
         if isinstance(first, pd.DataFrame):
-            return None  # no rows: pandas leaves out the groups of which there is None
-        if self._method == "apply" and isinstance(first, Like):
-            return first.missing(int(self.grouping.sizes[at]))
-        if self._method == "apply" and isinstance(first, pd.Series):
-            return Piece(pd.Series(np.nan, index=first.index))
-        if isinstance(first, list) and self.tries:
-            return [np.nan] * len(first)
-        return value
+            if self._method == "transform":
+                labels = self._rows_of(at)
+                return Piece(_frame_of(value if raised else np.nan, labels, first.columns))
+            # No rows: pandas leaves out the groups of which there is None.
+            return Piece(_frame_of(value, self._label_of_one(first, at), first.columns)) if raised else None
+        if self._method == "transform":
+            return value
+        if isinstance(first, Like):
+            rows = len(self._rows_of(at))
+            return first.raised(rows, value) if raised else first.missing(rows)
+        return Piece(_series_of(value, first.index) if raised else pd.Series(np.nan, index=first.index))
+
+    def _rows_of(self, at: int) -> pd.Index:
+        """The labels of the rows of a group."""
+        group = int(self._which[at]) if self.tries else at
+        start = int(self.grouping.sizes[:group].sum())
+        return self.grouping.rows[start : start + int(self.grouping.sizes[group])]
+
+    def _label_of_one(self, first: pd.DataFrame, at: int) -> pd.Index:
+        """The label of a row that stands for all of a group: its first one's, if others have such labels, too."""
+        rows, labels = self._rows_of(at), first.index
+        is_own = labels.nlevels == rows.nlevels and bool(labels.isin(self.grouping.obj.index).all())
+        return rows[:1] if len(rows) and (is_own or not len(labels)) else labels[:1]
 
     def shaped(self, returns: Returns) -> Any:
         """pandas' result, where it is known what pandas makes of such returns; else None."""
@@ -418,6 +434,20 @@ class _Goes:
         columns: Any = self.grouping.columns
         by_column = packed.array.reshape(len(columns), len(labels))
         return pd.DataFrame(by_column.T, index=labels, columns=columns, copy=True)
+
+
+def _series_of(error: Any, labels: pd.Index) -> pd.Series:
+    """An exception at each label, however much it looks like a sequence."""
+    values = np.empty(len(labels), object)
+    values.fill(error)
+    return pd.Series(values, index=labels)
+
+
+def _frame_of(value: Any, labels: pd.Index, columns: pd.Index) -> pd.DataFrame:
+    """A frame that has the same value everywhere."""
+    values = np.empty((len(labels), len(columns)), float if value is np.nan else object)
+    values.fill(value)
+    return pd.DataFrame(values, index=labels, columns=columns)
 
 
 def _of_the_rest(seed: int) -> int:

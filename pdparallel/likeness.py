@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pdparallel.lean.becoming import made_plain
+from pdparallel.lean.becoming import made_plain, relabel
 from pdparallel.lean.groups import held
 from pdparallel.packing import Compact, Packed
 from pdparallel.pieces import Piece, same_name
 from pdparallel.typing import Func
 
-__all__ = ["Given", "Like", "Likes", "TellingLike", "likened"]
+__all__ = ["Changed", "Given", "Like", "Likes", "TellingChanges", "TellingLike", "likened"]
 
 #: Kinds of dtypes of which an array is all that there is to say.
 _PLAIN = "biufcmM"
@@ -48,6 +48,12 @@ class Like(Compact):
         dtype = self.values.dtype
         nothing: Any = np.nan if dtype.kind not in "mM" else "NaT"
         values = np.full(rows, nothing, dtype if dtype.kind in "fcmM" else np.float64)
+        return Like(values, self.is_named_as_the_unit, self.name)
+
+    def raised(self, rows: int, error: BaseException) -> Like:
+        """One for a unit of so many rows that has an exception in each."""
+        values = np.empty(rows, object)
+        values.fill(error)
         return Like(values, self.is_named_as_the_unit, self.name)
 
     @staticmethod
@@ -178,3 +184,53 @@ class TellingLike:
 
     def __setstate__(self, func: Func) -> None:
         self.func, self._others = func, 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changed(Compact):
+    """Stands for a return of a function that has given its unit other labels, in place.
+
+    ``transform`` looks at them when it has the return, so that the unit that pandas has must get them, too.
+    """
+
+    value: Any
+    index: pd.Index
+    columns: pd.Index | None
+
+    @property
+    def kind(self) -> type:
+        return self.value.kind if isinstance(self.value, Compact) else type(self.value)
+
+    def over(self, unit: Any) -> Any:
+        """The return, for that unit, which has the other labels from then on."""
+        value = self.value.over(unit) if isinstance(self.value, Compact) else self.value
+        relabel(unit, self.index, self.columns)
+        return value
+
+    @staticmethod
+    def packed(values: list[Any]) -> None:
+        """Each is by itself: only pandas knows what it makes of them."""
+
+
+class TellingChanges(TellingLike):
+    """The same of a function whose unit pandas looks at once more: where it has other labels, they come along."""
+
+    __slots__ = ()
+
+    def __call__(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
+        own = unit.__dict__
+        lean = own.get("_lean")
+        if lean is None:
+            index, columns = unit.index, unit.columns if unit.ndim == 2 else None
+        if self._others >= LOOKED:  # as above, where a further call would cost a tenth
+            value = likened(made_plain(self.func(unit, *args, **kwargs)), None)
+        else:
+            value = TellingLike.__call__(self, unit, *args, **kwargs)
+        if "_lean" in own:
+            return value
+        if lean is not None:
+            of_series = type(lean) is tuple
+            index, columns = (lean[4].index, None) if of_series else (lean.index, lean.source.data.columns)
+        if unit.index.is_(index) and (columns is None or unit.columns.is_(columns)):
+            return value
+        return Changed(value, unit.index, None if columns is None else unit.columns)

@@ -158,7 +158,11 @@ class StandIn:
         return returns
 
     def _take(self, values: list[Any], go: Go) -> None:
-        self._answers.extend(itertools.chain.from_iterable(values) if go.several else values)
+        if go.several:
+            # What stands for a call that failed does so for each of its answers.
+            lists = (value if type(value) is list else [value] * go.several for value in values)
+            values = list(itertools.chain.from_iterable(lists))
+        self._answers.extend(values)
 
     def _by_itself(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -111,6 +111,10 @@ class Goes(Protocol):
     def tries(self) -> bool:
         """Whether there may be several gos."""
 
+    @property
+    def looks_again(self) -> bool:
+        """Whether pandas looks at the labels of a unit once more, when it has the answer."""
+
     def size(self, number: int, first: First) -> int:
         """How many answers pandas will want in the go of that number."""
 
@@ -198,6 +202,7 @@ class Watching:
         self._next_look = 0.0
         self._trial: LeanTrial | None = None
         self._tried = False
+        self._changed = False
         self._began = 0.0
         self._before = 0.0
 
@@ -226,6 +231,7 @@ class Watching:
     def _watching(self) -> Func:
         # All that each unit needs is at hand here: what this costs, a function that does next to nothing has to pay.
         func, clock, goes, tries = self._func, time.perf_counter, self._goes, self._goes.tries
+        looks_again = goes.looks_again
         kept: Kept | None = None
         gives_series: bool | None = None
 
@@ -237,6 +243,8 @@ class Watching:
                 elif clock() >= self._next_look:
                     self._consider(kept)
                 given = None if gives_series is False else Given.of(unit)
+                if looks_again:
+                    index, columns = unit.index, unit.columns if tries and unit.ndim == 2 else None
             except Exception as error:
                 raise LeavingError(error) from None
             try:
@@ -250,6 +258,8 @@ class Watching:
                     told(Failure(0, exception), goes.place(kept.number, unit, len(kept.answers)))
                 raise
             kept.answers.append(value)
+            if looks_again and not (unit.index.is_(index) and (columns is None or unit.columns.is_(columns))):
+                self._changed = True
             if gives_series is None:
                 gives_series = type(value) is pd.Series
             if gives_series:
@@ -278,7 +288,8 @@ class Watching:
         now = time.perf_counter()
         size, done = self._goes.size(kept.number, kept.first), len(kept.answers)
         kept.seconds = now - kept.began
-        if done < size:
+        # A unit that has got other labels is one that nobody can hand to pandas again.
+        if done < size and not self._changed:
             left, cost = size - done, kept.seconds / done
             with contextlib.suppress(_UnforeseenError):
                 if self._trial is not None:

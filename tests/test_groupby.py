@@ -404,25 +404,81 @@ def test_coerce_leaves_missing_values_where_others_gave_series(options, func, co
         assert got.isna().sum() == (FRAME["k"] == GROUPS[1]).sum()
 
 
-@engines
-@pytest.mark.parametrize(
-    "returns",
-    [
-        lambda group: group.head(1),
-        lambda group: group["x"] + 1,
-        lambda group: group["x"].head(1),
+#: What a function returns for a group, and what ``errors="return"`` has for one that failed, given its exception.
+_AMONG = {
+    "a row": (
         lambda group: pd.Series({"lo": group["x"].min(), "hi": group["x"].max()}),
-    ],
-)
-def test_among_frames_there_is_no_place_for_exceptions(options, returns):
+        lambda group, error: pd.Series({"lo": error, "hi": error}),
+    ),
+    "a row for each": (
+        lambda group: group["x"] + 1,
+        lambda group, error: pd.Series(error, index=group.index, name="x"),
+    ),
+    "a frame": (
+        lambda group: group.head(2),
+        lambda group, error: pd.DataFrame({"x": error, "y": error}, index=group.index[:1]),
+    ),
+    "a whole frame": (
+        lambda group: group * 2,
+        lambda group, error: pd.DataFrame({"x": error, "y": error}, index=group.index[:1]),
+    ),
+    "a frame of new labels": (
+        lambda group: group.reset_index(drop=True).rename("new {}".format),
+        lambda group, error: pd.DataFrame({"x": error, "y": error}, index=["new 0"]),
+    ),
+}
+
+
+@engines
+@pytest.mark.parametrize("group_keys", [True, False])
+@pytest.mark.parametrize("among", _AMONG)
+def test_return_leaves_the_exception_among_series_and_frames(options, among, group_keys):
+    """A group of which the function raised has what pandas makes of a function that returns the exception so."""
+    returns, instead = _AMONG[among]
+
     def fails(group):
         _fails(group)
         return returns(group)
 
-    with pytest.raises(InvalidOptionError, match="no place among them") as caught:
-        _of(FRAME, errors="return", **options).groupby("k")[["x"]].apply(fails)
-    assert isinstance(caught.value.__cause__, KeyError)
-    assert f"in group {GROUPS[1]!r}" in caught.value.__cause__.__notes__[0]
+    def call(obj, func):
+        return obj.groupby("k", group_keys=group_keys)[["x", "y"]].apply(func)
+
+    got = call(_of(FRAME, errors="return", **options), fails)
+    found = [value for value in got.to_numpy().ravel() if isinstance(value, BaseException)]
+    assert found
+    error = found[0]
+    assert all(value is error for value in found)
+    assert f"in group {GROUPS[1]!r}" in error.__notes__[0]
+    # Compared with a text in the same places: an exception is no scalar to pandas' own constructors.
+    instead_of_it = lambda group: instead(group, "no luck") if group.name == GROUPS[1] else returns(group)
+    expected = call(FRAME, instead_of_it)
+    told = got.map(lambda value: "no luck" if value is error else value)
+    assert_same(told.astype(object), expected.astype(object))
+
+
+@engines
+@pytest.mark.parametrize("bad", [(1,), (0,), (0, 1), tuple(range(len(GROUPS)))], ids=str)
+@pytest.mark.parametrize("of", ["x", ["x", "y"]], ids=str)
+@pytest.mark.parametrize("errors", ["return", "coerce"])
+def test_transform_keeps_all_groups_but_those_that_failed(options, errors, of, bad):
+    failing = [GROUPS[at] for at in bad]
+    rows = FRAME["k"].isin(failing)
+    whole = FRAME[rows]["x"].tolist()
+
+    def fails(unit):
+        if np.isin(np.ravel(unit["x"] if unit.ndim == 2 else unit), whole).any():
+            raise KeyError("no luck")
+        return unit * 2
+
+    frame = FRAME.assign(y=FRAME["x"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FailedCallsWarning)
+        got = _of(frame, errors=errors, **options).groupby("k")[of].transform(fails)
+    assert len(got) == len(frame)
+    values, told = got.to_numpy().reshape(len(frame), -1), rows.to_numpy()
+    assert (values[~told].astype(float) == 2 * frame[of].to_numpy().reshape(len(frame), -1)[~told]).all()
+    for value in values[told].ravel():
+        assert isinstance(value, KeyError) if errors == "return" else np.isnan(value)
 
 
 @engines

@@ -24,7 +24,7 @@ import pandas as pd
 
 __all__ = [
     "ELSEWHERE", "FRESH", "Locator", "applied", "become", "dict_of", "is_lean", "is_wide", "keep", "look_for_methods",
-    "made_plain", "missed", "new", "no_arguments", "own_dict", "reduced", "scalars_are_plain", "stands_for",
+    "made_plain", "missed", "new", "no_arguments", "own_dict", "reduced", "relabel", "scalars_are_plain", "stands_for",
     "with_reductions",
 ]  # fmt: skip
 
@@ -78,6 +78,15 @@ def become(lean: Any, real: Any, kind: type, **own: Any) -> None:
     parts.update(own)
     flags = real.flags  # which know their object
     parts["_flags"] = type(flags)(lean, allows_duplicate_labels=flags.allows_duplicate_labels)
+
+
+def relabel(unit: Any, index: pd.Index, columns: pd.Index | None = None) -> None:
+    """Let a Series or frame have other labels, also fewer or more, in place; its values are gone."""
+    if columns is None:
+        become(unit, pd.Series(np.nan, index=index, name=unit.name), type(unit))
+    else:
+        named = {"name": unit.__dict__["name"]} if "name" in unit.__dict__ else {}
+        become(unit, pd.DataFrame(index=index, columns=columns), type(unit), **named)
 
 
 def missed(obj: Any, name: str) -> Any:

@@ -36,6 +36,7 @@ from pdparallel.lean.becoming import (
     missed,
     new,
     own_dict,
+    relabel,
     scalars_are_plain,
     stands_for,
 )
@@ -154,10 +155,17 @@ class LeanTrial:
             value = func(group, *args, **kwargs)
             self.seconds.append(perf_counter() - began - source.seconds)
             self._stayed += source.became == 0
+            if not is_lean(group) and not _has_labels(group, unit):
+                relabel(unit, group.index, group.columns if unit.ndim == 2 else None)  # pandas looks at these again
         finally:
             del group
             next(groups, None)  # which looks whether it is kept
         return made_plain(value)
+
+
+def _has_labels(group: Any, unit: Any) -> bool:
+    """Whether the labels of a group are still those of the unit that it stands for."""
+    return bool(group.index.is_(unit.index)) and (unit.ndim == 1 or bool(group.columns.is_(unit.columns)))
 
 
 def held(value: Any, unit: Any) -> tuple[np.ndarray, Any, pd.Index | None] | None:
