@@ -335,7 +335,7 @@ class _Digester:
         if kind is types.FunctionType:
             return self._function(obj)
         if isinstance(obj, types.ModuleType):
-            return _joined(b"module", _text(obj.__name__))
+            return self._module(obj)
         if kind is dict or kind is types.MappingProxyType:
             self._takes(len(obj))
             if kind is dict:
@@ -364,7 +364,7 @@ class _Digester:
         if kind is functools.cached_property:
             return _joined(b"cached", self._part(obj.func))
         for name in ("__wrapped__", "py_func"):  # a cache of results; what numba compiled
-            if isinstance(inner := getattr(obj, name, None), types.FunctionType):
+            if isinstance(inner := getattr(obj, "__dict__", {}).get(name), types.FunctionType):
                 return _joined(_text(kind.__qualname__), self._part(inner))
         if isinstance(obj, np.ndarray):
             return self._array(obj)
@@ -375,6 +375,15 @@ class _Digester:
         if isinstance(obj, _GENERATORS):
             raise _OwnError
         return self._object(obj, kind)
+
+    def _module(self, module: types.ModuleType) -> bytes:
+        if is_importable_module(module) or is_of_library(module.__name__):
+            return _joined(b"module", _text(module.__name__))
+        # One that stands in for another, or that was there before it was imported anew.
+        content = {name: value for name, value in vars(module).items() if not _is_ours_to_skip(name)}
+        self.watches(_same_mapping_of, module, list(vars(module)), list(vars(module).values()))
+        parts = [part for name, value in content.items() for part in (_text(name), self._part(value))]
+        return _joined(b"made", _text(module.__name__), *parts)
 
     def _takes(self, items: int) -> None:
         if items > self._left:
@@ -433,7 +442,8 @@ class _Digester:
         ]
         attributes = dict(vars(cls))
         if isinstance(cls, enum.EnumMeta):  # combinations of flags are made when they are met first
-            parts += [self._part(member.value) for member in cls.__members__.values()]
+            members: list[Any] = list(cls.__members__.values())
+            parts += [self._part(member.value) for member in members]
             attributes = {name: value for name, value in attributes.items() if name not in ATTRIBUTES_OF_ENUMS}
         if not _is_users_function(attributes.get("__init__")):
             attributes.pop("__init__", None)  # that of a protocol goes when an object is made first
@@ -863,7 +873,15 @@ def _different(told: list[tuple[Slot, str, bytes, int]]) -> dict[Slot, int]:
 
 def _apply(patch: bytes, told: list[tuple[Slot, str, bytes, int]]) -> None:
     """Put the values into the modules; what stays is of the classes that come."""
-    values = dict(pickle.loads(patch))
+    try:
+        values = dict(pickle.loads(patch))
+    except Exception as error:  # as a mock that was called
+        names = ", ".join(sorted({f"{module}.{name}" for (module, name), *_ in told})[:4])
+        raise FunctionNotSerializableError(
+            f"what this process has assigned to globals cannot be rebuilt in a worker process ({type(error).__name__}: "
+            f"{error}); the function reaches {names}. Keep the work in this process: engine='thread' or "
+            "engine='serial'."
+        ) from error
     replaced: dict[Any, Any] = {}
     for (module, name), value in values.items():
         if module not in sys.modules:
@@ -877,8 +895,19 @@ def _apply(patch: bytes, told: list[tuple[Slot, str, bytes, int]]) -> None:
             space[name] = value
     for (module, name), *_ in told:
         kept = vars(sys.modules[module]).get(name)
+        _forget_results(kept)
         if (module, name) not in values and type(kept) in replaced:
             try:
                 kept.__class__ = replaced[type(kept)]
             except TypeError:  # one of another shape
                 continue
+
+
+def _forget_results(value: Any) -> None:
+    """Clear caches of results, which the code before has made."""
+    for one in (value, *(vars(value).values() if isinstance(value, type) else ())):
+        if type(one) is _CACHE:
+            one.cache_clear()
+
+
+_CACHE: Any = type(functools.lru_cache(maxsize=1)(abs))
