@@ -608,7 +608,7 @@ def test_nothing_travels_while_nothing_changes(place: Modules) -> None:
             compare(place, name, options)
     held = [state for state in modules._states.values() if any(place.inner.__name__ in str(one) for one in state._told)]
     assert held
-    assert [slot for state in held for slot in state._values] == []
+    assert [slot for state in held for slot in state._brought.values] == []
 
 
 KINDS_OF_OBJECTS = """
@@ -729,7 +729,7 @@ def test_nothing_of_any_kind_differs_while_nothing_changes(place: Modules, kind:
         for options in ENGINES[:2]:
             assert_same(SERIES.par(n_workers=2, **options).map(place.inner.f), SERIES.map(place.inner.f))
     assert [
-        slot for state in modules._states.values() for slot in state._values if slot[0] == place.inner.__name__
+        slot for state in modules._states.values() for slot in state._brought.values if slot[0] == place.inner.__name__
     ] == []
 
 

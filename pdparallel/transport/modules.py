@@ -646,6 +646,15 @@ def _version(slot: Slot, value: Any) -> int:
     return version
 
 
+class _Brought:
+    """Values of globals that go to workers, and the heads of a work with and without them."""
+
+    def __init__(self, values: dict[Slot, Any], patch: bytes) -> None:
+        self.values = values
+        self.patch = patch
+        self.heads: dict[bool, bytes] = {}
+
+
 class ModuleState:
     """The state of what a function reaches in the user's modules.
 
@@ -665,9 +674,8 @@ class ModuleState:
             for slot, (how, digest, value) in survey.slots.items()
         )
         self.stamp = hashlib.blake2b(repr(self._told).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        self._values: dict[Slot, Any] = {}
-        self._patch = b""
-        self._heads: dict[bool, bytes] = {}
+        self._brought = _Brought({}, b"")
+        self._lock = threading.Lock()
         # Where an object cannot be compared and another one was assigned, workers surely have not that one.
         self.bring(tuple(slot for slot, _, _, version in self._told if version))
 
@@ -697,20 +705,25 @@ class ModuleState:
         FunctionNotSerializableError
             Names what cannot travel.
         """
+        with self._lock:
+            return self._bring(slots)
+
+    def _bring(self, slots: tuple[Slot, ...]) -> bool:
         told = {slot: how for slot, how, _, _ in self._told}
-        fresh = [slot for slot in slots if slot in told and slot not in self._values]
+        before = self._brought.values
+        fresh = [slot for slot in slots if slot in told and slot not in before]
         if not fresh:
             return False
         if not self._is_assigned():
             # Others were assigned since. These go all together: a class could be another one now under its name.
-            fresh = [slot for slot in told if slot not in self._values]
+            fresh = [slot for slot in told if slot not in before]
         if not self._is_unchanged():
             raise FunctionNotSerializableError(
                 f"module {fresh[0][0]!r} was changed while a call was under way that uses it, so that a worker "
                 "could not get the code with which it began. Change the module when the call has ended."
             )
         found = {(space["__name__"], name): value for space, name, value in self._globals}
-        values = self._values | {slot: found[slot] for slot in fresh}
+        values = before | {slot: found[slot] for slot in fresh}
         for slot in fresh:
             try:
                 _patched({slot: values[slot]}, frozenset(values))
@@ -724,21 +737,20 @@ class ModuleState:
                     "have another one than this process. Create such objects inside the function or by initializer=; "
                     "or keep the work in this process: engine='thread' or engine='serial'."
                 ) from error
-        self._values = values
         sent = {slot: value for slot, value in values.items() if value is not _KEPT}
-        self._patch = _patched(sent, frozenset(sent))
-        self._heads.clear()
+        self._brought = _Brought(values, _patched(sent, frozenset(sent)))
         return True
 
     def framed(self, work: bytes, asked: bool = False) -> bytes:
         """A work with what a worker has to know before it loads it; large values only if a worker asked for them."""
         head = b""
         if self._told:
-            along = asked or len(self._patch) <= MAX_UNASKED_BYTES
-            if along not in self._heads:
-                values = (tuple(self._values), self._patch) if along else ((), b"")
-                self._heads[along] = self.stamp + pickle.dumps((self._told, *values), protocol=PROTOCOL)
-            head = self._heads[along]
+            brought = self._brought  # which another call may replace at this moment
+            along = asked or len(brought.patch) <= MAX_UNASKED_BYTES
+            if along not in brought.heads:
+                values = (tuple(brought.values), brought.patch) if along else ((), b"")
+                brought.heads[along] = self.stamp + pickle.dumps((self._told, *values), protocol=PROTOCOL)
+            head = brought.heads[along]
         return b"".join((len(head).to_bytes(_HEAD, "little"), head, work))
 
 
