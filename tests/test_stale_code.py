@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,13 @@ def plain(x):
     return x + 1
 
 
+def has_extra():
+    try:
+        return EXTRA
+    except NameError:
+        return 50
+
+
 def wrapped(func):
     @functools.wraps(func)
     def wrapper(x):
@@ -63,6 +71,22 @@ def cached(x):
     return x + 1
 
 
+@functools.lru_cache(maxsize=None)
+def kept(x):
+    return x + FACTOR
+
+
+def adding(by):
+    state = {"by": by}
+
+    def add(x):
+        return x + state["by"]
+
+    return add
+
+
+added = adding(1)
+EXTRA = 1
 TABLE = {"plain": plain}
 
 
@@ -189,6 +213,18 @@ def methods(x):
 
 def made(x):
     return inner.Thing(x)
+
+
+def deleted(x):
+    return x + inner.has_extra()
+
+
+def kept(x):
+    return inner.kept(x)
+
+
+def made_by_a_factory(x):
+    return inner.added(x)
 
 
 def sub(x):
@@ -363,6 +399,22 @@ CHANGES: dict[str, tuple[str, Callable[[Modules], Any]]] = {
         "registered",
         runs("class Other(inner.Thing):\n    rate = 50\ninner.Thing.registry['itself'] = Other"),
     ),
+    "global deleted": ("deleted", runs("del inner.EXTRA")),
+    "patched by a test": (
+        "two_deep",
+        runs("from unittest import mock\nmock.patch.object(inner, 'plain', lambda x: 50).start()"),
+    ),
+    "module assigned": (
+        "two_deep",
+        runs("import types\nouter.inner = types.ModuleType('stub')\nouter.inner.plain = lambda x: 50"),
+    ),
+    "module of the same name assigned": (
+        "two_deep",
+        runs("import types\nouter.inner = types.ModuleType(inner.__name__)\nouter.inner.plain = lambda x: 50"),
+    ),
+    "results kept of what was": ("kept", runs("inner.FACTOR = 50\ninner.kept.cache_clear()")),
+    "closure of a factory": ("made_by_a_factory", runs("inner.added = inner.adding(50)")),
+    "what a closure holds": ("made_by_a_factory", runs("inner.added.__closure__[0].cell_contents['by'] = 50")),
     "attribute of an object assigned": ("kinds", runs("inner.SETTINGS.x = 50")),
     "object assigned": ("kinds", runs("inner.SETTINGS = inner.Point(50)")),
 }  # fmt: skip
@@ -556,7 +608,164 @@ def test_nothing_travels_while_nothing_changes(place: Modules) -> None:
             compare(place, name, options)
     held = [state for state in modules._states.values() if any(place.inner.__name__ in str(one) for one in state._told)]
     assert held
-    assert [slot for state in held for slot in state._values] == []
+    assert [slot for state in held for slot in state._brought.values] == []
+
+
+KINDS_OF_OBJECTS = """
+# flags
+import enum
+class F(enum.IntFlag):
+    A = 1
+    B = 2
+def f(x):
+    return int(F.A | F.B)
+
+# protocol
+import typing
+class P(typing.Protocol):
+    pass
+class C(P):
+    x = 1
+def f(x):
+    return C().x
+
+# generic
+import typing
+T = typing.TypeVar('T')
+class C(typing.Generic[T]):
+    x = 1
+def f(x):
+    return C().x
+
+# dispatch
+import functools
+@functools.singledispatch
+def g(x):
+    return 1
+@g.register
+def _(x: int):
+    return 2
+def f(x):
+    return g(x) + g('a')
+
+# sets
+A = {'a', 'b', 'c', 'd'}
+class C:
+    b = frozenset('xyz')
+def f(x):
+    return len(A | C.b) + ('p' in {'p', 'q'})
+
+# pandas
+import pandas as pd
+DF = pd.DataFrame({'a': [1, 2], 'b': ['x', 'y']}, index=['p', 'q'])
+T = pd.Timestamp('2020')
+def f(x):
+    return DF.a.sum() + T.year
+
+# slots
+import dataclasses
+@dataclasses.dataclass(frozen=True, slots=True)
+class P:
+    x: int = 1
+ONE = P()
+def f(x):
+    return ONE.x
+
+# random
+import random, numpy as np
+R = random.Random()
+G = np.random.default_rng()
+def f(x):
+    return R.random() + G.random() < 2
+
+# locks
+import logging, threading
+L, K, TL = logging.getLogger('x'), threading.RLock(), threading.local()
+class C:
+    lock = K
+    log = L
+def f(x):
+    with K, C.lock:
+        return len([L, TL])
+
+# metaclass
+class Meta(type):
+    known = {}
+    def __new__(meta, name, bases, body):
+        cls = meta.known[name] = super().__new__(meta, name, bases, body)
+        return cls
+class A(metaclass=Meta):
+    pass
+class B(A):
+    pass
+def f(x):
+    return len(Meta.known) + len(B.__mro__)
+
+# weak
+import weakref
+class K:
+    pass
+ONE = K()
+R, W = weakref.ref(ONE), weakref.WeakValueDictionary(a=ONE)
+def f(x):
+    return (R() is ONE) + len(W)
+
+# library objects
+import collections, pathlib, re, uuid
+P, R, U = pathlib.Path('x'), re.compile('a'), uuid.UUID(int=3)
+D, C = collections.defaultdict(list), collections.Counter('aab')
+def f(x):
+    return len(P.parts) + bool(R.match('a')) + U.int + len(D) + C['a']
+"""
+
+KINDS = {part.split("\n")[0]: part for part in KINDS_OF_OBJECTS.removeprefix("\n# ").split("\n# ")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_of_any_kind_differs_while_nothing_changes(place: Modules, kind: str) -> None:
+    place.write("inner", "# " + KINDS[kind])
+    importlib.reload(place.inner)
+    for _ in range(2):
+        for options in ENGINES[:2]:
+            assert_same(SERIES.par(n_workers=2, **options).map(place.inner.f), SERIES.map(place.inner.f))
+    assert [
+        slot for state in modules._states.values() for slot in state._brought.values if slot[0] == place.inner.__name__
+    ] == []
+
+
+def test_a_mock_that_cannot_be_rebuilt_is_refused_by_name(place: Modules) -> None:
+    with mock.patch.object(place.inner, "plain", mock.Mock(return_value=50)) as mocked:
+        mocked(1)
+        with pytest.raises(FunctionNotSerializableError, match=place.outer.__name__):
+            SERIES.par(engine="process").map(place.outer.two_deep)
+        assert_same(SERIES.par.map(place.outer.two_deep), SERIES.map(place.outer.two_deep))
+    compare(place, "two_deep", {"engine": "process"})
+
+
+def test_a_package_with_relative_imports(place: Modules) -> None:
+    name = place.names["inner"] + "_package"
+    folder = place.folder / name
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from .below import h as again\n")
+    (folder / "below.py").write_text("def h(x):\n    return x + 1\n")
+    (folder / "top.py").write_text(
+        f"from . import below\nimport {name}\n"
+        f"def by_name(x):\n    return below.h(x)\ndef by_package(x):\n    return {name}.below.h(x) + {name}.again(x)\n"
+        "def later(x):\n    from .below import h\n    return h(x)\n"
+        "def module_later(x):\n    from . import below as found\n    return found.h(x)\n"
+    )
+    top = importlib.import_module(f"{name}.top")
+
+    def check() -> None:
+        for func in (top.by_name, top.by_package, top.later, top.module_later):
+            assert_same(SERIES.par(engine="process", n_workers=2).map(func), SERIES.map(func))
+
+    check()
+    (folder / "below.py").write_text("def h(x):\n    return x + 1000\n")
+    importlib.reload(top.below)
+    check()
+    top.below.h = lambda x: x + 50
+    check()
 
 
 def test_a_state_is_found_once(place: Modules) -> None:

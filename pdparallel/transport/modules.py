@@ -335,7 +335,7 @@ class _Digester:
         if kind is types.FunctionType:
             return self._function(obj)
         if isinstance(obj, types.ModuleType):
-            return _joined(b"module", _text(obj.__name__))
+            return self._module(obj)
         if kind is dict or kind is types.MappingProxyType:
             self._takes(len(obj))
             if kind is dict:
@@ -364,7 +364,7 @@ class _Digester:
         if kind is functools.cached_property:
             return _joined(b"cached", self._part(obj.func))
         for name in ("__wrapped__", "py_func"):  # a cache of results; what numba compiled
-            if isinstance(inner := getattr(obj, name, None), types.FunctionType):
+            if isinstance(inner := getattr(obj, "__dict__", {}).get(name), types.FunctionType):
                 return _joined(_text(kind.__qualname__), self._part(inner))
         if isinstance(obj, np.ndarray):
             return self._array(obj)
@@ -375,6 +375,15 @@ class _Digester:
         if isinstance(obj, _GENERATORS):
             raise _OwnError
         return self._object(obj, kind)
+
+    def _module(self, module: types.ModuleType) -> bytes:
+        if is_importable_module(module) or is_of_library(module.__name__):
+            return _joined(b"module", _text(module.__name__))
+        # One that stands in for another, or that was there before it was imported anew.
+        content = {name: value for name, value in vars(module).items() if not _is_ours_to_skip(name)}
+        self.watches(_same_mapping_of, module, list(vars(module)), list(vars(module).values()))
+        parts = [part for name, value in content.items() for part in (_text(name), self._part(value))]
+        return _joined(b"made", _text(module.__name__), *parts)
 
     def _takes(self, items: int) -> None:
         if items > self._left:
@@ -433,8 +442,8 @@ class _Digester:
         ]
         attributes = dict(vars(cls))
         if isinstance(cls, enum.EnumMeta):  # combinations of flags are made when they are met first
-            members: dict[str, Any] = dict(cls.__members__)
-            parts += [self._part(member.value) for member in members.values()]
+            members: list[Any] = list(cls.__members__.values())
+            parts += [self._part(member.value) for member in members]
             attributes = {name: value for name, value in attributes.items() if name not in ATTRIBUTES_OF_ENUMS}
         if not _is_users_function(attributes.get("__init__")):
             attributes.pop("__init__", None)  # that of a protocol goes when an object is made first
@@ -637,6 +646,15 @@ def _version(slot: Slot, value: Any) -> int:
     return version
 
 
+class _Brought:
+    """Values of globals that go to workers, and the heads of a work with and without them."""
+
+    def __init__(self, values: dict[Slot, Any], patch: bytes) -> None:
+        self.values = values
+        self.patch = patch
+        self.heads: dict[bool, bytes] = {}
+
+
 class ModuleState:
     """The state of what a function reaches in the user's modules.
 
@@ -656,9 +674,8 @@ class ModuleState:
             for slot, (how, digest, value) in survey.slots.items()
         )
         self.stamp = hashlib.blake2b(repr(self._told).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        self._values: dict[Slot, Any] = {}
-        self._patch = b""
-        self._heads: dict[bool, bytes] = {}
+        self._brought = _Brought({}, b"")
+        self._lock = threading.Lock()
         # Where an object cannot be compared and another one was assigned, workers surely have not that one.
         self.bring(tuple(slot for slot, _, _, version in self._told if version))
 
@@ -688,20 +705,25 @@ class ModuleState:
         FunctionNotSerializableError
             Names what cannot travel.
         """
+        with self._lock:
+            return self._bring(slots)
+
+    def _bring(self, slots: tuple[Slot, ...]) -> bool:
         told = {slot: how for slot, how, _, _ in self._told}
-        fresh = [slot for slot in slots if slot in told and slot not in self._values]
+        before = self._brought.values
+        fresh = [slot for slot in slots if slot in told and slot not in before]
         if not fresh:
             return False
         if not self._is_assigned():
             # Others were assigned since. These go all together: a class could be another one now under its name.
-            fresh = [slot for slot in told if slot not in self._values]
+            fresh = [slot for slot in told if slot not in before]
         if not self._is_unchanged():
             raise FunctionNotSerializableError(
                 f"module {fresh[0][0]!r} was changed while a call was under way that uses it, so that a worker "
                 "could not get the code with which it began. Change the module when the call has ended."
             )
         found = {(space["__name__"], name): value for space, name, value in self._globals}
-        values = self._values | {slot: found[slot] for slot in fresh}
+        values = before | {slot: found[slot] for slot in fresh}
         for slot in fresh:
             try:
                 _patched({slot: values[slot]}, frozenset(values))
@@ -715,21 +737,20 @@ class ModuleState:
                     "have another one than this process. Create such objects inside the function or by initializer=; "
                     "or keep the work in this process: engine='thread' or engine='serial'."
                 ) from error
-        self._values = values
         sent = {slot: value for slot, value in values.items() if value is not _KEPT}
-        self._patch = _patched(sent, frozenset(sent))
-        self._heads.clear()
+        self._brought = _Brought(values, _patched(sent, frozenset(sent)))
         return True
 
     def framed(self, work: bytes, asked: bool = False) -> bytes:
         """A work with what a worker has to know before it loads it; large values only if a worker asked for them."""
         head = b""
         if self._told:
-            along = asked or len(self._patch) <= MAX_UNASKED_BYTES
-            if along not in self._heads:
-                values = (tuple(self._values), self._patch) if along else ((), b"")
-                self._heads[along] = self.stamp + pickle.dumps((self._told, *values), protocol=PROTOCOL)
-            head = self._heads[along]
+            brought = self._brought  # which another call may replace at this moment
+            along = asked or len(brought.patch) <= MAX_UNASKED_BYTES
+            if along not in brought.heads:
+                values = (tuple(brought.values), brought.patch) if along else ((), b"")
+                brought.heads[along] = self.stamp + pickle.dumps((self._told, *values), protocol=PROTOCOL)
+            head = brought.heads[along]
         return b"".join((len(head).to_bytes(_HEAD, "little"), head, work))
 
 
@@ -864,7 +885,15 @@ def _different(told: list[tuple[Slot, str, bytes, int]]) -> dict[Slot, int]:
 
 def _apply(patch: bytes, told: list[tuple[Slot, str, bytes, int]]) -> None:
     """Put the values into the modules; what stays is of the classes that come."""
-    values = dict(pickle.loads(patch))
+    try:
+        values = dict(pickle.loads(patch))
+    except Exception as error:  # as a mock that was called
+        names = ", ".join(sorted({f"{module}.{name}" for (module, name), *_ in told})[:4])
+        raise FunctionNotSerializableError(
+            f"what this process has assigned to globals cannot be rebuilt in a worker process ({type(error).__name__}: "
+            f"{error}); the function reaches {names}. Keep the work in this process: engine='thread' or "
+            "engine='serial'."
+        ) from error
     replaced: dict[Any, Any] = {}
     for (module, name), value in values.items():
         if module not in sys.modules:
@@ -878,8 +907,19 @@ def _apply(patch: bytes, told: list[tuple[Slot, str, bytes, int]]) -> None:
             space[name] = value
     for (module, name), *_ in told:
         kept = vars(sys.modules[module]).get(name)
+        _forget_results(kept)
         if (module, name) not in values and type(kept) in replaced:
             try:
                 kept.__class__ = replaced[type(kept)]
             except TypeError:  # one of another shape
                 continue
+
+
+def _forget_results(value: Any) -> None:
+    """Clear caches of results, which the code before has made."""
+    for one in (value, *(vars(value).values() if isinstance(value, type) else ())):
+        if type(one) is _CACHE:
+            one.cache_clear()
+
+
+_CACHE: Any = type(functools.lru_cache(maxsize=1)(abs))

@@ -239,15 +239,17 @@ class _Encoded(Parcel):
         self._find_state()
 
     def _find_state(self) -> None:
-        before = self._state
         self._reached = len(self._table.reached)
-        self._state = state_of(self._table.reached)
-        if before is not None and before is not self._state and not before.is_current():
-            # What came with the data is found in the state in which it is now: no other part may have changed since.
-            raise FunctionNotSerializableError(
-                "a module was changed while a call was under way that uses it, so that a worker could not get the code "
-                "with which it began. Change the module when the call has ended."
-            )
+        found, before = state_of(self._table.reached), self._state
+        if before is None or found.stamp != before.stamp:
+            if before is not None and not before.is_current():
+                # What came with the data is found in the state in which it is now; the rest is of another one.
+                raise FunctionNotSerializableError(
+                    "a module was changed while a call was under way that uses it, so that a worker could not get the "
+                    "code with which it began. Change the module when the call has ended."
+                )
+            self._state = found
+        assert self._state is not None
         self._work = self._state.framed(self._pure, self._asked)
 
     def _learn(self) -> bool:
@@ -263,9 +265,11 @@ class _Encoded(Parcel):
 
     def bring(self, slots: tuple[Slot, ...]) -> None:
         assert self._state is not None
-        if self._state.bring(slots) or not self._asked:
-            self._asked = True
-            self._work = self._state.framed(self._pure, asked=True)
+        self._state.bring(slots)
+        self._asked = True
+        work = self._state.framed(self._pure, asked=True)
+        if work != self._work:  # else it is on its way already
+            self._work = work
             self._begin_anew()
 
     def _begin_anew(self) -> None:
