@@ -72,7 +72,41 @@ def in_column(unit: Any) -> Any:
     return unit
 
 
-WRITERS = [item, iloc, loc, new, a_part, of_other, in_column]
+def in_iloc_of_column(unit: Any) -> Any:
+    if unit.ndim == 2:
+        unit["a"].iloc[0] = 7
+    return unit
+
+
+def in_iat_of_column(unit: Any) -> Any:
+    if unit.ndim == 2:
+        unit["a"].iat[0] = 7
+    return unit
+
+
+def in_loc_of_column(unit: Any) -> Any:
+    if unit.ndim == 2:
+        unit["a"].loc[unit.index[0]] = 7
+    return unit
+
+
+def in_kept_column(unit: Any) -> Any:
+    if unit.ndim == 2:
+        column = unit["a"]
+        column.iloc[0] = 7
+    return unit
+
+
+def in_attribute(unit: Any) -> Any:
+    if unit.ndim == 2:
+        unit.a.iloc[0] = unit.a.iloc[0] + 1
+    return unit
+
+
+WRITERS = [
+    item, iloc, loc, new, a_part, of_other, in_column, in_iloc_of_column, in_iat_of_column, in_loc_of_column,
+    in_kept_column, in_attribute,
+]  # fmt: skip
 
 
 class _One:
@@ -139,7 +173,7 @@ def is_same(one: Any, other: Any) -> bool:
 def test_rows_and_columns(options: dict[str, Any], axis: int) -> None:
     differ = []
     for name, df in FRAMES.items():
-        for write in WRITERS[:-1]:
+        for write in WRITERS[:6]:
             wanted, expected = seen(lambda df=df, write=write: df.copy().apply(write, axis=axis))
             found, result = seen(lambda df=df, write=write: df.copy().par(**options).apply(write, axis=axis))
             if found != wanted or (PANDAS_2 and not is_same(expected, result)):
