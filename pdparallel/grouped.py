@@ -185,7 +185,8 @@ class _Goes:
         if not self._begins_with(data, first):
             return None
         names = grouping.names(first.name) if is_named else None
-        units, sizes, kind = Groups(data, grouping.sizes, names), grouping.sizes.tolist(), first.kind
+        quiet = self._method == "apply" or (self._method == "resample" and first.is_frame)
+        units, sizes, kind = Groups(data, grouping.sizes, names, quiet), grouping.sizes.tolist(), first.kind
         own = None if is_named or data.ndim == 2 else data.name
 
         def fits(unit: Any, at: int) -> bool:

@@ -24,7 +24,7 @@ from pdparallel.pieces import same_name
 from pdparallel.transport.cargo import bytes_of, is_big
 from pdparallel.typing import Func, Taker
 from pdparallel.units import InColumns, Units
-from pdparallel.versions import PANDAS_2
+from pdparallel.versions import PANDAS_2, no_copy, without_copy_warnings
 
 __all__ = ["EachColumn", "Grouping", "Groups", "Several", "Taken", "first_unit"]
 
@@ -311,16 +311,6 @@ def _listed(labels: pd.Index) -> list[Any]:
     return list(zip(*columns, strict=True))
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """What a function writes into its group is meant: pandas 2 does not warn of it either."""
-    if not PANDAS_2:
-        yield
-        return
-    with pd.option_context("mode.chained_assignment", None):
-        yield
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Groups(Units):
     """Groups, each a frame or Series as pandas cuts it.
@@ -333,11 +323,14 @@ class Groups(Units):
         Rows of each group.
     names : sequence, optional
         What each group is called; None where pandas does not tell the function.
+    quiet : bool
+        Whether pandas 2 warns of no copies meanwhile, as in its ``apply``.
     """
 
     data: Any
     sizes: np.ndarray
     names: Sequence[Any] | None = None
+    quiet: bool = False
 
     @property
     def by_chunk(self) -> bool:
@@ -362,10 +355,11 @@ class Groups(Units):
             data.part(before, before + rows).whole() if isinstance(data, Taken) else data.iloc[before : before + rows],
             self.sizes[start:stop],
             None if self.names is None else self.names[start:stop],
+            self.quiet,
         )
 
     def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
-        with _quiet():
+        with without_copy_warnings() if self.quiet else contextlib.nullcontext():
             self.hand_out(taker, lean)
 
     def hand_out(self, taker: Taker, lean: LeanGroups | None) -> None:
@@ -400,12 +394,12 @@ class Groups(Units):
         if len(self.sizes) < MANY or len(self.data) == 0:
             begin = 0
             for size in self.sizes.tolist():
-                yield self.data.iloc[begin : begin + size]
+                yield no_copy(self.data.iloc[begin : begin + size])
                 begin += size
             return
         whole = iter(self.data.groupby(_Numbers.of(self.sizes), sort=False))
         for size in self.sizes.tolist():
-            yield next(whole)[1] if size else self.data.iloc[:0]
+            yield next(whole)[1] if size else no_copy(self.data.iloc[:0])
 
 
 class _Numbers(np.ndarray):
@@ -447,9 +441,8 @@ class Several(InColumns):
         return column.cut(start, stop)
 
     def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
-        with _quiet():
-            for column in self.columns:
-                column.hand_out(taker, lean)
+        for column in self.columns:
+            column.hand_out(taker, lean)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from pdparallel.lean.groups import LeanGroups
 from pdparallel.lean.rows import LeanRows
 from pdparallel.typing import Func, Hand, Taker
 from pdparallel.values import held, passed
+from pdparallel.versions import without_copy_warnings
 
 __all__ = ["Feed", "feed_for"]
 
@@ -47,7 +48,8 @@ def feed_for(hand: Hand, func: Func, given: Sequence[Any] = (), views: bool | No
 
 
 def _columns(piece: Any, taker: Taker) -> None:
-    piece.apply(taker.one, axis=0)
+    with without_copy_warnings():  # as pandas does, but in several threads at a time
+        piece.apply(taker.one, axis=0)
 
 
 def _broadcast_columns(piece: pd.DataFrame, taker: Taker) -> None:

@@ -17,7 +17,6 @@ import pandas as pd
 
 from pdparallel.lean.becoming import (
     ELSEWHERE,
-    Locator,
     applied,
     become,
     is_lean,
@@ -97,6 +96,28 @@ def plain_column(column: Any) -> Any:
     real.index = labels.index
     become(column, real, pd.Series, _name=name)
     return column
+
+
+def _locator(name: str) -> Any:
+    """The class of ``iloc`` or ``iat`` of a lean column, which reads one scalar by itself.
+
+    It extends that of pandas, which finds out by the references to the column whether a value that is set is lost.
+    """
+    base: Any = type(getattr(pd.Series([0.0]), name))
+
+    class Locator(base):  # type: ignore[misc]  # one that is found when this runs
+        def __getitem__(self, key: Any) -> Any:
+            if is_lean(self.obj):
+                value = _located(self.obj._lean, name, key)
+                if value is not ELSEWHERE:
+                    return value
+            return super().__getitem__(key)
+
+    Locator.__name__, Locator.__qualname__, Locator.__module__ = base.__name__, base.__qualname__, base.__module__
+    return Locator
+
+
+_Iloc, _Iat = _locator("iloc"), _locator("iat")
 
 
 class Column(pd.Series):
@@ -208,11 +229,11 @@ class Column(pd.Series):
 
     @property
     def iloc(self) -> Any:
-        return Locator(self, "iloc", _located)
+        return _Iloc("iloc", self)
 
     @property
     def iat(self) -> Any:
-        return Locator(self, "iat", _located)
+        return _Iat("iat", self)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
         return applied(ufunc, method, inputs, kwargs)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdparallel.versions import PANDAS_2
+from pdparallel.versions import PANDAS_2, no_copy
 
 __all__ = ["Cut", "Labels", "Source", "TimedSource", "is_array", "with_array"]
 
@@ -122,7 +122,7 @@ class Cut:
         """The rows as pandas cuts them, with that index."""
         frame = self.source.data.iloc[self.start : self.stop]
         frame.index = self.index
-        return frame
+        return no_copy(frame)
 
 
 class Labels:

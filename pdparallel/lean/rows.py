@@ -43,6 +43,7 @@ from pdparallel.lean.becoming import (
     with_reductions,
 )
 from pdparallel.typing import Func, Taker
+from pdparallel.versions import without_copy_warnings
 
 __all__ = ["LeanRows", "NotingRows", "are_views", "blocks_of", "is_unshared"]
 
@@ -86,6 +87,10 @@ class LeanRows:
 
     def feed(self, frame: Any, taker: Taker) -> None:
         """Give the taker each row of the frame, as ``frame.apply(taker.one, axis=1)`` does, but lean rows in blocks."""
+        with without_copy_warnings():
+            self._feed(frame, taker)
+
+    def _feed(self, frame: Any, taker: Taker) -> None:
         if self._pay is None:  # all chunks of a call have the same columns
             look_for_methods()
             # By a dict: the first question to an index of texts costs a tenth of a call upon ten rows.
