@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_object_dtype
 
-from pdparallel.lean.asking import may_ask_for_types
+from pdparallel.lean.asking import leading, may_ask_for_types
 from pdparallel.lean.becoming import (
     ELSEWHERE,
     FRESH,
@@ -78,7 +78,8 @@ class LeanRows:
 
     def feed(self, frame: Any, taker: Taker) -> None:
         """Give the taker each row of the frame, as ``frame.apply(taker.one, axis=1)`` does, but lean rows in blocks."""
-        if self._pay is None:  # all chunks of a call have the same columns
+        first = self._pay is None
+        if first:  # all chunks of a call have the same columns
             look_for_methods()
             # By a dict: the first question to an index of texts costs a tenth of a call upon ten rows.
             self._places = {label: place for place, label in enumerate(frame.columns)}
@@ -89,6 +90,12 @@ class LeanRows:
             stop = min(n, at + (ROWS_LISTED if at else LOOK_AFTER))
             part = frame.iloc[at:stop] if stop - at < n else frame
             columns = self._listed(part)
+            if first and columns.common.kind == "O":
+                first = False
+                held = leading(columns.rows[:LOOK_AFTER].ravel().tolist())
+                if held and may_ask_for_types(self._func, [*self._given, *held], rows=True):
+                    self._pay = False
+                    break
             names, done = tuple(self._attributes), 0
             while done < stop - at:
                 rows = range(done, done + taker.block(stop - at - done))
