@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_object_dtype
 
 from pdparallel.lean.asking import leading, may_ask_for_types
 from pdparallel.lean.becoming import (
@@ -187,9 +188,9 @@ def held(value: Any, unit: Any) -> tuple[np.ndarray, Any, pd.Index | None] | Non
 def _held_by(data: Any) -> list[Any]:
     """Objects in the first rows that may lead to a function."""
     if data.ndim == 1:
-        columns = [data] if data.dtype == object else []
+        columns = [data] if is_object_dtype(data.dtype) else []
     else:
-        columns = [data.iloc[:LOOK_AFTER, at] for at, dtype in enumerate(data.dtypes) if dtype == object]
+        columns = [data.iloc[:LOOK_AFTER, at] for at, dtype in enumerate(data.dtypes) if is_object_dtype(dtype)]
     return [value for column in columns for value in leading(column.iloc[:LOOK_AFTER].tolist())]
 
 
