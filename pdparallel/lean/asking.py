@@ -41,7 +41,7 @@ __all__ = ["leading", "may_ask_for_types", "only_reads"]
 MOST_LOOKED_AT = 2_000
 
 #: Objects looked at before the steps of the code are.
-FEW_LOOKED_AT = 4
+FEW_LOOKED_AT = 2
 
 #: Elements of a dict, list or tuple that are looked at.
 MOST_ELEMENTS = 500
@@ -179,7 +179,6 @@ def _is_trusted(name: Any) -> bool:
 _STDLIB = tuple({os.path.abspath(sysconfig.get_path(kind)) + os.sep for kind in ("stdlib", "platstdlib")})
 
 
-@functools.lru_cache(maxsize=4096)
 def only_reads(code: types.CodeType, place: int) -> bool:
     """Whether a function only reads its argument of that place: ``row["a"]``, ``row.a``, ``for value in row``.
 
@@ -251,11 +250,25 @@ def may_ask_for_types(func: Func, given: Iterable[Any] = (), *, rows: bool = Fal
         return False
     if not rows:
         return _asks(func, given, MOST_LOOKED_AT)
-    # What is next to nothing to look at costs less than the steps of the code, when they are not known yet.
+    found = _code_and_place(func)
+    if found in _known_to_read:
+        return False
+    # What is next to nothing to look at costs less than the steps of the code.
     if not _asks(func, given, FEW_LOOKED_AT):
         return False
-    found = _code_and_place(func)
-    return not (found is not None and only_reads(*found)) and _asks(func, given, MOST_LOOKED_AT)
+    if found is not None and only_reads(*found):
+        if len(_known_to_read) >= MOST_KNOWN:
+            _known_to_read.clear()
+        _known_to_read.add(found)
+        return False
+    return _asks(func, given, MOST_LOOKED_AT)
+
+
+#: Code that only reads its row, with the place of that; code never changes.
+_known_to_read: set[Any] = set()
+
+#: Of which so many are known at most.
+MOST_KNOWN = 1_000
 
 
 def leading(values: Sequence[Any]) -> list[Any]:
