@@ -387,6 +387,20 @@ VERBS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("held", [_helper, MODEL.bound, MODEL, functools.partial(_default, ask=type)])
+def test_what_is_asked_by_what_the_data_hold(held: Any, engine: str) -> None:
+    frame = FRAME.assign(held=[held] * len(FRAME))
+    par = frame.par(**ENGINES[engine])
+    func = lambda row: row["held"](row)
+    of_group = lambda group: group["held"].iloc[0](group) + group["held"].iloc[0](group["x"])
+    pd.testing.assert_series_equal(par.apply_rows(func), frame.apply(func, axis=1))
+    expected = frame.groupby("k")[["x", "held"]].apply(of_group)
+    pd.testing.assert_series_equal(par.groupby("k")[["x", "held"]].apply(of_group), expected)
+    objects = frame[["held"]].assign(other=None)
+    pd.testing.assert_series_equal(objects.par(**ENGINES[engine]).apply_rows(func), objects.apply(func, axis=1))
+
+
 @pytest.mark.parametrize("engine", ["auto", "serial", "thread"])
 @pytest.mark.parametrize("late", [False, True])
 def test_methods_and_accessors_of_the_users(engine: str, late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -494,6 +508,7 @@ def _asks_others(row: Any) -> Any:
         (functools.partial(lambda scale, row: row["a"], 2), False, False),
         (lambda unit: unit.type, False, False),
         (lambda unit: unit["type"], False, False),
+        (lambda unit: unit["x"] * FROZEN.scale, False, False),
         (len, False, False),
         (np.mean, False, False),
         (_takes_any(lambda unit: unit["x"]), False, False),
@@ -526,7 +541,14 @@ class PlainModel:
         return unit["x"] * 2
 
 
-PLAIN_MODEL = PlainModel()
+@dataclass(frozen=True)
+class Frozen:
+    """Has methods of ``dataclass`` that ask for the type of the instance."""
+
+    scale: float = 2.0
+
+
+PLAIN_MODEL, FROZEN = PlainModel(), Frozen()
 LOOKUP = dict.fromkeys(range(100_000), 1)
 
 

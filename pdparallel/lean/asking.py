@@ -19,6 +19,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import contextvars
+import dataclasses
 import dis
 import functools
 import importlib
@@ -29,24 +30,25 @@ import sysconfig
 import threading
 import types
 from collections import ChainMap, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pdparallel.typing import Func
 
-__all__ = ["may_ask_for_types", "only_reads"]
+__all__ = ["leading", "may_ask_for_types", "only_reads"]
 
 #: Objects looked at for one function, after which it counts as one that asks.
 MOST_LOOKED_AT = 2_000
 
 #: Objects looked at before the steps of the code are.
-FEW_LOOKED_AT = 4
+FEW_LOOKED_AT = 2
 
 #: Elements of a dict, list or tuple that are looked at.
 MOST_ELEMENTS = 500
 
 #: Packages that take a Series of any class for one, apart from the standard library.
 _TRUSTED = {"numpy", "pandas", "scipy", "numba", "numexpr", "bottleneck", "pyarrow", "dateutil", "pytz"}
+_TRUSTED |= {"attr", "attrs"}
 
 #: What tells the type, or runs code that nobody can look at beforehand.
 _ASKING = {
@@ -65,9 +67,21 @@ _LOOKING_NAMES = frozenset({"locals", "vars", "dir", "eval", "exec", "_getframe"
 #: Attributes of classes that say nothing about what they do.
 _ABOUT = frozenset(
     {"__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__dataclass_fields__"}
-    | {"__dataclass_params__", "__match_args__", "__doc__", "__module__", "__qualname__", "__orig_bases__"}
+    | {
+        "__dataclass_params__",
+        "__attrs_attrs__",
+        "__attrs_props__",
+        "__match_args__",
+        "__doc__",
+        "__module__",
+        "__qualname__",
+        "__orig_bases__",
+    }
     | {"__parameters__", "__slots__", "__dict__", "__weakref__", "_abc_impl"}
 )
+
+#: Methods that a frozen dataclass gets, which ask for the type of the instance only.
+_OF_FROZEN = {"__setattr__", "__delattr__"}
 
 #: Types of which no value leads to a function; the most frequent ones, to be quick.
 _PLAIN = {
@@ -165,7 +179,6 @@ def _is_trusted(name: Any) -> bool:
 _STDLIB = tuple({os.path.abspath(sysconfig.get_path(kind)) + os.sep for kind in ("stdlib", "platstdlib")})
 
 
-@functools.lru_cache(maxsize=4096)
 def only_reads(code: types.CodeType, place: int) -> bool:
     """Whether a function only reads its argument of that place: ``row["a"]``, ``row.a``, ``for value in row``.
 
@@ -237,11 +250,31 @@ def may_ask_for_types(func: Func, given: Iterable[Any] = (), *, rows: bool = Fal
         return False
     if not rows:
         return _asks(func, given, MOST_LOOKED_AT)
-    # What is next to nothing to look at costs less than the steps of the code, when they are not known yet.
+    found = _code_and_place(func)
+    if found in _known_to_read:
+        return False
+    # What is next to nothing to look at costs less than the steps of the code.
     if not _asks(func, given, FEW_LOOKED_AT):
         return False
-    found = _code_and_place(func)
-    return not (found is not None and only_reads(*found)) and _asks(func, given, MOST_LOOKED_AT)
+    if found is not None and only_reads(*found):
+        if len(_known_to_read) >= MOST_KNOWN:
+            _known_to_read.clear()
+        _known_to_read.add(found)
+        return False
+    return _asks(func, given, MOST_LOOKED_AT)
+
+
+#: Code that only reads its row, with the place of that; code never changes.
+_known_to_read: set[Any] = set()
+
+#: Of which so many are known at most.
+MOST_KNOWN = 1_000
+
+
+def leading(values: Sequence[Any]) -> list[Any]:
+    """Those of some values of the data that lead to a function, as a model that a cell holds; mostly none."""
+    kinds = {kind for kind in set(map(type, values)) - _PLAIN if _is_worth_a_look(kind)}
+    return [value for value in values if type(value) in kinds] if kinds else []
 
 
 def _asks(func: Func, given: list[Any], most: int) -> bool:
@@ -450,7 +483,8 @@ class _Look:
             if base in self._bases or _is_trusted(base.__module__):
                 continue
             self._bases.add(base)
-            self.at_all([part for name, part in list(vars(base).items()) if name not in _ABOUT])
+            skipped = _ABOUT | _OF_FROZEN if dataclasses.is_dataclass(base) else _ABOUT
+            self.at_all([part for name, part in list(vars(base).items()) if name not in skipped])
 
     def _instance(self, value: Any, kind: type) -> None:
         try:

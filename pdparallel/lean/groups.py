@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_object_dtype
 
-from pdparallel.lean.asking import may_ask_for_types
+from pdparallel.lean.asking import leading, may_ask_for_types
 from pdparallel.lean.becoming import (
     FRESH,
     applied,
@@ -88,7 +89,8 @@ class LeanGroups:
         """
         if self._pay is None:
             look_for_methods()
-            self._pay = scalars_are_plain() and not may_ask_for_types(self._func, self._given)
+            given = [*self._given, *_held_by(data)]
+            self._pay = scalars_are_plain() and not may_ask_for_types(self._func, given)
         if not self._pay or not _fits(data):
             return 0
         source = Source(data, plain_group)
@@ -139,7 +141,8 @@ class LeanTrial:
         """What the function returns for a group of pandas, of which it gets a lean one where that can be."""
         if self._may is None:
             look_for_methods()
-            self._may = scalars_are_plain() and not may_ask_for_types(func, [*args, *kwargs.values()])
+            given = [*args, *kwargs.values(), *_held_by(unit)]
+            self._may = scalars_are_plain() and not may_ask_for_types(func, given)
         if not (self._may and _fits(unit)):
             began = perf_counter()
             value = func(unit, *args, **kwargs)
@@ -188,6 +191,15 @@ def held(value: Any, unit: Any) -> tuple[np.ndarray, Any, pd.Index | None] | Non
     cut, name, array, _, labels = value._lean
     of_the_unit = unit._lean if unit.ndim == 2 else unit._lean[0]
     return (array, name, labels.made) if array is not None and cut is of_the_unit and cut.source.counts else None
+
+
+def _held_by(data: Any) -> list[Any]:
+    """Objects in the first rows that may lead to a function."""
+    if data.ndim == 1:
+        columns = [data] if is_object_dtype(data.dtype) else []
+    else:
+        columns = [data.iloc[:LOOK_AFTER, at] for at, dtype in enumerate(data.dtypes) if is_object_dtype(dtype)]
+    return [value for column in columns for value in leading(column.iloc[:LOOK_AFTER].tolist())]
 
 
 def _fits(data: Any) -> bool:

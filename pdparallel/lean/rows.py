@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdparallel.lean.asking import may_ask_for_types
+from pdparallel.lean.asking import leading, may_ask_for_types
 from pdparallel.lean.becoming import (
     ELSEWHERE,
     FRESH,
@@ -87,11 +87,8 @@ class LeanRows:
 
     def feed(self, frame: Any, taker: Taker) -> None:
         """Give the taker each row of the frame, as ``frame.apply(taker.one, axis=1)`` does, but lean rows in blocks."""
-        with without_copy_warnings():
-            self._feed(frame, taker)
-
-    def _feed(self, frame: Any, taker: Taker) -> None:
-        if self._pay is None:  # all chunks of a call have the same columns
+        first = self._pay is None
+        if first:  # all chunks of a call have the same columns
             look_for_methods()
             # By a dict: the first question to an index of texts costs a tenth of a call upon ten rows.
             self._places = {label: place for place, label in enumerate(frame.columns)}
@@ -100,18 +97,25 @@ class LeanRows:
         if self._views is None:
             self._views = are_views(frame)
         writes = _Writes(taker, self._unshared)
-        try:
-            self._feed(frame, taker, writes)
-        finally:
-            writes.look()
+        with without_copy_warnings():
+            try:
+                self._feed(frame, taker, writes, first)
+            finally:
+                writes.look()
 
-    def _feed(self, frame: Any, taker: Taker, writes: _Writes) -> None:
+    def _feed(self, frame: Any, taker: Taker, writes: _Writes, is_first: bool) -> None:
         n, at = len(frame), 0
         while self._pay and at < n:
             stop = min(n, at + (ROWS_LISTED if at else LOOK_AFTER))
             part = frame.iloc[at:stop] if stop - at < n else frame
             columns = self._listed(part)
             columns.writes, columns.first, columns.views = writes, at, bool(self._views)
+            if is_first and columns.common.kind == "O":
+                is_first = False
+                held = leading(columns.rows[:LOOK_AFTER].ravel().tolist())
+                if held and may_ask_for_types(self._func, [*self._given, *held], rows=True):
+                    self._pay = False
+                    break
             names, done = tuple(self._attributes), 0
             while done < stop - at:
                 rows = range(done, done + taker.block(stop - at - done))
