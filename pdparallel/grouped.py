@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +40,9 @@ __all__ = ["call_grouped", "is_replaced"]
 
 #: Functions that pandas 2 replaces by its own, as it does names: they are not called.
 _REPLACED_BY_PANDAS_2 = (sum, max, min)
+
+#: The dtypes that Python's numbers have in NumPy.
+_WIDE = (np.dtype(np.int64), np.dtype(np.float64))
 
 
 def call_grouped(
@@ -339,7 +342,7 @@ class _Goes:
             # Of numbers, and columns of NumPy's numbers, the objects' own dtype is what pandas finds.
             return (
                 isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS and not self._has_frames
-                and self._is_of_numbers
+                and self._is_of_numbers and (PANDAS_2 or not self._is_narrowed(packed.array.dtype.kind))
             )  # fmt: skip
         if isinstance(packed, SeriesRows):
             return self._of_frame and packed.values.dtype != object
@@ -347,11 +350,20 @@ class _Goes:
 
     @functools.cached_property
     def _is_of_numbers(self) -> bool:
+        if self._of_frame and not self.grouping.columns.is_unique:
+            return False
+        return all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in self._dtypes)
+
+    @functools.cached_property
+    def _dtypes(self) -> list[Any]:
+        """Those of the columns."""
         obj: Any = self.grouping.obj
-        if not self._of_frame:
-            return _is_of_numbers([obj.dtype])
-        columns = self.grouping.columns
-        return bool(columns.is_unique) and _is_of_numbers(obj[columns].dtypes)
+        return list(obj[self.grouping.columns].dtypes) if self._of_frame else [obj.dtype]
+
+    def _is_narrowed(self, kind: str) -> bool:
+        """Whether pandas 3 may give numbers of that kind the dtype of a column: it does if none of them changes."""
+        kinds = "iu" if kind == "i" else kind
+        return any(dtype.kind in kinds and dtype not in _WIDE for dtype in self._dtypes)
 
     def _put_together(self, packed: Likes | Pieces) -> Any:
         """What pandas makes of frames, or of Series that are not all over the same index."""
@@ -408,10 +420,6 @@ class _Goes:
 def _of_the_rest(seed: int) -> int:
     """Another seed, for what comes after the first group."""
     return int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0])
-
-
-def _is_of_numbers(dtypes: Iterable[Any]) -> bool:
-    return all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in dtypes)
 
 
 def _may_be_named_na(grouping: Grouping) -> bool:
