@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, overload
+from typing import Any, Generic, Literal, cast, overload
 
 from pdparallel.groupby import GroupByPar
 from pdparallel.holding import Holding
@@ -156,7 +156,8 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         [2, 1]
         """
         self._obj.resample(rule, **kwargs)  # pandas says what is wrong with them
-        return ResamplePar(self._obj, rule, kwargs, self._given, self._only())
+        spans, only = ResamplePar[Any, Any, Any, Any](self._obj, rule, kwargs, self._given), self._only()
+        return spans if only is None else cast("Any", spans[only])
 
     def _only(self) -> Any:
         """The columns that the call is about; None for all."""
