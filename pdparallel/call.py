@@ -66,6 +66,8 @@ class Call:
     taking : callable, optional
         Where pandas takes each return at once and may refuse it: does so with the returns before a failure, which then
         is not the first.
+    start : int
+        Position of the first unit, for messages, where others were done in a call before.
     """
 
     verb: str
@@ -76,6 +78,7 @@ class Call:
     label: Callable[[int], Any]
     plan: tuple[Chunk, ...] | None = field(default=None)
     taking: Callable[[Returns], Any] | None = field(default=None)
+    start: int = 0
 
     def where(self, chunk: Chunk, offset: int) -> str:
         """The place of a failure in words: ``in row 'x17' (position 17)``."""
@@ -84,7 +87,7 @@ class Call:
                 return "in the chunk of no rows"
             return f"in the chunk of rows {chunk.start} to {chunk.stop - 1}"
         position = chunk.start + offset
-        return in_words(self.unit, self.label(position), position)
+        return in_words(self.unit, self.label(position), self.start + position)
 
 
 def work_of(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options) -> Work:

@@ -10,7 +10,7 @@ import functools
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -93,6 +93,7 @@ def call_grouped(
             first, answer = first_unit(ask)
         if first is None:
             return answer
+        goes.has_first_alone = method == "resample" and options.errors == "raise"
     with WholeCall():
         returns = stand_in.begin(first)
         return _answered(goes, stand_in, returns, ask)
@@ -122,6 +123,9 @@ class _Goes:
         self._options = options
         self._of_frame = grouped.obj.ndim == 2
         self.tries = method == "transform" and self._of_frame
+        #: Whether the first unit is a go of its own: upon what it returns, pandas may ask for other ones.
+        self.has_first_alone = False
+        self._first_go: Go | None = None
         self._has_frames = False
 
     @functools.cached_property
@@ -167,6 +171,29 @@ class _Goes:
             return None
         if self.tries:
             return self._go_of_trying(number, first)
+        if self.has_first_alone and not first.is_frame:
+            if number == 0:
+                self._first_go = self._go_by_units(number, first)
+                return None if self._first_go is None else self._part(self._first_go, 0, 1)
+            if number == 1 and self._first_go is not None and (self._of_frame or self._is_own_name(first.name)):
+                return self._part(self._first_go, 1, self._first_go.call.n)
+        return self._go_by_units(number, first)
+
+    def _is_own_name(self, name: Any) -> bool:
+        return same_name(name, self.grouping.obj.name)
+
+    def _part(self, go: Go, start: int, stop: int) -> Go:
+        """Some units of a go, as one of its own."""
+        call, fits, work, units = go.call, go.fits, go.call.work, cast("Units", go.call.data)
+        if start and work.seed is not None:
+            work = replace(work, seed=_of_the_rest(work.seed))
+        part = replace(
+            call, work=work, data=units.cut(start, stop), n=stop - start, start=start,
+            label=lambda at: call.label(start + at),
+        )  # fmt: skip
+        return Go(part, lambda unit, at: fits(unit, start + at), of_all=0 if start else call.n)
+
+    def _go_by_units(self, number: int, first: First) -> Go | None:
         if first.columns is not None:
             self._has_frames = True
             data = self.grouping.frame(first.columns)

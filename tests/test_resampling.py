@@ -132,4 +132,16 @@ def test_a_function_is_called_as_often_as_by_pandas(body, engine, tmp_path):
 
 
 #: pandas does not like what the first call returns, when workers have been given all.
-AFTER_ALL = {("column, agg", "double"), ("frame, apply", "double"), ("Series, apply", "double")}
+AFTER_ALL = {("column, agg", "double")}
+
+
+@pytest.mark.parametrize("engine", ["serial", "process"])
+def test_a_failing_span_is_named_with_its_position(engine):
+    def fails(column):
+        if 5.0 in set(column):
+            raise ZeroDivisionError("by zero")
+        return 1
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        DAYS["a"].par(**ENGINES[engine]).resample("2D").apply(fails)
+    assert any("2026-01-05" in note and "position 2" in note for note in caught.value.__notes__)
