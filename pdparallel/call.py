@@ -81,6 +81,8 @@ class Call:
     again : callable, optional
         Takes the position of a row, and calls the function with it as pandas does after an earlier row was written
         into. Gives its outcome.
+    start : int
+        Position of the first unit, for messages, where others were done in a call before.
     """
 
     verb: str
@@ -92,6 +94,7 @@ class Call:
     plan: tuple[Chunk, ...] | None = field(default=None)
     taking: Callable[[Returns], Any] | None = field(default=None)
     again: Callable[[int], Any] | None = field(default=None)
+    start: int = 0
 
     def where(self, chunk: Chunk, offset: int) -> str:
         """The place of a failure in words: ``in row 'x17' (position 17)``."""
@@ -100,7 +103,7 @@ class Call:
                 return "in the chunk of no rows"
             return f"in the chunk of rows {chunk.start} to {chunk.stop - 1}"
         position = chunk.start + offset
-        return in_words(self.unit, self.label(position), position)
+        return in_words(self.unit, self.label(position), self.start + position)
 
 
 def work_of(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options) -> Work:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,9 @@ __all__ = ["call_grouped", "is_replaced"]
 
 #: Functions that pandas 2 replaces by its own, as it does names: they are not called.
 _REPLACED_BY_PANDAS_2 = (sum, max, min)
+
+#: The dtypes that Python's numbers have in NumPy.
+_WIDE = (np.dtype(np.int64), np.dtype(np.float64))
 
 
 def call_grouped(
@@ -91,6 +94,7 @@ def call_grouped(
         if unit is None:
             return answer
         first, unit = First.of(unit), None  # it is a view of pandas' copy of all rows
+        goes.has_first_alone = method == "resample" and options.errors == "raise"
     with WholeCall():
         returns = stand_in.begin(first)
         return _answered(goes, stand_in, returns, ask)
@@ -126,6 +130,9 @@ class _Goes:
         self.tries = method == "transform" and self._of_frame
         self._has_frames = self._has_keys = False
         self._which = np.array([0])
+        #: Whether the first unit is a go of its own: upon what it returns, pandas may ask for other ones.
+        self.has_first_alone = False
+        self._first_go: Go | None = None
 
     @functools.cached_property
     def grouping(self) -> Grouping:
@@ -170,6 +177,29 @@ class _Goes:
             return None
         if self.tries:
             return self._go_of_trying(number, first)
+        if self.has_first_alone and not first.is_frame:
+            if number == 0:
+                self._first_go = self._go_by_units(number, first)
+                return None if self._first_go is None else self._part(self._first_go, 0, 1)
+            if number == 1 and self._first_go is not None and (self._of_frame or self._is_own_name(first.name)):
+                return self._part(self._first_go, 1, self._first_go.call.n)
+        return self._go_by_units(number, first)
+
+    def _is_own_name(self, name: Any) -> bool:
+        return same_name(name, self.grouping.obj.name)
+
+    def _part(self, go: Go, start: int, stop: int) -> Go:
+        """Some units of a go, as one of its own."""
+        call, fits, work, units = go.call, go.fits, go.call.work, cast("Units", go.call.data)
+        if start and work.seed is not None:
+            work = replace(work, seed=_of_the_rest(work.seed))
+        part = replace(
+            call, work=work, data=units.cut(start, stop), n=stop - start, start=start,
+            label=lambda at: call.label(start + at),
+        )  # fmt: skip
+        return Go(part, lambda unit, at: fits(unit, start + at), of_all=0 if start else call.n)
+
+    def _go_by_units(self, number: int, first: First) -> Go | None:
         if first.columns is not None:
             self._has_frames = True
             self._has_keys = len(first.columns) != len(self.grouping.columns)
@@ -371,7 +401,7 @@ class _Goes:
             # Of numbers, and columns of NumPy's numbers, the objects' own dtype is what pandas finds.
             return (
                 isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS and not self._has_frames
-                and self._is_of_numbers
+                and self._is_of_numbers and (PANDAS_2 or not self._is_narrowed(packed.array.dtype.kind))
             )  # fmt: skip
         if isinstance(packed, SeriesRows):
             return self._of_frame and packed.values.dtype != object
@@ -379,11 +409,20 @@ class _Goes:
 
     @functools.cached_property
     def _is_of_numbers(self) -> bool:
+        if self._of_frame and not self.grouping.columns.is_unique:
+            return False
+        return all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in self._dtypes)
+
+    @functools.cached_property
+    def _dtypes(self) -> list[Any]:
+        """Those of the columns."""
         obj: Any = self.grouping.obj
-        if not self._of_frame:
-            return _is_of_numbers([obj.dtype])
-        columns = self.grouping.columns
-        return bool(columns.is_unique) and _is_of_numbers(obj[columns].dtypes)
+        return list(obj[self.grouping.columns].dtypes) if self._of_frame else [obj.dtype]
+
+    def _is_narrowed(self, kind: str) -> bool:
+        """Whether pandas 3 may give numbers of that kind the dtype of a column: it does if none of them changes."""
+        kinds = "iu" if kind == "i" else kind
+        return any(dtype.kind in kinds and dtype not in _WIDE for dtype in self._dtypes)
 
     def _put_together(self, packed: Likes | Pieces) -> Any:
         """What pandas makes of frames, or of Series that are not all over the same index."""
@@ -454,10 +493,6 @@ def _frame_of(value: Any, labels: pd.Index, columns: pd.Index) -> pd.DataFrame:
 def _of_the_rest(seed: int) -> int:
     """Another seed, for what comes after the first group."""
     return int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0])
-
-
-def _is_of_numbers(dtypes: Iterable[Any]) -> bool:
-    return all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in dtypes)
 
 
 def _may_be_named_na(grouping: Grouping) -> bool:

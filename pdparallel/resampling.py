@@ -7,6 +7,7 @@ from typing import Any, Generic, cast, overload
 
 import pandas as pd
 
+from pdparallel.groupby import GroupByPar
 from pdparallel.grouped import call_grouped
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole
 
@@ -27,7 +28,7 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     Parameters
     ----------
     resampler : Resampler
-        The object of pandas, with the columns that are selected.
+        The object of pandas.
     obj : DataFrame or Series
         The data.
     rule : offset
@@ -36,8 +37,6 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Further arguments of pandas' ``resample``.
     given : mapping
         Options of the accessor that it comes from.
-    columns : label or list of labels, optional
-        Those that are selected.
 
     Examples
     --------
@@ -47,15 +46,12 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     [1, 1, 1]
     """
 
-    def __init__(
-        self, resampler: Any, obj: Any, rule: Any, how: Mapping[str, Any], given: Mapping[str, Any], columns: Any = None
-    ) -> None:
+    def __init__(self, resampler: Any, obj: Any, rule: Any, how: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         self._resampler = resampler
         self._obj = obj
         self._rule = rule
         self._how = how
         self._given = given
-        self._columns = columns
 
     def _grouped(self) -> Any:
         """The spans as groups of rows, as pandas tells them to anybody who asks."""
@@ -64,23 +60,23 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         given = {name: self._how[name] for name in names if self._how.get(name) is not None}
         key, level = self._how.get("on"), self._how.get("level")
         spans = pd.Grouper(freq=self._rule, key=key, level=level, **given)
-        grouped = self._obj.groupby(spans, group_keys=self._how.get("group_keys", False))
-        return grouped if self._columns is None else grouped[self._columns]
+        return self._obj.groupby(spans, group_keys=self._how.get("group_keys", False))
 
     def __repr__(self) -> str:
         return f"<pdparallel accessor of a {type(self._resampler).__name__}>"
 
     @overload
-    def __getitem__(self, key: list[Any]) -> ResamplePar[AsSeries, AsFrame, AsEither, AsFrame]: ...
+    def __getitem__(self, key: list[Any]) -> GroupByPar[AsSeries, AsFrame, AsEither, AsFrame]: ...
     @overload
-    def __getitem__(self, key: Hashable) -> ResamplePar[AsSeries, AsFrame, AsEither, AsSeries]: ...
+    def __getitem__(self, key: Hashable) -> GroupByPar[AsSeries, AsFrame, AsEither, AsSeries]: ...
     def __getitem__(self, key: Any) -> Any:
-        return type(self)(self._resampler[key], self._obj, self._rule, self._how, self._given, key)
+        # pandas gives a GroupBy here, whose agg is not its apply, as it is of the Resampler itself
+        return GroupByPar(self._resampler[key], self._given)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        if self._obj.ndim == 2 and name in self._obj.columns and self._columns is None:
+        if self._obj.ndim == 2 and name in self._obj.columns:
             return self[name]
         return getattr(self._resampler, name)
 

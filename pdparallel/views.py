@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, overload
+from typing import Any, Generic, Literal, cast, overload
 
 from pdparallel.groupby import GroupByPar
 from pdparallel.holding import Holding
@@ -156,8 +156,8 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         [2, 1]
         """
         resampler, only = self._obj.resample(rule, **kwargs), self._only()
-        whole = resampler if only is None else resampler[only]
-        return ResamplePar(whole, self._obj, resampler.freq, kwargs, self._given, only)
+        spans = ResamplePar[Any, Any, Any, Any](resampler, self._obj, resampler.freq, kwargs, self._given)
+        return spans if only is None else cast("Any", spans[only])
 
     def _only(self) -> Any:
         """The columns that the call is about; None for all."""
