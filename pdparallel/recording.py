@@ -299,8 +299,8 @@ def record(
             # map() takes a StopIteration of the function, as of next() with nothing left, for its own end.
             failure = Failure(len(recorder.returns), StopIteration())
     try:
-        seconds = time.perf_counter() - began
-        return Outcome(chunk, recorder.returns, failure, seconds, None, recorder.assigned())
+        assigned = recorder.assigned() if work.views else None
+        return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began, None, assigned)
     finally:
         # The traceback leads to this frame and to that of who called: a circle, which would keep the piece, and with it
         # the mapping of the whole arena, until the garbage collector comes by.  So does a method of the recorder in it.
