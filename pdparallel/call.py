@@ -106,10 +106,12 @@ class Call:
         return in_words(self.unit, self.label(position), self.start + position)
 
 
-def work_of(func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options) -> Work:
+def work_of(
+    func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options, views: bool | None = None
+) -> Work:
     """What a worker is to do, as the arguments and options say."""
     first = None if options.initializer is None else Initializer(options.initializer, options.initargs)
-    return Work(func, tuple(args), kwargs, hand, options.errors, options.seed, first)
+    return Work(func, tuple(args), kwargs, hand, options.errors, options.seed, first, views)
 
 
 def in_words(unit: str, label: object, position: int) -> str:

@@ -330,8 +330,8 @@ def record(
             # A StopIteration of a method that a function of C has called, which map() took for its own end.
             failure = Failure(len(recorder.returns), StopIteration(), by_function=True)
     try:
-        seconds = time.perf_counter() - began
-        return Outcome(chunk, recorder.returns, failure, seconds, None, recorder.assigned())
+        assigned = recorder.assigned() if work.views else None
+        return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began, None, assigned)
     finally:
         # The traceback leads to this frame and to that of who called: a circle, which would keep the piece, and with it
         # the mapping of the whole arena, until the garbage collector comes by.  So does a method of the recorder in it.

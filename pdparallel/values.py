@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ def looked_up(ask: Callable[[Func], Any]) -> list[Any] | None:
     return seen
 
 
-def converted(df: Any, hand: Hand) -> Any:
+def converted(df: Any, hand: Hand, dtypes: Sequence[Any]) -> Any:
     """The frame whose rows look the same whatever it is cut into; None if that is the frame itself.
 
     Some columns become values in a way that depends on all of them. Whole numbers of a categorical become floats if
@@ -88,11 +88,10 @@ def converted(df: Any, hand: Hand) -> Any:
         With a row at least.
     hand : Hand
         How the rows are handed out.
+    dtypes : sequence of dtype
+        Of its columns.
     """
     if not hand.startswith("row") or hand == "row-array":
-        return None
-    dtypes = list(df.dtypes)
-    if all(isinstance(dtype, np.dtype) for dtype in dtypes):
         return None
     places = [at for at, dtype in enumerate(dtypes) if _depends_on_all(dtype, df, at)]
     if not places:

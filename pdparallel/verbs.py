@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from pdparallel.arguments import goes_to_pandas
 from pdparallel.beginning import Beginning, PandasStoppedError, called_here, done_here, ends_by_clock
 from pdparallel.call import Call, Work, work_of
 from pdparallel.cells import Cells, cells_of
-from pdparallel.lean.rows import LeanRows, are_views
+from pdparallel.lean.rows import LeanRows, are_views, dtypes_of
 from pdparallel.options import Options
 from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import Returns
@@ -77,6 +76,7 @@ def apply_frame(
         except PandasStoppedError:
             begun = beginning.outcome()
     data: Any = df
+    views: bool | None = None
     if result_type == "broadcast":
         hand = "row-broadcast" if axis else "column-broadcast"
     elif raw:
@@ -85,12 +85,12 @@ def apply_frame(
         # The common dtype of all columns is decided upon the whole frame, not upon some of its columns.
         data = df.to_numpy()
     elif axis and len(df):
-        made = converted(df, hand)
+        dtypes = list(dtypes_of(df))
+        made = None if all(isinstance(dtype, np.dtype) for dtype in dtypes) else converted(df, hand, dtypes)
         data = df if made is None else made
-    work = work_of(func, args, kwargs, hand, options)
-    if hand == "row" and len(df):
         # Of the frame itself: rows of another one may be views, and those of pandas none.
-        work = replace(work, views=data is df and are_views(df))
+        views = hand == "row" and made is None and are_views(df, dtypes)
+    work = work_of(func, args, kwargs, hand, options, views)
     call = Call(
         verb=verb,
         work=work,
@@ -103,7 +103,7 @@ def apply_frame(
             if hand.endswith("-array") and raw and options.errors == "raise"
             else None
         ),
-        again=functools.partial(_again, data, work) if work.views else None,
+        again=functools.partial(_again, data, work) if views else None,
     )
     raw = raw and result_type != "broadcast"
     fill = missing.in_frame(df, axis, raw, result_type)

@@ -233,6 +233,50 @@ def test_rows_whose_errors_are_returned(frame: str, errors: Any) -> None:
         assert [value if isinstance(value, str) else "failed" for value in found] == expected
 
 
+# What a function of any verb may write into
+
+
+def _writable(unit: Any) -> str:
+    values = unit if isinstance(unit, np.ndarray) else unit.to_numpy()
+    array = np.asarray(unit if isinstance(unit, np.ndarray) else unit.array)
+    return f"{values.flags.writeable} {array.flags.writeable}"
+
+
+VERBS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "rows": (lambda df: df.apply(_writable, axis=1), lambda par: par.apply_rows(_writable)),
+    "rows as arrays": (
+        lambda df: df.apply(_writable, axis=1, raw=True),
+        lambda par: par.apply_rows(_writable, raw=True),
+    ),
+    "columns": (lambda df: df.apply(_writable), lambda par: par.apply_cols(_writable)),
+    "columns as arrays": (
+        lambda df: df.apply(_writable, raw=True),
+        lambda par: par.apply_cols(_writable, raw=True),
+    ),
+    "groups of a column": (
+        lambda df: df.groupby([0, 1] * (N // 2))["a"].apply(_writable),
+        lambda par: par.groupby([0, 1] * (N // 2))["a"].apply(_writable),
+    ),
+    "groups": (
+        lambda df: df.groupby([0, 1] * (N // 2)).apply(lambda group: _writable(group["a"])),
+        lambda par: par.groupby([0, 1] * (N // 2)).apply(lambda group: _writable(group["a"])),
+    ),
+    "chunks": (
+        lambda df: [_writable(df.iloc[:6]["a"])],
+        lambda par: sorted(set(par.apply_chunks(lambda chunk: _writable(chunk["a"]), combine="list"))),
+    ),
+}
+
+
+@pytest.mark.parametrize("frame", [name for name in FRAMES if "zone" not in name and "nullable" not in name])
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_can_be_written_into_is_as_in_pandas(verb: str, frame: str) -> None:
+    theirs, ours = VERBS[verb]
+    expected = outcome(lambda: list(theirs(FRAMES[frame]())))
+    for name, options in ways(verb, frame).items():
+        assert outcome(lambda options=options: list(ours(FRAMES[frame]().par(**options)))) == expected, name
+
+
 # Values that depend on the whole frame
 
 

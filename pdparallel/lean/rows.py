@@ -45,7 +45,7 @@ from pdparallel.lean.becoming import (
 from pdparallel.typing import Func, Taker
 from pdparallel.versions import without_copy_warnings
 
-__all__ = ["LeanRows", "NotingRows", "are_views", "blocks_of", "is_unshared"]
+__all__ = ["LeanRows", "NotingRows", "are_views", "blocks_of", "dtypes_of", "is_unshared"]
 
 #: Rows whose scalars are listed at a time: few enough to stay in the caches, many enough to forget what a list costs
 #: (``benchmarks/constants.py``).
@@ -96,20 +96,21 @@ class LeanRows:
             self._pay = self._common is not None and not may_ask_for_types(self._func, self._given, rows=True)
         if self._views is None:
             self._views = are_views(frame)
-        writes = _Writes(taker, self._unshared)
+        writes = _Writes(taker, self._unshared) if self._views else None
         with without_copy_warnings():
             try:
                 self._feed(frame, taker, writes, first)
             finally:
-                writes.look()
+                if writes is not None:
+                    writes.look()
 
-    def _feed(self, frame: Any, taker: Taker, writes: _Writes, is_first: bool) -> None:
+    def _feed(self, frame: Any, taker: Taker, writes: _Writes | None, is_first: bool) -> None:
         n, at = len(frame), 0
         while self._pay and at < n:
             stop = min(n, at + (ROWS_LISTED if at else LOOK_AFTER))
             part = frame.iloc[at:stop] if stop - at < n else frame
             columns = self._listed(part)
-            columns.writes, columns.first, columns.views = writes, at, bool(self._views)
+            columns.writes, columns.first = writes, at
             if is_first and columns.common.kind == "O":
                 is_first = False
                 held = leading(columns.rows[:LOOK_AFTER].ravel().tolist())
@@ -124,18 +125,18 @@ class LeanRows:
                 else:
                     _visit(columns, rows, taker.in_block)
                 done = rows.stop
-            writes.look()
+            if writes is not None:
+                writes.look()
             self._attributes |= columns.asked_by_attribute
             self._pay = columns.became_series * 2 <= stop - at
             at = stop
         if at < n:
-            writes.look()
             self._by_pandas(frame.iloc[at:] if at else frame, taker, writes, at)
 
-    def _by_pandas(self, frame: Any, taker: Taker, writes: _Writes, at: int) -> None:
+    def _by_pandas(self, frame: Any, taker: Taker, writes: _Writes | None, at: int) -> None:
         """Give the taker each row by pandas' own loop, whatever blocks the chunk has."""
         is_plain = type(frame) is pd.DataFrame
-        if self._views:
+        if writes is not None:
             if is_plain and not are_views(frame):
                 frame = _over(_as_writable(frame.to_numpy(), False), frame)
             frame.apply(writes.watched(taker.one, frame, at), axis=1)
@@ -180,16 +181,18 @@ class NotingRows(LeanRows):
         return frozenset(label for columns in self._made for label in columns)
 
 
-def are_views(frame: Any) -> bool:
+def are_views(frame: Any, dtypes: Iterable[Any] | None = None) -> bool:
     """Whether the rows that pandas hands out are read-only views of the frame.
 
     They are if one block holds all of it, from pandas 3 on, or over a read-only array. Else they are new arrays; or, in
     pandas 2, views that can be written into.
     """
-    kinds = set(_dtypes(frame))
-    if len(kinds) > 1 or not all(isinstance(kind, np.dtype) for kind in kinds):
+    kinds = set(dtypes_of(frame) if dtypes is None else dtypes)
+    if len(kinds) != 1 or not isinstance(next(iter(kinds)), np.dtype):
         return False
-    return not frame.iloc[:1].to_numpy().flags.writeable
+    # One block is shown as it is. Several are brought together, which takes long; one row of them does not.
+    is_one = getattr(frame._mgr, "is_single_block", False)
+    return not (frame if is_one else frame.iloc[:1]).to_numpy().flags.writeable
 
 
 def _as_writable(values: np.ndarray, writable: bool) -> np.ndarray:
@@ -360,7 +363,7 @@ def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any]
         return None
     if not scalars_are_plain():
         return None
-    kinds = set(_dtypes(frame))
+    kinds = set(dtypes_of(frame))
     first = next(iter(kinds))
     if len(kinds) == 1 and isinstance(first, np.dtype):
         common: Any = first
@@ -374,7 +377,8 @@ def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any]
     return common if common.kind in "biufcO" else None
 
 
-def _dtypes(frame: pd.DataFrame) -> Iterable[Any]:
+def dtypes_of(frame: pd.DataFrame) -> Iterable[Any]:
+    """The dtypes of the columns."""
     try:
         found: Iterable[Any] = frame._mgr.get_dtypes()
     except AttributeError:  # no public name: the public way makes a Series of them, a tenth of a call upon ten rows
@@ -394,7 +398,6 @@ class _Columns(dict[str, list[Any]]):
         self.is_wide = is_wide(common)
         self.became_series = 0
         self.first = 0
-        self.views = False
         self.writes: _Writes | None = None
         self.asked_by_attribute: set[str] = set()
 
@@ -429,7 +432,7 @@ class _Columns(dict[str, list[Any]]):
     def series_at(self, at: int) -> pd.Series:
         """The row as pandas' own ``apply`` makes it."""
         writes = self.writes
-        if self.views and writes is not None:
+        if writes is not None:
             writes.look()
             row = _series_over(self.rows[at], self.frame) if writes.unshared else self.shown.iloc[at]
             writes.hold(row, self.first + at)
@@ -456,7 +459,7 @@ class _Columns(dict[str, list[Any]]):
     @functools.cached_property
     def rows(self) -> np.ndarray:
         """The scalars row by row, which can be written into if those of pandas can."""
-        return _as_writable(self.frame.to_numpy(), not self.views)
+        return _as_writable(self.frame.to_numpy(), self.writes is None)
 
 
 class _Noting(_Columns):

@@ -18,7 +18,7 @@ from pandas.api.types import is_object_dtype
 
 from pdparallel.cores import available_memory
 from pdparallel.plan import BIG_BYTES, Chunk
-from pdparallel.transport.frames import cut_out, take
+from pdparallel.transport.frames import cut_out, forgets_that_it_is_read_only, take
 from pdparallel.typing import Hand
 from pdparallel.units import Data, Units
 
@@ -114,7 +114,7 @@ def loaded(data: Data, hand: Hand) -> Cargo:
     if isinstance(data, Units):
         return Cargo(None if data.by_chunk else data)
     if isinstance(data, np.ndarray):
-        return Cargo(None if data.dtype.hasobject else data)
+        return Cargo(None if data.dtype.hasobject or forgets_that_it_is_read_only(data) else data)
     if isinstance(data, pd.Series):
         return Cargo(None if type(data) is pd.Series and is_object_dtype(data.dtype) else data)
     objects = tuple(at for at, dtype in enumerate(data.dtypes) if is_object_dtype(dtype))

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pdparallel.lean.rows import are_views
 from pdparallel.plan import Chunk
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.typing import Hand
 from pdparallel.units import Data, Units
 from pdparallel.versions import PANDAS_2
 
-__all__ = ["cut_out", "decode_data", "encode_data", "take"]
+__all__ = ["cut_out", "decode_data", "encode_data", "forgets_that_it_is_read_only", "take"]
 
 
 def take(data: Data, hand: Hand, chunk: Chunk) -> Any:
@@ -28,7 +29,34 @@ def take(data: Data, hand: Hand, chunk: Chunk) -> Any:
         return piece
     if isinstance(piece, np.ndarray):
         return piece.copy(order="K") if piece.flags.writeable else piece
-    return piece.copy()
+    return piece if _is_read_only(piece) else piece.copy()
+
+
+def _is_read_only(piece: pd.DataFrame | pd.Series) -> bool:
+    """Whether all of it is over one array that cannot be written into: a copy could be."""
+    if isinstance(piece, pd.DataFrame):
+        return len(piece) > 0 and are_views(piece)
+    return isinstance(piece.dtype, np.dtype) and not piece.to_numpy().flags.writeable
+
+
+def forgets_that_it_is_read_only(values: np.ndarray) -> bool:
+    """Whether an array is read-only, and comes out of a pickle as one that is not: objects and times have no buffer."""
+    return not values.flags.writeable and (values.dtype.hasobject or values.dtype.kind in "mM")
+
+
+class _ReadOnly:
+    """An array that is read-only where it arrives, too."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+
+    def __reduce__(self) -> Any:
+        return _made_read_only, (self._values,)
+
+
+def _made_read_only(values: np.ndarray) -> np.ndarray:
+    values.flags.writeable = False
+    return values
 
 
 def cut_out(data: Data, hand: Hand, chunk: Chunk) -> Any:
@@ -62,8 +90,9 @@ def encode_data(
         # As it is, it would travel inside of the pickle, which forgets strides and that it is read-only.
         writeable, data = data.flags.writeable, data.copy(order="K")
         data.flags.writeable = writeable
+    sent = _ReadOnly(data) if isinstance(data, np.ndarray) and forgets_that_it_is_read_only(data) else data
     try:
-        pickled = dump(data, table, grow=True, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
+        pickled = dump(sent, table, grow=True, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
     except Exception as error:
         culprit = _culprit(data if named is None else named(), table, first)
         error.add_note(f"pdparallel: {culprit} cannot travel to another process; use engine='thread'")
