@@ -128,7 +128,8 @@ class _Goes:
         self._of_frame = grouped.obj.ndim == 2
         self.looks_again = method == "transform"
         self.tries = method == "transform" and self._of_frame
-        self._has_frames = self._has_keys = False
+        self._has_frames = False
+        self._columns_given = 0
         self._which = np.array([0])
         #: Whether the first unit is a go of its own: upon what it returns, pandas may ask for other ones.
         self.has_first_alone = False
@@ -202,7 +203,7 @@ class _Goes:
     def _go_by_units(self, number: int, first: First) -> Go | None:
         if first.columns is not None:
             self._has_frames = True
-            self._has_keys = len(first.columns) != len(self.grouping.columns)
+            self._columns_given = len(first.columns)
             data = self.grouping.frame(first.columns)
             return None if data is None else self._go(data, first, first.is_named)
         if not self._of_frame:
@@ -369,7 +370,9 @@ class _Goes:
 
     def warn_as_pandas(self) -> None:
         """Warn as pandas 2 does after the ``apply`` that it was not asked for, if the groups had their keys."""
-        if not (PANDAS_2 and self._method == "apply" and self._has_keys):
+        if not (PANDAS_2 and self._method == "apply" and self._has_frames):
+            return
+        if self._columns_given == len(self.grouping.columns):
             return
         try:
             self._grouped[list(self._grouped.obj.columns[:1])]

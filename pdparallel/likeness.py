@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pdparallel.lean.becoming import made_plain, relabel
+from pdparallel.lean.becoming import is_lean, made_plain, relabel
 from pdparallel.lean.groups import held
 from pdparallel.packing import Compact, Packed
 from pdparallel.pieces import Piece, same_name
@@ -218,15 +218,14 @@ class TellingChanges(TellingLike):
     __slots__ = ()
 
     def __call__(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
-        own = unit.__dict__
-        lean = own.get("_lean")
+        lean = unit._lean if is_lean(unit) else None
         if lean is None:
             index, columns = unit.index, unit.columns if unit.ndim == 2 else None
         if self._others >= LOOKED:  # as above, where a further call would cost a tenth
             value = likened(made_plain(self.func(unit, *args, **kwargs)), None)
         else:
             value = TellingLike.__call__(self, unit, *args, **kwargs)
-        if "_lean" in own:
+        if is_lean(unit):
             return value
         if lean is not None:
             of_series = type(lean) is tuple

@@ -60,8 +60,9 @@ def identity_of(call: Call) -> Identity:
     digester = Digester(not_sent(work))
     innermost = _innermost(work.func)
     details = dict(digester.parts_of(innermost)) if isinstance(innermost, types.FunctionType) else {}
-    # With another errors= what succeeded is the same; each file says by which one it was written.
-    known = ("func", "args", "kwargs", "hand", "initializer", "errors")
+    # With another errors= what succeeded is the same; each file says by which one it was written.  The views
+    # follow from the data.
+    known = ("func", "args", "kwargs", "hand", "initializer", "errors", "views")
     rest = [(field.name, getattr(work, field.name)) for field in dataclasses.fields(work) if field.name not in known]
     parts = {
         "verb": digester.named("verb", (call.verb, work.hand, call.unit)),

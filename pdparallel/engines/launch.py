@@ -57,6 +57,10 @@ BROKEN_START = (EOFError, ConnectionError)
 BROKEN_EXITCODE = 255
 
 
+#: Seconds between two looks of who waits for the end of a process.
+LOOK_SECONDS = 0.1
+
+
 class _Spawn:
     """The standard module ``spawn``, but its preparation data says nothing of the main script."""
 
@@ -225,18 +229,20 @@ def _poll(self: Any, flag: int = os.WNOHANG) -> Any:
     """
     from multiprocessing import forkserver
 
-    if self.returncode is None and flag != os.WNOHANG:
-        mp_connection.wait([self.sentinel])  # without the lock, which others want for a moment only
-    with _poll_lock:
-        if self.returncode is None and mp_connection.wait([self.sentinel], 0):
-            try:
-                self.returncode = forkserver.read_signed(self.sentinel)
-            except (OSError, EOFError):
-                self.returncode = BROKEN_EXITCODE
-                # It may still be at a task, which another worker is about to run again.
-                with contextlib.suppress(OSError):
-                    os.kill(self.pid, signal.SIGKILL)
-    return self.returncode
+    while True:
+        with _poll_lock:
+            if self.returncode is None and mp_connection.wait([self.sentinel], 0):
+                try:
+                    self.returncode = forkserver.read_signed(self.sentinel)
+                except (OSError, EOFError):
+                    self.returncode = BROKEN_EXITCODE
+                    # It may still be at a task, which another worker is about to run again.
+                    with contextlib.suppress(OSError):
+                        os.kill(self.pid, signal.SIGKILL)
+        if self.returncode is not None or flag == os.WNOHANG:
+            return self.returncode
+        # Another thread may read the code meanwhile.  Then nothing more comes, if a process has the other end still.
+        mp_connection.wait([self.sentinel], LOOK_SECONDS)
 
 
 def _forkserver_popen() -> Any:

@@ -31,6 +31,9 @@ __all__ = ["PathosEngine"]
 #: Seconds that the pool gets to end in order; a worker that was killed while it held the queue's lock blocks that.
 END_SECONDS = 2.0
 
+#: Times that a pool is made again whose forkserver ended meanwhile.
+LOST_STARTS = 4
+
 _numbers = itertools.count(1)
 
 calls_end_first()
@@ -174,8 +177,9 @@ class PathosEngine(Engine):
 
     def _made(self) -> _Pool:
         try:
-            with contextlib.suppress(*BROKEN_START):
-                return _Pool(*self._key)
+            for _ in range(LOST_STARTS):
+                with contextlib.suppress(*BROKEN_START):
+                    return _Pool(*self._key)
             return _Pool(*self._key)
         except (OSError, EOFError) as error:
             raise WorkerStartError(
