@@ -520,7 +520,7 @@ _mro: Callable[[type], tuple[type, ...]] = vars(type)["__mro__"].__get__
 
 
 def _builtin(func: types.FunctionType, name: str) -> Any:
-    space = func.__builtins__  # type: ignore[attr-defined] # the stubs do not know it
+    space = func.__builtins__
     return space.get(name) if isinstance(space, dict) else getattr(space, name, None)
 
 
