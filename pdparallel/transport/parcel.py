@@ -237,6 +237,11 @@ class _Encoded(Parcel):
         self._pure = encode_work(self._call.work, self._table, self._serializer)
         self._known = len(self._table.objects)
         self._find_state()
+        self._frame()
+
+    def _frame(self) -> None:
+        assert self._state is not None
+        self._work = self._state.framed(self._pure, self._asked)
 
     def _find_state(self) -> None:
         self._reached = len(self._table.reached)
@@ -249,8 +254,6 @@ class _Encoded(Parcel):
                     "code with which it began. Change the module when the call has ended."
                 )
             self._state = found
-        assert self._state is not None
-        self._work = self._state.framed(self._pure, self._asked)
 
     def _learn(self) -> bool:
         """Encode the function anew where the data have brought classes that it did not know; whether they have."""
@@ -261,7 +264,10 @@ class _Encoded(Parcel):
             return False
         before = self._state
         self._find_state()
-        return self._state is not before
+        if self._state is before:
+            return False
+        self._frame()
+        return True
 
     def bring(self, slots: tuple[Slot, ...]) -> None:
         assert self._state is not None

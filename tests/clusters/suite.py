@@ -317,7 +317,7 @@ class Stores:
         sent = found.to_frame()["bytes_out"].sum()
         size = df.memory_usage(index=False).sum()
         assert size <= sent <= 1.05 * size
-        assert table.nbytes <= once <= 1.05 * table.nbytes
+        assert table.nbytes <= once <= 1.05 * table.nbytes, (once, table.nbytes)
 
     def test_cancelling_reaches_the_cluster(self, cluster: Any, tmp_path: Path) -> None:
         beat = tmp_path / "beat"
