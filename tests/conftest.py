@@ -98,7 +98,7 @@ def no_file_is_left() -> Iterator[None]:
     yield
     if not wait_until(lambda: left_files() <= before, 1.0):
         gc.collect()  # a semaphore of multiprocessing has a name until its object is collected
-    assert wait_until(lambda: left_files() <= before), sorted(left_files() - before)
+    assert wait_until(lambda: left_files() <= before, 60), sorted(left_files() - before)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -106,7 +106,7 @@ def no_process_is_left() -> Iterator[None]:
     """After each module (its tests share a warm pool) no child process lives."""
     yield
     pdparallel.shutdown()
-    assert wait_until(lambda: not children()), children()
+    assert wait_until(lambda: not children(), 60), children()
 
 
 def workers() -> list[Child]:
