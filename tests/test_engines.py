@@ -36,7 +36,6 @@ from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
 from pdparallel.errors import WorkerDiedError
 from pdparallel.plan import Chunk, cut
-from pdparallel.testing import leaves_nothing
 from pdparallel.transport.parcel import pack
 from pdparallel.transport.task import Parts, Reach, references
 from tests.conftest import children, wait_until
@@ -439,23 +438,23 @@ METHODS = [method for method in ("forkserver", "spawn", "fork") if method in mul
      *itertools.product(METHODS[1:], KILLED_WHILE_IT, ["kill"])],
 )  # fmt: skip
 def test_a_pathos_pool_ends_whatever_a_dead_worker_left(method: str, moment: str, end: str) -> None:
-    with leaves_nothing():
-        pool = pathos_engine._Pool(2, method, 1)
-        inner = pool.watched.pool
-        for worker in inner._pool:
-            os.kill(worker.pid, signal.SIGSTOP)
-        for _ in range(40):  # more than a pipe takes
-            pool.watched.submit(b"x" * 5000)
-        for trace in KILLED_WHILE_IT[moment]:
-            TRACES[trace](inner)
-        if end == "retire":
-            process = inner._pool[0]
-            process.kill()
-            process.join()
-        pool.end(kill=end == "kill")
-        threads = [inner._worker_handler, inner._task_handler, inner._result_handler]
-        assert not [thread for thread in threads if thread.is_alive()]
-        del inner, pool
+    pool = pathos_engine._Pool(2, method, 1)
+    inner = pool.watched.pool
+    for worker in inner._pool:
+        os.kill(worker.pid, signal.SIGSTOP)
+    for _ in range(40):  # more than a pipe takes
+        pool.watched.submit(b"x" * 5000)
+    for trace in KILLED_WHILE_IT[moment]:
+        TRACES[trace](inner)
+    if end == "retire":
+        process = inner._pool[0]
+        process.kill()
+        process.join()
+    pool.end(kill=end == "kill")
+    handlers = [inner._worker_handler, inner._task_handler, inner._result_handler]
+    ending = [thread for thread in threading.enumerate() if thread.name == "pdparallel-pathos-end"]
+    assert wait_until(lambda: not any(thread.is_alive() for thread in handlers + ending), 60)
+    assert not any(process.is_alive() for process in pool._context.started)
 
 
 def test_a_pathos_pool_that_ended_is_collected_whatever_a_dead_worker_left() -> None:

@@ -23,6 +23,7 @@ import pytest
 import pdparallel
 from pdparallel import streams
 from pdparallel.testing import assert_same
+from tests.conftest import wait_until
 
 N = 60
 FRAME = pd.DataFrame({"a": range(N), "b": 1.5}, index=[f"r{i}" for i in range(N)])
@@ -141,9 +142,18 @@ class TestTheSameFor:
         for number in (1, 3):
             assert_same(VERBS["values"](engine="process", n_workers=number, seed=7), expected)
 
-    def test_rows_of_which_the_parent_does_some(self, any_rest_is_worth_it: None) -> None:
+    def test_rows_of_which_the_parent_does_some(self, any_rest_is_worth_it: None, tmp_path: Path) -> None:
         pdparallel.map(abs, range(4), engine="process", n_workers=2)  # so that the pool is up
-        got = pdparallel.map(lambda x: (os.getpid(), _drawn(x)), range(4_000), n_workers=2, seed=7)
+        parent, begun = os.getpid(), tmp_path / "a worker has begun"
+
+        def func(x: int) -> tuple[int, Any]:
+            if os.getpid() != parent:
+                begun.touch()
+            elif x == 2_000:  # a busy machine may give the workers no time before
+                wait_until(begun.exists, 60)
+            return os.getpid(), _drawn(x)
+
+        got = pdparallel.map(func, range(4_000), n_workers=2, seed=7)
         pids = {pid for pid, _ in got}
         assert os.getpid() in pids
         assert len(pids) > 1
