@@ -265,7 +265,8 @@ class Grouping:
     @functools.cached_property
     def columns(self) -> pd.Index:
         """The columns that are no keys and were not left out."""
-        grouped = self._grouped
+        alone = self.of_first() if self.is_big else None
+        grouped = self._grouped if alone is None else alone
         unit, _ = first_unit(lambda look: grouped.apply(look, **without_keys(grouped)))
         columns: pd.Index = unit.columns if isinstance(unit, pd.DataFrame) else self.obj.columns
         return columns

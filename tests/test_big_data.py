@@ -232,6 +232,7 @@ def test_groups_are_those_of_pandas(index: str, engine: str, grouping: str, sele
     )
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("engine", ["process", "auto"])
 @pytest.mark.parametrize("of", ["all", "some"])
 def test_nobody_makes_a_copy_of_all_rows(monkeypatch: pytest.MonkeyPatch, engine: str, of: str) -> None:
