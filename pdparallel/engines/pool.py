@@ -45,7 +45,7 @@ FAILED_STARTS = 2
 KILLED_STARTS = 8
 
 #: Times that a start is tried again whose forkserver ended meanwhile.
-LOST_STARTS = 2
+LOST_STARTS = 4
 
 #: Bytes of a worker's tasks that can be written without waiting for it, whatever it does: they fit into the buffer of a
 #: pipe, which has 208 KB on Linux and 8 KB on macOS.  What is longer is written by a thread of its own.
