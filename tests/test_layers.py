@@ -18,8 +18,8 @@ ROOT = Path(pdparallel.__file__).parent
 #: From the bottom to the top; a module may import from lines above its own, and within its own line only where it
 #: is said so below.
 LAYERS: list[set[str]] = [
-    {"cores", "displays", "ending", "errors", "filters", "frozen", "idle", "places", "settings", "showing", "stopping"}
-    | {"streams", "typing", "versions"},
+    {"codes", "cores", "displays", "ending", "errors", "filters", "frozen", "idle", "places", "settings", "showing"}
+    | {"stopping", "streams", "typing", "versions"},
     {"lean.asking", "lean.becoming", "lean.cuts", "leaving"},
     {"lean.columns", "lean.rows"},
     {"lean.groups"},

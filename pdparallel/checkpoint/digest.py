@@ -29,13 +29,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pdparallel.codes import codes, is_empty
 from pdparallel.errors import CheckpointError
 from pdparallel.transport.byvalue import Global, global_names, travels_by_value
-from pdparallel.transport.modules import is_of_library
+from pdparallel.transport.modules import as_bytes, is_of_library, joined
 from pdparallel.transport.objects import SharedTable, dump
 from pdparallel.transport.reductions import HEAP_TYPE, PROTOCOL
 
-__all__ = ["Digester", "is_of_library", "joined"]
+__all__ = ["Digester"]
 
 _ATOMS = frozenset((type(None), bool, int, float, str, bytes))
 _SEQUENCES = frozenset((tuple, list))
@@ -134,7 +135,7 @@ class Digester:
 
     def _cyclic(self, obj: Any) -> bytes:
         parts = itertools.chain.from_iterable(obj.items()) if isinstance(obj, dict) else obj
-        return joined(_text(type(obj).__name__), *map(self.of, parts))
+        return joined(as_bytes(type(obj).__name__), *map(self.of, parts))
 
     def _other(self, obj: Any) -> bytes:
         for kinds, way in self._ways:
@@ -162,7 +163,7 @@ class Digester:
         except Exception:  # a lock and the like, of which the transport knows what to write
             return joined(b"dill", dump(obj, SharedTable(), grow=True))
         if isinstance(reduction, str):
-            return joined(b"name", _text(pickle.whichmodule(obj, reduction)), _text(reduction))  # type: ignore[attr-defined]
+            return joined(b"name", as_bytes(pickle.whichmodule(obj, reduction)), as_bytes(reduction))  # type: ignore[attr-defined]
         make, args, *rest = reduction
         rest += [None] * 3
         return self._plain(("object", make, args, rest[0], list(rest[1] or ()), list(rest[2] or ())))
@@ -172,7 +173,7 @@ class Digester:
     def parts_of(self, func: types.FunctionType) -> Iterator[tuple[str, bytes]]:
         """The parts of a function, as an error names them."""
         code, space = func.__code__, func.__globals__
-        names = frozenset(name for inner in _codes(code) for name in inner.co_names)
+        names = frozenset(name for inner in codes(code) for name in inner.co_names)
         yield "its code", self.of(code)
         for at, default in enumerate(func.__defaults__ or ()):
             yield self._part(f"default value {at}", default, names)
@@ -181,7 +182,7 @@ class Digester:
         for key, attribute in vars(func).items():
             yield self._part(f"attribute {key!r}", attribute, names)
         for name, cell in zip(code.co_freevars, func.__closure__ or (), strict=True):
-            if not _is_empty(cell) and (id(cell), "") not in self._left_out:
+            if not is_empty(cell) and (id(cell), "") not in self._left_out:
                 yield self._part(f"closure variable {name!r}", cell.cell_contents, names)
         if not is_of_library(func.__module__):
             for name in sorted(global_names(code)):
@@ -226,20 +227,20 @@ class Digester:
             (name, self.named(f"{name!r} of class {cls.__name__!r}", attributes[name])) for name in sorted(attributes)
         )
         kinds = map(self.of, (type(cls), *cls.__bases__))
-        return joined(b"class", _text(cls.__qualname__), *kinds, *_flat(content))
+        return joined(b"class", as_bytes(cls.__qualname__), *kinds, *_flat(content))
 
     def _module(self, module: types.ModuleType, names: frozenset[str] = frozenset()) -> bytes:
         """A module, by what is named of it; of a library's the version says it all."""
         if is_of_library(module.__name__):
-            return joined(b"module", _text(module.__name__), _version(module.__name__))
+            return joined(b"module", as_bytes(module.__name__), _version(module.__name__))
         if id(module) in self._active:
-            return joined(b"module", _text(module.__name__))
+            return joined(b"module", as_bytes(module.__name__))
         return self._entered(id(module), self._module_content, module, names)
 
     def _module_content(self, module: types.ModuleType, names: frozenset[str]) -> bytes:
         space = vars(module)
         used = (self._part(f"{module.__name__}.{name}", space[name], names) for name in sorted(names & space.keys()))
-        return joined(b"module", _text(module.__name__), *_flat(used))
+        return joined(b"module", as_bytes(module.__name__), *_flat(used))
 
     def _method(self, method: types.MethodType) -> bytes:
         return joined(b"method", self.of(method.__func__), self.of(method.__self__))
@@ -247,16 +248,16 @@ class Digester:
     def _builtin(self, func: types.BuiltinMethodType) -> bytes:
         if func.__self__ is None or isinstance(func.__self__, types.ModuleType):
             return _of_library(func)
-        return joined(b"method", self.of(func.__self__), _text(func.__name__))
+        return joined(b"method", self.of(func.__self__), as_bytes(func.__name__))
 
     def _wrapper(self, wrapper: Any) -> bytes:
-        return joined(_text(type(wrapper).__name__), self.of(wrapper.__wrapped__))
+        return joined(as_bytes(type(wrapper).__name__), self.of(wrapper.__wrapped__))
 
     def _property(self, obj: property) -> bytes:
         return joined(b"property", *map(self.of, (obj.fget, obj.fset, obj.fdel)))
 
     def _cell(self, cell: types.CellType) -> bytes:
-        return joined(b"cell") if _is_empty(cell) else joined(b"cell", self.of(cell.cell_contents))
+        return joined(b"cell") if is_empty(cell) else joined(b"cell", self.of(cell.cell_contents))
 
     def _mapping(self, proxy: Any) -> bytes:
         return joined(b"mapping", self.of(dict(proxy)))
@@ -282,8 +283,8 @@ class Digester:
         if isinstance(index, pd.MultiIndex):
             levels = [index.get_level_values(level) for level in range(index.nlevels)]
             return joined(b"levels", names, *map(self._labels, levels))
-        frequency = _text(str(getattr(index, "freq", None)))
-        return joined(b"labels", _text(type(index).__name__), names, frequency, self._values(index.array))
+        frequency = as_bytes(str(getattr(index, "freq", None)))
+        return joined(b"labels", as_bytes(type(index).__name__), names, frequency, self._values(index.array))
 
     def _values(self, array: Any) -> bytes:
         dtype: Any = array.dtype
@@ -293,7 +294,7 @@ class Digester:
             return joined(
                 b"categories", self.of(dtype.ordered), self._labels(dtype.categories), self._array(array.codes)
             )
-        kind = _text(repr(dtype))
+        kind = as_bytes(repr(dtype))
         if isinstance(dtype, pd.DatetimeTZDtype):
             return joined(kind, self._array(pd.DatetimeIndex(array).tz_convert(None).to_numpy()))
         if isinstance(dtype, pd.SparseDtype):
@@ -364,38 +365,10 @@ def _is_of_atoms(obj: Any) -> bool:
     return kinds <= _ATOMS
 
 
-def joined(*parts: Any) -> bytes:
-    """One digest of several bytes in a row."""
-    hash_ = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        hash_.update(len(part).to_bytes(8, "big"))
-        hash_.update(part)
-    return hash_.digest()
-
-
 def _flat(digests: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
     for name, digest in digests:
-        yield _text(name)
+        yield as_bytes(name)
         yield digest
-
-
-def _text(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _is_empty(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - it raises
-    except ValueError:
-        return True
-    return False
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
 
 
 def _may_be_shared(obj: Any) -> bool:
@@ -404,9 +377,9 @@ def _may_be_shared(obj: Any) -> bool:
 
 def _of_library(obj: Any) -> bytes:
     module = getattr(obj, "__module__", None) or "builtins"
-    return joined(b"library", _text(module), _version(module), _text(obj.__qualname__))
+    return joined(b"library", as_bytes(module), _version(module), as_bytes(obj.__qualname__))
 
 
 def _version(name: str) -> bytes:
     version = getattr(sys.modules.get(name.partition(".")[0]), "__version__", "")
-    return _text(version) if isinstance(version, str) else b""
+    return as_bytes(version) if isinstance(version, str) else b""

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from pdparallel.call import Call
-from pdparallel.checkpoint.digest import Digester, joined
+from pdparallel.checkpoint.digest import Digester
 from pdparallel.transport.functions import not_sent
+from pdparallel.transport.modules import joined
 from pdparallel.transport.objects import SharedTable
 
 __all__ = ["Identity", "identity_of"]

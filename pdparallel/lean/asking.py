@@ -30,9 +30,10 @@ import sysconfig
 import threading
 import types
 from collections import ChainMap, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
+from pdparallel.codes import Import, codes, names_of
 from pdparallel.typing import Func
 
 __all__ = ["leading", "may_ask_for_types", "only_reads"]
@@ -98,65 +99,12 @@ _GLOBAL_LOADS = frozenset(
     if name.startswith("LOAD_") and (name.endswith("_GLOBAL") or name in ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
 )
 
-_IMPORT_NAME = dis.opmap["IMPORT_NAME"]
-
-
-class _Import(NamedTuple):
-    """An import inside a function: ``from ..name import parts``."""
-
-    name: str
-    level: int
-    parts: tuple[str, ...]
-
-
-class _Names(NamedTuple):
-    """What code names, with the code inside it.
-
-    Attributes
-    ----------
-    all : frozenset of str
-        Globals, attributes and modules.
-    imports : tuple of _Import
-        Modules that it imports while it runs.
-    """
-
-    all: frozenset[str]
-    imports: tuple[_Import, ...]
-
-
-@functools.lru_cache(maxsize=4096)
-def _names(code: types.CodeType) -> _Names:
-    found: set[str] = set()
-    imports: list[_Import] = []
-    for inner in _codes(code):
-        found.update(inner.co_names)
-        if _IMPORT_NAME in inner.co_code[::2]:
-            imports += _imports(inner)
-    return _Names(frozenset(found), tuple(imports))
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
-
-
-def _imports(code: types.CodeType) -> Iterator[_Import]:
-    before: deque[Any] = deque((None, None), maxlen=2)
-    for step in dis.get_instructions(code):
-        if step.opname == "IMPORT_NAME":
-            level, parts = before
-            yield _Import(step.argval, level if type(level) is int else 0, parts if type(parts) is tuple else ())
-        if step.opname not in ("EXTENDED_ARG", "CACHE"):
-            before.append(step.argval)
-
 
 @functools.lru_cache(maxsize=1024)
 def _loads_global(code: types.CodeType, name: str) -> bool:
     """Whether a name of some code is that of a global or builtin; else it is one of an attribute."""
     return any(
-        step.argval == name and step.opname in _GLOBAL_LOADS for inner in _codes(code)
+        step.argval == name and step.opname in _GLOBAL_LOADS for inner in codes(code)
         for step in dis.get_instructions(inner)
     )  # fmt: skip
 
@@ -184,7 +132,7 @@ def only_reads(code: types.CodeType, place: int) -> bool:
 
     Nothing else has the argument then, so that it does not matter what is called.
     """
-    if place >= code.co_argcount or not _LOOKING_NAMES.isdisjoint(_names(code).all):
+    if place >= code.co_argcount or not _LOOKING_NAMES.isdisjoint(names_of(code).all):
         return False
     row = code.co_varnames[place]
     if row in code.co_cellvars:
@@ -294,7 +242,7 @@ def _leads_nowhere(func: Any) -> bool:
     """Whether no name of a function leads to anything but plain values and modules that need no look; quick."""
     if type(func) is not types.FunctionType or func.__defaults__ or func.__kwdefaults__ or func.__dict__:
         return False
-    names, imports = _names(func.__code__)
+    names, imports = names_of(func.__code__)
     if imports or not _ASKING_NAMES.isdisjoint(names):
         return False
     space = func.__globals__
@@ -425,7 +373,7 @@ class _Look:
         if _is_trusted(space.get("__name__")):
             return
         code = func.__code__
-        names, imports = _names(code)
+        names, imports = names_of(code)
         self._names |= names
         for name in names:
             if name in space:
@@ -435,7 +383,7 @@ class _Look:
         for one in imports:
             self._import(one, space)
 
-    def _import(self, one: _Import, space: Mapping[str, Any]) -> None:
+    def _import(self, one: Import, space: Mapping[str, Any]) -> None:
         name, level, parts = one
         if level == 0 and _is_trusted(name):
             if name in sys.modules:

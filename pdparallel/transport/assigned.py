@@ -14,6 +14,7 @@ import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from pdparallel.codes import is_empty
 from pdparallel.transport.byvalue import Global, travels_by_value
 
 __all__ = ["Assigned", "assigned_by"]
@@ -177,7 +178,4 @@ def _functions_of(value: Any) -> Iterator[tuple[types.FunctionType, bool]]:
 
 
 def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None
+    return None if is_empty(cell) else cell.cell_contents

@@ -38,6 +38,7 @@ import dill
 import numpy as np
 from dill import _dill  # its table of the types of the interpreter has no public name
 
+from pdparallel.codes import codes, is_empty, names_of
 from pdparallel.transport.reductions import HEAP_TYPE, reduced
 
 __all__ = [
@@ -232,7 +233,7 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
 
     def has_content(self, cell: types.CellType) -> bool:
         """Whether a cell has something to send."""
-        return (id(cell), "") not in self.left_out and not _is_empty(cell)
+        return (id(cell), "") not in self.left_out and not is_empty(cell)
 
     def note_source(self, filename: str) -> None:
         """Take along the lines of a cell of a notebook or of typed-in code, for the traceback."""
@@ -354,14 +355,6 @@ def _fill_cell(cell: Any, content: Any) -> None:
     cell.cell_contents = content
 
 
-def _is_empty(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - it raises
-    except ValueError:
-        return True
-    return False
-
-
 def _save_cell(pickler: ByValuePickler, cell: Any) -> None:
     pickler.save_reduce(_make_cell, (), obj=cell)
     if pickler.has_content(cell):
@@ -374,19 +367,12 @@ ByValuePickler.dispatch[types.CellType] = _save_cell
 @functools.lru_cache(maxsize=1024)
 def global_names(code: types.CodeType) -> tuple[str, ...]:
     """Names of globals that a code object reads or writes, also in the functions and classes defined inside it."""
-    names = {step.argval: None for inner in _codes(code) for step in _instructions(inner)}
+    names = {step.argval: None for inner in codes(code) for step in _instructions(inner)}
     return tuple(names)
 
 
 def _instructions(code: types.CodeType) -> Iterator[Any]:
     return (step for step in dis.get_instructions(code) if step.opname in _GLOBAL_NAMES)
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
 
 
 def _submodules_in_use(func: types.FunctionType) -> list[str]:
@@ -395,11 +381,11 @@ def _submodules_in_use(func: types.FunctionType) -> list[str]:
     They are attributes of the package only where somebody imported them.
     """
     reached = [func.__globals__.get(name) for name in global_names(func.__code__)]
-    reached += [cell.cell_contents for cell in func.__closure__ or () if not _is_empty(cell)]
+    reached += [cell.cell_contents for cell in func.__closure__ or () if not is_empty(cell)]
     packages = [found.__name__ + "." for found in reached if isinstance(found, types.ModuleType) and _has_parts(found)]
     if not packages:
         return []
-    named = {name for code in _codes(func.__code__) for name in code.co_names}
+    named = names_of(func.__code__).all
     return [
         name
         for name, module in list(sys.modules.items())

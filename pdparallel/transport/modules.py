@@ -44,6 +44,7 @@ from typing import Any
 
 import numpy as np
 
+from pdparallel.codes import codes, is_empty, names_of
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.byvalue import (
     ATTRIBUTES_OF_ENUMS,
@@ -58,8 +59,10 @@ __all__ = [
     "DifferentCodeError",
     "ModuleState",
     "Slot",
+    "as_bytes",
     "bring_up",
     "is_of_library",
+    "joined",
     "slots_named_by",
     "split",
     "state_of",
@@ -131,34 +134,15 @@ def _users_space(space: dict[str, Any]) -> str | None:
 # What a function names
 
 
-@functools.lru_cache(maxsize=1024)
-def _names_and_imports(code: types.CodeType) -> tuple[frozenset[str], tuple[str, ...]]:
-    """All names in the code of a function, and the modules that it imports when it runs."""
-    names: set[str] = set()
-    imports: dict[str, None] = {}
-    for inner in _codes(code):
-        names.update(inner.co_names)
-        if inner.co_names:
-            imports |= {step.argval: None for step in dis.get_instructions(inner) if step.opname == "IMPORT_NAME"}
-    return frozenset(names), tuple(imports)
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
-
-
 def slots_named_by(func: types.FunctionType) -> Iterator[Slot]:
     """What a function reaches through a module that it names or imports: ``module.helper``."""
-    names, imports = _names_and_imports(func.__code__)
+    names, imports = names_of(func.__code__)
     space = func.__globals__
     held = [space.get(name) for name in global_names(func.__code__)]
-    held += [cell.cell_contents for cell in func.__closure__ or () if _is_full(cell)]
+    held += [cell.cell_contents for cell in func.__closure__ or () if not is_empty(cell)]
     modules = [one for one in held if isinstance(one, types.ModuleType)]
     package = str(space.get("__package__") or "")
-    for name in imports:
+    for name in dict.fromkeys(one.name for one in imports):
         above = itertools.accumulate(package.split("."), lambda one, other: f"{one}.{other}") if package else ()
         for full in (name, *(f"{one}.{name}".rstrip(".") for one in above)):
             parts = itertools.accumulate(full.split("."), lambda one, other: f"{one}.{other}")
@@ -177,14 +161,6 @@ def slots_named_by(func: types.FunctionType) -> Iterator[Slot]:
                 modules.append(content[name])
 
 
-def _is_full(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - it raises
-    except ValueError:
-        return False
-    return True
-
-
 def _is_ours_to_skip(name: str) -> bool:
     """Whether a name is made by the import itself, or by a test runner."""
     return name.startswith("@") or (name.startswith("__") and name.endswith("__"))
@@ -201,7 +177,7 @@ def _changed_by(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
     """The globals that a function assigns itself, and those into which it writes."""
     assigned: set[str] = set()
     written: set[str] = set()
-    for inner in _codes(code):
+    for inner in codes(code):
         steps = list(dis.get_instructions(inner))
         for at, step in enumerate(steps):
             if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
@@ -250,15 +226,17 @@ _OF_NO_INTEREST = frozenset(
 )  # fmt: skip
 
 
-def _joined(*parts: bytes) -> bytes:
+def joined(*parts: Any) -> bytes:
+    """One digest of several bytes in a row."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.digest()
 
 
-def _text(text: Any) -> bytes:
+def as_bytes(text: Any) -> bytes:
+    """A text, or that of an object, for a digest."""
     return str(text).encode("utf-8", "surrogatepass")
 
 
@@ -266,9 +244,9 @@ def _digest_of_code(code: types.CodeType) -> bytes:
     # Not kept by the code: that of two files is equal, and says nothing of their names.
     try:
         # With the lines, which stand in tracebacks.  Later versions write the same code in other bytes now and then.
-        return _joined(_text(code.co_qualname), marshal.dumps(code, 2))
+        return joined(as_bytes(code.co_qualname), marshal.dumps(code, 2))
     except ValueError:  # a constant that no compiler makes
-        return _joined(b"code", code.co_code, _text(code.co_names))
+        return joined(b"code", code.co_code, as_bytes(code.co_names))
 
 
 class _Digester:
@@ -294,18 +272,19 @@ class _Digester:
         kind, size = type(value), b""
         if kind in _CONTAINERS:
             with contextlib.suppress(ValueError):  # more than plain values
-                return "value", _joined(b"plain", marshal.dumps(value, 2))
-            size = _text(len(value))
-        return "kind", _joined(_text(kind.__module__), _text(kind.__qualname__), size)
+                return "value", joined(b"plain", marshal.dumps(value, 2))
+            size = as_bytes(len(value))
+        return "kind", joined(as_bytes(kind.__module__), as_bytes(kind.__qualname__), size)
 
     def of(self, obj: Any) -> bytes:
         """The digest of an object."""
         kind = type(obj)
         if kind in _BY_CONTENT:
-            return _joined(_text(kind.__name__), obj if kind is bytes else _text(obj if kind is str else repr(obj)))
+            content = obj if kind is bytes else as_bytes(obj if kind is str else repr(obj))
+            return joined(as_bytes(kind.__name__), content)
         key = id(obj)
         if key in self._active:
-            return _joined(b"again", _text(len(self._active) - self._active[key]))
+            return joined(b"again", as_bytes(len(self._active) - self._active[key]))
         if key not in self._finished:
             self._active[key] = len(self._active)
             try:
@@ -319,7 +298,7 @@ class _Digester:
         try:
             return self.of(obj)
         except Exception:
-            return _joined(b"kind", _text(type(obj).__qualname__))
+            return joined(b"kind", as_bytes(type(obj).__qualname__))
 
     # What the parent does beside
 
@@ -340,50 +319,50 @@ class _Digester:
             self._takes(len(obj))
             if kind is dict:
                 self.watches(_same_mapping, obj, list(obj), list(obj.values()))
-            return _joined(b"dict", *map(self.of, itertools.chain.from_iterable(list(obj.items()))))
+            return joined(b"dict", *map(self.of, itertools.chain.from_iterable(list(obj.items()))))
         if kind is list or kind is tuple:
             self._takes(len(obj))
             if kind is list:
                 self.watches(_same_sequence, obj, list(obj))
-            return _joined(_text(kind.__name__), *map(self.of, list(obj)))
+            return joined(as_bytes(kind.__name__), *map(self.of, list(obj)))
         if kind is set or kind is frozenset:
             self._takes(len(obj))
             if kind is set:
                 self.watches(_same_set, obj, set(obj))
-            return _joined(_text(kind.__name__), *sorted(map(self.of, list(obj))))
+            return joined(as_bytes(kind.__name__), *sorted(map(self.of, list(obj))))
         if kind is types.MethodType:
-            return _joined(b"method", self.of(obj.__func__), self.of(obj.__self__))
+            return joined(b"method", self.of(obj.__func__), self.of(obj.__self__))
         if kind is types.BuiltinMethodType:
             if obj.__self__ is None or isinstance(obj.__self__, types.ModuleType):
-                return _joined(b"name", _text(obj.__module__), _text(obj.__qualname__))
-            return _joined(b"method", self.of(obj.__self__), _text(obj.__name__))
+                return joined(b"name", as_bytes(obj.__module__), as_bytes(obj.__qualname__))
+            return joined(b"method", self.of(obj.__self__), as_bytes(obj.__name__))
         if kind is staticmethod or kind is classmethod:
-            return _joined(_text(kind.__name__), self._part(obj.__func__))
+            return joined(as_bytes(kind.__name__), self._part(obj.__func__))
         if kind is property:
-            return _joined(b"property", *map(self._part, (obj.fget, obj.fset, obj.fdel)))
+            return joined(b"property", *map(self._part, (obj.fget, obj.fset, obj.fdel)))
         if kind is functools.cached_property:
-            return _joined(b"cached", self._part(obj.func))
+            return joined(b"cached", self._part(obj.func))
         for name in ("__wrapped__", "py_func"):  # a cache of results; what numba compiled
             if isinstance(inner := getattr(obj, "__dict__", {}).get(name), types.FunctionType):
-                return _joined(_text(kind.__qualname__), self._part(inner))
+                return joined(as_bytes(kind.__qualname__), self._part(inner))
         if isinstance(obj, np.ndarray):
             return self._array(obj)
         if kind is pickle.PickleBuffer:
             return self._bytes(obj.raw())
         if isinstance(obj, enum.Enum):
-            return _joined(b"member", self.of(kind), _text(obj.name))
+            return joined(b"member", self.of(kind), as_bytes(obj.name))
         if isinstance(obj, _GENERATORS):
             raise _OwnError
         return self._object(obj, kind)
 
     def _module(self, module: types.ModuleType) -> bytes:
         if is_importable_module(module) or is_of_library(module.__name__):
-            return _joined(b"module", _text(module.__name__))
+            return joined(b"module", as_bytes(module.__name__))
         # One that stands in for another, or that was there before it was imported anew.
         content = {name: value for name, value in vars(module).items() if not _is_ours_to_skip(name)}
         self.watches(_same_mapping_of, module, list(vars(module)), list(vars(module).values()))
-        parts = [part for name, value in content.items() for part in (_text(name), self._part(value))]
-        return _joined(b"made", _text(module.__name__), *parts)
+        parts = [part for name, value in content.items() for part in (as_bytes(name), self._part(value))]
+        return joined(b"made", as_bytes(module.__name__), *parts)
 
     def _takes(self, items: int) -> None:
         if items > self._left:
@@ -393,18 +372,18 @@ class _Digester:
     def _bytes(self, buffer: memoryview) -> bytes:
         if buffer.nbytes > MAX_ARRAY_BYTES:
             raise _TooMuchError
-        return _joined(buffer)  # type: ignore[arg-type]
+        return joined(buffer)
 
     def _array(self, array: np.ndarray) -> bytes:
         if array.nbytes > MAX_ARRAY_BYTES:
             raise _TooMuchError
-        about = _text((array.shape, array.dtype.str, array.flags.writeable, type(array).__qualname__))
+        about = as_bytes((array.shape, array.dtype.str, array.flags.writeable, type(array).__qualname__))
         if array.dtype.hasobject:
-            return _joined(b"objects", about, self.of(array.ravel().tolist()))
+            return joined(b"objects", about, self.of(array.ravel().tolist()))
         content = array.tobytes()
         if len(content) <= MAX_WATCHED_BYTES:
             self.watches(_same_array, array, content)
-        return _joined(b"array", about, content)
+        return joined(b"array", about, content)
 
     def _object(self, obj: Any, kind: Any) -> bytes:
         """An object by what pickle would write of it."""
@@ -413,31 +392,31 @@ class _Digester:
             self.watches(_same_kind, obj, kind)
             content = getattr(obj, "__dict__", {})
             slots = [name for base in kind.__mro__ for name in _slots_of(base) if hasattr(obj, name)]
-            return _joined(b"object", self.of(kind), self.of(content), *(self.of(getattr(obj, name)) for name in slots))
+            return joined(b"object", self.of(kind), self.of(content), *(self.of(getattr(obj, name)) for name in slots))
         self._takes(1)
         reduction: Any = reduced(obj)
         if reduction is NotImplemented:
             reducer = copyreg.dispatch_table.get(kind)
             reduction = obj.__reduce_ex__(PROTOCOL) if reducer is None else reducer(obj)
         if isinstance(reduction, str):
-            return _joined(b"name", _text(kind.__module__), _text(reduction))
+            return joined(b"name", as_bytes(kind.__module__), as_bytes(reduction))
         make, args, *rest = reduction
         state, items, pairs = (*rest[:3], None, None, None)[:3]
         before, self._made_for_this = self._made_for_this, True
         try:
             parts = [make, args, state, list(items or ()), list(pairs or ())]
-            return _joined(b"object", self.of(kind), *map(self.of, parts))
+            return joined(b"object", self.of(kind), *map(self.of, parts))
         finally:
             self._made_for_this = before
 
     def _class(self, cls: Any) -> bytes:
         if not cls.__flags__ & HEAP_TYPE or is_of_library(cls.__module__):
-            return _joined(b"name", _text(cls.__module__), _text(cls.__qualname__))
+            return joined(b"name", as_bytes(cls.__module__), as_bytes(cls.__qualname__))
         self.watches(_same_mapping_of, cls, list(vars(cls)), list(vars(cls).values()))
         parts = [
             self._found_by_name(cls),
-            _text(cls.__module__),
-            _text(cls.__qualname__),
+            as_bytes(cls.__module__),
+            as_bytes(cls.__qualname__),
             *map(self.of, (type(cls), *cls.__bases__)),
         ]
         attributes = dict(vars(cls))
@@ -452,19 +431,19 @@ class _Digester:
                 continue
             about = isinstance(value, (types.FunctionType, staticmethod, classmethod, property, type))
             if about or type(value) in _BY_CONTENT or not name.startswith("__"):
-                parts += [_text(name), self._part(value)]
+                parts += [as_bytes(name), self._part(value)]
             else:
-                parts += [_text(name), _text(type(value).__qualname__)]
-        return _joined(b"class", *parts)
+                parts += [as_bytes(name), as_bytes(type(value).__qualname__)]
+        return joined(b"class", *parts)
 
     def _function(self, func: types.FunctionType) -> bytes:
         code, space = func.__code__, func.__globals__
-        cells = [cell for cell in func.__closure__ or () if _is_full(cell)]
+        cells = [cell for cell in func.__closure__ or () if not is_empty(cell)]
         for cell in cells:
             self.watches(_same_cell, cell, cell.cell_contents)
         held = [self._part(cell.cell_contents) for cell in cells]
         if is_of_library(space.get("__name__")):
-            return _joined(b"name", _text(func.__module__), _text(func.__qualname__), *held)
+            return joined(b"name", as_bytes(func.__module__), as_bytes(func.__qualname__), *held)
         self.watches(_same_function, func, code, func.__defaults__, func.__kwdefaults__)
         parts = [
             self._found_by_name(func),
@@ -482,7 +461,8 @@ class _Digester:
                 parts.append(self._part(space[name]))
         if owner is not None:
             self.changes(owner, *_changed_by(code))
-        return _joined(b"function", _text(func.__module__), _text(func.__qualname__), _digest_of_code(code), *parts)
+        place = as_bytes(func.__module__), as_bytes(func.__qualname__)
+        return joined(b"function", *place, _digest_of_code(code), *parts)
 
     def changes(self, module: str, assigned: frozenset[str], written: frozenset[str]) -> None:
         """Note what a function of a module changes itself."""
@@ -531,7 +511,7 @@ def _same_kind(obj: Any, kind: type) -> bool:
 
 
 def _same_cell(cell: types.CellType, content: Any) -> bool:
-    return _is_full(cell) and cell.cell_contents is content
+    return not is_empty(cell) and cell.cell_contents is content
 
 
 def _same_function(func: Any, code: Any, defaults: Any, keyword_defaults: Any) -> bool:

@@ -1,0 +1,76 @@
+"""Codes: what the code of a function holds and names, with the code that is defined inside it."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import types
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+__all__ = ["Import", "Names", "codes", "is_empty", "names_of"]
+
+_IMPORT_NAME = dis.opmap["IMPORT_NAME"]
+
+
+class Import(NamedTuple):
+    """An import inside a function: ``from ..name import parts``."""
+
+    name: str
+    level: int
+    parts: tuple[str, ...]
+
+
+class Names(NamedTuple):
+    """What code names, with the code inside it.
+
+    Attributes
+    ----------
+    all : frozenset of str
+        Globals, attributes and modules.
+    imports : tuple of Import
+        Modules that it imports while it runs.
+    """
+
+    all: frozenset[str]
+    imports: tuple[Import, ...]
+
+
+@functools.lru_cache(maxsize=4096)
+def names_of(code: types.CodeType) -> Names:
+    """All names of some code, and its imports."""
+    found: set[str] = set()
+    imports: list[Import] = []
+    for inner in codes(code):
+        found.update(inner.co_names)
+        if _IMPORT_NAME in inner.co_code[::2]:
+            imports += _imports(inner)
+    return Names(frozenset(found), tuple(imports))
+
+
+def codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Some code, and that of the functions and classes inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from codes(constant)
+
+
+def _imports(code: types.CodeType) -> Iterator[Import]:
+    before: deque[Any] = deque((None, None), maxlen=2)
+    for step in dis.get_instructions(code):
+        if step.opname == "IMPORT_NAME":
+            level, parts = before
+            yield Import(step.argval, level if type(level) is int else 0, parts if type(parts) is tuple else ())
+        if step.opname not in ("EXTENDED_ARG", "CACHE"):
+            before.append(step.argval)
+
+
+def is_empty(cell: types.CellType) -> bool:
+    """Whether a closure variable has no value yet, or none any more."""
+    try:
+        cell.cell_contents  # noqa: B018 - it raises
+    except ValueError:
+        return True
+    return False
