@@ -35,6 +35,7 @@ from pdparallel.typing import StartMethod
 __all__ = [
     "BROKEN_EXITCODE",
     "BROKEN_START",
+    "BROKEN_STARTS",
     "Context",
     "folder_for_sockets",
     "release_forkserver",
@@ -53,9 +54,11 @@ SHORT = "/tmp"
 #: again uses a new pipe, so that no two processes share one.
 BROKEN_START = (EOFError, ConnectionError)
 
+#: Times that such a start is tried again.
+BROKEN_STARTS = 4
+
 #: The exit code of a process whose forkserver has ended, and with it whoever knows the real one.
 BROKEN_EXITCODE = 255
-
 
 #: Seconds between two looks of who waits for the end of a process.
 LOOK_SECONDS = 0.1

@@ -18,7 +18,7 @@ from pathos.pools import ProcessPool
 
 from pdparallel.ending import calls_end_first
 from pdparallel.engines.base import Engine
-from pdparallel.engines.launch import BROKEN_START, Context
+from pdparallel.engines.launch import BROKEN_START, BROKEN_STARTS, Context
 from pdparallel.engines.warm import KEPT_POOLS, Kept, Warm
 from pdparallel.engines.watched import Watched
 from pdparallel.errors import WorkerStartError
@@ -30,9 +30,6 @@ __all__ = ["PathosEngine"]
 
 #: Seconds that the pool gets to end in order; a worker that was killed while it held the queue's lock blocks that.
 END_SECONDS = 2.0
-
-#: Times that a pool is made again whose forkserver ended meanwhile.
-LOST_STARTS = 4
 
 _numbers = itertools.count(1)
 
@@ -177,7 +174,7 @@ class PathosEngine(Engine):
 
     def _made(self) -> _Pool:
         try:
-            for _ in range(LOST_STARTS):
+            for _ in range(BROKEN_STARTS):
                 with contextlib.suppress(*BROKEN_START):
                     return _Pool(*self._key)
             return _Pool(*self._key)

@@ -27,7 +27,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from pdparallel.engines.base import died, how_it_ended
-from pdparallel.engines.launch import BROKEN_EXITCODE, BROKEN_START, Context
+from pdparallel.engines.launch import BROKEN_EXITCODE, BROKEN_START, BROKEN_STARTS, Context
 from pdparallel.errors import WorkerDiedError, WorkerStartError
 from pdparallel.serving import Setup, serve
 from pdparallel.transport.arena import Mailbox
@@ -43,9 +43,6 @@ FAILED_STARTS = 2
 
 #: The same for workers that somebody else killed, or whose forkserver was.
 KILLED_STARTS = 8
-
-#: Times that a start is tried again whose forkserver ended meanwhile.
-LOST_STARTS = 4
 
 #: Bytes of a worker's tasks that can be written without waiting for it, whatever it does: they fit into the buffer of a
 #: pipe, which has 208 KB on Linux and 8 KB on macOS.  What is longer is written by a thread of its own.
@@ -295,7 +292,7 @@ class Pool:
 
     def _hire(self) -> None:
         """Start a worker."""
-        for tries_left in reversed(range(LOST_STARTS + 1)):
+        for tries_left in reversed(range(BROKEN_STARTS + 1)):
             made: list[Any] = []
             try:
                 said = Mailbox()
