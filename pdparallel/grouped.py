@@ -136,15 +136,19 @@ class _Goes:
         self._first_go: Go | None = None
 
     @functools.cached_property
+    def _is_big(self) -> bool:
+        return is_big(bytes_of(self._grouped.obj))
+
+    @functools.cached_property
     def grouping(self) -> Grouping:
-        return Grouping(self._grouped)
+        return Grouping(self._grouped, self._is_big)
 
     def of_first(self, bound: Callable[..., Any]) -> Callable[..., Any] | None:
         """The method, of the first group alone; for big data, of all of which pandas would make a copy."""
         method: Any = bound.func if isinstance(bound, functools.partial) else bound
         given = bound.keywords if isinstance(bound, functools.partial) else {}
         is_own = isinstance(method, types.MethodType) and method.__self__ is self._grouped
-        if self._method == "agg" or not (is_own and self._of_frame and is_big(bytes_of(self._grouped.obj))):
+        if self._method == "agg" or not (is_own and self._of_frame and self._is_big):
             return None
         alone = self.grouping.of_first()
         return None if alone is None else functools.partial(types.MethodType(method.__func__, alone), **given)
@@ -372,11 +376,7 @@ class _Goes:
         """Warn as pandas 2 does after the ``apply`` that it was not asked for, if the groups had their keys."""
         if not (PANDAS_2 and self._method == "apply" and self._has_frames):
             return
-        if self._columns_given == len(self.grouping.columns):
-            return
-        try:
-            self._grouped[list(self._grouped.obj.columns[:1])]
-        except IndexError:  # of columns that were selected it does not
+        if self.grouping.has_selection or self._columns_given == len(self.grouping.columns):
             return
         pd.DataFrame({"key": [0], "value": [0]}).groupby("key").apply(len)
 

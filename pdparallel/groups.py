@@ -21,7 +21,7 @@ from pandas.api.types import is_object_dtype, is_scalar
 from pdparallel.lean.groups import LeanGroups
 from pdparallel.likeness import Given, likened
 from pdparallel.pieces import same_name
-from pdparallel.transport.cargo import bytes_of, is_big
+from pdparallel.transport.cargo import bytes_of
 from pdparallel.typing import Func, Taker
 from pdparallel.units import InColumns, Units
 from pdparallel.versions import PANDAS_2, no_copy, without_copy_warnings
@@ -133,6 +133,8 @@ class Grouping:
     ----------
     grouped : DataFrameGroupBy or SeriesGroupBy
         What pandas made of keys, levels, functions and so on.
+    is_big : bool
+        Whether a copy of the data would be too much.
 
     Attributes
     ----------
@@ -144,7 +146,8 @@ class Grouping:
         Whether it is known which of them come where among the groups; else only pandas can hand them out.
     """
 
-    def __init__(self, grouped: Any) -> None:
+    def __init__(self, grouped: Any, is_big: bool) -> None:
+        self.is_big = is_big
         self._grouped = grouped
         if not grouped.as_index:
             # The same groups; what pandas warns of is no matter of a result that nobody sees.
@@ -171,11 +174,6 @@ class Grouping:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    @functools.cached_property
-    def is_big(self) -> bool:
-        """Whether a copy of the data would be too much."""
-        return is_big(bytes_of(self.obj))
-
     def of_first(self) -> Any:
         """pandas' grouping of the first group alone, of big data, for all of which pandas would make a copy.
 
@@ -193,11 +191,16 @@ class Grouping:
         if keys is None or not len(self) or not self.sizes[0]:
             return None
         first = obj.take(self.order[: self.sizes[0]]).groupby(keys, **{name: getattr(grouped, name) for name in _HOW})
+        return first[list(grouped.head(0).columns)] if self.has_selection else first
+
+    @functools.cached_property
+    def has_selection(self) -> bool:
+        """Whether some columns of the frame were selected, if only all of them."""
         try:
-            grouped[list(obj.columns[:1])]
-        except IndexError:  # some were selected already
-            return first[list(grouped.head(0).columns)]
-        return first
+            self._grouped[list(self.obj.columns[:1])]
+        except IndexError:  # pandas lets nobody select twice
+            return True
+        return False
 
     def ordered(self, data: Any, columns: pd.Index | None = None) -> Any:
         """The rows of a frame or Series, group by group; of big data as :class:`Taken`."""
