@@ -40,7 +40,7 @@ PROMISE = 0.10
 #: the workers and the files together may take beyond both.
 BIG_PART, BIG_PROMISE, BIG_LEAST = 0.4, 0.15, 300.0
 
-#: Columns of the frame that is cut into groups, of which one is the key.
+#: Columns of the frame that is cut into groups; the first is the key.
 GROUP_COLUMNS = 50
 
 MB = 1e6

@@ -45,7 +45,7 @@ def _helper(argv: list[str]) -> str:
 
 
 def _leave_imports() -> None:
-    """The imports that led here never end: what a worker needs of such a module it imports anew, as a whole.
+    """Forget the modules whose import led here, and does not end: a worker that needs one imports all of it again.
 
     This package itself is complete when it calls this; no thread is to wait for the end of its import.
     """

@@ -144,7 +144,7 @@ class _Goes:
         return Grouping(self._grouped, self._is_big)
 
     def of_first(self, bound: Callable[..., Any]) -> Callable[..., Any] | None:
-        """The method, of the first group alone; for big data, of all of which pandas would make a copy."""
+        """The method, bound to the first group alone. It is for big data: of all rows pandas would make a copy."""
         method: Any = bound.func if isinstance(bound, functools.partial) else bound
         given = bound.keywords if isinstance(bound, functools.partial) else {}
         is_own = isinstance(method, types.MethodType) and method.__self__ is self._grouped

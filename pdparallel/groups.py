@@ -175,7 +175,7 @@ class Grouping:
         return len(self.sizes)
 
     def of_first(self) -> Any:
-        """pandas' grouping of the first group alone, of big data, for all of which pandas would make a copy.
+        """A grouping of pandas that has the rows of the first group only; of all rows pandas would make a copy.
 
         Returns
         -------

@@ -18,8 +18,8 @@ class IdleTimer:
     lock : context manager
         Held by whoever calls :meth:`used` or :meth:`stop`, and here while ``let_go`` runs.
     let_go : callable
-        What is to happen then.  It may find that it is too early all the same; the next use begins anew.  It may return
-        what is left to do without the lock.
+        What is to happen then.  It may do nothing, if somebody has used the object meanwhile.  It may return what is
+        left to do without the lock.
     """
 
     def __init__(self, lock: AbstractContextManager[object], let_go: Callable[[], Callable[[], None] | None]) -> None:

@@ -57,7 +57,7 @@ BROKEN_START = (EOFError, ConnectionError)
 #: Times that such a start is tried again.
 BROKEN_STARTS = 4
 
-#: The exit code of a process whose forkserver has ended, and with it whoever knows the real one.
+#: The exit code of a process whose forkserver has ended. Only the forkserver knew the real one.
 BROKEN_EXITCODE = 255
 
 #: Seconds between two looks of who waits for the end of a process.
@@ -202,7 +202,7 @@ def _end_if_unused() -> None:
 
 
 def stop_forkserver() -> None:
-    """End the forkserver, whoever uses it."""
+    """End the forkserver, also if pools still use it."""
     _end_forkserver(_forkserver)
 
 

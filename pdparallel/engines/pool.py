@@ -88,7 +88,7 @@ class _Worker:
         self.gone = False
 
     def write(self, may_wait: bool = False) -> None:
-        """Write what is not written yet; a thread of its own does it if that may take until the worker reads.
+        """Write what is not written yet.  A thread does it if the pipe is full until the worker reads.
 
         The lock of the pool is free meanwhile: a stopped worker must not keep anybody from ending it.
         """

@@ -15,8 +15,8 @@ __all__ = ["KEPT_POOLS", "Kept", "Warm", "drop_all"]
 #: Seconds without a call until a pool goes away.
 IDLE_SECONDS = 300.0
 
-#: Pools of processes that are kept: who alternates between two settings, or calls from threads that have each their
-#: own, starts no workers anew; each pool costs the memory of its idle workers.
+#: Pools of processes that are kept, so that calls which alternate between some settings start no new workers.  Each
+#: pool costs the memory of its idle workers.
 KEPT_POOLS = 3
 
 
@@ -124,7 +124,7 @@ class Warm(Generic[P]):
         _end(unused)
 
     def _drop_if_idle(self, key: Hashable, pool: P) -> Callable[[], None] | None:
-        # Another thread may have been quicker; who gives back a borrowed pool counts anew.
+        # Another thread may have been quicker. The time begins again when a pool is given back.
         if self._pools.get(key) is not pool or id(pool) in self._borrowed:
             return None
         return functools.partial(_end, [self._taken_out(key)])

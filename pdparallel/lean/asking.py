@@ -84,7 +84,7 @@ _ABOUT = frozenset(
 #: Methods that a frozen dataclass gets, which ask for the type of the instance only.
 _OF_FROZEN = {"__setattr__", "__delattr__"}
 
-#: Types of which no value leads to a function; the most frequent ones, to be quick.
+#: The most frequent types whose values lead to no function.
 _PLAIN = {
     type(None), bool, int, float, complex, str, bytes, bytearray, range, slice, type(Ellipsis), type(NotImplemented),
     types.CodeType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
@@ -215,7 +215,7 @@ def may_ask_for_types(func: Func, given: Iterable[Any] = (), *, rows: bool = Fal
 #: Code that only reads its row, with the place of that; code never changes.
 _known_to_read: set[Any] = set()
 
-#: Of which so many are known at most.
+#: Most entries of that set.
 MOST_KNOWN = 1_000
 
 
