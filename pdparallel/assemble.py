@@ -81,7 +81,8 @@ def shaped_apply(df: pd.DataFrame, returns: Returns, axis: int, raw: bool, resul
         if short is not None:
             return _finished(short, df)
     target: Any = _stand_in(df, axis, raw) if plain and result_type != "broadcast" else df
-    return target.apply(hand_out(returns), axis=axis, raw=raw, result_type=result_type)
+    with np.errstate(all="ignore"):  # of the values, which pandas converts once more
+        return target.apply(hand_out(returns), axis=axis, raw=raw, result_type=result_type)
 
 
 def hand_out(returns: Returns) -> Callable[[Any], Any]:

@@ -6,6 +6,7 @@ beside it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -86,7 +87,8 @@ def apply_frame(
         data = df.to_numpy()
     elif axis and len(df):
         dtypes = list(dtypes_of(df))
-        made = None if all(isinstance(dtype, np.dtype) for dtype in dtypes) else converted(df, hand, dtypes)
+        with contextlib.nullcontext() if begun is None else np.errstate(all="ignore"):  # pandas has warned
+            made = None if all(isinstance(dtype, np.dtype) for dtype in dtypes) else converted(df, hand, dtypes)
         data = df if made is None else made
         # Of the frame itself: rows of another one may be views, and those of pandas none.
         views = hand == "row" and made is None and are_views(df, dtypes)
@@ -205,6 +207,11 @@ def apply_series(
         n=len(data),
         unit="value",
         label=(lambda position: data[position]) if hand == "item" else data.index.__getitem__,
+        taking=(
+            functools.partial(_taken_sparse, s, na_action)
+            if options.errors == "raise" and _is_sparse(s.dtype) and not by_pandas
+            else None
+        ),
     )
     if by_pandas:
         return _by_pandas(
@@ -240,7 +247,7 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
         unit="value",
         label=seen.__getitem__ if cells is None else functools.partial(_label_of_cell, df, cells, na_action),
         taking=(
-            functools.partial(_taken_sparse, df, cells, na_action)
+            functools.partial(_taken_columns, df, cells, na_action)
             if options.errors == "raise" and cells is not None and any(map(_is_sparse, dtypes))
             else None
         ),
@@ -280,13 +287,24 @@ def _is_sparse(dtype: Any) -> bool:
     return isinstance(dtype, pd.SparseDtype)
 
 
-def _taken_sparse(df: pd.DataFrame, cells: Cells, na_action: str | None, returns: Returns) -> None:
-    """pandas may refuse what became of a sparse column, before it looks at the next one."""
-    complete, _ = cells.place(len(returns))
-    for number, part in enumerate(returns.split(cells.sizes)[:complete]):
-        array: Any = df.iloc[:, number].array
-        if _is_sparse(array.dtype):
-            array.map(assemble.hand_out(part), na_action=na_action)
+def _taken_columns(df: pd.DataFrame, cells: Cells, na_action: str | None, returns: Returns) -> None:
+    for number, part in enumerate(returns.split(cells.sizes)):
+        _taken_sparse(df.iloc[:, number], na_action, part)
+
+
+def _taken_sparse(s: Any, na_action: str | None, returns: Returns) -> None:
+    """pandas may refuse what a function made of a sparse value, before it calls it with the next one."""
+    if _is_sparse(s.dtype):
+        given = iter(returns.values())
+
+        def give(value: Any) -> Any:
+            try:
+                return next(given)
+            except StopIteration:
+                raise PandasStoppedError from None
+
+        with contextlib.suppress(PandasStoppedError):
+            s.array.map(give, na_action=na_action)
 
 
 def apply_chunks(

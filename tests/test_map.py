@@ -202,3 +202,21 @@ def units(cells: Cells) -> list:
     taker = Taker()
     cells.feed(taker)
     return taker.taken
+
+
+def _fills_then_raises(value: float) -> float:
+    if value == 3:
+        raise LookupError("three")
+    return 7 if value < 2 else value
+
+
+@pytest.mark.parametrize("verb", ["map", "apply"])
+@pytest.mark.parametrize("options", [{}, {"chunk_size": 1}, {"engine": "thread", "n_workers": 2}, WORKERS])
+@pytest.mark.parametrize("values", [[0, 1, 2, 3], [0, 3, 1, 2], [2, 3, 1, 0]], ids=str)
+def test_what_pandas_refuses_before_a_failure_is_refused(verb: str, options: dict[str, object], values: list[int]):
+    # pandas refuses a sparse value that becomes the fill value, at once.
+    s = pd.Series(pd.arrays.SparseArray(values, fill_value=0))
+    with pytest.raises((LookupError, ValueError)) as expected:
+        getattr(s, verb)(_fills_then_raises)
+    with pytest.raises(expected.type, match=str(expected.value)):
+        getattr(s.par(**options), verb)(_fills_then_raises)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import warnings
@@ -385,6 +386,27 @@ def test_values_of_broadcast_do_not_depend_on_the_cut(column: str, beside: str) 
     seen.clear()
     outcome(lambda: df.par(engine="serial", chunk_size=1).apply_rows(look, result_type="broadcast"))
     assert seen == expected
+
+
+def _fails(row: Any) -> Any:
+    raise LookupError(row.name)
+
+
+@pytest.mark.parametrize("func", [len, _fails])
+@pytest.mark.parametrize("unique", [False, True])
+@pytest.mark.parametrize("options", [{}, *CUTS[:3]], ids=str)
+def test_numpy_warns_of_converted_rows_as_often_as_in_pandas(func: Any, unique: bool, options: dict[str, Any]) -> None:
+    df = pd.DataFrame({"a": range(4), "c": pd.Categorical.from_codes([0, -1, 1, 0], [5, 7])})
+    df = df.set_flags(allows_duplicate_labels=not unique)
+
+    def warned(obj: Any) -> list[str]:
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always")
+            with contextlib.suppress(LookupError, ValueError):
+                obj.apply(func, axis=1)
+        return [str(warning.message) for warning in noted]
+
+    assert warned(df.par(**options)) == warned(df)
 
 
 @pytest.mark.parametrize("rows", ["series", "tuple"])
