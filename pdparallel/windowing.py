@@ -179,14 +179,23 @@ class Layout:
             packed = returns.packed()
             if isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS:
                 return packed.array.astype(np.float64)
-        floats = array.array("d")
+        values = list(returns)
         try:
-            floats.extend(iter(returns))  # by PyFloat_AsDouble, as there: float() would take texts
+            # By PyFloat_AsDouble, as there: float() would take texts. Not extend(), which asks each value twice.
+            return np.frombuffer(array.array("d", values))
         except Exception as error:
             with contextlib.suppress(Exception):
-                error.add_note(f"pdparallel: returned for window {self.label(len(floats))!r} (position {len(floats)})")
+                at = next(at for at, value in enumerate(values) if not _is_float(value))
+                error.add_note(f"pdparallel: returned for window {self.label(at)!r} (position {at})")
             raise
-        return np.frombuffer(floats)
+
+
+def _is_float(value: Any) -> bool:
+    try:
+        array.array("d", [value])
+    except Exception:
+        return False
+    return True
 
 
 def layout(windowing: Windowing, raw: bool) -> Layout | None:

@@ -196,7 +196,7 @@ def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Op
         if begun.failure is not None:
             raise _told(begun.failure, windowing, work)
     try:
-        found = layout(windowing, raw)
+        found = layout(windowing, raw) if windowing.whole.size else None
     except Exception:  # pandas is to say it
         found = None
     if found is None or not len(found.spans):

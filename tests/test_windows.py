@@ -345,3 +345,39 @@ def test_divisions_by_nothing_are_silent():
 def test_a_chunk_is_cut_once():
     spans = spans_of(numbers(), window=3)
     assert take(spans, "unit", Chunk(0, len(spans))) is spans
+
+
+@pytest.mark.parametrize("options", [{}, {"chunk_size": 3}, {"engine": "process", "n_workers": 2, "chunk_size": 3}])
+@pytest.mark.parametrize("raw", [False, True])
+def test_pandas_warns_of_what_is_returned_as_often_as_by_itself(options: dict[str, Any], raw: bool) -> None:
+    def one(window: Any) -> Any:
+        return _Warns(window[-1:].sum())
+
+    def warned(obj: Any) -> list[str]:
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always")
+            obj.rolling(3, min_periods=1).apply(one, raw=raw)
+        return [str(warning.message) for warning in noted]
+
+    assert warned(numbers(8).par(**options)) == warned(numbers(8))
+
+
+class _Warns:
+    """A number that warns when it becomes a float, as a Series of one does in pandas 2."""
+
+    def __init__(self, value: float) -> None:
+        self._value = value
+
+    def __float__(self) -> float:
+        warnings.warn("a float", UserWarning, stacklevel=2)
+        return float(self._value)
+
+
+@pytest.mark.parametrize("options", [{}, {"chunk_size": 1}])
+@pytest.mark.parametrize("how", ["rolling", "expanding"])
+def test_pandas_warns_once_of_complex_numbers(options: dict[str, Any], how: str) -> None:
+    s = pd.Series([], dtype=complex)
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        getattr(s.par(**options), how)(2).apply(len)
+    assert len(noted) == 1
