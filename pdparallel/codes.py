@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import dis
 import functools
+import marshal
 import types
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["Import", "Names", "codes", "is_empty", "names_of"]
+__all__ = ["Import", "Names", "codes", "from_bytes", "is_empty", "names_of", "to_bytes"]
+
+#: Later versions of marshal write the same code in other bytes now and then, and workers know a function by its bytes.
+_MARSHAL = 2
+
+#: Stands for a constant that is kept beside the bytes.
+_ELSEWHERE = "pdparallel: a constant that marshal does not write"
 
 _IMPORT_NAME = dis.opmap["IMPORT_NAME"]
 
@@ -55,6 +62,50 @@ def codes(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from codes(constant)
+
+
+def to_bytes(code: types.CodeType) -> tuple[bytes, list[Any]]:
+    """Some code as bytes, and the constants that these leave out: slices, and what no compiler makes."""
+    left_out: list[Any] = []
+    try:
+        data = marshal.dumps(code, _MARSHAL)
+    except ValueError:
+        data = marshal.dumps(_without(code, left_out), _MARSHAL)
+    return data, left_out
+
+
+def from_bytes(data: bytes, left_out: list[Any]) -> types.CodeType:
+    """The code of which :func:`to_bytes` made this."""
+    code: types.CodeType = marshal.loads(data)
+    return _with(code, left_out) if left_out else code
+
+
+def _without(code: types.CodeType, left_out: list[Any]) -> types.CodeType:
+    constants: list[Any] = []
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            constants.append(_without(constant, left_out))
+            continue
+        try:
+            marshal.dumps(constant, _MARSHAL)
+        except ValueError:
+            constants.append((_ELSEWHERE, len(left_out)))
+            left_out.append(constant)
+        else:
+            constants.append(constant)
+    return code.replace(co_consts=tuple(constants))
+
+
+def _with(code: types.CodeType, left_out: list[Any]) -> types.CodeType:
+    constants: list[Any] = []
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            constants.append(_with(constant, left_out))
+        elif type(constant) is tuple and constant[:1] == (_ELSEWHERE,):
+            constants.append(left_out[constant[1]])
+        else:
+            constants.append(constant)
+    return code.replace(co_consts=tuple(constants))
 
 
 def _imports(code: types.CodeType) -> Iterator[Import]:

@@ -775,6 +775,14 @@ CASES = {
             log.debug("row %s", row)
             return log.name
     """,
+    "slices": """
+        import numpy as np
+        table = np.arange(6).reshape(2, 3)
+        def func(row):
+            class Part:
+                first = str(row["a"])[:2]
+            return Part.first, (lambda text: text[::-1])(str(row["a"])), table[0:1, 1:3].tolist(), [t[1:] for t in "ab"]
+    """,
     "numpy": """
         import numpy as np
         from numpy import log1p

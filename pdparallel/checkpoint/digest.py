@@ -204,9 +204,9 @@ class Digester:
         instructions = code.co_code
         if _MOVING.intersection(code.co_names):
             steps = list(dis.get_instructions(code))
-            moving = {step for step, after in itertools.pairwise(steps) if after.argval in _MOVING}
-            instructions = repr([(step.opname, step.arg) for step in steps if step not in moving]).encode()
-            moved = {step.arg for step in moving if step.opname == "LOAD_CONST"}
+            moving = {at for at, after in enumerate(steps[1:]) if after.argval in _MOVING}
+            instructions = repr([(step.opname, step.arg) for at, step in enumerate(steps) if at not in moving]).encode()
+            moved = {steps[at].arg for at in moving if steps[at].opname == "LOAD_CONST"}
             constants = [constant for at, constant in enumerate(code.co_consts) if at not in moved]
         shape = (
             code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags,
@@ -381,5 +381,8 @@ def _of_library(obj: Any) -> bytes:
 
 
 def _version(name: str) -> bytes:
-    version = getattr(sys.modules.get(name.partition(".")[0]), "__version__", "")
+    package = name.partition(".")[0]
+    if package in sys.stdlib_module_names:
+        return b""  # the version of Python says it
+    version = getattr(sys.modules.get(package), "__version__", "")
     return as_bytes(version) if isinstance(version, str) else b""

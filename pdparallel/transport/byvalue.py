@@ -23,7 +23,6 @@ import importlib
 import importlib.util
 import io
 import linecache
-import marshal
 import os
 import pickle
 import sys
@@ -38,7 +37,7 @@ import dill
 import numpy as np
 from dill import _dill  # its table of the types of the interpreter has no public name
 
-from pdparallel.codes import codes, is_empty, names_of
+from pdparallel.codes import codes, from_bytes, is_empty, names_of, to_bytes
 from pdparallel.transport.reductions import HEAP_TYPE, reduced
 
 __all__ = [
@@ -296,22 +295,16 @@ ByValuePickler.dispatch[types.FunctionType] = _save_function
 
 def _save_code(pickler: ByValuePickler, code: types.CodeType) -> None:
     # dill's own way sets a filter of warnings aside, after which Python shows again all that it has shown once.
-    try:
-        # Later versions write the same code in other bytes now and then, by which a worker knows a function again.
-        data = marshal.dumps(code, 2)
-    except ValueError:  # somebody has put a constant there that no compiler makes
-        dill.Pickler.dispatch[types.CodeType](pickler, code)
-        return
-    pickler.save_reduce(_make_code, (importlib.util.MAGIC_NUMBER, data), obj=code)
+    pickler.save_reduce(_make_code, (importlib.util.MAGIC_NUMBER, *to_bytes(code)), obj=code)
 
 
 ByValuePickler.dispatch[types.CodeType] = _save_code
 
 
-def _make_code(magic: bytes, data: bytes) -> Any:
+def _make_code(magic: bytes, data: bytes, left_out: list[Any]) -> types.CodeType:
     if magic != importlib.util.MAGIC_NUMBER:
         raise ImportError(f"another Python compiled the function than that of the worker, {sys.version.split()[0]}")
-    return marshal.loads(data)
+    return from_bytes(data, left_out)
 
 
 def _make_namespace(name: str | None, package: str | None) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from typing import Any
 
 import numpy as np
 
-from pdparallel.codes import codes, is_empty, names_of
+from pdparallel.codes import codes, is_empty, names_of, to_bytes
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.byvalue import (
     ATTRIBUTES_OF_ENUMS,
@@ -241,12 +241,11 @@ def as_bytes(text: Any) -> bytes:
 
 
 def _digest_of_code(code: types.CodeType) -> bytes:
-    # Not kept by the code: that of two files is equal, and says nothing of their names.
-    try:
-        # With the lines, which stand in tracebacks.  Later versions write the same code in other bytes now and then.
-        return joined(as_bytes(code.co_qualname), marshal.dumps(code, 2))
-    except ValueError:  # a constant that no compiler makes
-        return joined(b"code", code.co_code, as_bytes(code.co_names))
+    # Not kept by the code: that of two files is equal, and says nothing of their names. With the lines, which stand in
+    # tracebacks.
+    data, left_out = to_bytes(code)
+    constants = (repr(one) if type(one) is slice else type(one).__qualname__ for one in left_out)
+    return joined(as_bytes(code.co_qualname), data, *map(as_bytes, constants))
 
 
 class _Digester:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import copyreg
+import functools
 import importlib
 import logging
 import random
@@ -41,6 +42,8 @@ def reduced(obj: Any) -> Any:
         return _global_stream, (type(obj),)
     if isinstance(obj, contextvars.ContextVar):
         return _reduced_variable(obj)
+    if isinstance(obj, functools.partialmethod):
+        return object.__new__, (type(obj),), vars(obj)  # from Python 3.14 on its own __new__ wants the function
     if isinstance(obj, logging.Logger) and type(obj) is not logging.Logger:
         return _reduced_logger(obj)
     if isinstance(obj, pd.Series) and "_name" not in type(obj)._metadata:  # type: ignore[attr-defined]
