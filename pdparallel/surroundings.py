@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import pickle
 import platform
@@ -27,9 +28,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-import dill
-
 from pdparallel import filters, settings
+from pdparallel.transport.byvalue import ByValuePickler
+from pdparallel.transport.reductions import PROTOCOL
 
 __all__ = ["Whereabouts", "around", "within"]
 
@@ -72,10 +73,11 @@ def around() -> bytes:
     latest = _latest
     if latest is not None and latest[0] == judging and settings.same(latest[1], now):
         return latest[2]
-    written = _portable(now)
+    lost: list[str] = []
+    written = _portable(now, lost)
     written["carried"] = [name for name, value in written.items() if not settings.same(value, now[name])]
     written["filters"] = [filters.in_words(entry) for entry in judging]
-    written["machine"] = platform.node()
+    written["machine"], written["lost"] = platform.node(), lost
     data = pickle.dumps(written, protocol=5)
     _latest = judging, now, data
     return data
@@ -87,12 +89,15 @@ class _Carried(NamedTuple):
     data: bytes
 
 
-def _portable(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, without those that cannot travel."""
+def _portable(values: Mapping[str, Any], lost: list[str], part: str = "") -> dict[str, Any]:
+    """The values, without those that cannot travel, of which a sentence each is added to ``lost``."""
     found = {}
     for key, value in values.items():
-        with contextlib.suppress(Exception):
-            found[key] = _one_portable(value)
+        try:
+            found[key] = _portable(value, lost, part or key) if type(value) is dict else _one_portable(value)
+        except Exception as error:
+            what = f"{key!r} of the {_WORDS.get(part, part)}" if part else f"the {_WORDS.get(key, key)}"
+            lost.append(f"{what} cannot be sent to workers ({type(error).__name__}: {error})")
     return found
 
 
@@ -100,10 +105,12 @@ def _one_portable(value: Any) -> Any:
     if type(value) in _PLAIN:
         return value
     if type(value) is dict:
-        return _portable(value)
+        return {key: _one_portable(one) for key, one in value.items()}
     if type(value) in (tuple, list):
         return type(value)(map(_one_portable, value))
-    return _Carried(dill.dumps(value, protocol=5, byref=False, recurse=True))
+    data = io.BytesIO()
+    ByValuePickler(data, protocol=PROTOCOL).dump(value)
+    return _Carried(data.getvalue())
 
 
 def _unpacked(values: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +124,7 @@ def _unpacked(values: dict[str, Any]) -> dict[str, Any]:
 
 def _one_unpacked(value: Any) -> Any:
     if type(value) is _Carried:
-        return dill.loads(value.data)
+        return pickle.loads(value.data)
     if type(value) is dict:
         return _unpacked(value)
     if type(value) in (tuple, list):
@@ -221,6 +228,8 @@ def within(data: bytes, call_id: str, stays: bool, lasting: bool) -> Iterator[Ar
                 parts = _parts(data)
             known = _standing[2] if stays and lasting else {}
             place = Around(parts["filters"], call_id)
+            for sentence in parts["lost"]:
+                place.could_not(f"{sentence}; the function runs without")
             here = parts["machine"] == platform.node()
             if here:
                 _do(place, undone, "folder", settings.enter, parts.get("folder"), [])

@@ -13,7 +13,6 @@ import pickle
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -78,7 +77,7 @@ def other(folder: Path) -> Iterator[None]:
         patch.chdir(folder)
         patch.setenv(VARIABLE, "set")
         patch.syspath_prepend(str(folder / "modules"))
-        patch.setenv("TZ", "Asia/Tokyo")
+        patch.setenv("TZ", "JST-9")  # which needs no database of zones
         try:
             time.tzset()
             locale.setlocale(locale.LC_ALL, "C")
@@ -279,18 +278,23 @@ def test_a_folder_that_workers_cannot_enter_is_warned_of_once(monkeypatch: pytes
     assert [one.filename for one in caught] == [__file__]
 
 
-def test_an_option_that_cannot_travel_is_left_out() -> None:
-    lock = threading.Lock()
+@pytest.mark.parametrize("engine", ["process", "pathos"])
+def test_an_option_that_cannot_travel_is_named_and_left_out(engine: Any) -> None:
+    numbers = (number for number in range(3))
 
     def shown(value: float) -> str:
-        with lock:
-            return f"<{value}>"
+        return f"<{value}, {next(numbers)}>"
 
-    with pd.option_context("display.float_format", shown, "display.max_rows", 9):
-        assert (
-            S.par(engine="process", n_workers=1).map(lambda value: pd.get_option("display.max_rows")).tolist()
-            == [9] * 3
-        )
+    with (
+        pd.option_context("display.float_format", shown, "display.max_rows", 9),
+        np.printoptions(formatter={"float": shown}),
+        pytest.warns(RuntimeWarning, match="the function runs without") as caught,
+    ):
+        rows = S.par(engine=engine, n_workers=1).map(lambda value: pd.get_option("display.max_rows"))
+    assert rows.tolist() == [9] * 3
+    (first, second) = sorted(str(warning.message) for warning in caught)
+    assert first.startswith("'float' of the print options of NumPy cannot be sent to workers (TypeError: ")
+    assert second.startswith("'float_format' of the options of pandas cannot be sent to workers (TypeError: ")
 
 
 class OddWarning(UserWarning):
@@ -340,7 +344,7 @@ def test_little_is_sent_and_all_of_it_can_be_read(tmp_path: Path) -> None:
     with other(tmp_path):
         data = surroundings.around()
     assert len(data) < 20_000
-    assert set(pickle.loads(data)) == {*settings.PARTS, "folder", "path", "filters", "machine", "carried"}
+    assert set(pickle.loads(data)) == {*settings.PARTS, "folder", "path", "filters", "machine", "carried", "lost"}
 
 
 def test_a_call_that_stays_here_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
