@@ -401,6 +401,7 @@ def test_what_is_asked_by_what_the_data_hold(held: Any, engine: str) -> None:
     pd.testing.assert_series_equal(objects.par(**ENGINES[engine]).apply_rows(func), objects.apply(func, axis=1))
 
 
+@pytest.mark.usefixtures("no_rest_is_worth_it")  # workers have no such methods
 @pytest.mark.parametrize("engine", ["auto", "serial", "thread"])
 @pytest.mark.parametrize("late", [False, True])
 def test_methods_and_accessors_of_the_users(engine: str, late: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,7 @@ WAYS = {
 BODIES = {"sum": lambda w: w.sum(), "double": lambda w: w * 2, "None": lambda w: None}
 
 
+@pytest.mark.usefixtures("no_rest_is_worth_it")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("engine", ["here", "serial", "process"])
 @pytest.mark.parametrize("body", BODIES)
