@@ -197,6 +197,19 @@ def test_command(place: Place) -> None:
     place.nothing_is_left()
 
 
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+@pytest.mark.parametrize("engine", ["process", "pathos"])
+def test_warnings_as_errors(place: Place, engine: str, method: str) -> None:
+    call = f"""
+        import pandas as pd, pdparallel
+        s = pd.Series(range(9)).par(engine="{engine}", n_workers=2, start_method="{method}")
+        print(s.map(lambda value: value + 1).sum())
+    """
+    done = place.run("-W", "error", "-c", textwrap.dedent(call))
+    assert (done.stdout, done.stderr, done.returncode) == ("45\n", "", 0)
+    place.nothing_is_left()
+
+
 def test_interactive_interpreter_by_a_pipe(place: Place) -> None:
     done = place.run("-q", "-i", text=PROGRAM)
     assert without_prompts(done.stdout) == EXPECTED

@@ -43,6 +43,7 @@ LAYERS: list[set[str]] = [
     {"transport.parcel", "transport.opening", "recording"},
     {"worker"},
     {"serving"},
+    {"preload"},
     {"engines.base", "engines.launch", "engines.warm"},
     {"engines.cluster", "engines.dask_here", "engines.watched", "engines.pool"},
     {"engines.serial", "engines.thread", "engines.process", "engines.pathos", "engines.executor"}

@@ -42,7 +42,7 @@ __all__ = [
     "stop_forkserver",
 ]  # fmt: skip
 
-_PRELOAD = ["pandas", "pdparallel.serving"]
+_PRELOAD = ["pandas", "pdparallel.preload"]
 
 #: Bytes of the path of a Unix socket: 104 on macOS, 108 on Linux, the end mark included.
 LONGEST_SOCKET_PATH = 103
