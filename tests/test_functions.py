@@ -15,6 +15,7 @@ import sqlite3
 import sys
 import textwrap
 import threading
+import traceback
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -1379,3 +1380,22 @@ def test_a_function_with_a_constant_that_no_compiler_makes_travels() -> None:
     constants = tuple(Path("here") if each == "here" else each for each in func.__code__.co_consts)
     func.__code__ = func.__code__.replace(co_consts=constants)
     assert pdparallel.map(func, [1], engine="process", n_workers=1) == [(Path("here"), 1)]
+
+
+class _Refuses:
+    def __reduce__(self) -> Any:
+        raise LookupError("no way")
+
+
+@pytest.mark.parametrize("serializer", ["dill", "cloudpickle"])
+def test_the_cause_shows_the_lines_of_the_user_only(serializer: Any) -> None:
+    numbers = (number for number in range(3))
+    held, refuses = {"numbers": [numbers]}, _Refuses()
+    for func in (lambda value: held, lambda value: refuses):
+        with pytest.raises(FunctionNotSerializableError) as caught:
+            pdparallel.map(func, [1, 2], engine="process", n_workers=2, serializer=serializer)
+        cause = caught.value.__cause__
+        assert cause is not None
+        frames = [frame.name for frame in traceback.extract_tb(cause.__traceback__)]
+        assert frames == (["__reduce__"] if isinstance(cause, LookupError) else [])
+        assert not getattr(cause, "__notes__", [])
