@@ -36,7 +36,7 @@ def _warning(frame: Any) -> None:
         (lambda result, frame: result.set_axis(list("abcd")), "index"),
         (lambda result, frame: result.set_flags(allows_duplicate_labels=False), "flags"),
         (lambda result, frame: frame.iloc[:, 1].rename(None).set_axis(result.index), "different|shares memory"),
-        (lambda result, frame: result if frame.insert(0, "z", 1) is None else None, "different|shape"),
+        (lambda result, frame: result if frame.insert(0, "z", 1) is None else None, "length are different"),
         (lambda result, frame: result if _warning(frame) is None else None, "warnings"),
         (lambda result, frame: fuzz._raises("so"), "instead of None"),
     ],
