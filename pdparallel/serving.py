@@ -95,6 +95,8 @@ def _standard_error_to(path: str) -> Iterator[None]:
 def start(setup: Setup) -> None:
     """Prepare a worker process: signals, threads of numeric libraries, and an end with the parent."""
     become_a_worker()
+    if sys.excepthook.__module__ == "pdparallel.preload":  # the forkserver's own
+        sys.excepthook = sys.__excepthook__
     # Ctrl-C reaches every process of the terminal; the parent decides what it means and ends the workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):

@@ -197,6 +197,17 @@ def test_command(place: Place) -> None:
     place.nothing_is_left()
 
 
+def test_the_forkserver_is_quiet_about_a_parent_that_ends(place: Place) -> None:
+    raising = "import pdparallel.preload; raise {}('by the parent')"
+    done = place.run("-c", raising.format("ConnectionResetError"))
+    assert (done.stderr, done.returncode) == ("", 1)
+    assert "LookupError: by the parent" in place.run("-c", raising.format("LookupError")).stderr
+    hook = "import pandas as pd, pdparallel, sys; s = pd.Series([1]).par(engine='process', n_workers=1)"
+    done = place.run("-c", f"{hook}; print(s.map(lambda value: sys.excepthook is sys.__excepthook__)[0])")
+    assert (done.stdout, done.stderr) == ("True\n", "")
+    place.nothing_is_left()
+
+
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 @pytest.mark.parametrize("engine", ["process", "pathos"])
 def test_warnings_as_errors(place: Place, engine: str, method: str) -> None:
