@@ -28,7 +28,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("way", ["forkserver", "spawn", "fork", "pathos"])
+@pytest.mark.parametrize("way", ["forkserver", "spawn", "fork", "pathos", "thread", "serial"])
 @pytest.mark.parametrize("serializer", ["dill", "cloudpickle"])
 def test_they_are_as_here(way: str, serializer: Any) -> None:
     def here() -> None:
@@ -54,3 +54,10 @@ def test_a_value_that_cannot_travel_is_said() -> None:
             S.par(engine="process", n_workers=1).map(lambda value: var.get())
     finally:
         var.reset(token)
+
+
+def test_what_an_initializer_sets_holds_in_each_task_of_its_thread() -> None:
+    var = contextvars.ContextVar("var", default=0)
+    s = S.par(engine="thread", n_workers=2, chunk_size=1, initializer=lambda: var.set(7) and None)
+    assert s.map(lambda value: var.get()).tolist() == [7] * 4
+    assert var.get() == 0

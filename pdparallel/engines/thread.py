@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ClassVar
 
@@ -27,9 +29,21 @@ class ThreadEngine(Engine):
     def __init__(self, n_workers: int) -> None:
         self.n_workers = n_workers
         self._executor = ThreadPoolExecutor(n_workers, thread_name_prefix="pdparallel")
+        self._context = contextvars.copy_context()
+        self._own = threading.local()
 
     def submit(self, task: bytes) -> Future[bytes]:
-        return self._executor.submit(run_apart, task)
+        return self._executor.submit(self._run, task)
+
+    def _run(self, task: bytes) -> bytes:
+        """Run a task amid the caller's context variables, ``np.errstate`` and decimal context.
+
+        A thread begins without them. It has one copy for all its tasks, so that what an initializer sets stays.
+        """
+        context: contextvars.Context | None = getattr(self._own, "context", None)
+        if context is None:
+            context = self._own.context = self._context.copy()
+        return context.run(run_apart, task)
 
     def close(self, *, kill: bool = False) -> None:
         # A thread cannot be ended from outside: with kill, what runs is left to run out and its result is dropped.
