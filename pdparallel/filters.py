@@ -9,10 +9,17 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["decided_as_around", "in_words", "judging"]
+__all__ = ["current", "decided_as_around", "in_words", "judging"]
 
 #: The filters of the caller, while they judge.
 _judged_by: list[Any] | None = None
+
+
+def current() -> list[Any]:
+    """The filters that hold here: from Python 3.14 on they may be those of a context, which has no public name."""
+    of_context = getattr(warnings, "_get_filters", None)
+    filters: Any = warnings.filters if of_context is None else of_context()
+    return filters  # type: ignore[no-any-return]
 
 
 def decided_as_around(text: str, category: type[Warning], module: str | None, lineno: int) -> bool:
@@ -22,7 +29,7 @@ def decided_as_around(text: str, category: type[Warning], module: str | None, li
     """
     if _judged_by is None:
         return True
-    for entry in warnings.filters:
+    for entry in current():
         _, message, kind, where, line = entry
         if (
             (message is None or _matches(message, text))
@@ -52,7 +59,7 @@ def judging(words: list[Any], objects: list[Any]) -> Iterator[None]:
     global _judged_by
     with warnings.catch_warnings():
         _judged_by = _filters(words, objects)
-        warnings.filters[:] = _judged_by  # type: ignore[index]  # the stubs know of no list
+        current()[:] = _judged_by
         # What was told once is the parent's to know.
         getattr(warnings, "onceregistry", {}).clear()
         try:
