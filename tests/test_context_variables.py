@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import decimal
 import textwrap
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import pandas as pd
 import pytest
+from pathos.pools import ThreadPool as PathosPool
 
 from pdparallel import FunctionNotSerializableError
 from tests.test_output import options_of
@@ -61,3 +67,32 @@ def test_what_an_initializer_sets_holds_in_each_task_of_its_thread() -> None:
     s = S.par(engine="thread", n_workers=2, chunk_size=1, initializer=lambda: var.set(7) and None)
     assert s.map(lambda value: var.get()).tolist() == [7] * 4
     assert var.get() == 0
+
+
+@contextlib.contextmanager
+def _threads(kind: str) -> Iterator[Any]:
+    if kind == "executor":
+        with ThreadPoolExecutor(2) as executor:
+            yield executor
+    elif kind == "pool":
+        with ThreadPool(2) as pool:
+            yield pool
+    else:
+        pathos = PathosPool(nodes=2)
+        yield pathos
+        pathos.close()
+        pathos.join()
+        pathos.clear()
+
+
+@pytest.mark.parametrize("kind", ["executor", "pool", "pathos"])
+def test_threads_of_the_user_have_the_context_of_the_call(kind: str) -> None:
+    var: contextvars.ContextVar[int] = contextvars.ContextVar("var")
+    with _threads(kind) as threads:
+        for value in (3, 4):  # the threads are the same
+            token = var.set(value)
+            with decimal.localcontext() as context:
+                context.prec = value
+                found = S.par(engine=threads, chunk_size=1).map(lambda _: (var.get(), decimal.getcontext().prec))
+            var.reset(token)
+            assert found.tolist() == [(value, value)] * 4

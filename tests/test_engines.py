@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import faulthandler
 import gc
@@ -34,7 +35,7 @@ from pdparallel.engines.pathos import PathosEngine
 from pdparallel.engines.process import ProcessEngine
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
-from pdparallel.errors import WorkerDiedError
+from pdparallel.errors import InvalidOptionError, WorkerDiedError
 from pdparallel.plan import Chunk, cut
 from pdparallel.transport.parcel import pack
 from pdparallel.transport.task import Parts, Reach, references
@@ -339,6 +340,17 @@ class TestWarmPools:
         for thread in threads:
             thread.join(60)
         assert results == {number: [x + number for x in range(20)] for number in range(6)}
+
+
+def test_sub_interpreters_are_refused() -> None:
+    kind = getattr(concurrent.futures, "InterpreterPoolExecutor", None)
+    if kind is None:  # before Python 3.14
+        kind = type("InterpreterPoolExecutor", (concurrent.futures.ThreadPoolExecutor,), {})
+    with (
+        kind(1) as executor,
+        pytest.raises(InvalidOptionError, match=r"A sub-interpreter cannot load NumPy and pandas"),
+    ):
+        pd.Series([1, 2]).par(engine=executor).map(abs)
 
 
 def test_an_unknown_executor_gets_the_data_by_chunk() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import contextvars
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, ClassVar
@@ -11,8 +13,9 @@ from typing import Any, ClassVar
 from pdparallel.errors import WorkerDiedError
 from pdparallel.plan import TASK_SECONDS
 from pdparallel.transport.task import Reach
+from pdparallel.worker import run_apart
 
-__all__ = ["Engine", "chained", "died", "how_it_ended"]
+__all__ = ["Engine", "InThreads", "chained", "died", "how_it_ended"]
 
 #: Tasks on their way for each worker: one that runs and one that waits, so that no worker waits for the parent.
 IN_FLIGHT = 2
@@ -69,6 +72,23 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def close(self, *, kill: bool = False) -> None:
         """Give the engine back: a warm pool stays for the next call, unless ``kill`` ends its workers at once."""
+
+
+class InThreads:
+    """Runs tasks in other threads amid the context variables, ``np.errstate`` and decimal context of who makes it.
+
+    A thread begins without them. It has one copy for all its tasks, so that what an initializer sets stays.
+    """
+
+    def __init__(self) -> None:
+        self._context = contextvars.copy_context()
+        self._own = threading.local()
+
+    def __call__(self, task: bytes) -> bytes:
+        context: contextvars.Context | None = getattr(self._own, "context", None)
+        if context is None:
+            context = self._own.context = self._context.copy()
+        return context.run(run_apart, task)
 
 
 class _Chained(Future[bytes]):

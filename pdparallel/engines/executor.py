@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, ClassVar
 
-from pdparallel.engines.base import Engine, chained, died
+from pdparallel.engines.base import Engine, InThreads, chained, died
 from pdparallel.engines.watched import Watched
 from pdparallel.errors import InvalidOptionError
 from pdparallel.transport.task import Reach
@@ -58,12 +58,13 @@ class ExecutorEngine(Engine):
 
 def _adapted(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
     if hasattr(given, "submit"):
-        return (lambda task: chained(given.submit(run_apart, task), _explained)), _reach(given)
+        reach = _reach(given)
+        run = InThreads() if reach is Reach.PROCESS else run_apart
+        return (lambda task: chained(given.submit(run, task), _explained)), reach
     if hasattr(given, "apipe"):
         return _adapted_pathos(given)
     if hasattr(given, "apply_async"):
-        threads = isinstance(given, multiprocessing.pool.ThreadPool) or type(given).__name__ == "ThreadPool"
-        return Watched(given).submit, Reach.PROCESS if threads else Reach.HOST
+        return _watched(given, isinstance(given, multiprocessing.pool.ThreadPool) or _is_thread_pool(given))
     raise InvalidOptionError(
         "engine", given, "an executor or a pool: something with submit(), apply_async() or apipe()"
     )
@@ -72,20 +73,32 @@ def _adapted(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
 def _reach(given: Any) -> Reach:
     """How far the workers of an executor are; of one that nobody knows nothing is assumed."""
     names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(given).__mro__]
-    if any(name.endswith("InterpreterPoolExecutor") for name in names):  # threads that share no objects
-        return Reach.ANYWHERE
+    if any(name.endswith("InterpreterPoolExecutor") for name in names):
+        raise InvalidOptionError(
+            "engine", given, "an executor of threads or processes",
+            "A sub-interpreter cannot load NumPy and pandas.",
+        )  # fmt: skip
     if isinstance(given, ThreadPoolExecutor):
         return Reach.PROCESS
     ours = isinstance(given, ProcessPoolExecutor) or any("loky." in name for name in names)
     return Reach.HOST if ours else Reach.ANYWHERE
 
 
+def _is_thread_pool(given: Any) -> bool:
+    return type(given).__name__ == "ThreadPool"
+
+
+def _watched(pool: Any, threads: bool) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
+    if threads:
+        return Watched(pool, run=InThreads()).submit, Reach.PROCESS
+    return Watched(pool).submit, Reach.HOST
+
+
 def _adapted_pathos(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
     serve = getattr(given, "_serve", None)
     inner = serve() if serve is not None else None
     if hasattr(inner, "apply_async"):
-        threads = type(given).__name__ == "ThreadPool"
-        return Watched(inner).submit, Reach.PROCESS if threads else Reach.HOST
+        return _watched(inner, _is_thread_pool(given))
     if hasattr(inner, "ppservers"):
         return _Polled(given).submit, Reach.ANYWHERE
     raise InvalidOptionError(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextvars
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ClassVar
 
-from pdparallel.engines.base import Engine
+from pdparallel.engines.base import Engine, InThreads
 from pdparallel.transport.task import Reach
-from pdparallel.worker import run_apart
 
 __all__ = ["ThreadEngine"]
 
@@ -29,21 +26,10 @@ class ThreadEngine(Engine):
     def __init__(self, n_workers: int) -> None:
         self.n_workers = n_workers
         self._executor = ThreadPoolExecutor(n_workers, thread_name_prefix="pdparallel")
-        self._context = contextvars.copy_context()
-        self._own = threading.local()
+        self._run = InThreads()
 
     def submit(self, task: bytes) -> Future[bytes]:
         return self._executor.submit(self._run, task)
-
-    def _run(self, task: bytes) -> bytes:
-        """Run a task amid the caller's context variables, ``np.errstate`` and decimal context.
-
-        A thread begins without them. It has one copy for all its tasks, so that what an initializer sets stays.
-        """
-        context: contextvars.Context | None = getattr(self._own, "context", None)
-        if context is None:
-            context = self._own.context = self._context.copy()
-        return context.run(run_apart, task)
 
     def close(self, *, kill: bool = False) -> None:
         # A thread cannot be ended from outside: with kill, what runs is left to run out and its result is dropped.

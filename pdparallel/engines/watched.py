@@ -36,10 +36,15 @@ class Watched:
         The pool itself, not a wrapper.
     on_death : callable, optional
         Called once after a worker died, before the futures end.
+    run : callable
+        Runs a task in a worker.
     """
 
-    def __init__(self, pool: Any, on_death: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, pool: Any, on_death: Callable[[], None] | None = None, run: Callable[[bytes], bytes] = run_apart
+    ) -> None:
         self.pool = pool
+        self._run = run
         self._on_death = on_death
         self._lock = threading.Lock()
         self._open: set[Future[bytes]] = set()
@@ -56,7 +61,7 @@ class Watched:
             self._look()
             self._open.add(future)
             self.pool.apply_async(
-                run_apart,
+                self._run,
                 (task,),
                 callback=lambda value: self._finish(future, value, None),
                 error_callback=lambda error: self._finish(future, b"", error),
