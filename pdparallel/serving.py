@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import glob
 import multiprocessing
 import os
 import signal
@@ -12,12 +13,12 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 
 from pdparallel import streams
 from pdparallel.settings import THREAD_VARIABLES
-from pdparallel.transport.arena import open_file
+from pdparallel.transport.arena import folders_of_this_process, open_file, remove_folder
 from pdparallel.transport.opening import forget
 from pdparallel.worker import become_a_worker, idle_seconds, run_task
 
@@ -25,6 +26,9 @@ __all__ = ["Setup", "serve", "start"]
 
 #: Seconds after the last task until a worker lets go the data of the call.
 KEEP_SECONDS = 1.0
+
+#: Times that a worker tries to remove what a killed parent left.
+TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +41,15 @@ class Setup:
         Of numeric libraries.
     parent : int
         Id of the process with which it ends.
-    socket : str
-        A file that this process has for its workers, and cannot remove where it is killed.
+    socket, folders : str
+        A file that this process has for its workers, and what the paths of its folders begin with: it cannot remove
+        them where it is killed.
     """
 
     threads: int
     parent: int
     socket: str = ""
+    folders: str = field(default_factory=folders_of_this_process)
 
 
 def serve(pipe: Connection, setup: Setup, said: str) -> None:
@@ -137,15 +143,19 @@ def _watch(setup: Setup) -> None:
         else:
             gone = bool(wait([sentinel], timeout=KEEP_SECONDS))
         if gone:
-            _sweep(setup.socket)
+            forget()
+            _sweep(setup)
             os._exit(1)
         if idle_seconds() > KEEP_SECONDS:
             forget()
 
 
-def _sweep(socket: str) -> None:
-    """Remove the socket that a killed parent left, and its folder, unless there is more in it."""
-    if socket:
-        with contextlib.suppress(OSError):  # another worker was first
-            os.unlink(socket)
-            os.rmdir(os.path.dirname(socket))
+def _sweep(setup: Setup) -> None:
+    """Remove what a killed parent left: the socket, and its folder, unless there is more in it; the data of calls."""
+    with contextlib.suppress(OSError):  # another worker was first
+        os.unlink(setup.socket)
+        os.rmdir(os.path.dirname(setup.socket))
+    for _ in range(TRIES):
+        if all(map(remove_folder, glob.glob(glob.escape(setup.folders) + "*"))):
+            return
+        time.sleep(KEEP_SECONDS / TRIES)  # other workers let them go meanwhile, by their end at the latest

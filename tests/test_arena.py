@@ -7,7 +7,12 @@ import pickle
 import re
 import shutil
 import stat
+import subprocess
+import sys
+import textwrap
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -350,3 +355,80 @@ def test_a_file_that_has_the_place_of_another_is_not_taken_for_it() -> None:
         assert second.read() == b""
     finally:
         second.close()
+
+
+class _KeepsMapped:
+    """``os.unlink`` of Windows, which keeps a file that somebody has mapped."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.mapped = True
+        self._unlink = os.unlink
+        monkeypatch.setattr(os, "unlink", self.unlink)
+
+    def unlink(self, path: Any, **kwargs: Any) -> None:
+        if self.mapped and "pdparallel-" in os.fspath(path):
+            raise PermissionError(13, "it is being used by another process", path)
+        self._unlink(path, **kwargs)
+
+
+def test_a_file_that_is_mapped_is_removed_later(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arena, "_memfd_can_be_shared", lambda: False)
+    system = _KeepsMapped(monkeypatch)
+    made = [Arena([memoryview(b"abc")]), Mailbox()]
+    for one in made:
+        one.close()
+    assert len(left(folder)) == 2
+    Mailbox().close()
+    assert len(left(folder)) == 3
+    system.mapped = False
+    another = Mailbox()
+    assert len(left(folder)) == 1
+    another.close()
+
+
+def test_a_file_that_is_mapped_until_the_end_is_removed_then(tmp_path: Path) -> None:
+    code = """
+        import os, pandas as pd, pdparallel
+        from pdparallel.transport import arena
+        arena._memfd_can_be_shared = lambda: False
+        unlink = os.unlink
+        def refuses(path, **kwargs):
+            if "pdparallel-" in os.fspath(path):
+                raise PermissionError(13, "used by another process", path)
+            unlink(path, **kwargs)
+        os.unlink = refuses
+        print(pd.Series(range(9)).par(engine="process", n_workers=2).map(lambda value: value + 1).sum())
+        os.unlink = unlink
+    """
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=env, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("45\n", "")
+    assert left(tmp_path) == []
+
+
+def test_threads_read_and_write_one_file_where_there_is_only_a_position(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pread")
+    monkeypatch.delattr(os, "pwrite")
+    seek = os.lseek
+
+    def slow(fd: int, offset: int, how: int) -> int:
+        found = seek(fd, offset, how)
+        time.sleep(0.001)  # another thread has its turn
+        return found
+
+    monkeypatch.setattr(os, "lseek", slow)
+    path = folder / "file"
+    path.write_bytes(bytes(range(200)))
+    fd = os.open(path, os.O_RDWR)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            read = list(threads.map(lambda at: arena._pread(fd, 2, at), range(100)))
+            list(threads.map(lambda at: arena._pwrite(fd, memoryview(bytes([at])), 199 - at), range(200)))
+    finally:
+        os.close(fd)
+    assert read == [bytes([at, at + 1]) for at in range(100)]
+    assert path.read_bytes() == bytes(reversed(range(200)))

@@ -452,11 +452,15 @@ def test_end_by_exit_and_by_an_exception(place: Place, how: str, kind: tuple[str
 
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_workers_of_a_killed_script_are_gone(place: Place, kind: tuple[str, str]) -> None:
-    text = """
+@pytest.mark.parametrize("by_file", [False, True])
+def test_workers_of_a_killed_script_are_gone(place: Place, kind: tuple[str, str], by_file: bool) -> None:
+    by = "arena._memfd_can_be_shared = lambda: False" if by_file else ""
+    text = f"""
         import pathlib, threading, pandas as pd, pdparallel
+        from pdparallel.transport import arena
+        {by}
         def func(x):
-            pathlib.Path(f"running-{x}").touch()
+            pathlib.Path(f"running-{{x}}").touch()
             threading.Event().wait(300)
 
         pd.Series([1, 2]).par(chunk_size=1).map(func)
@@ -465,6 +469,7 @@ def test_workers_of_a_killed_script_are_gone(place: Place, kind: tuple[str, str]
     process = subprocess.Popen([sys.executable, "script.py"], cwd=place.folder, env=place.env | options(kind))
     try:
         assert wait_until(lambda: len(list(place.folder.glob("running-*"))) == 2, 60)
+        assert any(place.temporary.glob("pdparallel-*")) == by_file
         assert len(living(place.mark)) >= 3
     finally:
         process.send_signal(signal.SIGKILL)

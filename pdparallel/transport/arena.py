@@ -17,12 +17,17 @@ import os
 import shutil
 import struct
 import tempfile
+import threading
 from collections.abc import Sequence
+from multiprocessing import util
 from typing import NamedTuple
 
 from pdparallel.errors import PdParallelError
 
-__all__ = ["Arena", "ArenaRef", "Mailbox", "Running", "Span", "Voice", "notes", "open_file", "open_spans", "post"]
+__all__ = [
+    "Arena", "ArenaRef", "Mailbox", "Running", "Span", "Voice", "folders_of_this_process", "notes", "open_file",
+    "open_spans", "post", "remove_folder",
+]  # fmt: skip
 
 #: NumPy and Arrow kernels want their buffers aligned to a cache line.
 ALIGNMENT = 64
@@ -78,11 +83,13 @@ class _File:
         if _memfd_can_be_shared():
             self._fd = os.memfd_create("pdparallel", os.MFD_CLOEXEC)
             return f"/proc/{os.getpid()}/fd/{self._fd}#{os.fstat(self._fd).st_ino}"
+        _remove_left()
         folder = tempfile.gettempdir()
         if size > shutil.disk_usage(folder).free:
             raise _no_space(size, folder)
         # A folder of mode 0700 around a file of mode 0600.
-        self._folder = tempfile.mkdtemp(prefix="pdparallel-", dir=folder)
+        prefix = folders_of_this_process()
+        self._folder = tempfile.mkdtemp(prefix=os.path.basename(prefix), dir=os.path.dirname(prefix))
         path = os.path.join(self._folder, _NAME)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         return path
@@ -93,11 +100,43 @@ class _File:
             os.close(self._fd)
             self._fd = -1
         if self._folder is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(self._folder, _NAME))
-            with contextlib.suppress(OSError):
-                os.rmdir(self._folder)
+            _left.append(self._folder)
             self._folder = None
+            _remove_left()
+
+
+#: Folders that could not be removed yet: Windows keeps a file that somebody has mapped.
+_left: list[str] = []
+
+
+def _remove_left() -> None:
+    """Remove the folders that are not in use any more; the others are tried again later, and when the process ends."""
+    for folder in list(_left):
+        if remove_folder(folder):
+            with contextlib.suppress(ValueError):  # another thread has done the same
+                _left.remove(folder)
+
+
+# When the pools of multiprocessing, which have the priority 10, have ended.
+util.Finalize(None, _remove_left, exitpriority=-50)
+
+
+def folders_of_this_process() -> str:
+    """What the paths of all folders begin with that this process makes."""
+    return os.path.join(tempfile.gettempdir(), f"pdparallel-{os.getpid()}-")
+
+
+def remove_folder(folder: str) -> bool:
+    """Remove a folder and its file; False where the system keeps the file, because a process has mapped it."""
+    try:
+        os.unlink(os.path.join(folder, _NAME))
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return False
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+    return True
 
 
 def _no_space(size: int, folder: str) -> PdParallelError:
@@ -298,18 +337,24 @@ def _write_all(fd: int, ref: ArenaRef, buffers: Sequence[memoryview]) -> None:
                     done += _pwrite(fd, part, span.offset + done)
 
 
+#: Of the one position that all threads have in a file, where the system has no ``pread``.
+_position = threading.Lock()
+
+
 def _pwrite(fd: int, part: memoryview, offset: int) -> int:
     if hasattr(os, "pwrite"):
         return os.pwrite(fd, part, offset)
-    os.lseek(fd, offset, os.SEEK_SET)
-    return os.write(fd, part)
+    with _position:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.write(fd, part)
 
 
 def _pread(fd: int, size: int, offset: int) -> bytes:
     if hasattr(os, "pread"):
         return os.pread(fd, size, offset)
-    os.lseek(fd, offset, os.SEEK_SET)
-    return os.read(fd, size)
+    with _position:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, size)
 
 
 def _memfd_can_be_shared() -> bool:
