@@ -9,6 +9,7 @@ cut around them; a unit that ends its worker each time is then alone, and all ot
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -36,6 +37,9 @@ __all__ = ["Delivery"]
 #: Seconds that tasks which run when a call fails or is given up get to end by themselves, before their workers are
 #: ended.
 RUN_OUT_SECONDS = 0.2
+
+#: Seconds between two moments in which Ctrl-C is heard: on Windows it does not end a wait.
+INTERRUPT_SECONDS = 0.1 if sys.platform == "win32" else None
 
 #: Times that a task may be lost before its worker has begun it.
 MOST_LOST = 10
@@ -145,7 +149,8 @@ class Delivery:
 
     def _done(self) -> list[Future[bytes]]:
         """Wait for what comes next."""
-        look = min((look for look in (self._clock.look, self._bar.look) if look is not None), default=None)
+        looks = (look for look in (self._clock.look, self._bar.look, INTERRUPT_SECONDS) if look is not None)
+        look = min(looks, default=None)
         awaited: list[Future[Any]] = [*self._flying]
         if self._stop is not None:
             awaited.append(self._stop.asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import signal
 import time
@@ -255,3 +256,21 @@ def test_a_worker_that_cannot_start_is_told_apart(monkeypatch: pytest.MonkeyPatc
 def _crash(threads: int) -> Iterator[None]:
     os.write(2, b"no license for this library\n")
     os._exit(7)
+
+
+def test_where_ctrl_c_ends_no_wait_none_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    timeouts: list[float | None] = []
+
+    def noted(*args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        timeouts.append(timeout)
+        return concurrent.futures.wait(*args, timeout=timeout, **kwargs)
+
+    def func(value: int) -> int:
+        time.sleep(0.05)
+        return value
+
+    monkeypatch.setattr("pdparallel.delivery.INTERRUPT_SECONDS", 0.02)
+    monkeypatch.setattr("pdparallel.delivery.wait", noted)
+    assert pdparallel.map(func, range(6), engine="process", n_workers=2, chunk_size=1) == list(range(6))
+    assert len(timeouts) > 3
+    assert all(timeout is not None and timeout <= 0.02 for timeout in timeouts)
