@@ -1124,3 +1124,44 @@ def test_forms_do_not_change_the_returns_that_they_write() -> None:
             _plain(packed or values, [])
         assert all(one is other for one, other in zip(values, copy, strict=True))
         assert packed is None or isinstance(packed, Packed)
+
+
+class _Msvcrt:
+    """As Windows locks files, by what this system has."""
+
+    LK_NBLCK = 2
+
+    @staticmethod
+    def locking(fd: int, mode: int, size: int) -> None:
+        import fcntl
+
+        assert mode == _Msvcrt.LK_NBLCK
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, size, os.lseek(fd, 0, os.SEEK_CUR))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="it has the real one")
+def test_two_processes_do_not_share_a_folder_on_windows(tmp_path: Path) -> None:
+    holds = """
+        import sys
+        from pathlib import Path
+        from pdparallel.checkpoint import files
+        from tests.test_checkpoint import _Msvcrt
+        files.fcntl, files.msvcrt = None, _Msvcrt
+        try:
+            lock = files.Lock(Path(sys.argv[1]))
+        except files.InUseError as error:
+            print("in use", error, flush=True)
+        else:
+            print("taken", flush=True)
+            sys.stdin.read()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(holds), str(tmp_path / "lock")]
+    how: dict[str, Any] = {"cwd": Path(__file__).parent.parent, "text": True}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **how) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "taken\n"
+        second = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, **how)
+        assert second.stdout == f"in use  by process {first.pid}\n", second.stderr
+        first.communicate("")
+    third = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, **how)
+    assert third.stdout == "taken\n", third.stderr

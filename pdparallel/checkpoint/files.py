@@ -12,12 +12,20 @@ from types import ModuleType
 from typing import Any
 
 fcntl: ModuleType | None
+msvcrt: Any
 try:
     import fcntl
-except ImportError:  # Windows: two processes are not told apart there, only two threads
+except ImportError:  # Windows
     fcntl = None
+try:
+    import msvcrt
+except ImportError:  # anywhere else
+    msvcrt = None
 
 __all__ = ["InUseError", "Lock", "is_temporary", "sync_folder", "write_whole"]
+
+#: The byte of the file that is locked on Windows: nobody else can read what is locked there, and the begin is read.
+_LOCKED_BYTE = 1 << 30
 
 _TEMPORARY = (".pdparallel-", ".tmp")
 
@@ -104,11 +112,23 @@ class Lock:
             try:
                 fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
-                raise InUseError(f" by process {os.read(self._fd, 20).decode(errors='replace')}".rstrip()) from None
+                raise self._in_use() from None
             except OSError:  # a file system without locks
                 pass
+        elif msvcrt is not None:
+            os.lseek(self._fd, _LOCKED_BYTE, os.SEEK_SET)
+            try:
+                msvcrt.locking(self._fd, msvcrt.LK_NBLCK, 1)
+            except OSError:
+                raise self._in_use() from None
+            finally:
+                os.lseek(self._fd, 0, os.SEEK_SET)
         os.ftruncate(self._fd, 0)
         os.write(self._fd, str(os.getpid()).encode())
+
+    def _in_use(self) -> InUseError:
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        return InUseError(f" by process {os.read(self._fd, 20).decode(errors='replace')}".rstrip())
 
     def close(self) -> None:
         with self._guard:
