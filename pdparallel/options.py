@@ -15,6 +15,7 @@ import multiprocessing
 import numbers
 import operator
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -58,7 +59,7 @@ class Options:
     chunk_size : int, default None
         Rows (columns, items) of a chunk, exactly; None lets pdparallel choose.
     start_method : str, default None
-        ``"forkserver"``, ``"spawn"`` or ``"fork"``; None means forkserver where there is one, else spawn.
+        ``"forkserver"``, ``"spawn"`` or ``"fork"``; None means forkserver on Linux, spawn on macOS and Windows.
     progress : bool, str, logger or callable, default False
         One bar for the call, which counts rows (columns, groups, items) and moves within long chunks, too.  True shows
         it as it fits the place: widgets in a notebook that has ipywidgets, text in any other notebook and on a
@@ -162,6 +163,8 @@ class Options:
         """
         if self.start_method is not None:
             return self.start_method
+        if sys.platform == "darwin":  # whose libraries start threads, which a forked process does not have
+            return "spawn"
         return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 

@@ -221,3 +221,13 @@ def test_cloudpickle_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InvalidOptionError, match="pip install cloudpickle"):
         DF.par(serializer="cloudpickle")
+
+
+@pytest.mark.parametrize(("platform", "method"), [("linux", "forkserver"), ("darwin", "spawn"), ("win32", "spawn")])
+def test_how_workers_start_by_default(platform: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    if platform == "win32":
+        monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
+    assert Options().method == method
+    if platform != "win32":
+        assert Options(start_method="forkserver").method == "forkserver"
