@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import math
+import sys
 from collections.abc import Iterable, Sequence
 
 __all__ = ["MOST", "MUCH", "aligned", "as_html", "few", "seconds", "share", "size"]
@@ -28,8 +29,17 @@ def seconds(value: float) -> str:
         return "-" if math.isnan(value) else "for ever"
     for unit, name in _TIMES:
         if abs(value) >= unit:
-            return f"{_three(value / unit)} {name}"
+            return f"{_three(value / unit)} {name if name.isascii() or _can_print(name) else 'us'}"
     return "0 s" if value < 5e-11 else f"{_three(value / 1e-9)} ns"
+
+
+def _can_print(text: str) -> bool:
+    """Whether standard output has these letters: it may be of ASCII only."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def size(value: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -195,6 +196,40 @@ def test_command(place: Place) -> None:
     assert (done.stdout.splitlines(), done.stderr, done.returncode) == (EXPECTED, "", 0)
     assert (place.folder / "effect").read_text() == "once\n"
     place.nothing_is_left()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes descriptors by a shell")
+@pytest.mark.parametrize("closed", [">&- 2>&-", "<&- >&- 2>&-", "2>&-"])
+@pytest.mark.parametrize("streams", ["", "sys.stdin = sys.stdout = sys.stderr = None"])
+def test_without_standard_streams(place: Place, closed: str, streams: str) -> None:
+    code = f"""
+        import pathlib, sys
+        {streams}
+        import pandas as pd, pdparallel
+        def func(value):
+            print("said", value)
+            return value + 1
+        s, sums = pd.Series(range(9)), []
+        for how in ({{}}, {{"start_method": "spawn"}}, {{"start_method": "fork"}}, {{"engine": "pathos"}}):
+            sums.append(int(s.par(**{{"engine": "process", "n_workers": 2, **how}}).map(func).sum()))
+        pathlib.Path("sums").write_text(str(sums))
+    """
+    (place.folder / "script.py").write_text(textwrap.dedent(code))
+    command = f"{shlex.quote(sys.executable)} script.py {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=place.folder, env=place.env, capture_output=True, check=False)
+    assert (place.folder / "sums").read_text() == "[45, 45, 45, 45]"
+    assert done.returncode == 0
+    place.nothing_is_left()
+
+
+def test_standard_output_of_ascii_only(place: Place) -> None:
+    call = (
+        "import pandas as pd, pdparallel; print(pd.Series(range(99)).to_frame('a').par.explain(lambda row: row['a']))"
+    )
+    done = place.run("-c", call, PYTHONIOENCODING="ascii")
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert " us" in done.stdout
+    assert " \u00b5s" in place.run("-c", call, PYTHONIOENCODING="utf-8").stdout
 
 
 def test_the_forkserver_is_quiet_about_a_parent_that_ends(place: Place) -> None:

@@ -30,6 +30,7 @@ from multiprocessing import context as mp_context
 from multiprocessing import spawn, util
 from typing import Any
 
+from pdparallel.transport.arena import open_standard_streams
 from pdparallel.typing import StartMethod
 
 __all__ = [
@@ -309,6 +310,7 @@ class Context(mp_context.BaseContext):
 
     def __init__(self, method: StartMethod) -> None:
         global _released
+        open_standard_streams()
         self._name = method
         self.reducer = multiprocessing.get_context(method).reducer
         self._made: list[Any] = []

@@ -26,7 +26,7 @@ from pdparallel.errors import PdParallelError
 
 __all__ = [
     "Arena", "ArenaRef", "Mailbox", "Running", "Span", "Voice", "folders_of_this_process", "notes", "open_file",
-    "open_spans", "post", "remove_folder",
+    "open_spans", "open_standard_streams", "post", "remove_folder",
 ]  # fmt: skip
 
 #: NumPy and Arrow kernels want their buffers aligned to a cache line.
@@ -67,6 +67,20 @@ class ArenaRef(NamedTuple):
     spans: tuple[Span, ...]
 
 
+def open_standard_streams() -> None:
+    """Have the descriptors 0 to 2 open, on the null device where nothing is: no file of ours is to have such a number.
+
+    A process without standard streams (a service, ``pythonw``) gives these numbers to the next files that it opens,
+    and what a library then writes to its standard error goes into one of them.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(opened, True)
+
+
 class _File:
     """The parent's side of such a file: it opens it, keeps it open, and lets it go."""
 
@@ -80,6 +94,7 @@ class _File:
             raise
 
     def _open(self, size: int) -> str:
+        open_standard_streams()
         if _memfd_can_be_shared():
             self._fd = os.memfd_create("pdparallel", os.MFD_CLOEXEC)
             return f"/proc/{os.getpid()}/fd/{self._fd}#{os.fstat(self._fd).st_ino}"
