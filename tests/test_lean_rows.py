@@ -13,9 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pdparallel.errors import PerformanceHint
+from pdparallel.lean import groups as lean_groups
 from pdparallel.lean import rows as lean_rows
 from pdparallel.lean.rows import LeanRows
 from pdparallel.testing import assert_same_as_pandas
+from pdparallel.versions import PANDAS_2
 
 FRAMES: dict[str, pd.DataFrame] = {
     "floats": pd.DataFrame({"a": [1.5, np.nan, -0.0], "b": [2.5, 3.5, np.inf], "c": [1e300, 0.1, 7.0]}),
@@ -309,3 +312,43 @@ def test_every_public_name_of_a_series_is_answered() -> None:
     for name in ("sum", "to_dict", "items"):
         assert callable(getattr(pd.Series, name))
     assert _lean(lean_names)(frame.iloc[:1]) == _rows(lean_names)(frame.iloc[:1])
+
+
+# A pandas that is different inside
+
+
+def _numbers() -> pd.DataFrame:
+    return pd.DataFrame({"a": np.arange(60.0), "b": 1.0, "k": np.arange(60) % 4})
+
+
+#: What a future pandas may do in another way: the module, a name in it, and what stands there then.
+OTHER_INSIDE: dict[str, tuple[Any, str, Any]] = {
+    "row, no blocks": (lean_rows, "blocks_of", lambda row: None),
+    "row, labels": (lean_rows._Columns, "series_at", lambda self, at: pd.Series([1.5, 3.5], index=["b", "a"])),
+    "row, an error": (lean_rows, "become", lambda *args, **own: operator.index(None)),
+    "group, other values": (lean_groups.Cut, "frame", lambda self: pd.DataFrame({"a": [1.5, 0.0], "b": ["t", "u"]})),
+    "group, an error": (lean_groups, "become", lambda *args, **own: operator.index(None)),
+}
+
+
+@pytest.mark.parametrize("inside", OTHER_INSIDE)
+def test_with_a_pandas_that_is_different_inside_pandas_makes_the_units(
+    inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if inside == "row, no blocks" and PANDAS_2:
+        pytest.skip("pandas 2 writes into the rows themselves")
+    module: Any = lean_rows if inside.startswith("row") else lean_groups
+    target, name, other = OTHER_INSIDE[inside]
+    monkeypatch.setattr(module._may_be_lean, "_works", None)
+    monkeypatch.setattr(target, name, other)
+    df = _numbers()
+
+    def call(obj: Any) -> Any:
+        if module is lean_rows:
+            return obj.apply(lambda row: row["a"] + row.sum(), axis=1)
+        return obj.groupby("k")[["a", "b"]].apply(lambda group: group["a"].sum() + len(group))
+
+    with pytest.warns(PerformanceHint, match=f"pandas {pd.__version__} is newer than this pdparallel knows"):
+        found = call(df.par(engine="serial"))
+    pd.testing.assert_series_equal(found, call(df))
+    pd.testing.assert_series_equal(call(df.par(engine="serial")), call(df))  # it is said once

@@ -12,6 +12,8 @@ handed out, and whoever has it by then has that one::
 from __future__ import annotations
 
 import functools
+import threading
+import warnings
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from math import isfinite
@@ -22,9 +24,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pdparallel.errors import PerformanceHint
+
 __all__ = [
-    "ELSEWHERE", "FRESH", "Locator", "applied", "become", "dict_of", "is_lean", "is_wide", "keep", "look_for_methods",
-    "made_plain", "missed", "new", "no_arguments", "own_dict", "reduced", "relabel", "scalars_are_plain", "stands_for",
+    "ELSEWHERE", "FRESH", "Locator", "Tested", "agree", "applied", "become", "dict_of", "is_lean", "is_wide", "keep",
+    "look_for_methods", "made_plain", "missed", "new", "no_arguments", "own_dict", "reduced", "relabel", "stands_for",
     "with_reductions",
 ]  # fmt: skip
 
@@ -181,12 +185,58 @@ def applied(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, 
     return call(*map(made_plain, inputs), **kwargs)
 
 
-def scalars_are_plain() -> bool:
+def agree(found: Any, expected: Any) -> None:
+    """Raise where two objects of pandas differ in what a function can see."""
+    for ask in (type, lambda one: one.attrs, lambda one: one.flags, lambda one: getattr(one, "name", None)):
+        if ask(found) != ask(expected):
+            raise AssertionError(f"{ask(found)!r} instead of {ask(expected)!r}")
+    if not (found.equals(expected) and found.axes[0].identical(expected.axes[0]) and vars(found).keys() >= {"_mgr"}):
+        raise AssertionError(f"{found!r} instead of {expected!r}")
+
+
+def _scalars_are_plain() -> bool:
     """Whether NumPy's scalars come out of pandas as they are, which ``future.python_scalars`` of pandas 3.1 changes."""
     try:
         return not pd.get_option("future.python_scalars")
     except KeyError:  # pandas' OptionError is one: there is no such option
         return True
+
+
+class Tested:
+    """Whether there may be lean objects of a kind: they rest on names of pandas that are not public.
+
+    Parameters
+    ----------
+    test : callable
+        Raises where a lean object does not become what pandas' own is. It runs once in a process.
+    """
+
+    def __init__(self, test: Callable[[], None]) -> None:
+        self._test = test
+        self._works: bool | None = None
+        self._lock = threading.RLock()
+
+    def __call__(self) -> bool:
+        """Whether the test has passed, and pandas hands out NumPy's scalars."""
+        return _scalars_are_plain() and (self._tested() if self._works is None else self._works)
+
+    def _tested(self) -> bool:
+        with self._lock:
+            if self._works is None:
+                self._works = True  # meanwhile, for the test itself
+                try:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")
+                        self._test()
+                except Exception as error:
+                    self._works = False
+                    warnings.warn(
+                        f"pandas {pd.__version__} is newer than this pdparallel knows: pandas makes the rows and "
+                        f"groups of a call by itself, which is right but slower ({type(error).__name__}: {error})",
+                        PerformanceHint,
+                        stacklevel=2,
+                    )
+            return self._works
 
 
 #: Dtypes whose sums pandas makes in the dtype itself.

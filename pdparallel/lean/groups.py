@@ -28,6 +28,8 @@ from pandas.api.types import is_object_dtype
 from pdparallel.lean.asking import leading, may_ask_for_types
 from pdparallel.lean.becoming import (
     FRESH,
+    Tested,
+    agree,
     applied,
     become,
     dict_of,
@@ -38,7 +40,6 @@ from pdparallel.lean.becoming import (
     new,
     own_dict,
     relabel,
-    scalars_are_plain,
     stands_for,
 )
 from pdparallel.lean.columns import Column, column_of, look_at_columns, plain_column
@@ -90,7 +91,7 @@ class LeanGroups:
         if self._pay is None:
             look_for_methods()
             given = [*self._given, *_held_by(data)]
-            self._pay = scalars_are_plain() and not may_ask_for_types(self._func, given)
+            self._pay = _may_be_lean() and not may_ask_for_types(self._func, given)
         if not self._pay or not _fits(data):
             return 0
         source = Source(data, plain_group)
@@ -142,7 +143,7 @@ class LeanTrial:
         if self._may is None:
             look_for_methods()
             given = [*args, *kwargs.values(), *_held_by(unit)]
-            self._may = scalars_are_plain() and not may_ask_for_types(func, given)
+            self._may = _may_be_lean() and not may_ask_for_types(func, given)
         if not (self._may and _fits(unit)):
             began = perf_counter()
             value = func(unit, *args, **kwargs)
@@ -341,3 +342,19 @@ class Group(pd.DataFrame):
 
 
 stands_for(Group, pd.DataFrame, plain_group)
+
+
+def _test() -> None:
+    """Make a lean group and a lean column of it, and let them become what pandas' own are."""
+    frame = pd.DataFrame({"a": [1.5, 2.5, 3.5], "b": ["t", "u", "v"]}, index=["x", "y", "z"])
+    units = _groups(Source(frame, plain_group), [2, 1], None)
+    group = next(units)
+    column = group["a"]
+    answers = len(group), column.sum()
+    if answers != (2, 4.0) or not (is_lean(group) and is_lean(column)):
+        raise AssertionError(f"a group answers {answers}")
+    for found, expected in ((column, frame["a"].iloc[:2]), (group, frame.iloc[:2]), (next(units), frame.iloc[2:])):
+        agree(made_plain(found), expected)
+
+
+_may_be_lean = Tested(_test)

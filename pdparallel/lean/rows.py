@@ -28,6 +28,8 @@ from pdparallel.lean.becoming import (
     ELSEWHERE,
     FRESH,
     Locator,
+    Tested,
+    agree,
     become,
     dict_of,
     is_wide,
@@ -38,12 +40,11 @@ from pdparallel.lean.becoming import (
     no_arguments,
     own_dict,
     reduced,
-    scalars_are_plain,
     stands_for,
     with_reductions,
 )
 from pdparallel.typing import Func, Taker
-from pdparallel.versions import without_copy_warnings
+from pdparallel.versions import PANDAS_2, without_copy_warnings
 
 __all__ = ["LeanRows", "NotingRows", "are_views", "blocks_of", "dtypes_of", "is_unshared"]
 
@@ -361,7 +362,7 @@ def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any]
         return None
     if labels.inferred_type != "string" or "_lean" in places:  # the name under which a lean row keeps what it has
         return None
-    if not scalars_are_plain():
+    if not _may_be_lean():
         return None
     kinds = set(dtypes_of(frame))
     first = next(iter(kinds))
@@ -606,3 +607,27 @@ def _located(lean: tuple[_Columns, int], name: str, key: Any) -> Any:
 
 with_reductions(_Row, ("sum", "max", "min", "mean", "std", "var"), _reduced)
 stands_for(_Row, pd.Series, _plain)
+
+
+def _test() -> None:
+    """Make lean rows of numbers and of objects, let them become Series, and write into one."""
+    numbers = pd.DataFrame({"a": [1.5, 2.5], "b": [3.5, 4.5]}, index=["x", "y"])
+    for frame in (numbers, numbers.assign(b=["t", "u"])):
+        expected: list[Any] = []
+        frame.apply(lambda row, keep=expected: keep.append(row.copy()), axis=1)
+        places = {label: place for place, label in enumerate(frame.columns)}
+        row = new(_Row)
+        keep(row, "_lean", (_Columns(frame, _dtype_of_rows(frame, places), places), 1))
+        answers = row["a"], row.b, row.name, len(row)
+        agree(_plain(row), expected[1])
+        if answers != (expected[1]["a"], expected[1].b, "y", 2):
+            raise AssertionError(f"a row answers {answers}")
+    if not PANDAS_2:
+        shared = numbers.iloc[0]
+        before = blocks_of(shared)
+        shared["a"] = 0.0
+        if before is None or blocks_of(shared) is before or not is_unshared(shared):
+            raise AssertionError("an assignment is not seen")
+
+
+_may_be_lean = Tested(_test)
