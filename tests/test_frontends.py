@@ -198,6 +198,36 @@ def test_command(place: Place) -> None:
     place.nothing_is_left()
 
 
+def test_with_a_multiprocessing_that_is_different_inside(place: Place) -> None:
+    text = """
+        import sys, warnings
+        from pathlib import Path
+        with open("effect", "a") as effect:
+            effect.write("once")
+        import pandas as pd, pdparallel
+        from pdparallel.engines import launch
+
+        def refuses(function, **replaced):
+            raise RuntimeError("other names")
+
+        launch._with_globals = refuses
+        s = pd.Series(range(9))
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always")
+            for how in ({}, {"start_method": "forkserver"}, {"start_method": "spawn"}, {"engine": "pathos"}):
+                par = s.par(**{"engine": "process", "n_workers": 2, **how})
+                print(par.map(lambda value: value + 1).sum(), par.map(lambda value: Path(__file__).name)[0])
+        print(len(noted), noted[0].category.__name__, "RuntimeError: other names" in str(noted[0].message))
+        print(__spec__, Path(__file__).name)
+    """
+    (place.folder / "script.py").write_text(textwrap.dedent(text))
+    done = place.run("script.py")
+    expected = ["45 script.py"] * 4 + ["1 PerformanceHint True", "None script.py"]
+    assert (done.stdout.splitlines(), done.stderr, done.returncode) == (expected, "", 0)
+    assert (place.folder / "effect").read_text() == "once"
+    place.nothing_is_left()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="closes descriptors by a shell")
 @pytest.mark.parametrize("closed", [">&- 2>&-", "<&- >&- 2>&-", "2>&-"])
 @pytest.mark.parametrize("streams", ["", "sys.stdin = sys.stdout = sys.stderr = None"])

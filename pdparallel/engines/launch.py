@@ -15,14 +15,17 @@ the standard one belongs to the whole process and is the user's.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import types
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from multiprocessing import connection as mp_connection
@@ -30,6 +33,7 @@ from multiprocessing import context as mp_context
 from multiprocessing import spawn, util
 from typing import Any
 
+from pdparallel.errors import PerformanceHint
 from pdparallel.transport.arena import open_standard_streams
 from pdparallel.typing import StartMethod
 
@@ -81,8 +85,8 @@ def _with_globals(function: Callable[..., Any], **replaced: Any) -> Any:
     """The same function, that sees other objects under some of its global names."""
     assert isinstance(function, types.FunctionType)
     missing = [name for name in replaced if name not in function.__code__.co_names]
-    if missing:  # a future Python that does it in another way: better a clear end than a script run twice
-        raise RuntimeError(f"multiprocessing of this Python starts processes in a way unknown to pdparallel: {missing}")
+    if missing:  # a future Python that does it in another way
+        raise RuntimeError(f"{function.__qualname__} of multiprocessing does not name {', '.join(missing)}")
     copy = types.FunctionType(
         function.__code__, {**function.__globals__, **replaced}, function.__name__, function.__defaults__
     )
@@ -272,6 +276,56 @@ def _forkserver_popen() -> Any:
     return type("Popen", (base,), {"_launch": launch, "poll": _poll})
 
 
+#: By which multiprocessing finds the main script.
+_TELLING = ("__spec__", "__file__")
+
+_main_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Hide the main script from multiprocessing, which looks for it when it starts a process."""
+    main = sys.modules["__main__"]
+    with _main_lock:
+        hidden: dict[str, Any] = {name: vars(main).pop(name) for name in _TELLING if name in vars(main)}
+        main.__spec__ = None
+        try:
+            yield
+        finally:
+            del main.__spec__
+            vars(main).update(hidden)
+
+
+@functools.cache
+def _is_known() -> bool:
+    """Whether multiprocessing of this Python starts processes as the classes here expect; if not, says so once."""
+    try:
+        _spawn_popen()
+        if "forkserver" in multiprocessing.get_all_start_methods():
+            from multiprocessing.forkserver import ForkServer
+
+            _forkserver_popen()
+            _with_globals(ForkServer.ensure_running, connection=_Connection())
+    except Exception as error:
+        warnings.warn(
+            f"Python {sys.version.split()[0]} is newer than this pdparallel knows: workers are started by spawn, which "
+            f"takes longer ({type(error).__name__}: {error})",
+            PerformanceHint,
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+class _PlainSpawnProcess(mp_context.SpawnProcess):
+    """For a multiprocessing that is different inside."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
+        with _interrupts_blocked(), _main_hidden():
+            return mp_context.SpawnProcess._Popen(process_obj)
+
+
 class _SpawnProcess(mp_context.SpawnProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
@@ -311,6 +365,9 @@ class Context(mp_context.BaseContext):
     def __init__(self, method: StartMethod) -> None:
         global _released
         open_standard_streams()
+        self._process = _PROCESSES[method]
+        if method != "fork" and not _is_known():
+            method, self._process = "spawn", _PlainSpawnProcess
         self._name = method
         self.reducer = multiprocessing.get_context(method).reducer
         self._made: list[Any] = []
@@ -341,6 +398,6 @@ class Context(mp_context.BaseContext):
         return self
 
     def Process(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - multiprocessing's name
-        process = _PROCESSES[self._name](*args, **kwargs)
+        process = self._process(*args, **kwargs)
         self._made.append(process)
         return process
