@@ -32,6 +32,7 @@ from pdparallel.packing import (
     Texts,
     Times,
     dtype_of_texts,
+    have_one_form,
     texts,
 )
 from pdparallel.typing import Func, ResultType
@@ -181,7 +182,7 @@ def _known_by_row(columns: Sequence[Packed]) -> bool:
     if mixed or any(_missing(column).any() for column in times):
         return False
     # A time with a number makes objects of a row, but pandas takes a missing number for a missing time.
-    return not times or sure or (not numbers and all(column.form == times[0].form for column in times))
+    return not times or sure or (not numbers and all(have_one_form(column, times[0]) for column in times))
 
 
 def _missing(column: Numbers | Times | Mixed) -> np.ndarray:

@@ -41,6 +41,7 @@ __all__ = [
     "Tuples",
     "dtype_of_texts",
     "form_of_index",
+    "have_one_form",
     "pack",
     "pack_runs",
     "texts",
@@ -88,6 +89,14 @@ class Packed(abc.ABC):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.unpacked())
+
+
+def have_one_form(one: Packed, other: Packed) -> bool:
+    """Whether two packed returns can be joined. Labels that cannot be compared, as ``pd.NA``, are different ones."""
+    try:
+        return bool(one.form == other.form)
+    except Exception:  # whatever the labels of the user raise
+        return False
 
 
 class Compact(abc.ABC):
@@ -268,7 +277,7 @@ class Columns(Packed):
 
 
 def _joined(parts: Sequence[Packed]) -> Packed:
-    alike = all(part.form == parts[0].form for part in parts)
+    alike = all(have_one_form(part, parts[0]) for part in parts)
     kind: type[Packed] = type(parts[0]) if alike else Mixed
     joined: Packed = kind.joined(parts)
     return joined
@@ -602,7 +611,7 @@ class Returns(Sequence[Any]):
                     packed = _packed_here(part, columns, self.kinds if len(self._parts) == 1 else None)
                 if isinstance(packed, Columns) and not columns:
                     return None
-                if packed is None or (parts and packed.form != parts[0].form):
+                if packed is None or (parts and not have_one_form(packed, parts[0])):
                     return None
                 parts.append(packed)
             if parts:

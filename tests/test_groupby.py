@@ -850,3 +850,33 @@ def test_keys_in_groups_of_pandas_2():
             lambda group: ",".join(group.columns), include_groups=which
         )
         assert_same(call(_of(FRAME, engine="process")), call(FRAME))
+
+
+#: Labels that no comparison tells apart by a truth value.
+NO_TRUTH: list[Any] = [pd.NA, (pd.NA, 1), pd.NaT, np.nan]
+
+
+@pytest.mark.parametrize("label", NO_TRUTH, ids=repr)
+@pytest.mark.parametrize("engine", ["serial", "thread", "process"])
+def test_labels_that_cannot_be_compared(label: Any, engine: str) -> None:
+    df = pd.DataFrame({"k": [0, 0, 1, 1, 2], "x": range(5)})
+    name = lambda group: label if group.iloc[0, 0] else "x"
+    calls = {
+        "frames": lambda obj: obj.groupby("k")[["x"]].apply(lambda g: pd.DataFrame({name(g): g["x"]})),
+        "names": lambda obj: obj.groupby("k")[["x"]].apply(lambda g: g["x"].rename(name(g))),
+        "labels": lambda obj: obj.groupby("k")[["x"]].apply(lambda g: pd.Series([1, 2], index=["a", name(g)])),
+        "rows": lambda obj: obj.apply(lambda row: pd.Series([1, 2], index=["a", label if row["k"] else "x"]), axis=1),
+        "dicts": lambda obj: obj.apply(lambda row: {"a": 1, (label if row["k"] else "x"): 2}, axis=1),
+    }
+    options = {"engine": engine, "chunk_size": 1} | ({} if engine == "serial" else {"n_workers": 2})
+    for which, call in calls.items():
+        try:
+            expected = call(df)
+        except Exception as error:
+            with pytest.raises(type(error)):
+                call(df.par(**options))
+            continue
+        try:
+            assert_same(call(df.par(**options)), expected)
+        except TypeError as error:  # not of the comparison of these labels themselves
+            raise AssertionError(which) from error
