@@ -859,10 +859,11 @@ NO_TRUTH: list[Any] = [pd.NA, (pd.NA, 1), pd.NaT, np.nan]
 @pytest.mark.parametrize("label", NO_TRUTH, ids=repr)
 @pytest.mark.parametrize("engine", ["serial", "thread", "process"])
 def test_labels_that_cannot_be_compared(label: Any, engine: str) -> None:
-    df = pd.DataFrame({"k": [0, 0, 1, 1, 2], "x": range(5)})
+    df = pd.DataFrame({"k": [0, 0, 1, 1, 2], "x": range(5), "m": pd.array([1, 1, 1, None, None], dtype="Int64")})
     name = lambda group: label if group.iloc[0, 0] else "x"
     calls = {
         "frames": lambda obj: obj.groupby("k")[["x"]].apply(lambda g: pd.DataFrame({name(g): g["x"]})),
+        "keys": lambda obj: obj.groupby("m", dropna=False)["x"].apply(lambda g: g.to_frame().assign(n=1)),
         "names": lambda obj: obj.groupby("k")[["x"]].apply(lambda g: g["x"].rename(name(g))),
         "labels": lambda obj: obj.groupby("k")[["x"]].apply(lambda g: pd.Series([1, 2], index=["a", name(g)])),
         "rows": lambda obj: obj.apply(lambda row: pd.Series([1, 2], index=["a", label if row["k"] else "x"]), axis=1),
