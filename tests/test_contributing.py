@@ -22,6 +22,7 @@ import pytest
 
 import pdparallel
 from pdparallel import series_verbs, verbs
+from tests import core
 from tests import test_engines as contract
 from tests.faults import test_table as faults
 from tests.faults.table import Fault
@@ -177,6 +178,17 @@ def test_each_module_has_its_place_in_it(path: Path) -> None:
 def targets() -> set[str]:
     [line] = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, flags=re.MULTILINE)
     return set(line.split())
+
+
+def test_what_ci_runs_exists() -> None:
+    text = (ROOT / ".github/workflows/ci.yml").read_text()
+    assert set(re.findall(r"run: make (\w+)", text)) <= targets()
+    modules = re.findall(r"python -m tests\.(\w+)", text)
+    assert set(modules) == {"core", "fuzz"}
+    for name in modules:
+        assert (ROOT / "tests" / f"{name}.py").exists()
+    for name in core.TESTS:
+        assert (ROOT / "tests" / name).exists()
 
 
 def test_make_tells_of_each_target() -> None:
