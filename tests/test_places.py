@@ -137,6 +137,7 @@ def test_at_that_very_line() -> None:
         assert [(w.filename, w.lineno) for w in caught] == [(__file__, call.__code__.co_firstlineno)]
 
 
+@pytest.mark.usefixtures("no_rest_is_worth_it")
 def test_shown_once_by_default() -> None:
     space = {"__name__": "somebody", "TIMES": TIMES, "total": total, "RULE": RULE}
     code = compile("TIMES.par.resample(**RULE)['a'].apply(total)", "somebody.py", "exec")

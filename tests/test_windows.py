@@ -347,6 +347,7 @@ def test_a_chunk_is_cut_once():
     assert take(spans, "unit", Chunk(0, len(spans))) is spans
 
 
+@pytest.mark.usefixtures("no_rest_is_worth_it")
 @pytest.mark.parametrize("options", [{}, {"chunk_size": 3}, {"engine": "process", "n_workers": 2, "chunk_size": 3}])
 @pytest.mark.parametrize("raw", [False, True])
 def test_pandas_warns_of_what_is_returned_as_often_as_by_itself(options: dict[str, Any], raw: bool) -> None:
