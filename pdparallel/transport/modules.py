@@ -119,7 +119,8 @@ def is_of_library(name: str | None) -> bool:
 
 def _is_users(name: Any) -> bool:
     """Whether a module is the user's, and one that a worker can import."""
-    if not isinstance(name, str) or is_of_library(name):
+    # In a frozen program nothing tells the user's modules from installed ones, and no file can be edited.
+    if not isinstance(name, str) or getattr(sys, "frozen", False) or is_of_library(name):
         return False
     module = sys.modules.get(name)
     return module is not None and is_importable_module(module)
