@@ -315,6 +315,8 @@ def weighed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], 
     """Gives the bytes of all tasks of a call, where everything travels in them."""
     sizes: list[int] = []
     monkeypatch.setattr(pdparallel.runner, "open_engine", lambda options: Weighed(Reach.ANYWHERE, sizes))
+    # The levels of loggers go with each task, and other tests import libraries that have hundreds.
+    monkeypatch.setattr("pdparallel.transport.parcel.around", lambda: b"")
 
     def weigh(call: Callable[[], Any]) -> list[int]:
         sizes.clear()
