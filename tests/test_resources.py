@@ -208,8 +208,9 @@ assert "Too many open files" in said[-1], said
 """
 
 
+@pytest.mark.timeout(400)
 def test_a_thousand_calls() -> None:
-    print(python(THOUSAND_CALLS))
+    print(python(THOUSAND_CALLS, seconds=360))
 
 
 #: Figures after each hundred of a thousand calls of all kinds, of this process and of its workers.
