@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdparallel.codes import codes, is_empty
+from pdparallel.codes import is_empty, names_of
 from pdparallel.errors import CheckpointError
 from pdparallel.transport.byvalue import Global, global_names, travels_by_value
 from pdparallel.transport.modules import as_bytes, is_of_library, joined
@@ -173,7 +173,7 @@ class Digester:
     def parts_of(self, func: types.FunctionType) -> Iterator[tuple[str, bytes]]:
         """The parts of a function, as an error names them."""
         code, space = func.__code__, func.__globals__
-        names = frozenset(name for inner in codes(code) for name in inner.co_names)
+        names = names_of(code).all
         yield "its code", self.of(code)
         for at, default in enumerate(func.__defaults__ or ()):
             yield self._part(f"default value {at}", default, names)
