@@ -75,7 +75,7 @@ def to_bytes(code: types.CodeType) -> tuple[bytes, list[Any]]:
 
 
 def from_bytes(data: bytes, left_out: list[Any]) -> types.CodeType:
-    """The code of which :func:`to_bytes` made this."""
+    """The code that :func:`to_bytes` turned into bytes."""
     code: types.CodeType = marshal.loads(data)
     return _with(code, left_out) if left_out else code
 

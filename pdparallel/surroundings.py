@@ -90,7 +90,7 @@ class _Carried(NamedTuple):
 
 
 def _portable(values: Mapping[str, Any], lost: list[str], part: str = "") -> dict[str, Any]:
-    """The values, without those that cannot travel, of which a sentence each is added to ``lost``."""
+    """The values that can travel. For each of the others a sentence is added to ``lost``."""
     found = {}
     for key, value in values.items():
         try:

@@ -216,7 +216,7 @@ def _of(data: Any, options: dict[str, Any] | None) -> Any:
     return data if options is None else data.par(**options)
 
 
-# On one line each: a warning is to name that line, whoever makes the call.
+# Each call is on one line, because a warning must name that line.
 VERBS: dict[str, tuple[dict[str, Callable[..., Any]], Callable[..., Any]]] = {
     "rows": (SERIES, lambda df, f, o: _of(df, o).apply(f, axis=1)),
     "rows, expanded": (SERIES, lambda df, f, o: _of(df, o).apply(f, axis=1, result_type="expand")),

@@ -105,7 +105,7 @@ def test_as_here_before_meanwhile_and_after(kind: str, tmp_path: Path) -> None:
         def assert_as_here() -> None:
             here = seen()
             for there in par.map(seen):
-                if kind == "thread" and np.__version__ < "2":  # of which each thread has its own state
+                if kind == "thread" and np.__version__ < "2":  # which keeps these for each thread
                     for name in ("errors", "printed"):
                         del there[name]
                 if (kind not in ("thread", "serial") and "executor" in kind) or kind == "unknown":
