@@ -3,10 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The oldest pandas that is supported runs on another Python where there is one, so that both ends are tested.
+# The newest pandas on the newest Python of this machine, the oldest pandas on the oldest, wherever they were installed.
+NEWEST = $(shell $(PYTHON) -m tests.pythons.find newest)
+OLDEST = $(shell $(PYTHON) -m tests.pythons.find oldest)
 OLD := .venv-oldest
-OLD_PYTHON := $(shell for python in python3.13 python3.12 $(PYTHON); do \
-	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$python; break; fi; done)
 # What is the same on each pandas, and takes long.
 PROCESSES := arena background benchmarks big checkpoint contributing cores delivery demo docs docstrings doctor engines faults frontends frozen fuzz initializer interrupt iterating layers leaving libraries limited output package plan pool progress readme resources runner saboteurs seeds stale_code stop_iteration stress surroundings typing warm
 # A test waits as often as it computes: for processes that start, sleep, or are ended.
@@ -25,7 +25,7 @@ RELEASE := .venv-release
 FROZEN := .venv-frozen
 PIP := -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test test-newest test-oldest lint types notebooks package docs faults frozen bench screenshots dist clean
+.PHONY: help demo test test-newest test-oldest lint types notebooks package docs faults frozen pythons bench screenshots dist clean
 
 help:
 	@echo "make demo    what is found on this machine, and the main job on real data beside plain pandas"
@@ -35,6 +35,8 @@ help:
 	@echo "make docs    the documentation as pages, in docs/_build/html; warnings and broken links are errors"
 	@echo "make faults  everything that can go wrong: what a user sees of it, how soon, and what is left behind"
 	@echo "make frozen  programs that PyInstaller makes of a script, with each engine and start method; not in CI"
+	@echo "make pythons  the core of the tests on each Python from 3.11 to 3.15, without the GIL, and on simulated macOS"
+	@echo "             and Windows; what is not on this machine is installed in a chroot, which takes root; not in CI"
 	@echo "make bench   the benchmarks beside plain pandas and the peers; tables and pictures in benchmarks/results"
 	@echo "make screenshots  what a user sees in JupyterLab (with Chromium) and in a terminal; notebooks/screenshots"
 	@echo "make dist    the files of a release, checked, in dist; RELEASING.md says what comes before and after"
@@ -42,14 +44,16 @@ help:
 
 # An environment: what is installed (WHAT), upon which Python (ON).
 %/installed: pyproject.toml
-	$(LIMITED) 3600 $(ON) -m venv $(@D)
+	@echo "$(@D): $(ON), $$($(ON) --version)"
+	$(LIMITED) 3600 $(ON) -m venv --clear $(@D)
 	$(LIMITED) 3600 $(@D)/bin/python $(PIP) --upgrade pip
 	$(LIMITED) 3600 $(@D)/bin/python $(PIP) $(WHAT)
 	touch $@
 
 ON = $(PYTHON)
-$(OLD)/installed: ON = $(OLD_PYTHON)
-$(VENV)/installed: WHAT = -e '.[test,notebooks,bench,dask,ray]' 'pandas>=3'
+$(VENV)/installed: ON := $(NEWEST)
+$(OLD)/installed: ON := $(OLDEST)
+$(VENV)/installed: WHAT = -e '.[test,lint,notebooks,bench,dask,ray]' 'pandas>=3'
 $(OLD)/installed: WHAT = -e '.[test]' 'pandas==2.2.*'
 $(PEERS)/installed: WHAT = -e . 'pandas==2.3.*' pandarallel mapply parallel-pandas swifter
 $(SCREENSHOTS)/installed: WHAT = -e '.[screenshots]' 'pandas>=3'
@@ -105,6 +109,9 @@ faults: $(VENV)/installed
 frozen: $(FROZEN)/installed
 	$(FROZEN)/bin/python tests/frozen/build.py
 
+pythons:
+	$(PYTHON) -m tests.pythons
+
 bench: $(VENV)/installed $(PEERS)/installed
 	$(BIN)/python -m benchmarks
 
@@ -114,6 +121,6 @@ dist: $(RELEASE)/installed
 	$(RELEASE)/bin/python -m twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) $(OLD) $(PEERS) $(SCREENSHOTS) $(DOCS) $(RELEASE) $(FROZEN) build dist docs/_build benchmarks/results/quick
+	rm -rf $(VENV) $(OLD) $(PEERS) $(SCREENSHOTS) $(DOCS) $(RELEASE) $(FROZEN) .pythons build dist docs/_build benchmarks/results/quick
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

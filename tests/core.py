@@ -12,13 +12,19 @@ from pathlib import Path
 
 TESTS = ("oracle", "faults", "test_checkpoint.py", "test_engines.py", "test_frontends.py", "test_functions.py")
 
+#: Of the oracle a quarter.
+ENVIRONMENT = {"ORACLE": "quarter"}
+
+
+def arguments(*given: str) -> list[str]:
+    """What Python is to be called with, in the folder of the sources."""
+    return ["-m", "pytest", "-n", "2", "--dist", "loadfile", *given, *(f"tests/{name}" for name in TESTS)]
+
 
 def main(*given: str) -> int:
     """Run the core with this Python; returns the exit code of pytest."""
-    folder = Path(__file__).parent
-    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", *given]
-    env = {"ORACLE": "quarter", **os.environ}
-    return subprocess.run([*command, *(str(folder / name) for name in TESTS)], cwd=folder.parent, env=env).returncode
+    env = {**ENVIRONMENT, **os.environ}
+    return subprocess.run([sys.executable, *arguments(*given)], cwd=Path(__file__).parents[1], env=env).returncode
 
 
 if __name__ == "__main__":

@@ -446,6 +446,7 @@ def test_a_row_is_asked(engine: str) -> None:
     _compare(lambda obj, way: obj.apply(way, axis=1), FRAME, engine, lambda obj, way: obj.apply_rows(way))
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("engine", ["serial", "process"])
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.filterwarnings("ignore")

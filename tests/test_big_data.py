@@ -216,6 +216,7 @@ def assert_as_pandas(ours, theirs):
         assert_same(got, expected)
 
 
+@pytest.mark.part(3)
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("selection", SELECTIONS)

@@ -77,6 +77,7 @@ def _came(call: Callable[[], Any]) -> Any:
         return error
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda one: one.__name__.strip("_"))
 @pytest.mark.parametrize("method", ["transform", "apply", "agg"])
 @pytest.mark.parametrize("of", ["column", "frame", "frame, in one way of two"])

@@ -444,6 +444,7 @@ TRACES = {
 METHODS = [method for method in ("forkserver", "spawn", "fork") if method in multiprocessing.get_all_start_methods()]
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize(
     ("method", "moment", "end"),
     [*itertools.product(METHODS[:1], KILLED_WHILE_IT, ["kill", "retire", "close"]),

@@ -52,6 +52,7 @@ def func(value):
 """
 
 
+@pytest.mark.part(2)
 @pytest.mark.skipif(os.name == "nt", reason="the program is a shell script")
 @pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
 @pytest.mark.parametrize("engine", ["process", "pathos"])

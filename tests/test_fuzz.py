@@ -1,4 +1,4 @@
-"""The fuzzer: a minute of it, and that it notices what differs; see :mod:`tests.fuzz`."""
+"""The fuzzer: 20 seconds of it, and that it notices what differs; see :mod:`tests.fuzz`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests import fuzz
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "60"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "20"))
 
 ROWS = fuzz.Case(("int", "float"), 4, "range", "rows", "sum", (("engine", "serial"),))
 

@@ -139,6 +139,7 @@ def inside(name: str) -> Any:
     return of_main(f"def func(_):\n    import {name}\n    return {name}.seen()")
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("bring", [at_load, inside])
 def test_levels_are_as_here(library: Library, way: str, bring: Callable[[str], Any]) -> None:

@@ -54,6 +54,7 @@ def _answer(call):
         return type(error), str(error)
 
 
+@pytest.mark.part(2)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("columns", COLUMNS)

@@ -178,6 +178,7 @@ def _cases() -> list[Any]:
     return cases
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize(("frame", "write", "rows", "gives"), _cases())
 def test_rows_are_written_into_as_in_pandas(frame: str, write: Any, rows: str, gives: str) -> None:
     if PANDAS_2 and frame == "times" and write is _set_in_array:
@@ -356,6 +357,7 @@ def _frame(column: str, beside: str) -> pd.DataFrame:
     return pd.DataFrame({"c": c, "k": c if isinstance(other, str) else other})
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("beside", BESIDE)
 @pytest.mark.parametrize("column", COLUMNS)
 def test_values_do_not_depend_on_the_cut(column: str, beside: str) -> None:
@@ -443,6 +445,7 @@ def _with_attrs(df: pd.DataFrame) -> pd.DataFrame:
     return df
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("told", TOLD)
 @pytest.mark.parametrize("frame", FRAMES)
 @pytest.mark.parametrize("size", [N, 40])

@@ -245,11 +245,14 @@ _WIDE = (np.dtype(np.float64), np.dtype(np.int64))
 #: What NumPy's functions of that name hand to a method besides: nothing, by name.
 _NUMPYS = {"axis", "dtype", "out"}
 
-_REDUCE: dict[str, Callable[[np.ndarray], Any]] = {
-    "sum": np.add.reduce,
+#: NumPy's own annotations of it change with its versions.
+_add: Callable[..., Any] = np.add.reduce
+
+_REDUCE: dict[str, Callable[..., Any]] = {
+    "sum": _add,
     "max": np.maximum.reduce,
     "min": np.minimum.reduce,
-    "mean": lambda numbers: np.add.reduce(numbers, dtype=np.float64) / len(numbers),
+    "mean": lambda numbers: _add(numbers, dtype=np.float64) / len(numbers),
     "var": lambda numbers: _variance(numbers),
     "std": lambda numbers: np.sqrt(_variance(numbers)),
 }
@@ -260,8 +263,8 @@ def _variance(numbers: np.ndarray) -> Any:
     n = len(numbers)
     if n < 2 or _asks_bottleneck():
         return np.nan
-    away = np.add.reduce(numbers, dtype=np.float64) / n - numbers
-    return np.add.reduce(away**2, dtype=np.float64) / (n - 1)
+    away = _add(numbers, dtype=np.float64) / n - numbers
+    return _add(away**2, dtype=np.float64) / (n - 1)
 
 
 def _asks_bottleneck() -> bool:

@@ -143,8 +143,8 @@ def _assert_same_values(got: pd.Series, expected: pd.Series) -> None:
     mine, theirs = (pd.Series(one.array, copy=False) for one in (got, expected))
     assert_series_equal(mine, theirs, check_exact=True)
     if isinstance(expected.dtype, np.dtype) and expected.dtype.kind == "f":
-        mine, theirs = (np.signbit(one.fillna(0.0).to_numpy()) for one in (got, expected))
-        _hold(bool(np.array_equal(mine, theirs)), "0.0 and -0.0 differ")
+        minus, expected_minus = (np.signbit(one.fillna(0.0).to_numpy()) for one in (got, expected))
+        _hold(bool(np.array_equal(minus, expected_minus)), "0.0 and -0.0 differ")
 
 
 def _assert_same_items(got: Any, expected: Any) -> None:

@@ -1,0 +1,1 @@
+"""The core of the tests on each Python and platform: ``make pythons``."""
