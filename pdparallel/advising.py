@@ -19,6 +19,7 @@ from pdparallel.outcome import Outcome
 from pdparallel.plan import LEAST, TASK_SECONDS, Chunk
 from pdparallel.sampling import MOST_OF_A_PLACE, Sample, bytes_of, fits_lean_rows
 from pdparallel.showing import MOST, MUCH, few, seconds, share, size
+from pdparallel.thread_safety import gil_is_off
 
 __all__ = ["advice", "advice_to_travel", "limit"]
 
@@ -39,7 +40,7 @@ def limit(found: Explanation) -> str:
         return "one core: it all runs in this process"
     if found.engine == "serial" or found.workers == 1:
         return "one worker"
-    if found.engine == "thread" and found.waiting < MOST:
+    if found.engine == "thread" and found.waiting < MOST and not gil_is_off():
         return "threads, of which one at a time computes: they are for functions that wait"
     if travels > MUCH * (found.cost / found.workers + travels):
         return f"travel: {share(travels / (found.cost / found.workers + travels))} of the time"

@@ -28,6 +28,7 @@ from pdparallel.progress import Bar
 from pdparallel.recording import record
 from pdparallel.rows import feed_for
 from pdparallel.stopping import Stop
+from pdparallel.thread_safety import gil_is_off, is_thread_safe
 from pdparallel.transport.frames import cut_out, take
 from pdparallel.transport.modules import DifferentCodeError
 from pdparallel.transport.objects import SharedTable, dump, load
@@ -52,6 +53,9 @@ COLD_WORTH_SECONDS = 1.5
 
 #: The same for a pool that is up: what a call of it costs before the first row is done (benchmarks/handover.py).
 WARM_WORTH_SECONDS = 0.05
+
+#: How many times as fast threads must be as this process alone; they are slower where they share what they count.
+THREADS_GAIN = 1.2
 
 #: Seconds in which a pool that is up has answered.
 ANSWER_SECONDS = 0.005
@@ -79,6 +83,7 @@ class Reason(enum.Enum):
     COLD = f"no pool is up, and what is left takes less than {COLD_WORTH_SECONDS:g} s"
     TRAVEL = "what travels would take about as long as workers save"
     WORTH = "workers save more than they cost"
+    THREADS = "there is no GIL, and threads may share what is left"
     CANNOT = "the function cannot be sent to workers"
 
 
@@ -91,6 +96,8 @@ class Worth:
         Of which the number of workers matters here.
     idle_look : float, optional
         Seconds between two looks where there is nothing to decide.
+    in_threads : bool, default False
+        Whether workers may be threads, if the function is fit for that.
 
     Attributes
     ----------
@@ -100,8 +107,9 @@ class Worth:
         That of the latest answer.
     """
 
-    def __init__(self, options: Options, idle_look: float | None = None) -> None:
+    def __init__(self, options: Options, idle_look: float | None = None, in_threads: bool = False) -> None:
         self._options = options
+        self._in_threads = in_threads and gil_is_off()
         self.look = LOOK_SECONDS
         self.reason = Reason.NOT_ASKED
         self._idle_look = IDLE_LOOK_SECONDS if idle_look is None else idle_look
@@ -128,10 +136,9 @@ class Worth:
         """
         global _missed
         self.reason = self.judged(cost, left, is_warm, so_far)
-        if self.reason is not Reason.WORTH:
-            return False
-        _missed = 0.0
-        return True
+        if self.reason is Reason.WORTH:
+            _missed = 0.0
+        return self.reason in (Reason.WORTH, Reason.THREADS)
 
     def judged(
         self, cost: float, left: int, is_warm: Callable[[], bool], so_far: Callable[[], tuple[Call, Outcome]]
@@ -146,6 +153,10 @@ class Worth:
         rest = cost * left
         if rest <= WARM_WORTH_SECONDS:
             return Reason.SHORT
+        if self._in_threads:
+            self._in_threads = is_thread_safe(so_far()[0])
+            if self._in_threads:
+                return Reason.THREADS
         self._missed = max(self._missed, rest)
         if not self._warm and rest + _missed <= COLD_WORTH_SECONDS:
             return Reason.COLD
@@ -156,6 +167,10 @@ class Worth:
     def knows(self, travel: tuple[float, float]) -> None:
         """Take what the travels of a unit cost, as :func:`travel` says it, instead of finding out."""
         self._travel, self._travel_known_at = travel, math.inf
+
+    def leave_threads(self) -> None:
+        """Let threads be out of the question."""
+        self._in_threads = False
 
     def stayed(self) -> None:
         """All was done in this process: what a pool would have got is remembered."""
@@ -249,7 +264,7 @@ class Parent:
         self._watch = watch
         # Where somebody waits for each result, looks on, or may want the call to end, the next look is to be soon.
         awaited = ledger.passes_on or stop is not None or bar.look is not None
-        self._worth = Worth(options, MOST_LOOK_SECONDS if awaited else IDLE_LOOK_SECONDS)
+        self._worth = Worth(options, MOST_LOOK_SECONDS if awaited else IDLE_LOOK_SECONDS, in_threads=True)
         self._latest: Outcome | None = None
 
     @property
@@ -283,6 +298,15 @@ class Parent:
             if self._worth.a_pool(cost, left, is_warm, self._so_far):
                 return
         self._worth.stayed()
+
+    @property
+    def most_in_threads(self) -> float:
+        """Seconds of a unit in one of the threads, above which they gain too little."""
+        return self._options.workers / THREADS_GAIN * self._ledger.seconds / self._ledger.units
+
+    def leave_threads(self) -> None:
+        """They gained too little: what is left is for this process or others."""
+        self._worth.leave_threads()
 
     def _so_far(self) -> tuple[Call, Outcome]:
         assert self._latest is not None

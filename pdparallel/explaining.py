@@ -33,6 +33,7 @@ from pdparallel.options import Options
 from pdparallel.plan import Gaps
 from pdparallel.records import Observer, Record
 from pdparallel.sampling import Sample, bytes_of, sampled
+from pdparallel.thread_safety import gil_is_off
 from pdparallel.transport.functions import encode_work
 from pdparallel.transport.objects import SharedTable
 from pdparallel.transport.task import Reach
@@ -199,13 +200,15 @@ def _planned(
         if options.timeout is not None or options.initializer is not None:
             reason = "timeout= and initializer= are for workers"
         else:
-            worth = Worth(options)
+            worth = Worth(options, in_threads=True)
             worth.knows((shared, here))
             judged = worth.judged(cost, n, lambda: warm, lambda: (call, outcome))
             if judged is Reason.WORTH and not can_be_sent:
                 judged = Reason.CANNOT
             reason = judged.value
-            if judged is not Reason.WORTH:
+            if judged is Reason.THREADS:
+                name, shared, here = "thread", 0.0, 0.0
+            elif judged is not Reason.WORTH:
                 return {"engine": "here", "warm": warm, "reason": reason, "seconds": n * cost, "chunk_size": n}
     if call.plan is not None:
         chunk_size = len(call.plan[len(call.plan) // 2])
@@ -216,8 +219,8 @@ def _planned(
     if name == "serial":
         took = n * cost
     elif name == "thread":
-        # Python computes in one thread at a time; threads wait side by side.
-        took = n * cost * max(1 - sample.waiting, 1 / workers)
+        # With the GIL Python computes in one thread at a time; threads wait side by side.
+        took = n * cost * max(0.0 if gil_is_off() else 1 - sample.waiting, 1 / workers)
     else:
         took = auto.ANSWER_SECONDS + n * each
         if name == "process" and not warm:

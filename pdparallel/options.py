@@ -49,9 +49,11 @@ class Options:
     ----------
     engine : str or object, default "auto"
         ``"auto"`` works in this process until the pool is worth its price and its workers have loaded the function; a
-        function that cannot be sent to workers stays here. ``"process"`` and ``"pathos"`` are pools of processes,
-        ``"thread"`` of threads, ``"serial"`` none; ``"dask"`` is the current client's cluster, or one on this machine,
-        ``"ray"`` the Ray that runs, or one on this machine. ``"tcp://scheduler:8786"`` is the address of a Dask
+        function that cannot be sent to workers stays here. On a Python without the GIL, threads take what is left of a
+        function that only reads its row or value, and names nothing that threads could change. ``"process"`` and
+        ``"pathos"`` are pools of processes, ``"thread"`` of threads, ``"serial"`` none; ``"dask"`` is the current
+        client's cluster, or one on this machine, ``"ray"`` the Ray that runs, or one on this machine.
+        ``"tcp://scheduler:8786"`` is the address of a Dask
         scheduler. Or an object: any :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a pathos pool,
         a ``Client`` or cluster of ``dask.distributed``.
     n_workers : int, default None

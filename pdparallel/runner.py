@@ -33,6 +33,7 @@ import threading
 import warnings
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 
 from pdparallel.auto import Parent, Reason
 from pdparallel.call import Call
@@ -137,43 +138,73 @@ def path(
         begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
         if begins_here and not decided:
             yield from parent.begin(lambda: is_warm(options), begun)
+            if parent.reason is Reason.THREADS and gaps and ledger.failure is None:
+                threads = replace(options, engine="thread")
+                yield from _by_engine(
+                    call,
+                    threads,
+                    ledger,
+                    gaps,
+                    shown,
+                    stop,
+                    observed,
+                    parent.reason.value,
+                    most_seconds=parent.most_in_threads,
+                )
+                if not gaps or ledger.failure is not None:
+                    return
+                parent.leave_threads()
+                yield from parent.begin(lambda: is_warm(options))
         if not gaps or ledger.failure is not None:
             observed.decided(parent.reason.value if begins_here else "there is nothing left to do")
         else:
-            engine = open_engine(options)
-            parcel: Parcel | None = None
-            delivery: Delivery | None = None
-            try:
-                observed.decided(_why(options, decided, parent.reason), engine.name, engine.n_workers)
-                tell = (lambda units: shown.under_way(lambda: units)) if engine.runs_here else None
-                observed.packs()
-                heard = options.capture_output is not False
-                problem: BaseException | None = None
-                try:
-                    parcel = pack(
-                        call, engine.reach, options.serializer, heard, noted=shown.look is not None, tell=tell
-                    )
-                except FunctionNotSerializableError as error:
-                    if not begins_here:
-                        raise
-                    problem = error
-                else:
-                    parcel.timed = observed.timed
-                    observed.packed()
-                    if begins_here:
-                        problem = yield from parent.go_on_until_loaded(engine, parcel, is_warm(options))
-                if problem is not None or parcel is None:
-                    _stay(problem, observed)
-                    yield from parent.go_on()
-                    return
-                delivery = Delivery(call, options, engine, parcel, ledger, shown, stop, observed)
-                yield from delivery.run(_chunks(options, gaps, engine, ledger, parcel, stop))
-            finally:
-                # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
-                engine.close(kill=delivery is not None and not delivery.settled)
-                if parcel is not None:
-                    observed.travelled_once(parcel.once)
-                    _close(parcel, [] if delivery is None else delivery.left())
+            why = _why(options, decided, parent.reason)
+            yield from _by_engine(
+                call, options, ledger, gaps, shown, stop, observed, why, parent if begins_here else None
+            )
+
+
+def _by_engine(
+    call: Call, options: Options, ledger: Ledger, gaps: Left, shown: Bar, stop: Stop | None, observed: Watch, why: str,
+    parent: Parent | None = None, most_seconds: float | None = None,
+) -> Generator[None, None, None]:  # fmt: skip
+    """Hand what is left to an engine; the parent, if it is given, works on meanwhile, and does what cannot be sent.
+
+    If a unit takes more than ``most_seconds`` there, the engine gains nothing, and the rest is left.
+    """
+    engine = open_engine(options)
+    parcel: Parcel | None = None
+    delivery: Delivery | None = None
+    try:
+        observed.decided(why, engine.name, engine.n_workers)
+        tell = (lambda units: shown.under_way(lambda: units)) if engine.runs_here else None
+        observed.packs()
+        heard = options.capture_output is not False
+        problem: BaseException | None = None
+        try:
+            parcel = pack(call, engine.reach, options.serializer, heard, noted=shown.look is not None, tell=tell)
+        except FunctionNotSerializableError as error:
+            if parent is None:
+                raise
+            problem = error
+        else:
+            parcel.timed = observed.timed
+            observed.packed()
+            if parent is not None:
+                problem = yield from parent.go_on_until_loaded(engine, parcel, is_warm(options))
+        if problem is not None or parcel is None:
+            assert parent is not None
+            _stay(problem, observed)
+            yield from parent.go_on()
+            return
+        delivery = Delivery(call, options, engine, parcel, ledger, shown, stop, observed)
+        yield from delivery.run(_chunks(options, gaps, engine, ledger, parcel, stop, most_seconds))
+    finally:
+        # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
+        engine.close(kill=delivery is not None and not delivery.settled)
+        if parcel is not None:
+            observed.travelled_once(parcel.once)
+            _close(parcel, [] if delivery is None else delivery.left())
 
 
 def _stay(problem: BaseException | None, observed: Watch) -> None:
@@ -213,10 +244,14 @@ def _close(parcel: Parcel, running: list[Future[bytes]]) -> None:
 
 
 def _chunks(
-    options: Options, gaps: Left, engine: Engine, ledger: Ledger, parcel: Parcel, stop: Stop | None
-) -> Iterator[Chunk]:
+    options: Options, gaps: Left, engine: Engine, ledger: Ledger, parcel: Parcel, stop: Stop | None,
+    most_seconds: float | None = None,
+) -> Iterator[Chunk]:  # fmt: skip
     """The chunks of what is left; each is cut when its turn comes, by what the units before it cost."""
+    units, seconds = ledger.units, ledger.seconds
     while gaps:
+        if most_seconds is not None and ledger.seconds - seconds > most_seconds * (ledger.units - units):
+            return
         cost = ledger.seconds / ledger.units if ledger.units else None
         size = options.chunk_size or gaps.next_size(engine.n_workers, cost, parcel.bytes_of_a_unit, engine.task_seconds)
         if cost is None and options.chunk_size is None and (options.checkpoint is not None or stop is not None):

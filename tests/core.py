@@ -10,7 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-TESTS = ("oracle", "faults", "test_checkpoint.py", "test_engines.py", "test_frontends.py", "test_functions.py")
+TESTS = (
+    "oracle", "faults", "test_checkpoint.py", "test_engines.py", "test_frontends.py", "test_functions.py",
+    "test_stress.py", "test_thread_safety.py",
+)  # fmt: skip
 
 #: Of the oracle a quarter.
 ENVIRONMENT = {"ORACLE": "quarter"}

@@ -36,6 +36,8 @@ HANGS_AFTER_SECONDS = 90
 
 FRAME = pd.DataFrame({"k": np.arange(300) % 7, "x": np.arange(300.0), "t": [f"text {i}" for i in range(300)]})
 
+TIMES = pd.Series(np.arange(300.0), pd.date_range("2026-01-01", periods=300, freq="7min"))
+
 
 def _row(row: pd.Series) -> float:
     return row["x"] * 2 + len(row["t"])
@@ -50,6 +52,26 @@ def _group(group: pd.DataFrame) -> float:
     return float(group["x"].sum())
 
 
+def _doubled(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(x=frame["x"] * 2)
+
+
+def _half(value: float) -> float:
+    return value / 2
+
+
+def _spread(column: pd.Series) -> float:
+    return float(column.max() - column.min())
+
+
+def _away(column: pd.Series) -> pd.Series:
+    return column - column.mean()
+
+
+def _is_large(group: pd.DataFrame) -> bool:
+    return bool(group["x"].sum() > 6400)
+
+
 class _AskedError(Exception):
     pass
 
@@ -60,12 +82,20 @@ def _raising(value: float) -> float:
     return value
 
 
-#: What is called, beside what pandas gives for it.
+#: What is called, each verb of them, beside what pandas gives for it.
 CALLS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "rows": (lambda par: par(FRAME).apply_rows(_row), FRAME.apply(_row, axis=1)),
     "map": (lambda par: par(FRAME["x"]).map(_slow), FRAME["x"].map(lambda value: value + 1)),
     "groups": (lambda par: par(FRAME).groupby("k").apply(_group), FRAME.groupby("k").apply(_group)),
     "columns": (lambda par: par(FRAME[["x"]]).apply_cols(np.sum), FRAME[["x"]].apply(np.sum)),
+    "chunks": (lambda par: par(FRAME).apply_chunks(_doubled), _doubled(FRAME)),
+    "map of a frame": (lambda par: par(FRAME[["x"]]).map(_half), FRAME[["x"]].map(_half)),
+    "apply of a Series": (lambda par: par(FRAME["x"]).apply(_half), FRAME["x"].apply(_half)),
+    "agg": (lambda par: par(FRAME).groupby("k")["x"].agg(_spread), FRAME.groupby("k")["x"].agg(_spread)),
+    "transform": (lambda par: par(FRAME).groupby("k")["x"].transform(_away), FRAME.groupby("k")["x"].transform(_away)),
+    "filter": (lambda par: par(FRAME).groupby("k").filter(_is_large), FRAME.groupby("k").filter(_is_large)),
+    "rolling": (lambda par: par(FRAME["x"]).rolling(5).apply(_spread), FRAME["x"].rolling(5).apply(_spread)),
+    "resample": (lambda par: par(TIMES).resample("1h").apply(_spread), TIMES.resample("1h").apply(_spread)),
 }  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from pdparallel.engines.process import ProcessEngine
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
 from pdparallel.errors import InvalidOptionError, WorkerDiedError
+from pdparallel.options import resolve
 from pdparallel.plan import Chunk, cut
 from pdparallel.transport.parcel import pack
 from pdparallel.transport.task import Parts, Reach, references
@@ -274,7 +275,8 @@ class TestWarmPools:
 
     def test_pools_of_other_kinds_stay_beside_it(self, name: str) -> None:
         first = self.pids(name)
-        second = self.pids(name, start_method="spawn")
+        others = [method for method in METHODS if method != resolve().method]
+        second = self.pids(name, **({"start_method": others[0]} if others else {"threads_per_worker": 4}))
         assert not first & second
         assert first & self.pids(name)
         for threads in (2, 3):

@@ -28,7 +28,7 @@ LAYERS: list[set[str]] = [
     {"cells", "holding", "packing"},
     {"pieces"},
     {"call", "likeness", "outcome", "rows", "source", "spans"},
-    {"records"},
+    {"records", "thread_safety"},
     {"observing"},
     {"timeline"},
     {"profiling"},

@@ -28,7 +28,7 @@ PLATFORMS = Path(__file__).parent / "platforms"
 LIMIT = 3600
 
 #: Their sources take long to compile: an older version that has a wheel is taken instead.
-COMPILED = "numpy,pandas,pyarrow,psutil"
+COMPILED = "hypothesis,numpy,pandas,psutil,pyarrow"
 
 _VERSIONS = """
 import platform, sys, numpy, pandas

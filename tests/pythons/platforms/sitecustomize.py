@@ -11,7 +11,7 @@ import sys
 MAC = ("memfd_create", "sched_getaffinity", "sched_setaffinity")
 WINDOWS = (
     *MAC, "fork", "forkpty", "register_at_fork", "pread", "pwrite", "preadv", "pwritev", "getloadavg", "sysconf",
-    "getuid", "geteuid",
+    "geteuid",
 )  # fmt: skip
 
 
@@ -22,7 +22,8 @@ def _take(names: tuple[str, ...]) -> None:
 
 
 def _win() -> None:
-    # Those that ask for os.register_at_fork, resource or fcntl without a doubt, on Linux.
+    # Those that take it for granted that Linux has what is taken here.
+    import asyncio
     import concurrent.futures.thread
     import logging
     import multiprocessing.context
@@ -35,7 +36,7 @@ def _win() -> None:
     import types
     import weakref
 
-    _ = concurrent.futures.thread, logging, random, subprocess, tempfile, threading, weakref
+    _ = asyncio, concurrent.futures.thread, logging, random, subprocess, tempfile, threading, weakref
     _take(WINDOWS)
     for name in ("fcntl", "resource"):
         __import__(name)
