@@ -13,13 +13,13 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from pdparallel.auto import COLD_WORTH_SECONDS
 from pdparallel.call import Call
+from pdparallel.cores import gil_is_off
 from pdparallel.explanation import Explanation, counted
 from pdparallel.options import Options
 from pdparallel.outcome import Outcome
 from pdparallel.plan import LEAST, TASK_SECONDS, Chunk
 from pdparallel.sampling import MOST_OF_A_PLACE, Sample, bytes_of, fits_lean_rows
 from pdparallel.showing import MOST, MUCH, few, seconds, share, size
-from pdparallel.thread_safety import gil_is_off
 
 __all__ = ["advice", "advice_to_travel", "limit"]
 

@@ -5,7 +5,6 @@ Options are not here: they may also come from a context, the process or the envi
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
@@ -240,5 +239,7 @@ def _nearest(label: Any, columns: pd.Index) -> str:
     known = {str(each).casefold(): each for each in [*columns, *columns.get_level_values(0)]}
     # Of numbers the nearest by letters is not near; "3" for 3 is.
     cutoff = 0.6 if isinstance(label, (str, tuple)) else 1.0
+    import difflib  # a millisecond that few need
+
     near = difflib.get_close_matches(str(label).casefold(), list(known), n=1, cutoff=cutoff)
     return f" (nearest: {known[near[0]]!r})" if near else ""

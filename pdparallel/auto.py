@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from pdparallel.call import Call
+from pdparallel.cores import gil_is_off
 from pdparallel.engines.base import Engine
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.ledger import Ledger
@@ -28,7 +29,6 @@ from pdparallel.progress import Bar
 from pdparallel.recording import record
 from pdparallel.rows import feed_for
 from pdparallel.stopping import Stop
-from pdparallel.thread_safety import gil_is_off, is_thread_safe
 from pdparallel.transport.frames import cut_out, take
 from pdparallel.transport.modules import DifferentCodeError
 from pdparallel.transport.objects import SharedTable, dump, load
@@ -154,6 +154,8 @@ class Worth:
         if rest <= WARM_WORTH_SECONDS:
             return Reason.SHORT
         if self._in_threads:
+            from pdparallel.thread_safety import is_thread_safe  # most Pythons have no use for it
+
             self._in_threads = is_thread_safe(so_far()[0])
             if self._in_threads:
                 return Reason.THREADS

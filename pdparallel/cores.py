@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 __all__ = [
-    "Cores", "available_memory", "cgroup_folders", "load", "machine_available", "memory_limit", "usable_cores",
+    "Cores", "available_memory", "cgroup_folders", "gil_is_off", "load", "machine_available",
+    "memory_limit", "usable_cores",
 ]  # fmt: skip
 
 #: ``WaitForMultipleObjects`` takes 63 handles at most, and the executor needs two of them for itself.
@@ -69,6 +70,11 @@ def usable_cores(root: str | os.PathLike[str] = "/") -> Cores:
     if sys.platform == "win32" and found.number > WINDOWS_MOST_WORKERS:
         found = Cores(WINDOWS_MOST_WORKERS, f"Windows waits for {WINDOWS_MOST_WORKERS} processes at most")
     return found
+
+
+def gil_is_off() -> bool:
+    """Whether threads of this process run Python side by side."""
+    return not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def load() -> float | None:

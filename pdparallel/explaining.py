@@ -24,7 +24,7 @@ from pdparallel.advising import advice, advice_to_travel, limit
 from pdparallel.arguments import check_func, goes_to_pandas
 from pdparallel.auto import Reason, Worth, travel
 from pdparallel.call import Call, Work
-from pdparallel.cores import usable_cores
+from pdparallel.cores import gil_is_off, usable_cores
 from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import FunctionNotSerializableError, InvalidOptionError
 from pdparallel.explanation import Explanation
@@ -33,7 +33,6 @@ from pdparallel.options import Options
 from pdparallel.plan import Gaps
 from pdparallel.records import Observer, Record
 from pdparallel.sampling import Sample, bytes_of, sampled
-from pdparallel.thread_safety import gil_is_off
 from pdparallel.transport.functions import encode_work
 from pdparallel.transport.objects import SharedTable
 from pdparallel.transport.task import Reach

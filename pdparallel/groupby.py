@@ -10,7 +10,6 @@ import pandas as pd
 
 from pdparallel.arguments import check_func, goes_to_pandas
 from pdparallel.errors import InvalidOptionError
-from pdparallel.explaining import explain
 from pdparallel.explanation import Explanation
 from pdparallel.grouped import call_grouped, is_replaced
 from pdparallel.options import resolve
@@ -278,6 +277,8 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
             raise InvalidOptionError("func", func, "a Python function", "All else goes to pandas as it is.")
         if method not in ("apply", "agg", "transform", "filter"):
             raise InvalidOptionError("method", method, "'apply', 'agg', 'transform' or 'filter'")
+        from pdparallel.explaining import explain
+
         if method == "transform" and self._grouped.ndim == 2:
             raise InvalidOptionError("method", method, "another one, or groups of one column", "It tries several ways.")
         quiet = type(self)(self._grouped, {**self._given, "checkpoint": None, "progress": False})

@@ -9,7 +9,6 @@ seconds  0.5
 
 from __future__ import annotations
 
-import html
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -80,6 +79,8 @@ def aligned(rows: Iterable[Sequence[str]], letters: str) -> str:
 
 def as_html(rows: Iterable[Sequence[str]], letters: str, head: bool, title: str) -> str:
     """The same as a table of HTML; ``head`` says whether the first row is one, else the first column is."""
+    import html  # two milliseconds that few need
+
     parts = [f"<table><caption>{html.escape(title)}</caption>"]
     for number, row in enumerate(rows):
         cells = []

@@ -33,7 +33,7 @@ from pdparallel.call import Call, Work
 from pdparallel.codes import codes
 from pdparallel.lean.asking import only_reads
 
-__all__ = ["gil_is_off", "is_thread_safe"]
+__all__ = ["is_thread_safe"]
 
 #: Functions, constants and code that are looked at for one call, and elements of a table.
 MOST_LOOKED_AT, MOST_ELEMENTS = 200, 1_000_000
@@ -95,11 +95,6 @@ _FORBIDDEN = frozenset(
 _WRITES = frozenset({"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"})
 
 _WITH_STATE = 0x20 | 0x80 | 0x100 | 0x200  # generator, coroutine, iterable coroutine, async generator
-
-
-def gil_is_off() -> bool:
-    """Whether threads of this process run Python side by side."""
-    return not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def is_thread_safe(call: Call) -> bool:

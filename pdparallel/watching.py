@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -310,7 +309,7 @@ class Watching:
         """Go on without pandas' loop if lean groups save enough, by what was tried."""
         trial, self._trial = self._trial, None
         assert trial is not None
-        saved = cost - statistics.median(trial.seconds) - LEAN_SECONDS
+        saved = cost - sorted(trial.seconds)[len(trial.seconds) // 2] - LEAN_SECONDS
         enough = saved > cost / 10 and saved * left > LEAN_WORTH_SECONDS + 2 * self._before
         if trial.pays and enough and self._goes.is_shaped(kept.returns()):
             self._so_far(kept)

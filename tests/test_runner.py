@@ -297,12 +297,14 @@ class TestWhileThePoolStarts:
         self, recording: Recording, any_rest_is_worth_it: None, monkeypatch: pytest.MonkeyPatch
     ) -> threading.Event:
         up = threading.Event()
+        self.answers: list[Future[bytes]] = []
         submit = recording.submit
 
         def answer(task: bytes) -> Future[bytes]:
             if task:
                 return submit(task)
             answer: Future[bytes] = Future()
+            self.answers.append(answer)
 
             def answer_when_up() -> None:
                 up.wait(60)
@@ -322,7 +324,7 @@ class TestWhileThePoolStarts:
             calls.append(x)
             if x == 20:
                 slow_start.set()
-                assert wait_until(lambda: recording.tasks > 0)  # the knock was answered
+                assert wait_until(lambda: all(answer.done() for answer in self.answers))
             return x
 
         assert SERIES.par(n_workers=2).map(func).tolist() == list(range(N))

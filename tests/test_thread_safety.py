@@ -21,11 +21,12 @@ import pytest
 import pdparallel
 from pdparallel import auto, explaining
 from pdparallel.call import Call, work_of
+from pdparallel.cores import gil_is_off
 from pdparallel.engines.thread import ThreadEngine
 from pdparallel.errors import FailedCallsWarning
 from pdparallel.options import Options
 from pdparallel.testing import assert_same
-from pdparallel.thread_safety import gil_is_off, is_thread_safe
+from pdparallel.thread_safety import is_thread_safe
 
 DF = pd.DataFrame({"a": [1.5, 2.5, -1.0], "n": [1, 2, 3], "t": ["p", "q", "r"]})
 
