@@ -19,6 +19,7 @@ from pdparallel.call import Call
 from pdparallel.cores import gil_is_off
 from pdparallel.engines.base import Engine
 from pdparallel.errors import FunctionNotSerializableError
+from pdparallel.lean.rows import LeanRows
 from pdparallel.ledger import Ledger
 from pdparallel.observing import Watch, nobody
 from pdparallel.options import Options
@@ -56,6 +57,9 @@ WARM_WORTH_SECONDS = 0.05
 
 #: How many times as fast threads must be as this process alone; they are slower where they share what they count.
 THREADS_GAIN = 1.2
+
+#: Seconds that a chunk may take in a thread, which nobody can end: a call that fails or is given up waits for it.
+MOST_THREAD_SECONDS = 0.2
 
 #: Seconds in which a pool that is up has answered.
 ANSWER_SECONDS = 0.005
@@ -96,8 +100,8 @@ class Worth:
         Of which the number of workers matters here.
     idle_look : float, optional
         Seconds between two looks where there is nothing to decide.
-    in_threads : bool, default False
-        Whether workers may be threads, if the function is fit for that.
+    in_threads : callable, optional
+        Says whether workers may be threads, if the function is fit for that.
 
     Attributes
     ----------
@@ -107,9 +111,11 @@ class Worth:
         That of the latest answer.
     """
 
-    def __init__(self, options: Options, idle_look: float | None = None, in_threads: bool = False) -> None:
+    def __init__(
+        self, options: Options, idle_look: float | None = None, in_threads: Callable[[], bool] | None = None
+    ) -> None:
         self._options = options
-        self._in_threads = in_threads and gil_is_off()
+        self._in_threads = in_threads if gil_is_off() else None
         self.look = LOOK_SECONDS
         self.reason = Reason.NOT_ASKED
         self._idle_look = IDLE_LOOK_SECONDS if idle_look is None else idle_look
@@ -153,12 +159,13 @@ class Worth:
         rest = cost * left
         if rest <= WARM_WORTH_SECONDS:
             return Reason.SHORT
-        if self._in_threads:
+        if self._in_threads is not None:
             from pdparallel.thread_safety import is_thread_safe  # most Pythons have no use for it
 
-            self._in_threads = is_thread_safe(so_far()[0])
-            if self._in_threads:
+            is_short = cost * (self._options.chunk_size or 1) <= MOST_THREAD_SECONDS
+            if is_short and self._in_threads() and is_thread_safe(so_far()[0]):
                 return Reason.THREADS
+            self._in_threads = None
         self._missed = max(self._missed, rest)
         if not self._warm and rest + _missed <= COLD_WORTH_SECONDS:
             return Reason.COLD
@@ -172,7 +179,7 @@ class Worth:
 
     def leave_threads(self) -> None:
         """Let threads be out of the question."""
-        self._in_threads = False
+        self._in_threads = None
 
     def stayed(self) -> None:
         """All was done in this process: what a pool would have got is remembered."""
@@ -266,7 +273,7 @@ class Parent:
         self._watch = watch
         # Where somebody waits for each result, looks on, or may want the call to end, the next look is to be soon.
         awaited = ledger.passes_on or stop is not None or bar.look is not None
-        self._worth = Worth(options, MOST_LOOK_SECONDS if awaited else IDLE_LOOK_SECONDS, in_threads=True)
+        self._worth = Worth(options, MOST_LOOK_SECONDS if awaited else IDLE_LOOK_SECONDS, self._rows_stay_lean)
         self._latest: Outcome | None = None
 
     @property
@@ -300,6 +307,11 @@ class Parent:
             if self._worth.a_pool(cost, left, is_warm, self._so_far):
                 return
         self._worth.stayed()
+
+    def _rows_stay_lean(self) -> bool:
+        """Else pandas makes each row, by code that threads must not run side by side."""
+        rows = getattr(self._feed, "__self__", None)
+        return not isinstance(rows, LeanRows) or rows.are_lean
 
     @property
     def most_in_threads(self) -> float:

@@ -199,7 +199,7 @@ def _planned(
         if options.timeout is not None or options.initializer is not None:
             reason = "timeout= and initializer= are for workers"
         else:
-            worth = Worth(options, in_threads=True)
+            worth = Worth(options, in_threads=lambda: call.work.hand != "row" or sample.lean is not False)
             worth.knows((shared, here))
             judged = worth.judged(cost, n, lambda: warm, lambda: (call, outcome))
             if judged is Reason.WORTH and not can_be_sent:

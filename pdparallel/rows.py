@@ -17,7 +17,7 @@ from pdparallel.lean.groups import LeanGroups
 from pdparallel.lean.rows import LeanRows
 from pdparallel.typing import Func, Hand, Taker
 from pdparallel.values import held, passed
-from pdparallel.versions import without_copy_warnings
+from pdparallel.versions import converting, without_copy_warnings
 
 __all__ = ["Feed", "feed_for"]
 
@@ -72,20 +72,28 @@ def _array_columns(piece: np.ndarray, taker: Taker) -> None:
 
 
 def _tuples(piece: pd.DataFrame, taker: Taker) -> None:
-    taker.all(piece.itertuples(index=False, name=None))
+    with converting():
+        rows = piece.itertuples(index=False, name=None)
+    taker.all(rows)
 
 
 def _namedtuples(piece: pd.DataFrame, taker: Taker) -> None:
-    taker.all(piece.itertuples())
+    with converting():
+        rows = piece.itertuples()
+    taker.all(rows)
 
 
 def _dicts(piece: pd.DataFrame, taker: Taker) -> None:
     labels = list(piece.columns)
-    taker.all(dict(zip(labels, row, strict=True)) for row in piece.itertuples(index=False, name=None))
+    with converting():
+        rows = piece.itertuples(index=False, name=None)
+    taker.all(dict(zip(labels, row, strict=True)) for row in rows)
 
 
 def _values(piece: pd.Series, taker: Taker) -> None:
-    taker.all(passed(held(piece)))
+    with converting():
+        values = passed(held(piece))
+    taker.all(values)
 
 
 def _items(piece: list[Any], taker: Taker) -> None:

@@ -32,10 +32,10 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import replace
 
-from pdparallel.auto import Parent, Reason
+from pdparallel.auto import MOST_THREAD_SECONDS, Parent, Reason
 from pdparallel.call import Call
 from pdparallel.checkpoint.folder import opened
 from pdparallel.delivery import Delivery
@@ -200,6 +200,8 @@ def _by_engine(
         delivery = Delivery(call, options, engine, parcel, ledger, shown, stop, observed)
         yield from delivery.run(_chunks(options, gaps, engine, ledger, parcel, stop, most_seconds))
     finally:
+        if most_seconds is not None and delivery is not None:
+            wait(delivery.left(), MOST_THREAD_SECONDS)
         # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
         engine.close(kill=delivery is not None and not delivery.settled)
         if parcel is not None:

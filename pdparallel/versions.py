@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["PANDAS_2", "no_copy", "without_copy_warnings"]
+__all__ = ["PANDAS_2", "converting", "no_copy", "without_copy_warnings"]
 
 #: Whether this is pandas 2, where a function that writes into what it is given writes into what that was cut from.
 PANDAS_2 = int(pd.__version__.partition(".")[0]) < 3
@@ -57,9 +57,21 @@ def without_copy_warnings() -> Iterator[None]:
 _COPY_WARNINGS = "mode.chained_assignment"
 
 
+_converting = threading.RLock()
+
+
+def converting() -> threading.RLock:
+    """Held while pandas converts dtypes in a thread.
+
+    pandas then changes the filters of warnings for a moment.  Before Python 3.14 all threads share them, and two such
+    moments that overlap leave them changed.
+    """
+    return _converting
+
+
 def _begin_after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
+    global _lock, _converting
+    _lock, _converting = threading.Lock(), threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -11,6 +11,8 @@ import re
 import sys
 import threading
 import time
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -402,6 +404,7 @@ def no_gil(monkeypatch: pytest.MonkeyPatch, any_rest_is_worth_it: None) -> list[
     for module in (auto, explaining):
         monkeypatch.setattr(module, "gil_is_off", lambda: True)
     monkeypatch.setattr(auto, "THREADS_GAIN", 1e-9)
+    monkeypatch.setattr(auto, "MOST_THREAD_SECONDS", math.inf)
     monkeypatch.setattr(ThreadEngine, "submit", counting)
     return tasks
 
@@ -491,7 +494,7 @@ def sleeps(value: float) -> float:
 
 
 @pytest.mark.skipif(not gil_is_off(), reason="this Python has a GIL, or was told to take it")
-def test_the_gil_stays_off_and_threads_are_taken() -> None:
+def test_the_gil_stays_off_and_threads_are_taken(any_rest_is_worth_it: None) -> None:
     def long(row):
         return sum(math.sin(row["a"] * number) for number in range(50))
 
@@ -501,3 +504,37 @@ def test_the_gil_stays_off_and_threads_are_taken() -> None:
     assert not sys._is_gil_enabled()
     assert profile.calls.at[1, "engine"] in ("thread", "process")
     assert_same(got.iloc[:300], data.iloc[:300].apply(long, axis=1))
+
+
+def test_threads_never_overlap_where_pandas_changes_the_filters_of_warnings(
+    no_gil: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlaps: list[str] = []
+    within: list[int] = []
+    enter, leave = warnings.catch_warnings.__enter__, warnings.catch_warnings.__exit__
+
+    def entering(self: Any) -> Any:
+        if any(other != threading.get_ident() for other in within):
+            overlaps.append("".join(traceback.format_stack(limit=8)))
+        within.append(threading.get_ident())
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.002)  # else the others come too late
+        return enter(self)
+
+    def leaving(self: Any, *details: Any) -> None:
+        leave(self, *details)
+        within.remove(threading.get_ident())
+
+    filters = list(warnings.filters)
+    monkeypatch.setattr(warnings.catch_warnings, "__enter__", entering)
+    monkeypatch.setattr(warnings.catch_warnings, "__exit__", leaving)
+    for rows in ("series", "tuple", "namedtuple", "dict"):
+        LONG.par(n_workers=4, chunk_size=300).apply_rows(lambda row: 1.0, rows=rows)
+    LONG.par(n_workers=4, chunk_size=300).apply_rows(reads)
+    LONG.par(n_workers=4, chunk_size=300).apply_rows(goes_through)
+    LONG["t"].par(n_workers=4, chunk_size=300).map(len)
+    LONG["t"].astype("category").par(n_workers=4, chunk_size=300).map(len)
+    monkeypatch.undo()
+    assert len(no_gil) > 40
+    assert not overlaps, overlaps[0]
+    assert warnings.filters == filters

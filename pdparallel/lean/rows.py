@@ -44,7 +44,7 @@ from pdparallel.lean.becoming import (
     with_reductions,
 )
 from pdparallel.typing import Func, Taker
-from pdparallel.versions import PANDAS_2, without_copy_warnings
+from pdparallel.versions import PANDAS_2, converting, without_copy_warnings
 
 __all__ = ["LeanRows", "NotingRows", "are_views", "blocks_of", "dtypes_of", "is_unshared"]
 
@@ -86,6 +86,11 @@ class LeanRows:
         self._attributes: set[str] = set()
         self._places: dict[Any, int] = {}
 
+    @property
+    def are_lean(self) -> bool:
+        """Whether they do, as far as it is known."""
+        return self._pay is not False
+
     def feed(self, frame: Any, taker: Taker) -> None:
         """Give the taker each row of the frame, as ``frame.apply(taker.one, axis=1)`` does, but lean rows in blocks."""
         first = self._pay is None
@@ -93,7 +98,8 @@ class LeanRows:
             look_for_methods()
             # By a dict: the first question to an index of texts costs a tenth of a call upon ten rows.
             self._places = {label: place for place, label in enumerate(frame.columns)}
-            self._common = _dtype_of_rows(frame, self._places)
+            with converting():
+                self._common = _dtype_of_rows(frame, self._places)
             self._pay = self._common is not None and not may_ask_for_types(self._func, self._given, rows=True)
         if self._views is None:
             self._views = are_views(frame)
@@ -407,7 +413,8 @@ class _Columns(dict[str, list[Any]]):
             raise KeyError(label)
         # Of few rows all columns as one array cost less than one column of the frame.
         if len(self.frame) > LOOK_AFTER and self.common.kind == "O":
-            values: list[Any] = self.frame[label].astype(object).tolist()
+            with converting():
+                values: list[Any] = self.frame[label].astype(object).tolist()
         else:
             column = self.rows[:, self.places[label]]
             # NumPy scalars in a list are had several times quicker than from the array.
@@ -460,7 +467,8 @@ class _Columns(dict[str, list[Any]]):
     @functools.cached_property
     def rows(self) -> np.ndarray:
         """The scalars row by row, which can be written into if those of pandas can."""
-        return _as_writable(self.frame.to_numpy(), self.writes is None)
+        with converting():
+            return _as_writable(self.frame.to_numpy(), self.writes is None)
 
 
 class _Noting(_Columns):
