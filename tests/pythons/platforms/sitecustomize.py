@@ -5,12 +5,12 @@ system has not is taken from the modules ``os``, ``signal`` and ``multiprocessin
 pdparallel's can be removed while a process has it open or mapped. ``sys.platform`` stays.
 """
 
+import builtins
 import os
-import sys
 
 MAC = ("memfd_create", "sched_getaffinity", "sched_setaffinity")
 WINDOWS = (
-    *MAC, "fork", "forkpty", "register_at_fork", "pread", "pwrite", "preadv", "pwritev", "getloadavg", "sysconf",
+    *MAC, "fork", "forkpty", "register_at_fork", "pread", "pwrite", "preadv", "pwritev", "getloadavg",
     "geteuid",
 )  # fmt: skip
 
@@ -23,7 +23,6 @@ def _take(names: tuple[str, ...]) -> None:
 
 def _win() -> None:
     # Those that take it for granted that Linux has what is taken here.
-    import asyncio
     import concurrent.futures.thread
     import logging
     import multiprocessing.context
@@ -36,11 +35,17 @@ def _win() -> None:
     import types
     import weakref
 
-    _ = asyncio, concurrent.futures.thread, logging, random, subprocess, tempfile, threading, weakref
+    _ = concurrent.futures.thread, logging, random, subprocess, tempfile, threading, weakref
     _take(WINDOWS)
-    for name in ("fcntl", "resource"):
-        __import__(name)
-        sys.modules[name] = None  # an import of it is an ImportError from now on
+    usual = builtins.__import__
+
+    def importing(name, globals=None, *others, **more):
+        # The rest of this process goes on with what Linux has.
+        if name in ("fcntl", "resource") and str((globals or {}).get("__name__")).startswith("pdparallel"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return usual(name, globals, *others, **more)
+
+    builtins.__import__ = importing
     # The tracker of multiprocessing goes on with what Linux has.
     multiprocessing.resource_tracker.signal = types.SimpleNamespace(**vars(signal))
     del signal.pthread_sigmask
@@ -59,21 +64,18 @@ def _win() -> None:
 
 
 def _is_in_use(path: str) -> bool:
-    """Whether any process has the file open or mapped."""
-    import glob
-
-    for maps in glob.glob("/proc/[0-9]*/maps"):
+    """Whether a process of this session has the file open or mapped."""
+    session = os.getsid(0)
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
-            with open(maps, encoding="utf-8", errors="replace") as file:
+            if os.getsid(int(pid)) != session:
+                continue
+            with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
                 if path in file.read():
                     return True
-        except OSError:  # it has ended
-            pass
-    for descriptor in glob.glob("/proc/[0-9]*/fd/*"):
-        try:
-            if os.readlink(descriptor) == path:
+            if any(os.readlink(f"/proc/{pid}/fd/{fd}") == path for fd in os.listdir(f"/proc/{pid}/fd")):
                 return True
-        except OSError:
+        except OSError:  # it has ended, or has closed a file
             pass
     return False
 
