@@ -136,6 +136,9 @@ ENGINES: dict[str, Make] = {
     "given pathos ProcessPool": _given("pathos"),
     "given unknown executor": _given("remote"),
 }
+for method in ("forkserver", "fork"):
+    if method not in multiprocessing.get_all_start_methods():
+        del ENGINES[f"process {method}"], ENGINES[f"pathos {method}"]
 SEPARATE = [name for name in ENGINES if "process" in name.lower() or "pathos" in name or name == "given Pool"]
 
 
