@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing import util
 
 import hypothesis
+import multiprocess
 import pytest
 
 import pdparallel
@@ -32,6 +33,9 @@ hypothesis.settings.register_profile(
     "however slow", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("however slow")
+
+if not hasattr(os, "fork"):
+    multiprocess.set_start_method("spawn", force=True)  # as it would be there
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So a shell starts what it runs in the background, and what tests interrupt would inherit that.
@@ -92,17 +96,11 @@ def _of_the_part(item: pytest.Item) -> bool:
     return drawn(4 * one_of if broad and os.environ.get("ORACLE") == "quarter" else one_of, item.nodeid)
 
 
-#: Whether the system keeps a file that a process has mapped: it goes when the workers have gone.
-KEEPS_MAPPED_FILES = os.name == "nt" or os.environ.get("SIMULATED") == "win"
-
-
 @pytest.fixture(autouse=True)
 def no_file_is_left() -> Iterator[None]:
     """After each test there is no file more than before."""
     before = left_files()
     yield
-    if KEEPS_MAPPED_FILES:
-        return
     if not wait_until(lambda: left_files() <= before, 1.0):
         gc.collect()  # a semaphore of multiprocessing has a name until its object is collected
     assert wait_until(lambda: left_files() <= before, 60), sorted(left_files() - before)
@@ -111,14 +109,11 @@ def no_file_is_left() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="module")
 def no_process_is_left() -> Iterator[None]:
     """After each module (its tests share a warm pool) no child process lives."""
-    before = left_files()
     yield
     pdparallel.shutdown()
     assert wait_until(lambda: not children(), 60), children()
-    if KEEPS_MAPPED_FILES:
-        gc.collect()
-        arena._remove_left()
-        assert wait_until(lambda: left_files() <= before), sorted(left_files() - before)
+    gc.collect()
+    assert wait_until(lambda: not arena.remove_left()), arena.remove_left()
 
 
 def workers() -> list[Child]:

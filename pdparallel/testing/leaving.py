@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pdparallel.engines.registry import shutdown
+from pdparallel.transport.arena import remove_left
 
 __all__ = ["Child", "children", "leaves_nothing", "left_files", "wait_until"]
 
@@ -178,6 +179,7 @@ def left_files() -> set[str]:
     multiprocessing could give, and of the semaphores only those that are mapped here.
     """
     found = {str(path) for path in Path(tempfile.gettempdir()).glob("pdparallel-*")}
+    found -= set(remove_left())  # Windows keeps them as long as a warm worker has them mapped
     shm, maps = Path("/dev/shm"), Path("/proc/self/maps")
     if shm.is_dir():
         found |= {str(path) for path in shm.iterdir() if path.name.startswith(_OURS)}

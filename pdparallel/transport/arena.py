@@ -26,7 +26,7 @@ from pdparallel.errors import PdParallelError
 
 __all__ = [
     "Arena", "ArenaRef", "Mailbox", "Running", "Span", "Voice", "folders_of_this_process", "notes", "open_file",
-    "open_spans", "open_standard_streams", "post", "remove_folder",
+    "open_spans", "open_standard_streams", "post", "remove_folder", "remove_left",
 ]  # fmt: skip
 
 #: NumPy and Arrow kernels want their buffers aligned to a cache line.
@@ -98,7 +98,7 @@ class _File:
         if _memfd_can_be_shared():
             self._fd = os.memfd_create("pdparallel", os.MFD_CLOEXEC)
             return f"/proc/{os.getpid()}/fd/{self._fd}#{os.fstat(self._fd).st_ino}"
-        _remove_left()
+        remove_left()
         folder = tempfile.gettempdir()
         if size > shutil.disk_usage(folder).free:
             raise _no_space(size, folder)
@@ -117,23 +117,27 @@ class _File:
         if self._folder is not None:
             _left.append(self._folder)
             self._folder = None
-            _remove_left()
+            remove_left()
 
 
 #: Folders that could not be removed yet: Windows keeps a file that somebody has mapped.
 _left: list[str] = []
 
 
-def _remove_left() -> None:
-    """Remove the folders that are not in use any more; the others are tried again later, and when the process ends."""
+def remove_left() -> list[str]:
+    """Remove the folders that are not in use any more.
+
+    Returns the others, which are tried again later, and when the process ends.
+    """
     for folder in list(_left):
         if remove_folder(folder):
             with contextlib.suppress(ValueError):  # another thread has done the same
                 _left.remove(folder)
+    return list(_left)
 
 
 # When the pools of multiprocessing, which have the priority 10, have ended.
-util.Finalize(None, _remove_left, exitpriority=-50)
+util.Finalize(None, remove_left, exitpriority=-50)
 
 
 def folders_of_this_process() -> str:
