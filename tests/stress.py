@@ -10,6 +10,7 @@ import argparse
 import collections
 import contextlib
 import faulthandler
+import multiprocessing
 import os
 import random
 import signal
@@ -106,7 +107,8 @@ class _Thread(threading.Thread):
         super().__init__(name=f"stress-{seed}")
         self._random = random.Random(seed)
         self._until = until
-        self._methods = ["forkserver"] * 6 + ["spawn"] + ["fork"] * may_fork
+        methods = ["forkserver"] * 6 + ["spawn"] + ["fork"] * may_fork
+        self._methods = [method for method in methods if method in multiprocessing.get_all_start_methods()]
         self.done: collections.Counter[str] = collections.Counter()
         self.problems: list[str] = []
 
