@@ -213,27 +213,31 @@ def run(rows: int | None = None, out: TextIO | None = None, works: Sequence[Work
     say(f"  frame    {len(flights):,} rows x {flights.shape[1]} columns: {source}")
     say(f'  engine   "{engine}" ({by}), {options.workers} worker{"s" if options.workers > 1 else ""}')
     if engine == "auto":
-        say("           It begins in this process, and goes on in the workers where that is quicker.")
+        say("           Each call starts in this process. The workers take over if that is faster.")
     say()
-    say("Each line fills in from left to right: first pandas runs, then pdparallel, then the results are compared.")
+    say("Each line fills from left to right: pandas runs, pdparallel runs, the demo compares the results.")
     say()
     width = max(len(work.title) for work in works)
     say(f"  {'work':{width}}  {'rows':>9}  {'pandas':>9}  {'pdparallel':>10}  {'speed-up':>8}  same result")
-    differences = []
+    differences, slower = [], []
     for work in works:
         say(f"  {work.title:{width}}  {len(flights):>9,}", end="")
         expected, theirs = _timed(work.pandas, flights)
         say(f"  {theirs:>7.2f} s", end="")
         got, ours = _timed(work.ours, flights)
         say(f"  {ours:>8.2f} s  {theirs / ours:>7.2f}x", end="")
+        slower += [work.title] if ours > theirs else []
         difference = _difference(got, expected)
         say("  yes" if difference is None else "  NO")
         if difference is not None:
             differences.append(f"{work.ours_text} differs from {work.pandas_text}:\n{difference}")
     say()
-    say("  The first call that needs workers starts them, which is part of its time.")
-    if tasks is not None and tasks > (os.cpu_count() or 1) / 2:
-        say(f"  Before the demo {tasks:.1f} tasks of other programs wanted a core: on an idle machine it is quicker.")
+    say("  The first call that needs workers also starts them. Its time includes that.")
+    is_busy = tasks is not None and tasks > (os.cpu_count() or 1) / 2
+    if is_busy:
+        say(f"  Before the demo, other programs kept {tasks:.1f} cores busy. The demo is faster on an idle machine.")
+    for title in slower:
+        say(f"  {title}: pandas was faster. {_why_slower(options.workers, is_busy)}")
     say()
     width = max(len(work.pandas_text) for work in works)
     say(f"  {'instead of':{width}}  write")
@@ -245,6 +249,15 @@ def run(rows: int | None = None, out: TextIO | None = None, works: Sequence[Work
         say()
         say(f"{len(differences)} of {len(works)} results are NOT those of pandas: please report this.")
     return not differences
+
+
+def _why_slower(workers: int, is_busy: bool) -> str:
+    """Return the likeliest reason for a speed-up below one."""
+    if workers == 1:
+        return "One worker cannot share the work: pdparallel needs two cores or more."
+    if is_busy:
+        return "Other programs use the cores that the workers need."
+    return "The data takes longer to send than the workers save: leave such a call to pandas."
 
 
 def _timed(call: Callable[[pd.DataFrame], Any], flights: pd.DataFrame) -> tuple[Any, float]:

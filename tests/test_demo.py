@@ -245,7 +245,7 @@ def test_a_busy_machine_is_told(no_package, monkeypatch, tasks, told):
     monkeypatch.setattr(demo.os, "cpu_count", lambda: 2)
     out = io.StringIO()
     demo.run(10, out, works=WORKS[:1])
-    assert ("Before the demo 3.2 tasks of other programs wanted a core" in out.getvalue()) == told
+    assert ("Before the demo, other programs kept 3.2 cores busy" in out.getvalue()) == told
 
 
 def wrong(title: str, result: object) -> Work:
@@ -282,3 +282,22 @@ def test_a_line_fills_in_as_it_runs(no_package, monkeypatch):
     demo.run(10, out, works=[Work("a work", look(1), "theirs", look(1), "ours")])
     assert seen[0].split() == ["a", "work", "10"]
     assert seen[1].split() == ["a", "work", "10", "0.00", "s"]
+
+
+@pytest.mark.parametrize(
+    ("workers", "busy", "reason"),
+    [(1, 0.0, "One worker cannot share the work"), (2, 99.0, "Other programs use the cores"),
+     (2, 0.0, "The data takes longer to send")],
+)  # fmt: skip
+def test_a_speed_up_below_one_is_explained(
+    workers: int, busy: float, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "load", lambda: busy)
+    seconds = iter([1.0, 2.0, 2.0, 1.0])
+    monkeypatch.setattr(demo, "_timed", lambda call, flights: (call(flights), next(seconds)))
+    works = [demo.Work(title, len, "len(flights)", len, "len(flights)") for title in ("slow", "quick")]
+    out = io.StringIO()
+    with pdparallel.option_context(n_workers=workers):
+        assert demo.run(10, out, works)
+    assert f"  slow: pandas was faster. {reason}" in out.getvalue()
+    assert "quick: pandas was faster" not in out.getvalue()
