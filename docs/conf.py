@@ -20,7 +20,6 @@ extensions = [
     "sphinx_copybutton",
 ]
 templates_path = [str(Path(__file__).parent / "_templates")]  # autosummary looks beside the pages else
-exclude_patterns = ["first-screen.md"]  # which index.md includes
 nitpicky = True
 smartquotes = False
 

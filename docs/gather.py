@@ -1,13 +1,13 @@
-"""Gathers the pages of the documentation from where their text stands, so that no text stands twice.
+"""Gathers the pages of the documentation into one folder, so that no text stands twice.
 
-The first screen of the README is the landing page, and each of its sections a page of the user guide; notebooks, tables
-and pictures of benchmarks, what contributors read and the changelog come as they are. Links between them stay links,
-for all lie in one folder as they lie in the repository::
+The pages of ``docs`` keep their paths. Notebooks, benchmarks, the guide for contributors and the changelog come from
+where they stand in the repository. Links between them lead to the right page there, too::
 
-    README.md, up to the first section   ->  first-screen.md, which index.md includes
-    README.md, each section              ->  guide/<its anchor>.md
-    docs/*.md, docs/reference/           ->  *.md, reference/
-    everything else that is linked to    ->  the same path
+    docs/*.md, docs/how-to/*.md, docs/explanation/*.md, docs/reference/*.rst  ->  the same path below docs
+    README.md                                                                 ->  index.md, the landing page
+    everything else that a page links to                                      ->  the same path
+
+A line ``<!-- table: benchmarks/results/speed.md -->`` of a page of ``docs`` becomes that table.
 """
 
 from __future__ import annotations
@@ -31,29 +31,11 @@ ABOVE = {"benchmarks/README.md": "benchmarks/results/*.md", "notebooks/README.md
 #: Pictures of a result that have other names than its table.
 PICTURES = {"scale": ("rows", "cost", "first_call")}
 
-#: Sections of the README that no page of the guide is made of: they lead to pages that are here anyway.
-LEFT_OUT = {"working-on-it"}
+#: What the pages of ``docs`` quote.
+_TABLE = re.compile(r"^<!-- table: (\S+) -->$", re.MULTILINE)
 
 _FENCED = re.compile(r"^( *)(```+|~~~+).*?^\1\2", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)#\s]*)(#[^)\s]*)?(?=\))")
-
-
-def anchor(title: str) -> str:
-    """That of a heading, as GitHub makes it."""
-    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
-
-
-def sections(text: str) -> tuple[str, dict[str, str]]:
-    """What comes before the first section, and each section by its anchor."""
-    fenced = [found.span() for found in _FENCED.finditer(text)]
-    headings = [
-        found
-        for found in re.finditer(r"^## (.+)$", text, re.MULTILINE)
-        if not any(start < found.start() < stop for start, stop in fenced)
-    ]
-    ends = [*(found.start() for found in headings[1:]), len(text)]
-    found = {anchor(head[1]): text[head.start() : end] for head, end in zip(headings, ends, strict=True)}
-    return text[: headings[0].start()], found
 
 
 def links(text: str) -> Iterator[re.Match[str]]:
@@ -74,6 +56,22 @@ def toctree(pages: Sequence[str], how: str = ":maxdepth: 1") -> str:
     return "\n".join(["", "```{toctree}", how, "", *pages, "```", ""])
 
 
+def own_pages() -> list[Path]:
+    """The pages that are written in ``docs``."""
+    docs = ROOT / "docs"
+    found = [path for kind in ("*.md", "*/*.md", "reference/*.rst") for path in docs.glob(kind)]
+    return sorted(path for path in found if path.parent.name != "_build")
+
+
+def of_docs(name: str) -> str:
+    """The path of a file of the repository among the pages."""
+    return name.removeprefix("docs/")
+
+
+def _quoted(text: str) -> str:
+    return _TABLE.sub(lambda found: (ROOT / found[1]).read_text().strip(), text)
+
+
 class Gathered:
     """The folder of the pages.
 
@@ -85,21 +83,16 @@ class Gathered:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._first, self._sections = sections((ROOT / "README.md").read_text())
         self._todo = list(PAGES)
 
     def fill(self) -> None:
         """Write all the pages, and what they lead to."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        docs = ROOT / "docs"
-        for path in [*docs.glob("*.md"), *docs.glob("reference/*.rst")]:
-            self._write(path.relative_to(docs).as_posix(), path.read_text())
-        self._write("first-screen.md", self._led(self._first, "README.md", "first-screen.md"))
-        guide = [name for name in self._sections if name not in LEFT_OUT]
-        for name in guide:
-            page, text = f"guide/{name}.md", re.sub("^##", "#", self._sections[name], flags=re.MULTILINE)
-            self._write(page, self._led(text, "README.md", page))
-        self._write("guide/index.md", "# User guide\n" + toctree(guide))
+        for path in own_pages():
+            name = path.relative_to(ROOT).as_posix()
+            self._write(of_docs(name), self._led(_quoted(path.read_text()), name, of_docs(name)))
+        for picture in (ROOT / "docs" / "_static").glob("*.svg"):
+            self._take(picture.relative_to(ROOT).as_posix())
         for pages in ABOVE.values():
             self._todo += [path.relative_to(ROOT).as_posix() for path in ROOT.glob(pages)]
         done: set[str] = set()
@@ -112,7 +105,7 @@ class Gathered:
     def _take(self, name: str) -> None:
         path = ROOT / name
         if path.suffix not in (".md", ".ipynb"):
-            target = self._folder / name
+            target = self._folder / of_docs(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
             return
@@ -139,26 +132,16 @@ class Gathered:
             parts.append(text[at : found.start()])
             at = found.end()
             if path == "README.md":
-                to, part = self._of_readme(part[1:], page, part)
+                to, part = "index.md", ""
             elif (ROOT / path).is_dir():
                 to = path + "/README.md"  # which GitHub shows there
             else:
                 to = path
-            if to != page and (ROOT / to).is_file():
+            if not to.startswith("docs/") and (ROOT / to).is_file():
                 self._todo.append(to)
+            to = of_docs(to)
             parts.append((os.path.relpath(to, posixpath.dirname(page) or ".") if to != page else "") + part)
         return "".join([*parts, text[at:]])
-
-    def _of_readme(self, name: str, page: str, part: str) -> tuple[str, str]:
-        """The page and the part of it where that part of the README is."""
-        if not name:
-            return "index.md", ""
-        if name in self._sections:
-            return f"guide/{name}.md", ""
-        for section, text in self._sections.items():
-            if any(anchor(title) == name for title in re.findall(r"^###+ (.+)$", text, re.MULTILINE)):
-                return f"guide/{section}.md", part
-        return page, part  # there is none: the build says so
 
     def _write(self, name: str, text: str) -> None:
         path = self._folder / name
