@@ -46,6 +46,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = "pdparallel"
 html_static_path = ["_static"]
 html_css_files = ["pdparallel.css"]
+#: Pages without others below them have no list of pages.
+html_sidebars: dict[str, list[str]] = {page: [] for page in ("index", "tutorial", "CONTRIBUTING", "CHANGELOG")}
 html_context = {"default_mode": "auto"}
 html_copy_source = html_show_sourcelink = False
 html_theme_options: dict[str, Any] = {
