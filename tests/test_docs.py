@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+import pdparallel
 from tests.public import everything_public
 
 ROOT = Path(__file__).parent.parent
@@ -94,6 +95,12 @@ def test_each_page_of_docs_keeps_its_path(tmp_path: Path) -> None:
     assert len(written) >= 20
     assert {path.relative_to(ROOT / "docs") for path in gather.own_pages()} >= written
     assert all((tmp_path / path).is_file() for path in written)
+
+
+def test_each_option_stands_in_the_table() -> None:
+    text = (ROOT / "docs" / "how-to" / "options.md").read_text()
+    cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| .* \|$", text, flags=re.MULTILINE)
+    assert {name for cell in cells for name in re.findall(r"\w+", cell)} == {*pdparallel.get_options(), "columns"}
 
 
 def test_links_of_the_pages_lead_to_files_of_the_repository() -> None:
