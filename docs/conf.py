@@ -1,4 +1,4 @@
-"""Sphinx: the theme and the docstrings are those that users of pandas know; ``make docs`` calls it."""
+"""Settings of Sphinx for ``make docs``: the theme and the docstring style of pandas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from docutils import nodes
 
-import pdparallel  # which registers the accessors that are documented here
+import pdparallel  # adds the accessors that are documented here
 
 project = "pdparallel"
 author = "the maintainers of pdparallel"
@@ -19,20 +19,20 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx_copybutton",
 ]
-templates_path = [str(Path(__file__).parent / "_templates")]  # autosummary looks beside the pages else
+templates_path = [str(Path(__file__).parent / "_templates")]  # autosummary would look beside the pages
 nitpicky = True
 smartquotes = False
 
-# Markdown, and notebooks as they are stored
+# Markdown, and notebooks with their stored outputs
 myst_heading_anchors = 4
 nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence"]
 
 # Docstrings
 autosummary_generate = True
-# Some file systems do not tell it from Profile.
+# Some file systems ignore case, so "profile" and "Profile" need two names.
 autosummary_filename_map = {"pdparallel.profile": "pdparallel.profile-function"}
-autodoc_typehints = "none"  # numpydoc's sections say it in words, and a verb has up to seven overloads
+autodoc_typehints = "none"  # the sections of numpydoc describe them; a method has up to seven overloads
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"
@@ -58,12 +58,12 @@ html_theme_options: dict[str, Any] = {
     "footer_end": ["theme-version"],
 }
 copyright = "the maintainers, BSD-3-Clause"
-# A session is copied as what was typed.
+# The copy button copies the input of a session only.
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 copybutton_copy_empty_lines = False
 
-#: Where names of others are documented. (Not by sphinx.ext.intersphinx: it needs the network for each build.)
+#: Documentation of other packages. sphinx.ext.intersphinx would need the network for each build.
 _ELSEWHERE = {
     "pandas": "https://pandas.pydata.org/docs/reference/api/{name}.html",
     "concurrent": "https://docs.python.org/3/library/concurrent.futures.html#{name}",
@@ -75,10 +75,10 @@ _ELSEWHERE = {
 
 
 def _elsewhere(app: Any, env: Any, node: Any, content: nodes.Node) -> nodes.Node | None:
-    """A link to the documentation of another package, and nothing for what is ours and missing."""
+    """Link to the documentation of another package. A missing name of ours stays an error."""
     target = node.get("reftarget", "")
     if target.startswith("python:"):
-        # "int" and the like, which numpydoc would link: everybody knows them.
+        # numpydoc would link "int" and other builtins. Readers know them.
         return nodes.inline("", content.astext().removeprefix("python:").removesuffix("()"))
     url = _ELSEWHERE.get(target.split(".")[0])
     if url is None or node.get("refdomain") != "py" or ".par" in target:
@@ -87,5 +87,5 @@ def _elsewhere(app: Any, env: Any, node: Any, content: nodes.Node) -> nodes.Node
 
 
 def setup(app: Any) -> None:
-    """Called by Sphinx."""
+    """Connect the function to Sphinx."""
     app.connect("missing-reference", _elsewhere)

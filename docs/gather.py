@@ -1,11 +1,11 @@
-"""Gathers the pages of the documentation into one folder, so that no text stands twice.
+"""Collect the pages of the documentation in one folder, so that no text is written twice.
 
-The pages of ``docs`` keep their paths. Notebooks, benchmarks, the guide for contributors and the changelog come from
-where they stand in the repository. Links between them lead to the right page there, too::
+The pages of ``docs`` keep their paths. Notebooks, benchmarks, the guide for contributors and the changelog keep their
+paths in the repository. Links between all of them are rewritten::
 
     docs/*.md, docs/how-to/*.md, docs/explanation/*.md, docs/reference/*.rst  ->  the same path below docs
     README.md                                                                 ->  index.md, the landing page
-    everything else that a page links to                                      ->  the same path
+    each other file that a page links to                                      ->  the same path
 
 A line ``<!-- table: benchmarks/results/speed.md -->`` of a page of ``docs`` becomes that table.
 """
@@ -22,16 +22,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Pages that come with all that they lead to.
+#: Pages outside of docs. The files that they link to are copied, too.
 PAGES = ("benchmarks/README.md", "notebooks/README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
-#: Pages that stand above others in the navigation, and which those are.
+#: Pages that have other pages below them in the navigation, with the pattern of those.
 ABOVE = {"benchmarks/README.md": "benchmarks/results/*.md", "notebooks/README.md": "notebooks/*.ipynb"}
 
-#: Pictures of a result that have other names than its table.
+#: Pictures of a table, if their names differ from its name.
 PICTURES = {"scale": ("rows", "cost", "first_call")}
 
-#: What the pages of ``docs`` quote.
+#: A line that is replaced by a table.
 _TABLE = re.compile(r"^<!-- table: (\S+) -->$", re.MULTILINE)
 
 _FENCED = re.compile(r"^( *)(```+|~~~+).*?^\1\2", re.DOTALL | re.MULTILINE)
@@ -39,7 +39,7 @@ _LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)#\s]*)(#[^)\s]*)?(?=\))")
 
 
 def links(text: str) -> Iterator[re.Match[str]]:
-    """The links to what lies in the repository; those of code are none."""
+    """Find the links to files of the repository, but not in blocks of code."""
     fenced = [found.span() for found in _FENCED.finditer(text)]
     for found in _LINK.finditer(text):
         if not any(start < found.start() < stop for start, stop in fenced):
@@ -47,24 +47,24 @@ def links(text: str) -> Iterator[re.Match[str]]:
 
 
 def in_words(stem: str) -> str:
-    """A heading made of the name of a file."""
+    """Make a heading of the name of a file."""
     return stem.replace("_", " ").capitalize()
 
 
 def toctree(pages: Sequence[str], how: str = ":maxdepth: 1") -> str:
-    """The pages below another one, as Sphinx takes them."""
+    """Write a list of pages for Sphinx."""
     return "\n".join(["", "```{toctree}", how, "", *pages, "```", ""])
 
 
 def own_pages() -> list[Path]:
-    """The pages that are written in ``docs``."""
+    """Find the pages that are written in ``docs``."""
     docs = ROOT / "docs"
     found = [path for kind in ("*.md", "*/*.md", "reference/*.rst") for path in docs.glob(kind)]
     return sorted(path for path in found if path.parent.name != "_build")
 
 
 def of_docs(name: str) -> str:
-    """The path of a file of the repository among the pages."""
+    """Return the path of a page, given its path in the repository."""
     return name.removeprefix("docs/")
 
 
@@ -73,20 +73,14 @@ def _quoted(text: str) -> str:
 
 
 class Gathered:
-    """The folder of the pages.
-
-    Parameters
-    ----------
-    folder : Path
-        Emptied, and filled.
-    """
+    """The folder of all pages. Its old content is deleted."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._todo = list(PAGES)
 
     def fill(self) -> None:
-        """Write all the pages, and what they lead to."""
+        """Write all pages and the files that they link to."""
         shutil.rmtree(self._folder, ignore_errors=True)
         for path in own_pages():
             name = path.relative_to(ROOT).as_posix()
@@ -124,7 +118,7 @@ class Gathered:
         self._write(name, text)
 
     def _led(self, text: str, here: str, page: str) -> str:
-        """The text with its links as they are from a page; what they lead to comes along."""
+        """Rewrite the links of a text for its page, and note the files that must be copied."""
         parts, at = [], 0
         for found in links(text):
             target, part = found[1], found[2] or ""

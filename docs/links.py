@@ -1,4 +1,4 @@
-"""Links: each link inside the built pages leads to a page that is there, and to a part of it that is there."""
+"""Check that each link inside the built pages leads to an existing page and an existing part of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class Page(HTMLParser):
-    """What a page has that can be led to, and what it leads to."""
+    """The anchors and the links of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -18,15 +18,16 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take a tag."""
+        """Note the anchors and links of a tag."""
         given = dict(attrs)
         self.anchors |= {value for name in ("id", "name") if (value := given.get(name))}
         self.links += [value for name in ("href", "src") if (value := given.get(name))]
 
 
 def broken(folder: Path) -> list[str]:
-    """The links that lead nowhere, each with its page."""
-    html = [path for path in sorted(folder.rglob("*.html")) if "_static" not in path.parts]  # templates of the theme
+    """Return the broken links, each with its page."""
+    # The theme has templates in _static.
+    html = [path for path in sorted(folder.rglob("*.html")) if "_static" not in path.parts]
     pages = {path: Page(path.read_text()) for path in html}
     found = []
     for path, page in pages.items():
@@ -43,4 +44,4 @@ def broken(folder: Path) -> list[str]:
 
 if __name__ == "__main__":
     wrong = broken(Path(sys.argv[1]).resolve())
-    sys.exit("\n".join(["links that lead nowhere:", *wrong]) if wrong else 0)
+    sys.exit("\n".join(["Broken links:", *wrong]) if wrong else 0)

@@ -1,4 +1,4 @@
-"""The documentation as pages: everything public stands in the reference, and what is gathered belongs together."""
+"""The documentation: the reference has each public name, links work, sentences are short, figures are measured."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def of_docs(name: str) -> ModuleType:
 
 
 def without_code(text: str) -> str:
-    """The prose and the tables of a page."""
+    """Return the prose and the tables of a page."""
     text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     return re.sub(r"`[^`\n]+`", "code", text)
 
 
 def sentences(text: str) -> list[str]:
-    """Those of paragraphs, and of the points of a list."""
+    """Split the paragraphs and the points of lists into sentences."""
     text = re.sub(r"^(?:#|\||<|!\[|---|html_theme).*$", "", without_code(text), flags=re.MULTILINE)
     text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
     parts = re.split(r"\n\s*\n|^- ", text, flags=re.MULTILINE)
@@ -104,7 +104,7 @@ def test_each_option_stands_in_the_table() -> None:
 
 
 def test_links_of_the_pages_lead_to_files_of_the_repository() -> None:
-    """So that they work where the repository is read, too."""
+    """Readers on GitHub follow them, too."""
     for path in OWN:
         for target, part in re.findall(r"\]\((?![a-z]+:)([^)#]*)(#[^)]*)?\)", without_code(path.read_text())):
             found = path.parent / target if target else path
@@ -132,7 +132,7 @@ def test_tables_come_from_the_benchmarks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
 def test_figures_stand_in_a_table_of_the_benchmarks(path: Path) -> None:
-    """Those of the prose: a number with a point, and a unit of time or of speed."""
+    """Checks numbers with a decimal point before a unit of time or speed."""
     tables = "".join(one.read_text() for one in (ROOT / "benchmarks").rglob("*.md"))
     figures = re.findall(r"\b(\d+\.\d+)(?= (?:times|to|ms)\b)", without_code(path.read_text()))
     assert [figure for figure in figures if not re.search(rf"\b{re.escape(figure)}\b", tables)] == []

@@ -1,4 +1,4 @@
-"""Snippets of the documentation: each Python block runs, and shows what the page shows.
+"""Snippets of the documentation: each Python block runs and prints the output on the page.
 
 A block is a session (``>>>``), or a file whose first line is its name. A ``console`` block has commands after ``$``
 and what they print. Blocks of one page share their variables and a folder. Servers on the web are replaced by one on
@@ -39,7 +39,7 @@ DOCS = ROOT / "docs"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
-#: Packages without which the blocks of a page do not run, by page or by page and file.
+#: Optional packages that a page, or a file of a page, needs.
 NEEDED = {
     "how-to/http-api.md": ("requests",),
     "how-to/files-and-images.md": ("PIL",),
@@ -49,7 +49,7 @@ NEEDED = {
     "how-to/moving.md with_joblib.py": ("joblib",),
 }
 
-#: Blocks of this kind show what was seen on a machine: measured times, or a bar.
+#: Number of text blocks of a page. They show a bar, measured times or a picture; tests below check four of them.
 SEEN = {
     "tutorial.md": 1,
     "how-to/resume-a-run.md": 1,
@@ -69,7 +69,7 @@ PAGES = pages()
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
-    """Kind and content of each block, in order."""
+    """Return kind and content of each block."""
     return re.findall(r"^```([^\n`]*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -82,7 +82,7 @@ def files(text: str) -> dict[str, str]:
 
 
 def commands(text: str) -> list[tuple[str, str]]:
-    """Each command of the console, and what it prints."""
+    """Return each command of the console with its output."""
     consoles = "".join(content for kind, content in blocks(text) if kind == "console")
     return re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", consoles, flags=re.MULTILINE)
 
@@ -94,7 +94,7 @@ def skip_unless_there(*keys: str) -> None:
 
 
 class Api(http.server.BaseHTTPRequestHandler):
-    """The services of the pages: rates, and a language model that answers 429 to each fourth question at first."""
+    """The services of the pages: rates, and a language model that refuses each fourth question once."""
 
     rates = {"EUR": 1.0, "NOK": 11.7, "JPY": 162.3}
     refused: set[str] = set()
@@ -135,7 +135,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 @pytest.fixture
 def api() -> Iterator[str]:
-    """The address of the services, as ``127.0.0.1:port``."""
+    """Start the services and give their address."""
     with Server(("127.0.0.1", 0), Api) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -147,12 +147,12 @@ def api() -> Iterator[str]:
 
 
 def local(text: str, api: str) -> str:
-    """A block whose services are on this machine."""
+    """Replace the services by those on this machine."""
     return re.sub(r"https://(api|llm)\.example\.com", f"http://{api}", text)
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """A command as it is typed, by this Python, with both streams in one."""
+    """Run a command with this Python, with both streams in one."""
     words = [sys.executable if word == "python" else word for word in shlex.split(command)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "RAY_DEDUP_LOGS": "1"}
     return subprocess.run(
@@ -167,7 +167,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def without_bars(text: str) -> str:
-    """The text with the end of a bar only: the machine decides how often it is drawn, and its rate."""
+    """Keep only the end of a bar, because its rate depends on the machine."""
     text = re.sub(r"^apply_rows: [^\n]*\n(?=apply_rows: )", "", text, flags=re.MULTILINE)
     return re.sub(r"^(apply_rows: +\d+%)[^\n]*? (\d+/\d+) [^\n]*", r"\1 \2", text, flags=re.MULTILINE)
 
@@ -177,7 +177,7 @@ def same(shown: str, came: str) -> bool:
 
 
 def run_session(text: str, page: str) -> int:
-    """Run the examples one after the other; unlike doctest, compare the notes of an exception on each Python."""
+    """Run the examples. Unlike doctest, compare the notes of an exception on each version of Python."""
     examples = doctest.DocTestParser().get_examples(text, page)
     variables = {"__name__": "__main__"}
     for example in examples:
@@ -328,12 +328,12 @@ def test_what_an_explanation_shows() -> None:
 
 
 def moves() -> list[tuple[str, str]]:
-    """Each row of the tables of moving.md with a call in both cells."""
+    """Return each row of the tables of moving.md that has calls in both cells."""
     rows = re.findall(r"^\| `(.+)` \| `(.*par.+)` \|$", PAGES["how-to/moving.md"], flags=re.MULTILINE)
     return [(before, after) for before, after in rows if "(" in after]
 
 
-#: What pandas or Python gives for the same work.
+#: The same work by pandas or Python.
 PLAIN = {
     "df.par.apply_rows(f)": lambda df, n: df.apply(n["f"], axis=1),
     "df.par.apply_cols(f)": lambda df, n: df.apply(n["f"]),
