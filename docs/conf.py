@@ -50,10 +50,17 @@ html_css_files = ["pdparallel.css"]
 html_sidebars: dict[str, list[str]] = {page: [] for page in ("index", "tutorial", "CONTRIBUTING", "CHANGELOG")}
 html_context = {"default_mode": "auto"}
 html_copy_source = html_show_sourcelink = False
+#: Pages without a list of their sections: the landing page, and pages with wide tables.
+_WIDE = (
+    "index",
+    "explanation/benchmarks",
+    "explanation/guarantees",
+    "explanation/why-exactness-is-hard",
+)
 html_theme_options: dict[str, Any] = {
     "navigation_with_keys": False,
     "show_prev_next": True,
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {"**": ["page-toc"]} | dict.fromkeys(_WIDE, ()),
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
 }
