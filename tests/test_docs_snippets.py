@@ -159,7 +159,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         words,
         cwd=folder,
         env=environment,
-        timeout=110,
+        timeout=280,
         encoding="utf-8",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -247,6 +247,7 @@ def test_sessions_run_as_printed(page: str, tmp_path: Path, monkeypatch: pytest.
     assert pdparallel.get_options() == before
 
 
+@pytest.mark.timeout(300)  # Ray and Dask start their own processes
 @pytest.mark.parametrize(
     ("page", "command", "shown"),
     [
