@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -149,6 +150,19 @@ def test_it_is_the_installed_one(bare: Bare) -> None:
     assert bare.folder.resolve() in package.resolve().parents
     files = {path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert {path.relative_to(package.parent).as_posix() for path in files} == in_git("pdparallel/")
+
+
+def test_the_readme_installs_it_from_a_clone(tmp_path: Path) -> None:
+    """Run the README's command in a copy of the repository. ``bare`` checks the dependencies."""
+    for name in in_git():
+        (tmp_path / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, tmp_path / "clone" / name)
+    venv.create(tmp_path / "new", with_pip=True, symlinks=os.name != "nt")
+    python = Bare(tmp_path / "new", tmp_path).scripts / "python"
+    [command] = re.findall(r"^\$ pip (install .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    run(python, "-m", "pip", "--disable-pip-version-check", *command.split(), "--no-deps", cwd=tmp_path / "clone")
+    asked = "from importlib import metadata; print(metadata.version('pdparallel'))"
+    assert run(python, "-c", asked, cwd=tmp_path).strip() == pdparallel.__version__
 
 
 def plain(requirement: str) -> str:
