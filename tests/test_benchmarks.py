@@ -25,6 +25,7 @@ from benchmarks import (
     peers,
     plots,
     progress,
+    quote,
     small,
     speed,
     tries,
@@ -313,3 +314,18 @@ def test_pictures(tmp_path):
     plots.lines(tmp_path / "lines.png", "lines", "x", "y", line)
     plots.lines(tmp_path / "ratios.png", "ratios", "x", "y", line, ratios=True)
     assert {path.stat().st_size > 1_000 for path in tmp_path.iterdir()} == {True}
+
+
+def test_rows_are_quoted_by_their_names(tmp_path):
+    (tmp_path / "one.md").write_text("new machine\n\n| work | rows |\n|---|---|\n| a | 1 | 7 |\n| b | 1 | 8 |\n")
+    old = (
+        "x\n<!-- rows of: one.md -->\nold machine\n\n| work | rows |\n|---|---|\n| b | 1 | 5 |\n<!-- end of rows -->\ny"
+    )
+    assert quote.renewed(old, tmp_path) == old.replace("old", "new").replace("| 5 |", "| 8 |")
+    with pytest.raises(LookupError, match=r"one\.md has no such row: \| c"):
+        quote.renewed(old.replace("| b |", "| c |"), tmp_path)
+
+
+def test_the_readme_quotes_the_newest_figures():
+    readme = (quote.ROOT / "README.md").read_text(encoding="utf-8")
+    assert quote.renewed(readme) == readme
