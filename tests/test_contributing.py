@@ -1,19 +1,13 @@
-"""What contributors read: its examples do what it says, what it names is there, and each module has its place.
-
-An example is run as if it stood in the file that its first line names: with the names of that file.
-"""
+"""Check the files for contributors: their examples work, what they name exists, and each folder is in the table."""
 
 from __future__ import annotations
-import __future__
 
+import ast
 import doctest
-import importlib
 import itertools
 import re
 import shlex
 import subprocess
-import sys
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,66 +15,43 @@ from typing import Any
 import pytest
 
 import pdparallel
-from pdparallel import series_verbs, verbs
+from pdparallel import series_verbs
 from tests import core
 from tests import test_engines as contract
+from tests.examples import new_engine, new_fault, new_verb
 from tests.faults import test_table as faults
-from tests.faults.table import Fault
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 DATE = r"\d{4}-\d\d-\d\d"
-#: By the file that each would go into.
-EXAMPLES = {
-    path: code for code, path in re.findall(r"^```python\n(# ([^\n,]+).*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)
-}
-
-
-def names_of(path: str, **more: Any) -> dict[str, Any]:
-    """What an example defines, amid the names of the file that it would go into, and more."""
-    amid: dict[str, Any] = {"__name__": path}
-    if (ROOT / path).exists():
-        amid |= vars(importlib.import_module(path.removesuffix(".py").replace("/", ".")))
-    amid |= more
-    after = dict(amid)
-    # As each file here begins, so that annotations are not looked at.
-    exec(compile(EXAMPLES[path], path, "exec", __future__.annotations.compiler_flag, dont_inherit=True), after)
-    return {name: value for name, value in after.items() if name not in amid or amid[name] is not value}
+MAX_LINES = 150
 
 
 def cases_of(test: Callable[..., Any]) -> Iterator[dict[str, Any]]:
-    """The arguments of each case of a parametrized test, but for those that a fixture makes of them."""
+    """Yield the arguments of each case of a parametrized test, without those that a fixture makes of them."""
     marks = [mark for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize" and not mark.kwargs]
     for case in itertools.product(*([{mark.args[0]: value} for value in mark.args[1]] for mark in marks)):
         yield {name: value for one in case for name, value in one.items()}
 
 
-# An engine
+# The example of an engine
 
 
 def contracts() -> Iterator[Any]:
-    """What each engine must keep, and what one must of which workers may die."""
+    """Yield each test of an engine, also those of an engine whose workers may die."""
     for name, test in vars(contract).items():
         marks = [mark for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize"]
         if name.startswith("test_") and any(mark.args[0] == "engine" for mark in marks):
             for case in cases_of(test):
-                if case.get("death") in ("SIGSEGV", "exit 3"):  # as SIGKILL and exit 0, at a second each
+                if case.get("death") in ("SIGSEGV", "exit 3"):  # like SIGKILL and exit 0, at a second each
                     continue
                 yield pytest.param(test, case, id="-".join([name, *map(str, case.values())]))
 
 
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch, alone: None) -> Iterator[Any]:
-    module = types.ModuleType("pdparallel.engines.fresh")
-    vars(module).update(names_of("pdparallel/engines/fresh.py"))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    engines: dict[str, Any] = {}
-    names_of("tests/test_engines.py", ENGINES=engines)
-    [(name, make)] = engines.items()
-    assert "process" in name
-    [engine] = make()
-    assert isinstance(engine, module.FreshEngine)
+def engine(alone: None) -> Iterator[Any]:
+    engine = new_engine.FreshEngine(2)
     yield engine
     engine.close(kill=True)
 
@@ -90,28 +61,22 @@ def test_the_engine_keeps_the_contract(engine: Any, test: Callable[..., None], c
     test(engine, **case)
 
 
-def test_the_engine_is_taken_as_it_is(engine: Any) -> None:
+def test_a_call_takes_the_engine_object(engine: Any) -> None:
     assert pdparallel.map(lambda x: x * 2, range(5), engine=engine, chunk_size=2) == [0, 2, 4, 6, 8]
 
 
-# A verb
+# The example of a verb
 
 
 @pytest.fixture
 def combine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    [(name, verb)] = names_of("pdparallel/verbs.py").items()
-    monkeypatch.setattr(verbs, name, verb, raising=False)
-    [(name, method)] = names_of("pdparallel/series_verbs.py").items()
-    monkeypatch.setattr(series_verbs.SeriesVerbs, name, method, raising=False)
-    return method
+    monkeypatch.setattr(series_verbs.SeriesVerbs, "combine", new_verb.combine, raising=False)
+    return new_verb.combine
 
 
-TEST_OF_THE_VERB = names_of("tests/oracle/test_table_series.py")["test_combine"]
-
-
-@pytest.mark.parametrize("case", list(cases_of(TEST_OF_THE_VERB)), ids=lambda case: "-".join(case.values()))
+@pytest.mark.parametrize("case", list(cases_of(new_verb.test_combine)), ids=lambda case: "-".join(case.values()))
 def test_the_verb_gives_what_pandas_gives(combine: Callable[..., Any], case: dict[str, Any]) -> None:
-    TEST_OF_THE_VERB(**case)
+    new_verb.test_combine(**case)
 
 
 def test_the_example_of_the_verb(combine: Callable[..., Any]) -> None:
@@ -120,17 +85,12 @@ def test_the_example_of_the_verb(combine: Callable[..., Any]) -> None:
     assert len(example.examples) >= 2
 
 
-# A fault
-
-
-def new_faults() -> tuple[Fault, ...]:
-    found: tuple[Fault, ...] = names_of("tests/faults/table.py", FAULTS=())["FAULTS"]
-    return found
+# The example of a fault
 
 
 @pytest.mark.parametrize("engine", faults.SOME)
-def test_the_fault_is_as_the_row_says(engine: str, alone: None) -> None:
-    [fault] = new_faults()
+def test_the_user_sees_what_the_row_says(engine: str, alone: None) -> None:
+    fault = new_fault.FAULT
     assert (fault.stage, fault.sabotage) not in {(one.stage, one.sabotage) for one in faults.FAULTS}
     if engine in fault.engines:
         faults.test_a_fault(fault, engine, None)
@@ -138,41 +98,56 @@ def test_the_fault_is_as_the_row_says(engine: str, alone: None) -> None:
         assert engine == "serial"
 
 
-# A figure
+# The text
 
 
-def test_tables_are_put_into_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("README.md").write_text("a\n<!-- table: some/one.md -->\nold\n\n| x |\n<!-- end of table -->\nb\n")
-    Path("some").mkdir()
-    Path("some", "one.md").write_text("| y |\n")
-    names_of("from the root of the repository")
-    assert Path("README.md").read_text() == "a\n<!-- table: some/one.md -->\n| y |\n<!-- end of table -->\nb\n"
+def test_it_is_short() -> None:
+    assert len(TEXT.splitlines()) <= MAX_LINES
 
 
-# What is named
+TEXTS = {"CONTRIBUTING.md": TEXT} | {
+    f"tests/examples/{path.name}": ast.get_docstring(ast.parse(path.read_text())) or ""
+    for path in (ROOT / "tests" / "examples").glob("new_*.py")
+}
 
 
-def test_each_example_is_run() -> None:
-    assert len(EXAMPLES) == TEXT.count("```python\n") == 7
-
-
-def test_what_it_names_is_there() -> None:
+@pytest.mark.parametrize("name", TEXTS)
+def test_files_that_it_names_exist(name: str) -> None:
     folders = [ROOT, ROOT / "pdparallel", *(path for path in (ROOT / "pdparallel").iterdir() if path.is_dir())]
-    named = set(re.findall(r"`((?:[\w.]+/)*\w+\.(?:py|md))`", TEXT)) | set(re.findall(r"\]\(([^)]+)\)", TEXT))
-    assert len(named) > 60
+    pattern = r"`((?:[\w.]+/)*\w+\.(?:py|md|yml)|(?:[\w.]+/)+)`"
+    named = set(re.findall(pattern, TEXTS[name])) | set(re.findall(r"\]\(([^)#:]+)\)", TEXTS[name]))
+    named -= {"pdparallel/engines/fresh.py", "docs/_build/html/"}
+    assert len(named) > (30 if name == "CONTRIBUTING.md" else 2)
     assert not [name for name in named if not any((folder / name).exists() for folder in folders)]
 
 
-TABLE = "".join(line for line in TEXT.splitlines() if line.startswith("|"))
+def test_each_folder_of_the_package_has_its_row() -> None:
+    table = "".join(line for line in TEXT.splitlines() if line.startswith("|"))
+    folders = [path.parent.name for path in (ROOT / "pdparallel").glob("*/__init__.py")]
+    assert len(folders) >= 5
+    assert [folder for folder in folders if f"`{folder}/`" not in table] == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "pdparallel").iterdir()), ids=lambda path: path.name)
-def test_each_module_has_its_place_in_it(path: Path) -> None:
-    if path.suffix == ".py" and path.name != "__init__.py":
-        assert f"`{path.name}`" in TABLE
-    elif path.is_dir() and path.name != "__pycache__":
-        assert f"`{path.name}/" in TABLE
+def test_each_option_of_the_tests_exists() -> None:
+    """The table of commands names environment variables that tests read."""
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))
+    for name in set(re.findall(r"`([A-Z]+)=\w+ \.venv", TEXT)):
+        assert f'"{name}"' in tests
+
+
+def test_commands_of_make_exist() -> None:
+    for name in ("CONTRIBUTING.md", "RELEASING.md", "README.md"):
+        text = (ROOT / name).read_text()
+        commands = re.findall(r"(?:`|^)make ((?:[a-z-]+ ?)+)(?:`| {2,}|$)", text, flags=re.MULTILINE)
+        assert commands
+        assert {target for command in commands for target in command.split()} <= targets()
+
+
+def test_modules_that_it_runs_exist() -> None:
+    for name in ("CONTRIBUTING.md", "RELEASING.md"):
+        for module in re.findall(r"python -m ((?:tests|benchmarks)[.\w]*)", (ROOT / name).read_text()):
+            path = ROOT / module.replace(".", "/")
+            assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
 
 
 def targets() -> set[str]:
