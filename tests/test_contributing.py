@@ -20,6 +20,7 @@ from tests import core
 from tests import test_engines as contract
 from tests.examples import new_engine, new_fault, new_verb
 from tests.faults import test_table as faults
+from tests.prose import long_sentences, sentences
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
@@ -105,6 +106,13 @@ def test_it_is_short() -> None:
     assert len(TEXT.splitlines()) <= MAX_LINES
 
 
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "RELEASING.md", "CHANGELOG.md"])
+def test_sentences_are_short(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert len(sentences(text)) > 40
+    assert long_sentences(text) == []
+
+
 TEXTS = {"CONTRIBUTING.md": TEXT} | {
     f"tests/examples/{path.name}": ast.get_docstring(ast.parse(path.read_text())) or ""
     for path in (ROOT / "tests" / "examples").glob("new_*.py")
@@ -131,8 +139,9 @@ def test_each_folder_of_the_package_has_its_row() -> None:
 def test_each_option_of_the_tests_exists() -> None:
     """The table of commands names environment variables that tests read."""
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))
-    for name in set(re.findall(r"`([A-Z]+)=\w+ \.venv", TEXT)):
-        assert f'"{name}"' in tests
+    named = set(re.findall(r"`([A-Z]+)=\w+ \.venv", TEXT))
+    assert named
+    assert [name for name in named if f'"{name}"' not in tests] == []
 
 
 def test_commands_of_make_exist() -> None:

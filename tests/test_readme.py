@@ -24,6 +24,7 @@ import pytest
 
 import pdparallel
 from pdparallel.testing import assert_same
+from tests.prose import long_sentences, sentences, without_blocks
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,7 +41,7 @@ BLOCKS = [
 SESSIONS = [text for kind, text in BLOCKS if kind == "python" and text.startswith(">>>")]
 FILES = {text.split()[1]: text for kind, text in BLOCKS if kind == "python" and text.startswith("# ")}
 TEXTS = [text for kind, text in BLOCKS if kind == "text"]
-PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE)
+PROSE = without_blocks(README)
 
 
 def section(title: str) -> str:
@@ -314,18 +315,7 @@ def test_links_lead_to_sections() -> None:
 
 # Sentences
 
-MAX_WORDS = 20
-
-
-def sentences() -> list[str]:
-    """Return the sentences of the text, without tables; a link counts as its words, a piece of code as one."""
-    text = "\n".join(line for line in PROSE.splitlines() if not line.startswith(("|", "#", "<!--")))
-    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"`[^`]*`", "code", text)).replace("*", "")
-    blocks = re.split(r"\n\s*\n|\n(?=- )", text)
-    return [one for block in blocks for one in re.split(r"(?<=[.:?!])\s+", " ".join(block.split())) if one]
-
 
 def test_sentences_are_short() -> None:
-    found = sentences()
-    assert len(found) > 40
-    assert [one for one in found if len(one.split()) > MAX_WORDS] == []
+    assert len(sentences(README)) > 40
+    assert long_sentences(README) == []
