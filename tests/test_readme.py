@@ -248,6 +248,7 @@ NAMES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:DataFrameGroupBy.apply operated on the grouping:DeprecationWarning")  # pandas 2
 @pytest.mark.parametrize(("before", "after"), rows_of(section("From pandas to pdparallel")))
 def test_both_sides_of_a_row_give_the_same(before: str, after: str) -> None:
     plain = [eval(code, NAMES.copy()) for code in code_in(before)]
