@@ -29,7 +29,7 @@ import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ClassVar
 
-from pdparallel.engines.base import REMEDY, Engine, how_it_ended
+from pdparallel.engines.base import Engine, how_it_ended
 from pdparallel.errors import WorkerDiedError
 from pdparallel.transport.task import Reach
 from pdparallel.worker import run_apart
@@ -75,7 +75,7 @@ class FreshEngine(Engine):
         if not answer or process.returncode:  # os._exit(0) gives no bytes and no error
             how = how_it_ended(process.returncode)
             raise WorkerDiedError(
-                f"worker process {process.pid} {how} while it had work. {REMEDY}", process.pid, process.returncode
+                f"Worker process {process.pid} {how} while it had work.", process.pid, process.returncode
             )
         return answer
 
