@@ -75,7 +75,7 @@ class FreshEngine(Engine):
         if not answer or process.returncode:  # os._exit(0) gives no bytes and no error
             how = how_it_ended(process.returncode)
             raise WorkerDiedError(
-                f"Worker process {process.pid} {how} while it had work.", process.pid, process.returncode
+                f"The worker process {process.pid} {how} while it had work.", process.pid, process.returncode
             )
         return answer
 

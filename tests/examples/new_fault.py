@@ -32,7 +32,7 @@ FAULT = Fault(
     "SIGTERM of itself",
     _at(17, _asks_to_end),
     WorkerDiedError,
-    "was killed by SIGTERM in row 'x17' (position 17)",
+    "'x17' (position 17)",
     PROCESSES,
     NEW_WORKERS,
 )
