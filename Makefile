@@ -11,8 +11,8 @@ OLD := .venv-oldest
 PROCESSES := arena background benchmarks big checkpoint contributing cores delivery demo docs docstrings doctor engines faults frontends frozen fuzz initializer interrupt iterating layers leaving libraries limited output package plan pool progress pythons readme resources runner saboteurs seeds stale_code stop_iteration stress surroundings typing warm
 # A test waits as often as it computes: for processes that start, sleep, or are ended.
 JOBS := -n 4 --dist loadfile --no-loadscope-reorder
-# Each in a process of its own, one after the other: they start processes by the dozen.
-CLUSTERS := dask ray others
+# Each in a process of its own, two at a time: they wait more than they compute.
+CLUSTERS := ray dask others
 # What a step may take. It says which test it was in when it takes longer, and ends all that it started.
 LIMITED = $(PYTHON) -m tests.limited
 LIMIT = $(LIMITED) 3600 $(BIN)/python
@@ -76,9 +76,12 @@ types: $(VENV)/installed
 
 test-newest: $(VENV)/installed
 	$(LIMIT) -m pytest -n 3 tests/oracle
-	$(foreach cluster,$(CLUSTERS),$(LIMIT) -m pytest tests/clusters/test_$(cluster).py && ) true
+	$(MAKE) --jobs 2 --output-sync $(CLUSTERS:%=cluster-%)
 	$(LIMIT) -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/clusters --ignore tests/test_typing.py
 	$(LIMIT) -m pytest -n 2 --dist loadfile --doctest-modules pdparallel
+
+cluster-%: $(VENV)/installed
+	$(LIMIT) -m pytest tests/clusters/test_$*.py
 
 test-oldest: $(OLD)/installed
 	$(LIMIT_OLD) -m pytest -n 3 tests/oracle

@@ -62,6 +62,7 @@ LONG = (
     "test_ray",
     "test_dask",
     "test_frontends",
+    "test_docs_snippets",
     "test_engines",
     "test_resources",
     "test_delivery",
@@ -73,6 +74,8 @@ LONG = (
 def pytest_configure(config: pytest.Config) -> None:
     """Register what is used here."""
     config.addinivalue_line("markers", "part(one_of): a fixed part of the cases is run; all with ORACLE=all")
+    # pandas 2.2.0 warns each time that it makes an object of a subclass; 2.2.1 took that back.
+    config.addinivalue_line("filterwarnings", "ignore:Passing a (Single)?BlockManager to:DeprecationWarning")
 
 
 @pytest.hookimpl(trylast=True)

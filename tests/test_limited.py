@@ -113,12 +113,13 @@ def test_a_failure_is_a_failure_and_success_is_success(tmp_path: Path) -> None:
 
 def test_each_step_of_make_test_has_a_limit() -> None:
     """Whatever is run, apart from what makes environments."""
-    recipes = re.findall(r"^([a-z-]+):[^\n]*\n((?:\t[^\n]*\n)+)", MAKEFILE, flags=re.MULTILINE)
+    recipes = re.findall(r"^([a-z%-]+):[^\n]*\n((?:\t[^\n]*\n)+)", MAKEFILE, flags=re.MULTILINE)
     steps = {name: lines.strip().split("\n\t") for name, lines in recipes}
     [asked] = re.findall(r"^test: (.*)$", MAKEFILE, flags=re.MULTILINE)
-    for name in asked.split():
+    assert any("$(CLUSTERS:%=cluster-%)" in step for step in steps["test-newest"])
+    for name in [*asked.split(), "cluster-%"]:
         for step in steps[name]:
-            assert "$(LIMIT" in step, step
+            assert "$(LIMIT" in step or "$(CLUSTERS:%=cluster-%)" in step, step
 
 
 def test_each_cluster_has_a_process_of_its_own() -> None:
