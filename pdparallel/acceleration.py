@@ -26,6 +26,7 @@ from pdparallel.arguments import axis_number, check_result_type, goes_to_pandas,
 from pdparallel.errors import InvalidOptionError
 from pdparallel.groupby import GROUPED, GroupByPar
 from pdparallel.grouped import is_replaced
+from pdparallel.mistakes import by_name
 from pdparallel.options import checked, resolve
 from pdparallel.typing import Hand, OptionsDict
 from pdparallel.versions import PANDAS_2
@@ -117,6 +118,7 @@ class Accelerated:
         return f"<pdparallel.accelerate({given}), {'in force' if self in _in_force else 'ended'}>"
 
 
+@by_name("pdparallel.accelerate")
 def accelerate(**options: Unpack[OptionsDict]) -> Accelerated:
     """Send pandas' own ``apply`` and ``map`` through us, so that existing code runs on all cores, unchanged.
 
@@ -158,7 +160,7 @@ def accelerate(**options: Unpack[OptionsDict]) -> Accelerated:
     given = checked(options)
     if given.get("checkpoint") is not None:
         raise InvalidOptionError(
-            "checkpoint", given["checkpoint"], "None here", "A folder is one call's, and here are many."
+            "checkpoint", given["checkpoint"], "None to accelerate", "A folder keeps one call, and here are many calls."
         )
     return Accelerated(given)
 
@@ -308,11 +310,17 @@ def _map_of_series(
     return verbs.apply_series(s, func, (), kwargs, na_action, "map", resolve(options))
 
 
+class _Groups(GroupByPar[Any, Any, Any, Any]):
+    """Groups of a call in pandas' own words."""
+
+    _checks_options = False
+
+
 def _of_groups(method: str) -> _Way:
     def way(grouped: Any, options: Mapping[str, Any], func: Any = None, *args: Any, **kwargs: Any) -> Any:
         if not _is_function(func):
             return NotImplemented
-        return getattr(GroupByPar(grouped, options), method)(func, *args, **kwargs)
+        return getattr(_Groups(grouped, options), method)(func, *args, **kwargs)
 
     return way
 

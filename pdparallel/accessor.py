@@ -10,7 +10,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterable
 from types import EllipsisType
-from typing import Any, Generic, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, cast, overload
 
 import pandas as pd
 
@@ -22,6 +22,7 @@ from pdparallel.explanation import Explanation
 from pdparallel.frame_verbs import FrameVerbs
 from pdparallel.futures import FrameFutures, SeriesFutures
 from pdparallel.holding import Holding
+from pdparallel.mistakes import by_name, missing_attribute, place_of
 from pdparallel.options import checked
 from pdparallel.series_verbs import SeriesVerbs
 from pdparallel.typing import Func, OptionsDict
@@ -39,6 +40,7 @@ class _Par(Holding, Generic[Futures]):
         self._obj = obj
         self._given = {}
 
+    @by_name(skip=1)
     def __call__(self, **options: Unpack[OptionsDict]) -> Self:
         """The same accessor with options for the call that follows.
 
@@ -74,6 +76,20 @@ class _Par(Holding, Generic[Futures]):
 
     def _shown(self) -> dict[str, str]:
         return {name: repr(value) for name, value in self._given.items()}
+
+    if not TYPE_CHECKING:  # a type checker then allows any name
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            verbs = [verb for verb in dir(type(self)) if not verb.startswith("_")]
+            raise missing_attribute(name, place_of(self._obj), verbs, self._obj)
+
+        def __getitem__(self, key: Any) -> Any:
+            if self._obj.ndim == 1:
+                raise TypeError(f"Select before .par: s[{key!r}].par.map(func).")
+            verb = "apply_rows" if isinstance(key, list) else "map"
+            raise TypeError(f"Select the columns before .par: df[{key!r}].par.{verb}(func).")
 
     @property
     def background(self) -> Futures:
@@ -126,6 +142,7 @@ class FramePar(
     [5.0, 7.0, 9.0]
     """
 
+    @by_name(skip=1)
     def __call__(self, *, columns: Iterable[Any] | EllipsisType | None = ..., **options: Unpack[OptionsDict]) -> Self:
         """The same accessor with options, and the columns that the function needs, for the call that follows.
 

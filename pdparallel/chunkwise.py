@@ -11,6 +11,7 @@ import pandas as pd
 from pdparallel import iterating, verbs
 from pdparallel.arguments import check_combine, check_func, neighbours
 from pdparallel.holding import Holding
+from pdparallel.mistakes import refuse_options
 from pdparallel.typing import Combine, Func, Plain
 
 __all__ = ["Chunkwise"]
@@ -86,6 +87,8 @@ class Chunkwise(Holding):
         7
         """
         check_func(func)
+        if kwargs:
+            refuse_options(func, kwargs, "iter_chunks", self._obj)
         around = neighbours(overlap, by)
         data = self._data().copy(deep=False)
         return iterating.iter_chunks(data, self._obj, func, args, kwargs, by, around, ordered, self._options())
@@ -198,6 +201,8 @@ class Chunkwise(Holding):
         [nan, 1.0, 1.0, 1.0]
         """
         check_func(func)
+        if kwargs:
+            refuse_options(func, kwargs, "apply_chunks", self._obj)
         check_combine(combine)
         around = neighbours(overlap, by)
         return verbs.apply_chunks(

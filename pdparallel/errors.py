@@ -91,30 +91,34 @@ class InvalidOptionError(PdParallelError, ValueError):
         What is allowed, as a phrase.
     hint : str, optional
         What to do instead, as a sentence.
+    message : str, optional
+        The whole message, if another one says more.
 
     Examples
     --------
     >>> import pandas as pd, pdparallel
-    >>> pd.DataFrame({"a": [1]}).par(chunk_size=0)
+    >>> pd.DataFrame({"a": [1]}).par(n_jobs=4)
     Traceback (most recent call last):
     ...
-    pdparallel.errors.InvalidOptionError: chunk_size=0 is not allowed: give a whole number of at least 1, or None
+    pdparallel.errors.InvalidOptionError: Unknown option 'n_jobs'. Did you mean 'n_workers'?
     """
 
-    def __init__(self, option: str, value: object, allowed: str, hint: str = "") -> None:
+    def __init__(self, option: str, value: object, allowed: str, hint: str = "", message: str = "") -> None:
         self.option = option
         self.value = value
         self.allowed = allowed
         self.hint = hint
-        shown = repr(value)
-        if len(shown) > 200:
-            shown = shown[:200] + "…"
-        message = f"{option}={shown} is not allowed: give {allowed}"
-        super().__init__(f"{message}. {hint}" if hint else message)
+        if not message:
+            shown = repr(value)
+            if len(shown) > 200:
+                shown = shown[:200] + "…"
+            message = f"{option}={shown} is not allowed: give {allowed}"
+            message = f"{message}. {hint}" if hint else message
+        super().__init__(message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The value may be anything, also something that cannot travel; its text is enough elsewhere.
-        return (InvalidOptionError, (self.option, Shown(repr(self.value)), self.allowed, self.hint))
+        return (InvalidOptionError, (self.option, Shown(repr(self.value)), self.allowed, self.hint, self.args[0]))
 
 
 class Shown(str):

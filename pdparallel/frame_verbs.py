@@ -11,6 +11,7 @@ import pandas as pd
 from pdparallel import verbs
 from pdparallel.arguments import axis_number, check_func, check_na_action, check_result_type, goes_to_pandas, row_hand
 from pdparallel.holding import Holding
+from pdparallel.mistakes import refuse_engine, refuse_options
 from pdparallel.stopping import begin
 from pdparallel.typing import (
     AsEither,
@@ -26,6 +27,9 @@ from pdparallel.typing import (
 )
 
 __all__ = ["FrameVerbs"]
+
+_BY_ROWS = "It calls the function with each row. df.par.apply(func, axis=1) is the same."
+_BY_COLUMNS = "It calls the function with each column. For rows: df.par.apply_rows(func)."
 
 
 class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
@@ -131,6 +135,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         [3, 4]
         """
         check_func(func)
+        if kwargs:
+            refuse_options(func, kwargs, "apply_rows", self._obj, _BY_ROWS)
         df = self._data()
         hand = row_hand(rows, df, raw, result_type)
         check_result_type(result_type)
@@ -218,6 +224,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         [163, 147]
         """
         check_func(func)
+        if kwargs:
+            refuse_options(func, kwargs, "apply_cols", self._obj, _BY_COLUMNS)
         check_result_type(result_type)
         return verbs.apply_frame(
             self._data(), func, 0, args, kwargs, raw, result_type, "apply_cols", "column", self._options()
@@ -290,6 +298,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         >>> df.par.apply(lambda row: row["a"] - row["b"], axis="columns").tolist()
         [-2, -2]
         """
+        if engine is not None:
+            refuse_engine(engine, func, "apply", self._obj, f", axis={axis!r}" if axis else "")
         if goes_to_pandas(func) or by_row != "compat" or engine not in (None, "python"):
             begin()
             own: dict[str, Any] = {} if engine is None else {"engine": engine, "engine_kwargs": engine_kwargs}
@@ -297,6 +307,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
                 func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), by_row=by_row, **own, **kwargs
             )
         check_func(func)
+        if kwargs:
+            refuse_options(func, kwargs, "apply", self._obj, more=f", axis={axis!r}" if axis else "")
         number = axis_number(axis)
         check_result_type(result_type)
         return verbs.apply_frame(
@@ -345,4 +357,6 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         """
         check_na_action(na_action)
         check_func(func)
+        if kwargs:
+            refuse_options(func, kwargs, "map", self._obj)
         return cast("AsFrame", verbs.map_frame(self._data(), func, kwargs, na_action, self._options()))

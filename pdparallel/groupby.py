@@ -12,12 +12,15 @@ from pdparallel.arguments import check_func, goes_to_pandas
 from pdparallel.errors import InvalidOptionError
 from pdparallel.explanation import Explanation
 from pdparallel.grouped import call_grouped, is_replaced
+from pdparallel.mistakes import missing_attribute, place_of, refuse_engine, refuse_options
 from pdparallel.options import resolve
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole, Func, Named, Plain
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
 
 __all__ = ["GROUPED", "GroupByPar"]
+
+_VERBS = ("agg", "apply", "filter", "transform")
 
 #: Classes of pandas' objects of groups.
 GROUPED = (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy)
@@ -43,6 +46,12 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     {'a': 2, 'b': 0}
     """
 
+    #: False if the call is written in pandas' own words, in which each keyword argument is the function's.
+    _checks_options = True
+
+    #: The data of the accessor, if these are groups of some of its columns.
+    _whole: Any = None
+
     def __init__(self, grouped: Any, given: Mapping[str, Any] | None = None) -> None:
         self._grouped = grouped
         self._given = given or {}
@@ -55,12 +64,23 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     @overload
     def __getitem__(self, key: Hashable) -> GroupByPar[AsSeries, AsFrame, AsEither, AsSeries]: ...
     def __getitem__(self, key: Any) -> Any:
-        return type(self)(self._grouped[key], self._given)
+        selected = type(self)(self._grouped[key], self._given)
+        selected._whole = self._data_of_accessor()
+        return selected
+
+    def _data_of_accessor(self) -> Any:
+        return self._grouped.obj if self._whole is None else self._whole
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        found = getattr(self._grouped, name)
+        try:
+            found = getattr(self._grouped, name)
+        except AttributeError:
+            better = missing_attribute(name, f"{place_of(self._data_of_accessor())}.groupby(...)", _VERBS)
+            if better is None:
+                raise
+            raise better from None
         return type(self)(found, self._given) if isinstance(found, GROUPED) else found
 
     def __dir__(self) -> list[str]:
@@ -332,6 +352,8 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         self, method: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], engine: Any, engine_kwargs: Any
     ) -> Any:
         bound = getattr(self._grouped, method)
+        if engine is not None:
+            refuse_engine(engine, func, f"groupby(...).{method}", self._data_of_accessor())
         if engine is None and engine_kwargs is None:
             return self._call(method, func, args, kwargs, bound)
         bound = functools.partial(bound, engine=engine, engine_kwargs=engine_kwargs)
@@ -341,6 +363,8 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         self, method: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], bound: Callable[..., Any],
         *before: Any, straight: bool = False,
     ) -> Any:  # fmt: skip
+        if kwargs and self._checks_options and not goes_to_pandas(func):
+            refuse_options(func, kwargs, f"groupby(...).{method}", self._data_of_accessor())
         straight = straight or getattr(self._grouped, "axis", 0) != 0
         return call_grouped(
             lambda: self._grouped, method, func, args, kwargs, bound, self._given, *before, straight=straight

@@ -15,6 +15,7 @@ import pandas as pd
 
 from pdparallel import verbs
 from pdparallel.arguments import axis_number
+from pdparallel.mistakes import by_name, refuse_options_of_hook
 from pdparallel.options import checked, resolve
 from pdparallel.typing import OptionsDict
 
@@ -30,6 +31,8 @@ class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") 
         decorator: Any, axis: Any,
     ) -> Any:  # fmt: skip
         """``df.apply(func, axis, raw, args=args, **kwargs)``; ``raw=True`` makes the data an array."""
+        if kwargs:
+            refuse_options_of_hook(func, kwargs)
         raw = isinstance(data, np.ndarray)
         df = pd.DataFrame(data, copy=False) if raw else data
         number = axis_number(axis)
@@ -44,6 +47,8 @@ class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") 
         decorator: Any, skip_na: bool,
     ) -> Any:  # fmt: skip
         """``s.map(func, na_action, **kwargs)``."""
+        if kwargs:
+            refuse_options_of_hook(func, kwargs)
         na_action = "ignore" if skip_na else None
         return verbs.apply_series(data, func, args, dict(kwargs), na_action, "map", resolve(_given(decorator)))
 
@@ -87,6 +92,7 @@ class engine:  # noqa: N801 - it reads as a function, and is called like one
 
     __pandas_udf__ = Hook
 
+    @by_name("pdparallel.engine", skip=1)
     def __init__(self, **options: Unpack[OptionsDict]) -> None:
         self.options = checked(options)
 

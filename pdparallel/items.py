@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 
 from pdparallel import verbs
 from pdparallel.arguments import check_func
-from pdparallel.errors import InvalidOptionError
+from pdparallel.mistakes import refuse_calls_without_items
 from pdparallel.options import checked, resolve
 from pdparallel.typing import Errors, Func, OptionsButErrors
 
@@ -103,10 +103,9 @@ def map(func: Func, *iterables: Iterable[Any], **options: Any) -> list[Any]:
     >>> pdparallel.map(pow, [2, 3], [5, 2])
     [32, 9]
     """
+    refuse_calls_without_items(func, iterables, "pdparallel.map")
     check_func(func)
-    if not iterables:
-        raise InvalidOptionError("iterables", iterables, "at least one iterable")
-    resolved = resolve(checked(options))
+    resolved = resolve(checked(options, of_items=True))
     if len(iterables) == 1:
         return verbs.map_items(func, list(iterables[0]), "item", resolved)
     return verbs.map_items(func, list(zip(*iterables, strict=False)), "star", resolved)

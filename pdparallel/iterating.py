@@ -21,6 +21,7 @@ from pdparallel.call import Call, work_of
 from pdparallel.ending import AT_SHUTDOWN, at_exit
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Passing, told
+from pdparallel.mistakes import refuse_calls_without_items
 from pdparallel.options import Options, checked, resolve
 from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import Returns
@@ -243,10 +244,9 @@ def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options:
     (1, 4, 9)
     >>> squares.close()
     """
+    refuse_calls_without_items(func, iterables, "pdparallel.imap")
     check_func(func)
-    if not iterables:
-        raise InvalidOptionError("iterables", iterables, "at least one iterable")
-    resolved = resolve(checked(options))
+    resolved = resolve(checked(options, of_items=True))
     _check(resolved, ordered)
     known = [len(one) for one in iterables if isinstance(one, Sized)]
     total = min(known) if len(known) == len(iterables) else None
@@ -277,8 +277,8 @@ def _check(options: Options, ordered: Any) -> None:
         raise InvalidOptionError("ordered", ordered, "True or False")
     if options.checkpoint is not None:
         raise InvalidOptionError(
-            "checkpoint", options.checkpoint, "None where results are taken one after the other",
-            "They are yours to keep as they come; apply_chunks(..., combine='list') and map keep them in a folder.",
+            "checkpoint", options.checkpoint, "None to imap and iter_chunks",
+            "pdparallel.map and apply_chunks(..., combine='list') can keep results in a folder.",
         )  # fmt: skip
     check(options)
 

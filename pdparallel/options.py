@@ -26,6 +26,7 @@ import numpy as np
 
 from pdparallel.cores import WINDOWS_MOST_WORKERS, usable_cores
 from pdparallel.errors import InvalidOptionError
+from pdparallel.mistakes import by_name, shown, unknown_engine, unknown_option, unknown_value
 from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Progress, Serializer, StartMethod
 
 __all__ = ["ENGINE_NAMES", "Options", "forcing", "get_options", "option_context", "resolve", "set_options"]
@@ -170,9 +171,9 @@ class Options:
         return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
-def _whole_number(least: int, none: bool = True) -> Callable[[str, Any], Any]:
+def _whole_number(least: int, none: bool = True, of_none: str = "") -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
-        allowed = f"a whole number of at least {least}" + (", or None" if none else "")
+        allowed = f"a whole number of at least {least}" + (f", or None{of_none}" if none else "")
         if value is None and none:
             return None
         if isinstance(value, (bool, np.bool_)):
@@ -188,17 +189,19 @@ def _whole_number(least: int, none: bool = True) -> Callable[[str, Any], Any]:
     return check
 
 
-_count = _whole_number(1)
+_number_of_workers = _whole_number(1, of_none=" for all cores")
+_chunk_size = _whole_number(1, of_none=" to let pdparallel choose")
+_threads = _whole_number(1)
 _seed = _whole_number(0)
 _times = _whole_number(0, none=False)
 
 
 def _workers(name: str, value: Any) -> Any:
-    number = _count(name, value)
+    number = _number_of_workers(name, value)
     if os.name == "nt" and number is not None and number > WINDOWS_MOST_WORKERS:
         raise InvalidOptionError(
             name, value, f"at most {WINDOWS_MOST_WORKERS}, or None",
-            "On Windows a process can wait for no more of them at once.",
+            "On Windows one process cannot wait for more workers.",
         )  # fmt: skip
     return number
 
@@ -209,7 +212,7 @@ def _seconds(name: str, value: Any) -> Any:
     if isinstance(value, datetime.timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
-        raise InvalidOptionError(name, value, "a number of seconds above 0, or None")
+        raise InvalidOptionError(name, value, "a number of seconds above 0, or None for no limit")
     return float(value)
 
 
@@ -223,36 +226,40 @@ def _one_of(*choices: str) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
         if isinstance(value, str) and value in choices:
             return value
-        raise InvalidOptionError(name, value, "one of " + ", ".join(map(repr, choices)))
+        raise unknown_value(name, value, choices)
 
     return check
 
 
 def _engine(name: str, value: Any) -> Any:
-    # An object is looked at by the registry of engines, which knows the kinds; here only names can be wrong.
+    # The registry of engines looks at an object, because it knows the kinds. Here only a name can be wrong.
     if isinstance(value, str):
         if value not in ENGINE_NAMES and "://" not in value:
             allowed = ", ".join(map(repr, ENGINE_NAMES))
-            raise InvalidOptionError(
+            raise unknown_engine(
                 name, value, f"one of {allowed}, the address of a Dask scheduler, or an executor or pool object"
             )
         if value == "ray":
             _installed(name, value, "ray", "ray")
         elif value == "dask" or "://" in value:
             _installed(name, value, "distributed", "dask")
-    elif not any(hasattr(value, method) for method in ("submit", "apply_async", "apipe", "scheduler_address")):
-        allowed = "one of " + ", ".join(map(repr, ENGINE_NAMES))
-        raise InvalidOptionError(
-            name, value, f"{allowed}, or an object with submit() (executors), apply_async() (pools) or apipe() (pathos)"
-        )
+        return value
+    allowed = "one of " + ", ".join(map(repr, ENGINE_NAMES))
+    allowed += ", or an object with submit() (executors), apply_async() (pools) or apipe() (pathos)"
+    if not any(hasattr(value, method) for method in ("submit", "apply_async", "apipe", "scheduler_address")):
+        raise InvalidOptionError(name, value, allowed)
+    if isinstance(value, type):
+        text = f"{name}={value.__name__} is a class. Give an object of it: {name}={value.__name__}(...)."
+        raise InvalidOptionError(name, value, allowed, message=text)
     return value
 
 
 def _installed(name: str, value: Any, module: str, extra: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise InvalidOptionError(
-            name, value, "an engine that is installed", f"It needs {module}: pip install 'pdparallel[{extra}]'."
-        )
+            name, value, "an engine that is installed",
+            message=f"{name}={value!r} needs {module}, which is not installed: pip install 'pdparallel[{extra}]'",
+        )  # fmt: skip
 
 
 def _start_method(name: str, value: Any) -> Any:
@@ -260,7 +267,7 @@ def _start_method(name: str, value: Any) -> Any:
         return None
     here = [method for method in _START_METHODS if method in multiprocessing.get_all_start_methods()]
     if value not in here:
-        raise InvalidOptionError(name, value, "one of " + ", ".join(map(repr, here)) + ", or None")
+        raise unknown_value(name, value, here, none=True)
     return value
 
 
@@ -276,7 +283,10 @@ def _progress(name: str, value: Any) -> Any:
 def _serializer(name: str, value: Any) -> Any:
     _one_of(*_SERIALIZERS)(name, value)
     if value == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
-        raise InvalidOptionError(name, value, "'dill'", "cloudpickle is not installed: pip install cloudpickle.")
+        raise InvalidOptionError(
+            name, value, "'dill'",
+            message=f"{name}={value!r} needs cloudpickle, which is not installed: pip install cloudpickle",
+        )  # fmt: skip
     return value
 
 
@@ -292,32 +302,34 @@ def _folder(name: str, value: Any) -> Any:
 def _initializer(name: str, value: Any) -> Any:
     if value is None or callable(value):
         return value
-    raise InvalidOptionError(name, value, "a function that each worker calls once, or None")
+    raise InvalidOptionError(name, value, "a function, or None", "Each worker calls it once.")
 
 
 def _initargs(name: str, value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(value)
-    raise InvalidOptionError(name, value, "a tuple or list of what initializer= is called with")
+    raise InvalidOptionError(
+        name, value, "a tuple or list of arguments", f"For one argument: {name}=({shown(value)},)."
+    )
 
 
 def _of_one_call(name: str, value: Any) -> InvalidOptionError:
     return InvalidOptionError(
         name, value, "columns= to the accessor of a frame: df.par(columns=['a', 'b']).apply_rows(func)",
-        "It belongs to one call on one frame: there is none for a process, a context, a Series or items.",
+        "It belongs to one call on one frame.",
     )  # fmt: skip
 
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "engine": _engine,
     "n_workers": _workers,
-    "chunk_size": _count,
+    "chunk_size": _chunk_size,
     "start_method": _start_method,
     "progress": _progress,
     "errors": _one_of(*_ERRORS),
     "retries": _times,
     "timeout": _seconds,
-    "threads_per_worker": _count,
+    "threads_per_worker": _threads,
     "serializer": _serializer,
     "checkpoint": _folder,
     "seed": _seed,
@@ -327,8 +339,15 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
-def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+def checked(given: Mapping[str, Any], of_items: bool = False) -> dict[str, Any]:
     """Check options by name and value; returns them normalised.
+
+    Parameters
+    ----------
+    given : mapping
+        The options.
+    of_items : bool, default False
+        Whether they stand beside a function and items, for which there is no verb.
 
     Raises
     ------
@@ -339,10 +358,9 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
         if name == "columns":
             raise _of_one_call(name, given[name])
         if name not in _CHECKS:
-            raise InvalidOptionError(
-                name, given[name], "one of the options " + ", ".join(_CHECKS) + ", or for a frame columns",
-                "Arguments of your function go to the verb: df.par(n_workers=2).apply_rows(func, key=value).",
-            )  # fmt: skip
+            known = [*_CHECKS] if of_items else [*_CHECKS, "columns"]
+            to_func = f"functools.partial: map(partial(func, {name}={shown(given[name])}), items)" if of_items else ""
+            raise unknown_option(name, given[name], known, to_func)
     return {name: _CHECKS[name](name, value) for name, value in given.items()}
 
 
@@ -375,7 +393,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _from_text(name: str, text: str) -> Any:
-    if _CHECKS[name] in (_count, _workers, _times, _seed):
+    if _CHECKS[name] in (_chunk_size, _workers, _times, _threads, _seed):
         return int(text) if text.isdecimal() else text
     if _CHECKS[name] is _seconds:
         with contextlib.suppress(ValueError):
@@ -425,7 +443,10 @@ def resolve(call: Mapping[str, Any] | None = None) -> Options:
         return _DEFAULT
     options = Options(**merged)
     if options.initargs and options.initializer is None:
-        raise InvalidOptionError("initargs", options.initargs, "() without initializer=")
+        raise InvalidOptionError(
+            "initargs", options.initargs, "initializer=, too",
+            message=f"initargs={shown(options.initargs)} needs initializer=, the function that takes them.",
+        )  # fmt: skip
     return options
 
 
@@ -448,6 +469,7 @@ def get_options() -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
 
 
+@by_name("pdparallel.set_options")
 def set_options(**options: Unpack[OptionsDict]) -> None:
     """Set options for the whole process, until they are set again.
 
@@ -474,6 +496,7 @@ def set_options(**options: Unpack[OptionsDict]) -> None:
         _process_wide.update(values)
 
 
+@by_name("pdparallel.option_context")
 @contextlib.contextmanager
 def option_context(**options: Unpack[OptionsDict]) -> Iterator[None]:
     """Options for the calls inside a ``with`` block, in this thread or task only.

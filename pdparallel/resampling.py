@@ -7,8 +7,10 @@ from typing import Any, Generic, cast, overload
 
 import pandas as pd
 
+from pdparallel.arguments import goes_to_pandas
 from pdparallel.groupby import GroupByPar
 from pdparallel.grouped import call_grouped
+from pdparallel.mistakes import missing_attribute, place_of, refuse_options
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole
 
 __all__ = ["ResamplePar"]
@@ -71,14 +73,22 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def __getitem__(self, key: Hashable) -> GroupByPar[AsSeries, AsFrame, AsEither, AsSeries]: ...
     def __getitem__(self, key: Any) -> Any:
         # pandas gives a GroupBy here, whose agg is not its apply, as it is of the Resampler itself
-        return GroupByPar(self._resampler[key], self._given)
+        groups = GroupByPar[AsSeries, AsFrame, AsEither, Any](self._resampler[key], self._given)
+        groups._whole = self._obj
+        return groups
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         if self._obj.ndim == 2 and name in self._obj.columns:
             return self[name]
-        return getattr(self._resampler, name)
+        try:
+            return getattr(self._resampler, name)
+        except AttributeError:
+            better = missing_attribute(name, f"{place_of(self._obj)}.resample(...)", ("agg", "apply", "transform"))
+            if better is None:
+                raise
+            raise better from None
 
     def __iter__(self) -> Any:
         return iter(self._resampler)
@@ -154,5 +164,8 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         return cast("AsWhole", self._call("transform", func, args, kwargs, self._resampler.transform))
 
     def _call(self, method: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], bound: Any) -> Any:
+        if kwargs and not goes_to_pandas(func):
+            name = "apply" if method == "resample" else method
+            refuse_options(func, kwargs, f"resample(...).{name}", self._obj)
         straight = self._how.get("axis", 0) not in (0, "index")
         return call_grouped(self._grouped, method, func, args, kwargs, bound, self._given, straight=straight)

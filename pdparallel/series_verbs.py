@@ -12,6 +12,7 @@ from pdparallel import verbs
 from pdparallel.arguments import check_func, check_na_action, goes_to_pandas, is_called_by_map
 from pdparallel.errors import InvalidOptionError
 from pdparallel.holding import Holding
+from pdparallel.mistakes import refuse_options
 from pdparallel.stopping import begin
 from pdparallel.typing import AsEither, AsFrame, AsSeries, Func, Named, Plain
 
@@ -63,6 +64,8 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
                 begin()
                 return cast("AsSeries", self._obj.map(func, na_action=na_action))
             raise InvalidOptionError("func", func, "a function, a dict or a Series")
+        if kwargs:
+            refuse_options(func, kwargs, "map", self._obj)
         return cast("AsSeries", verbs.apply_series(self._obj, func, (), kwargs, na_action, "map", self._options()))
 
     @overload
@@ -111,4 +114,6 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
             begin()
             return self._obj.apply(func, args=tuple(args), by_row=by_row, **kwargs)
         check_func(func)
+        if kwargs:
+            refuse_options(func, kwargs, "apply", self._obj)
         return verbs.apply_series(self._obj, func, args, kwargs, None, "apply", self._options())

@@ -6,6 +6,7 @@ from typing import Any, Generic, Literal, cast, overload
 
 from pdparallel.groupby import GroupByPar
 from pdparallel.holding import Holding
+from pdparallel.mistakes import refuse_options_of_view
 from pdparallel.resampling import ResamplePar
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole
 from pdparallel.windowing import Windowing
@@ -55,6 +56,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> df.par.rolling(2, min_periods=1)["a"].apply(max).tolist()
         [1.0, 5.0, 5.0]
         """
+        refuse_options_of_view(kwargs, "rolling(...)", self._obj)
         given = {
             "window": window, "min_periods": min_periods, "center": center, "win_type": win_type, "on": on,
             "closed": closed, "step": step, "method": method, **kwargs,
@@ -83,6 +85,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> s.par.expanding().apply(lambda window: window.max() - window.min(), raw=True).tolist()
         [0.0, 7.0, 7.0]
         """
+        refuse_options_of_view(kwargs, "expanding(...)", self._obj)
         given = {"min_periods": min_periods, "method": method, **kwargs}
         return WindowPar(Windowing(self._data(), "expanding", given), self._given)
 
@@ -121,6 +124,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> s.par.groupby(level=0).apply(lambda group: group.max() - group.min()).to_dict()
         {'a': 2, 'b': 2}
         """
+        refuse_options_of_view(kwargs, "groupby(...)", self._obj)
         return GroupByPar(self._grouped(by, kwargs), self._given)
 
     def _grouped(self, by: Any, kwargs: dict[str, Any]) -> Any:
@@ -155,6 +159,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> s.par.resample("D").apply(len).tolist()
         [2, 1]
         """
+        refuse_options_of_view(kwargs, "resample(...)", self._obj)
         resampler, only = self._obj.resample(rule, **kwargs), self._only()
         spans = ResamplePar[Any, Any, Any, Any](resampler, self._obj, resampler.freq, kwargs, self._given)
         return spans if only is None else cast("Any", spans[only])

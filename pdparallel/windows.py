@@ -18,7 +18,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Hashable, Mapping
-from typing import Any, Generic, cast, overload
+from typing import Any, Generic, Never, cast, overload
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from pdparallel.beginning import Beginning, PandasStoppedError, called_here, end
 from pdparallel.call import Call, Work, work_of
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Ledger, told
+from pdparallel.mistakes import missing_attribute, place_of, refuse_options_of_windows
 from pdparallel.options import Options, resolve
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.packing import Returns
@@ -92,7 +93,16 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        found = getattr(self._pandas, name)
+        try:
+            found = getattr(self._pandas, name)
+        except AttributeError:
+            of = self._windowing.source
+            view = f"groupby(...).{self._windowing.kind}" if self._windowing.is_grouped else self._windowing.kind
+            place = f"{place_of(getattr(of, 'obj', of))}.{view}(...)"
+            better = missing_attribute(name, place, ("apply",))
+            if better is None:
+                raise
+            raise better from None
         return self[name] if type(found) is type(self._pandas) else found
 
     def __dir__(self) -> list[str]:
@@ -109,6 +119,7 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
         engine_kwargs: dict[str, Any] | None = None,
         args: tuple[Any, ...] | None = None,
         kwargs: dict[str, Any] | None = None,
+        **unexpected: Never,
     ) -> AsWhole:
         """Call a function with each window: pandas' ``rolling(...).apply`` on all cores.
 
@@ -160,6 +171,8 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
         1  1.75  5.0
         2  2.75  1.0
         """
+        if unexpected or engine is not None:
+            refuse_options_of_windows(func, engine, unexpected, self._windowing.source, self._windowing.kind)
         options = resolve(self._given)
         given = self._windowing.given
         if (
@@ -177,7 +190,7 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
         if options.errors == "return":
             raise InvalidOptionError(
                 "errors", options.errors, "'raise' or 'coerce' with windows",
-                "Their result is of floats, and has no room for exceptions.",
+                "The result has only floats, and no place for exceptions.",
             )  # fmt: skip
         work = work_of(func, args or (), dict(kwargs or {}), "unit", options)
         return cast("AsWhole", _apply(self._windowing, self._pandas, work, bool(raw), options))

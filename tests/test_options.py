@@ -86,8 +86,8 @@ def test_a_wrong_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        ({"n_worker": 2}, ["n_worker=2", "n_workers", "chunk_size"]),
-        ({"engine": "multiprocessing"}, ["engine='multiprocessing'", "'process'", "'pathos'", "'thread'", "'serial'"]),
+        ({"n_worker": 2}, ["Unknown option 'n_worker'", "'n_workers'"]),
+        ({"engine": "multiprocessing"}, ["Unknown engine 'multiprocessing'", "'process'"]),
         ({"engine": 3}, ["engine=3", "'auto'", "submit()"]),
         ({"n_workers": 0}, ["n_workers=0", "at least 1"]),
         ({"n_workers": -1}, ["n_workers=-1", "at least 1"]),
@@ -100,7 +100,7 @@ def test_a_wrong_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch)
         ({"progress": "loud"}, ["progress='loud'", "'notebook'"]),
         ({"progress": 3}, ["progress=3"]),
         ({"serializer": "json"}, ["serializer='json'", "'dill'", "'cloudpickle'"]),
-        ({"errors": "ignore"}, ["errors='ignore'", "'raise'", "'coerce'", "'return'"]),
+        ({"errors": "ignore"}, ["errors='ignore'", "'coerce'"]),
         ({"errors": None}, ["errors=None"]),
         ({"seed": -1}, ["seed=-1", "at least 0"]),
         ({"seed": 1.0}, ["seed=1.0", "whole number"]),

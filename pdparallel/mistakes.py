@@ -1,0 +1,527 @@
+"""Words of other packages, and the error that names the fix for each.
+
+Most callers come from another package and use its words.  A table says what each word means here; ``difflib`` finds
+what is only misspelt.  All of it runs after a mistake; of a call without one it sees at most the names of the keyword
+arguments (:func:`refuse_options`).
+"""
+
+from __future__ import annotations
+
+import functools
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
+from typing import Any, ParamSpec, TypeVar, get_args
+
+from pdparallel.errors import InvalidOptionError
+from pdparallel.typing import EngineName, OptionsDict
+
+__all__ = [
+    "ENGINES",
+    "OPTIONS",
+    "by_name",
+    "missing_attribute",
+    "nearest",
+    "place_of",
+    "refuse_calls_without_items",
+    "refuse_engine",
+    "refuse_options",
+    "refuse_options_of_hook",
+    "refuse_options_of_view",
+    "refuse_options_of_windows",
+    "shown",
+    "unknown_engine",
+    "unknown_option",
+    "unknown_value",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Names of all options that a call can take.
+OPTIONS = frozenset(OptionsDict.__optional_keys__)
+
+#: Names of all engines.
+ENGINES = get_args(EngineName)
+
+#: What other packages call our options.
+OPTION_WORDS: dict[str, tuple[str, ...]] = {
+    "engine": ("backend", "client", "cluster", "executor", "parallel_backend", "pool", "scheduler"),
+    "n_workers": (
+        "cores", "cpu_count", "cpus", "jobs", "max_workers", "n_core", "n_cores", "n_cpu", "n_cpus", "n_jobs", "n_proc",
+        "n_processes", "n_procs", "nb_workers", "ncores", "ncpu", "ncpus", "njobs", "nodes", "nproc", "nprocs",
+        "num_cores", "num_cpus", "num_processes", "num_workers", "nworkers", "parallelism", "processes",
+        "worker_count", "workers",
+    ),
+    "chunk_size": (
+        "batch_size", "batchsize", "chunk_len", "chunklen", "chunks", "chunksize", "max_chunks_per_worker",
+        "n_chunks", "n_splits", "num_chunks", "rows_per_chunk", "split_factor",
+    ),
+    "start_method": ("context", "mp_context", "mp_start_method", "multiprocessing_context"),
+    "progress": (
+        "bar", "desc_bar", "disable_pr_bar", "disable_progress", "pbar", "progress_bar", "progressbar", "show_bar",
+        "show_progress", "show_progress_bar", "tqdm", "use_tqdm", "verbose",
+    ),
+    "errors": ("error", "handle_errors", "ignore_errors", "on_error", "raise_errors", "return_exceptions"),
+    "retries": ("attempts", "max_attempts", "max_retries", "n_retries", "num_retries", "retry", "tries"),
+    "timeout": ("call_timeout", "max_seconds", "max_time", "task_timeout", "time_limit", "time_out"),
+    "threads_per_worker": ("inner_max_num_threads", "num_threads_per_worker", "nthreads"),
+    "serializer": ("pickler", "serialization", "use_cloudpickle", "use_dill"),
+    "checkpoint": ("cache", "cache_dir", "cachedir", "checkpoint_dir", "checkpoint_path", "resume"),
+    "seed": ("random_seed", "random_state", "rng"),
+    "initializer": ("init", "init_func", "worker_init"),
+    "initargs": ("init_args", "initializer_args"),
+    "capture_output": ("capture", "redirect_output"),
+    "columns": ("cols", "column", "subset", "usecols"),
+}  # fmt: skip
+
+_OPTION_OF: dict[str, tuple[str, ...]] = {
+    **{word: (option,) for option, words in OPTION_WORDS.items() for word in words},
+    "n_threads": ("n_workers", "threads_per_worker"),
+    "npartitions": ("n_workers", "chunk_size"),
+    "num_threads": ("n_workers", "threads_per_worker"),
+    "threads": ("n_workers", "threads_per_worker"),
+}
+
+#: Keyword arguments that few functions have, and that callers mean for a verb.
+_GUARDED = (
+    OPTIONS
+    | {word for option in ("n_workers", "chunk_size", "progress") for word in OPTION_WORDS[option]}
+    | {"axis", "columns", "npartitions"}
+)
+
+#: What other packages call our engines.
+ENGINE_WORDS: dict[str, tuple[str, ...]] = {
+    "process": (
+        "concurrent.futures", "fork", "forkserver", "joblib", "loky", "mapply", "mp", "mpire", "multiprocess",
+        "multiprocessing", "pandarallel", "parallel", "pool", "processpool", "processpoolexecutor", "spawn",
+    ),
+    "thread": ("multithread", "multithreading", "threading", "threadpool", "threadpoolexecutor"),
+    "serial": ("none", "pandas", "sequential", "single", "single-threaded", "sync", "synchronous"),
+    "dask": ("distributed", "swifter"),
+}  # fmt: skip
+
+_ENGINE_OF = {word: engine for engine, words in ENGINE_WORDS.items() for word in words}
+
+#: What other packages call the values of an option, and what ours does.
+VALUE_WORDS: dict[str, dict[str, str]] = {
+    "errors": {
+        **dict.fromkeys(("continue", "ignore", "nan", "none", "null", "skip", "suppress", "warn"), "coerce"),
+        **dict.fromkeys(("collect", "keep", "object", "store"), "return"),
+        **dict.fromkeys(("fail", "strict", "stop"), "raise"),
+    },
+    "serializer": dict.fromkeys(("marshal", "pickle", "pickle5"), "dill"),
+    "start_method": {"fork_server": "forkserver"},
+}
+
+_EFFECTS = {
+    ("errors", "coerce"): " It leaves a missing value for each failed call.",
+    ("errors", "return"): " It leaves the exception of each failed call.",
+}
+
+#: What other packages put before the verb.
+_PREFIXES = ("parallel_", "progress_", "par_", "swift_", "p_")
+
+#: How our verbs are written that do not take a function.
+_WRITTEN = {
+    "background": "background", "expanding": "expanding()", "groupby": "groupby(by)", "resample": "resample(rule)",
+    "rolling": "rolling(window)",
+}  # fmt: skip
+
+#: What other packages call our verbs, by what the accessor is of.
+_FRAME_VERBS: dict[str, str] = {
+    **dict.fromkeys(("apply_axis1", "apply_row", "apply_rowwise", "iterrows", "itertuples", "map_rows", "row_apply",
+                     "rowwise", "rows_apply"), "apply_rows(func)"),
+    **dict.fromkeys(("apply_col", "apply_column", "apply_columns", "column_apply", "map_columns"), "apply_cols(func)"),
+    **dict.fromkeys(("applymap", "apply_map", "elementwise", "map_elements"), "map(func)"),
+    **dict.fromkeys(("apply_batch", "apply_batches", "apply_chunk", "apply_partitions", "chunk_apply", "map_batches",
+                     "map_blocks", "map_chunks", "map_partitions", "map_in_pandas", "mapInPandas", "pipe"),
+                    "apply_chunks(func)"),
+    **dict.fromkeys(("chunks", "imap_chunks", "iter_batches", "iter_rows"), "iter_chunks(func)"),
+    **dict.fromkeys(("apply_async", "apply_background", "async_apply", "submit"), "background.apply_rows(func)"),
+    **dict.fromkeys(("apply_parallel", "apply_p", "mapply", "papply", "swifter"), "apply(func, axis=1)"),
+    **dict.fromkeys(("pmap", "starmap"), "map(func)"),
+    "apply": "apply(func, axis=1)",
+    "group_by": "groupby(by)",
+}  # fmt: skip
+_SERIES_VERBS: dict[str, str] = {
+    **_FRAME_VERBS,
+    **{word: "map(func)" for word, verb in _FRAME_VERBS.items() if verb.startswith(("apply_rows", "apply_cols"))},
+    **dict.fromkeys(("apply_async", "apply_background", "async_apply", "submit"), "background.map(func)"),
+    **dict.fromkeys(("apply_cols", "apply_rows"), "map(func)"),
+    **dict.fromkeys(("apply", "apply_parallel", "apply_p", "mapply", "papply", "swifter"), "apply(func)"),
+}
+_GROUP_VERBS: dict[str, str] = {
+    **dict.fromkeys(("apply_chunks", "apply_cols", "apply_groups", "apply_rows", "applyInPandas", "map", "map_groups",
+                     "map_partitions", "applymap"), "apply(func)"),
+    "apply": "apply(func)",
+}  # fmt: skip
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.7) -> str | None:
+    """The known word that is most like another one, whatever its case and underscores; None if none is."""
+    plain = {_plain(each): each for each in known}
+    import difflib  # a millisecond that few need
+
+    near = difflib.get_close_matches(_plain(word), list(plain), n=1, cutoff=cutoff)
+    return plain[near[0]] if near else None
+
+
+def _plain(word: str) -> str:
+    return word.replace("_", "").replace("-", "").casefold()
+
+
+# Options
+
+
+def _meant(name: str, known: Iterable[str]) -> tuple[str, ...]:
+    """The options that a name may stand for."""
+    known = list(known)
+    near = nearest(name, known)
+    of_others = nearest(name, _OPTION_OF, cutoff=0.9)
+    # A misspelt option of ours comes before the word of another package.
+    if near is not None and _plain(near) == _plain(name):
+        return (near,)
+    if name in _OPTION_OF:
+        return tuple(one for one in _OPTION_OF[name] if one in known)
+    if near is not None:
+        return (near,)
+    return () if of_others is None else tuple(one for one in _OPTION_OF[of_others] if one in known)
+
+
+def unknown_option(name: str, value: Any, known: Iterable[str], to_func: str = "") -> InvalidOptionError:
+    """The error for an option that does not exist.
+
+    Parameters
+    ----------
+    name, value : object
+        What was given.
+    known : iterable of str
+        The options that exist.
+    to_func : str, optional
+        How an argument gets to the function instead.
+    """
+    known = list(known)
+    allowed = "one of the options " + ", ".join(known)
+    meant = _meant(name, known)
+    if meant:
+        text = f"Unknown option {name!r}. Did you mean {' or '.join(map(repr, meant))}?"
+    else:
+        to_func = to_func or f"the verb: df.par.apply_rows(func, {name}={shown(value)})"
+        text = f"Unknown option {name!r}. The options are {', '.join(known)}. "
+        text += f"Give an argument of your function to {to_func}."
+    return InvalidOptionError(name, value, allowed, message=text)
+
+
+def unknown_engine(name: str, value: str, allowed: str) -> InvalidOptionError:
+    """The error for the name of an engine that does not exist."""
+    meant = _engine_meant(value)
+    text = f"Unknown {name} {value!r}."
+    text += f" Did you mean {meant!r}?" if meant is not None else f" Give {allowed}."
+    return InvalidOptionError(name, value, allowed, message=text)
+
+
+def _engine_meant(value: str) -> str | None:
+    return _ENGINE_OF.get(value.casefold()) or _ENGINE_OF.get(_plain(value)) or nearest(value, ENGINES)
+
+
+def unknown_value(name: str, value: Any, choices: Iterable[str], none: bool = False) -> InvalidOptionError:
+    """The error for a value that is none of a few words."""
+    choices = list(choices)
+    allowed = "one of " + ", ".join(map(repr, choices)) + (", or None" if none else "")
+    meant = None
+    if isinstance(value, str):
+        option = name.removeprefix("PDPARALLEL_").lower()
+        meant = VALUE_WORDS.get(option, {}).get(value.casefold()) or nearest(value, choices)
+        if meant in choices:
+            hint = f"Did you mean {meant!r}?{_EFFECTS.get((option, meant), '')}"
+            return InvalidOptionError(name, value, allowed, message=f"{name}={shown(value)} is not allowed. {hint}")
+    return InvalidOptionError(name, value, allowed)
+
+
+def shown(value: Any) -> str:
+    """A value as in code, if that is short."""
+    return reprlib.repr(value)
+
+
+# Options that were given to a verb
+
+
+def refuse_options(func: Any, kwargs: Mapping[str, Any], call: str, of: Any, axis: str = "", more: str = "") -> None:
+    """Refuse keyword arguments of the function that are options of the call.
+
+    An argument that the function has under that name is its own.
+
+    Parameters
+    ----------
+    func : object
+        What was given as the function; only what can be called is looked at.
+    kwargs : mapping
+        What would be handed to it.
+    call : str
+        What the user wrote after the accessor: ``"apply_rows"``.
+    of : DataFrame or Series
+        The data of the accessor.
+    axis : str, default ""
+        What to say of ``axis=``, if this verb has none.
+    more : str, default ""
+        Further arguments of the call: ``", axis=1"``.
+
+    Raises
+    ------
+    InvalidOptionError
+        With the call as it should be.
+    """
+    if _GUARDED.isdisjoint(kwargs) or not callable(func):
+        return
+    taken = _takes(func)
+    if taken is None:
+        return
+    names, takes_any = taken
+    place = place_of(of)
+    known = OPTIONS | {"columns"} if place == "df.par" else OPTIONS
+    for name, value in kwargs.items():
+        if name in names:
+            continue
+        if name in known:
+            raise _is_an_option(name, value, func, call, place, takes_any, more)
+        if name == "axis" and axis and not takes_any:
+            raise InvalidOptionError(name, value, "no axis", message=f"{call} has no axis=. {axis}")
+        if name in _GUARDED and name in _OPTION_OF and not takes_any:
+            option = _OPTION_OF[name][0]
+            text = (
+                f"{_name_of(func)} takes no argument {name!r}. Did you mean the option "
+                f"{place}({option}={shown(value)}).{call}({_name_of(func)}{more})?"
+            )
+            raise InvalidOptionError(name, value, "an option to the accessor", message=text)
+
+
+def place_of(data: Any) -> str:
+    """How users write the accessor of a frame or Series."""
+    return "df.par" if data.ndim == 2 else "s.par"
+
+
+def _takes(func: Callable[..., Any]) -> tuple[frozenset[str], bool] | None:
+    """The names that a function takes by keyword, and whether it takes any name; None if Python cannot say."""
+    import inspect
+
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError):  # some functions of C
+        return None
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+    return frozenset(parameter.name for parameter in parameters if parameter.kind in by_name), takes_any
+
+
+def _is_an_option(
+    option: str, value: Any, func: Any, call: str, place: str, takes_any: bool = False, more: str = ""
+) -> InvalidOptionError:
+    given, name = f"{option}={shown(value)}", _name_of(func)
+    text = f"{option} is an option: {place}({given}).{call}({name}{more})"
+    if takes_any:
+        text += f". If it is for the function: {place}.{call}(functools.partial({name}, {given}){more})"
+    return InvalidOptionError(option, value, "an option to the accessor", message=text)
+
+
+def _name_of(func: Any) -> str:
+    name = getattr(func, "__name__", "")
+    return name if isinstance(name, str) and name.isidentifier() else "func"
+
+
+def refuse_options_of_view(kwargs: Mapping[str, Any], view: str, of: Any) -> None:
+    """Refuse options among the arguments of ``groupby``, ``rolling``, ``expanding`` and ``resample``.
+
+    Raises
+    ------
+    InvalidOptionError
+        With the call as it should be.
+    """
+    for name in kwargs:
+        if name in OPTIONS:
+            text = f"{name} is an option: {place_of(of)}({name}={shown(kwargs[name])}).{view}"
+            raise InvalidOptionError(name, kwargs[name], "an option to the accessor", message=text)
+
+
+def refuse_engine(engine: Any, func: Any, call: str, of: Any, more: str = "") -> None:
+    """Refuse an engine of ours if the verb has pandas' own ``engine=``.
+
+    Raises
+    ------
+    InvalidOptionError
+        With the call as it should be.
+    """
+    if isinstance(engine, str) and engine not in ("python", "cython", "numba"):
+        meant = _engine_meant(engine)
+        if meant is not None:
+            raise _is_an_option("engine", meant, func, call, place_of(of), more=more)
+
+
+def by_name(place: str = "", skip: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Have a function that takes options refuse those without a name, with the option that was probably meant.
+
+    Parameters
+    ----------
+    place : str, default ""
+        How users write the function; empty for an accessor, which is asked.
+    skip : int, default 0
+        Arguments that come by place: 1 for a method.
+    """
+
+    def decorate(call: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(call)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            if len(args) > skip:
+                raise _unnamed(args[skip:], place or place_of(args[0]._obj))  # type: ignore[attr-defined]
+            return call(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
+
+
+def _unnamed(given: tuple[Any, ...], place: str) -> InvalidOptionError:
+    first = given[0]
+    name, example = "n_workers", "n_workers=4"
+    meant: str | None = None
+    if isinstance(first, int) and not isinstance(first, bool):
+        meant = f"{place}(n_workers={first})"
+    elif isinstance(first, str) and first in OPTIONS:  # as pandas.set_option("display.width", 80)
+        name = first
+        meant = f"{place}({first}={shown(given[1]) if len(given) > 1 else '...'})"
+    elif isinstance(first, str) and _engine_meant(first) is not None:
+        name, meant = "engine", f"{place}(engine={_engine_meant(first)!r})"
+    elif isinstance(first, list) and place == "df.par":
+        name, meant = "columns", f"{place}(columns={shown(first)})"
+    elif callable(first) and place.endswith(".par"):
+        name, meant = "func", f"{place}.{'apply_rows' if place == 'df.par' else 'map'}({_name_of(first)})"
+    text = f"{place} takes options by name"
+    text += f". Did you mean {meant}?" if meant is not None else f", as in {place}({example})."
+    return InvalidOptionError(name, first, "options by name", message=text)
+
+
+def refuse_options_of_windows(func: Any, engine: Any, unexpected: Mapping[str, Any], of: Any, view: str) -> None:
+    """Refuse what ``rolling(...).apply`` does not take.
+
+    Raises
+    ------
+    InvalidOptionError
+        For an option, with the call as it should be.
+    TypeError
+        For any other keyword argument.
+    """
+    call = f"{view}(...).apply"
+    of = getattr(of, "obj", of)  # of groups
+    refuse_engine(engine, func, call, of)
+    for name, value in unexpected.items():
+        if name in OPTIONS:
+            raise _is_an_option(name, value, func, call, place_of(of))
+        given = f"kwargs={{{name!r}: {shown(value)}}}"
+        raise TypeError(
+            f"{call} takes no argument {name!r}. Give it to the function: {call}({_name_of(func)}, {given})."
+        )
+
+
+def refuse_options_of_hook(func: Any, kwargs: Mapping[str, Any]) -> None:
+    """Refuse options of ``df.apply(func, engine=pdparallel, ...)`` that the function does not take.
+
+    These are pandas' own words: a function with ``**kwargs`` gets them.
+
+    Raises
+    ------
+    InvalidOptionError
+        With the engine as it should be.
+    """
+    taken = None if OPTIONS.isdisjoint(kwargs) else _takes(func)
+    if taken is None or taken[1]:
+        return
+    for name in OPTIONS.intersection(kwargs).difference(taken[0]):
+        value = kwargs[name]
+        text = f"{name} is an option: engine=pdparallel.engine({name}={shown(value)})"
+        raise InvalidOptionError(name, value, "an option to the engine", message=text)
+
+
+def refuse_calls_without_items(func: Any, iterables: tuple[Any, ...], place: str) -> None:
+    """Refuse what ``pdparallel.map`` cannot take as items.
+
+    Raises
+    ------
+    InvalidOptionError
+        With the call as it should be.
+    """
+    if not callable(func) and iterables and callable(iterables[0]):
+        text = f"The function comes first: {place}({_name_of(iterables[0])}, items)."
+        raise InvalidOptionError("func", func, "a function", message=text)
+    if callable(func) and not iterables:
+        text = f"There are no items. Give them after the function: {place}({_name_of(func)}, items)."
+        raise InvalidOptionError("iterables", iterables, "at least one iterable", message=text)
+    for given in iterables:
+        if isinstance(given, int) and len(iterables) > 1:
+            text = f"{place} takes options by name. Did you mean {place}({_name_of(func)}, items, n_workers={given})?"
+            raise InvalidOptionError("n_workers", given, "options by name", message=text)
+        if not (hasattr(given, "__iter__") or hasattr(given, "__getitem__")):
+            raise InvalidOptionError("items", given, "something to iterate over, such as a list")
+
+
+# Verbs
+
+
+def missing_attribute(name: str, place: str, verbs: Iterable[str], data: Any = None) -> AttributeError | None:
+    """The error for a name that an accessor, or what it gives, does not have.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    place : str
+        How users write the object.
+    verbs : iterable of str
+        The names that it has.
+    data : DataFrame or Series, optional
+        That of an accessor. None stands for groups and windows, which have all methods of pandas.
+
+    Returns
+    -------
+    AttributeError or None
+        None for groups and windows if nothing like the name is known: then pandas says it.
+    """
+    meant = _group_verb(name, place, list(verbs)) if data is None else _verb(name, place, list(verbs), data)
+    if meant is None and data is None:
+        return None
+    text = f"{place} has no {name!r}. " + (meant or f"It has {', '.join(verbs)}.")
+    # With the object Python would add a guess of its own.
+    return AttributeError(text, name=name, obj=None)
+
+
+def _group_verb(name: str, place: str, verbs: list[str]) -> str | None:
+    known = {**{verb: f"{verb}(func)" for verb in verbs}, **_GROUP_VERBS}
+    meant = known.get(name) or known.get(_bare(name)) or known.get(nearest(name, verbs) or "")
+    return f"Did you mean {place}.{meant}?" if meant is not None else None
+
+
+def _verb(name: str, place: str, verbs: list[str], data: Any) -> str | None:
+    of_frame = place == "df.par"
+    known = {verb: _WRITTEN.get(verb, f"{verb}(func)") for verb in verbs} | (
+        _FRAME_VERBS if of_frame else _SERIES_VERBS
+    )
+    meant = known.get(name) or known.get(_bare(name))
+    option = name if name in OPTIONS else _OPTION_OF.get(name, (None,))[0]
+    if meant is None and option is not None:
+        verb = "apply_rows" if of_frame else "map"
+        return f"Give the option before the verb: {place}({option}=...).{verb}(func)."
+    if meant is None and of_frame and name in data.columns:
+        return f"Select the column first: df[{name!r}].par.map(func)."
+    if meant is None:
+        own = next((each for each in (name, _bare(name)) if hasattr(type(data), each)), None)
+        if own is not None:
+            found = f"{place.removesuffix('.par')}.{own}"
+            is_method = isinstance(getattr(type(data), own), FunctionType)
+            return f"It is a method of pandas: {found}(...)." if is_method else f"pandas has it: {found}"
+        meant = known.get(nearest(name, known) or "")
+    return f"Did you mean {place}.{meant}?" if meant is not None else None
+
+
+def _bare(name: str) -> str:
+    """A verb without what other packages put before it: ``parallel_apply`` is ``apply``."""
+    prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
+    return name.removeprefix(prefix)
