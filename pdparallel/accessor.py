@@ -22,7 +22,7 @@ from pdparallel.explanation import Explanation
 from pdparallel.frame_verbs import FrameVerbs
 from pdparallel.futures import FrameFutures, SeriesFutures
 from pdparallel.holding import Holding
-from pdparallel.mistakes import by_name, missing_attribute, place_of
+from pdparallel.mistakes import by_name, missing_attribute, not_selected, place_of
 from pdparallel.options import checked
 from pdparallel.series_verbs import SeriesVerbs
 from pdparallel.typing import Func, OptionsDict
@@ -86,10 +86,9 @@ class _Par(Holding, Generic[Futures]):
             raise missing_attribute(name, place_of(self._obj), verbs, self._obj)
 
         def __getitem__(self, key: Any) -> Any:
-            if self._obj.ndim == 1:
-                raise TypeError(f"Select before .par: s[{key!r}].par.map(func).")
-            verb = "apply_rows" if isinstance(key, list) else "map"
-            raise TypeError(f"Select the columns before .par: df[{key!r}].par.{verb}(func).")
+            raise not_selected(key, self._obj)
+
+        __iter__ = None
 
     @property
     def background(self) -> Futures:

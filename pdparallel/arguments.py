@@ -13,6 +13,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_dict_like, is_list_like
 
 from pdparallel.errors import InvalidOptionError
+from pdparallel.mistakes import unknown_value
 from pdparallel.typing import Func, Hand
 from pdparallel.versions import PANDAS_2
 
@@ -49,7 +50,10 @@ def check_func(func: Any) -> None:
     InvalidOptionError
     """
     if not callable(func):
-        raise InvalidOptionError("func", func, "something that can be called with a row, column, chunk or value")
+        hint = "Give the function itself: f, not f(...)." if not isinstance(func, str) else ""
+        raise InvalidOptionError(
+            "func", func, "a function, which is called with each row, column, chunk or value", hint
+        )
 
 
 def check_na_action(na_action: Any) -> None:
@@ -118,15 +122,15 @@ def row_hand(rows: Any, df: pd.DataFrame, raw: bool, result_type: Any) -> Hand:
         For a kind that is not known, or that does not go with the others or with the frame's labels.
     """
     if not (isinstance(rows, str) and rows in _ROW_HANDS):
-        raise InvalidOptionError("rows", rows, "one of " + ", ".join(map(repr, _ROW_HANDS)))
+        raise unknown_value("rows", rows, _ROW_HANDS)
     if rows != "series":
         if raw:
-            raise InvalidOptionError("rows", rows, "'series' with raw=True", "raw=True hands out arrays by itself.")
+            raise InvalidOptionError("rows", rows, "'series' with raw=True", "raw=True gives arrays already.")
         if result_type == "broadcast":
             raise InvalidOptionError("rows", rows, "'series' with result_type='broadcast'")
         if rows == "dict" and not df.columns.is_unique:
             raise InvalidOptionError(
-                "rows", rows, "another kind where column labels repeat", "A dict would lose columns."
+                "rows", rows, "another kind, because column labels repeat", "A dict would lose columns."
             )
     return _ROW_HANDS[rows]
 
@@ -193,7 +197,7 @@ def column_labels(df: pd.DataFrame, given: Any) -> Any:
         named = [name + _nearest(label, df.columns) for name, label in list(unknown.items())[:MOST_NAMED]]
         if len(unknown) > MOST_NAMED:
             named.append(f"and {len(unknown) - MOST_NAMED} more")
-        hint = "Not among them: " + ", ".join(named) + "." if named else f"pandas says: {error}"
+        hint = "The frame has no " + ", ".join(named) + "." if named else f"pandas says: {error}"
         refused = InvalidOptionError("columns", given, "labels of the frame's columns", hint)
         raise refused from None if named else error
     return labels
@@ -202,12 +206,12 @@ def column_labels(df: pd.DataFrame, given: Any) -> Any:
 def _check_list(df: pd.DataFrame, given: Any) -> None:
     allowed = "a list of column labels"
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        raise InvalidOptionError("columns", given, allowed, f"A single label goes into a list, too: [{given!r}].")
+        raise InvalidOptionError("columns", given, allowed, f"Put a single label into a list: columns=[{given!r}].")
     if isinstance(given, tuple) and (df.columns.nlevels > 1 or any(isinstance(label, tuple) for label in df.columns)):
-        hint = "Where labels are tuples, a tuple is one of them: put labels into a list."
+        hint = "The frame has tuples as labels, so a tuple is one label. Put labels into a list."
         raise InvalidOptionError("columns", given, allowed, hint)
     if isinstance(given, (set, frozenset, Mapping, pd.DataFrame)):
-        raise InvalidOptionError("columns", given, allowed, f"A {type(given).__name__} is not one for pandas, either.")
+        raise InvalidOptionError("columns", given, allowed, f"pandas takes no {type(given).__name__} as one either.")
 
 
 def _is_bool(label: Any) -> bool:

@@ -226,7 +226,7 @@ class Background:
             raise AttributeError(name)
         if name == "iter_chunks":
             raise AttributeError(
-                "iter_chunks works while it is iterated over: there is nothing to do in the background"
+                "background has no 'iter_chunks', which works while you iterate. Use df.par.iter_chunks(func)."
             )
         method = getattr(self._verbs, name)
         if not callable(method):

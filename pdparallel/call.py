@@ -105,6 +105,15 @@ class Call:
         position = chunk.start + offset
         return in_words(self.unit, self.label(position), self.start + position)
 
+    def subject(self, chunk: Chunk) -> str:
+        """The first unit of a chunk at the beginning of a sentence: ``Row 'x17' (position 17)``, or ``Row 17``."""
+        if self.work.hand == "chunk":
+            return f"The chunk of rows {chunk.start} to {chunk.stop - 1}"
+        position = self.start + chunk.start
+        label = shown(self.label(chunk.start))
+        place = "" if label == str(position) else f" (position {position})"
+        return f"{self.unit.capitalize()} {label}{place}"
+
 
 def work_of(
     func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options, views: bool | None = None

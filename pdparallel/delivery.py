@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pdparallel.call import Call, shown
-from pdparallel.engines.base import REMEDY, Engine, how_it_ended
+from pdparallel.engines.base import Engine, is_crash, signal_name, why_it_ended
 from pdparallel.errors import CallTimeoutError, WorkerDiedError, WorkerStartError
 from pdparallel.ledger import Ledger
 from pdparallel.observing import Watch, nobody
@@ -295,14 +295,18 @@ class Delivery:
         self._bar.add(len(units))
 
     def _named(self, problem: WorkerDiedError, units: Chunk, times: int) -> WorkerDiedError:
-        how = "ended" if problem.exitcode is None else how_it_ended(problem.exitcode)
-        again = f", and so were the {times - 1} that tried it again" if times > 1 else ""
-        return WorkerDiedError(
-            f"worker process {problem.pid} {how} {self._call.where(units, 0)}{again}. {REMEDY} "
-            "With errors='coerce' the results of all others are kept.",
+        code = problem.exitcode
+        how = "" if code is None else f" ({signal_name(code)})" if code < 0 else f" (exit code {code})"
+        did = "crashed" if is_crash(code) else "ended"
+        attempts = {1: "", 2: " in both attempts"}.get(times, f" in all {times} attempts")
+        error = WorkerDiedError(
+            f"{self._call.subject(units)} {did} its worker{how}{attempts}. {why_it_ended(code)} "
+            f"errors='coerce' keeps the results of all other {self._call.unit}s.",
             problem.pid,
-            problem.exitcode,
+            code,
         )
+        error._names_unit = True
+        return error
 
     def _lost(self, problem: WorkerDiedError, one: _Try) -> WorkerDiedError:
         """The error with a note of what was on its way."""
@@ -310,9 +314,9 @@ class Delivery:
         ranges = ", ".join(f"{first} to {last}" for first, last in spans[:4]) + (", ..." if len(spans) > 4 else "")
         call, chunk = self._call, one.chunk
         problem.add_note(
-            f"pdparallel: {call.verb}, in the chunk from {call.unit} {shown(call.label(chunk.start))} to "
-            f"{shown(call.label(chunk.stop - 1))} (positions {chunk.start} to {chunk.stop - 1}); "
-            f"not finished at that moment: {call.unit}s at positions {ranges}"
+            f"pdparallel: {call.verb}, in the chunk of {call.unit}s {shown(call.label(chunk.start))} to "
+            f"{shown(call.label(chunk.stop - 1))} (positions {chunk.start} to {chunk.stop - 1}). "
+            f"Not finished: {call.unit}s at positions {ranges}"
         )
         return problem
 
@@ -384,9 +388,13 @@ class _Clock:
 
 
 def _took_too_long(call: Call, units: Chunk, seconds: float) -> CallTimeoutError:
-    return CallTimeoutError(
-        f"a call took longer than timeout={seconds:g} seconds and was ended, {call.where(units, 0)}", seconds
+    error = CallTimeoutError(
+        f"{call.subject(units)} took longer than timeout={seconds:g} seconds, so its worker was ended. Give a longer "
+        f"timeout=, or errors='coerce' to keep the results of all other {call.unit}s.",
+        seconds,
     )
+    error._names_unit = True
+    return error
 
 
 def _next(chunks: Iterator[Chunk]) -> _Try | None:

@@ -219,6 +219,9 @@ class WorkerDiedError(PdParallelError, RuntimeError):
     3
     """
 
+    #: Whether the message names the row, so that no note has to.
+    _names_unit = False
+
     def __init__(self, message: str, pid: int | None = None, exitcode: int | None = None) -> None:
         super().__init__(message)
         self.pid = pid
@@ -273,6 +276,8 @@ class CallTimeoutError(PdParallelError, TimeoutError):
     ...     print(error.seconds)
     0.5
     """
+
+    _names_unit = False
 
     def __init__(self, message: str, seconds: float = 0.0) -> None:
         super().__init__(message)

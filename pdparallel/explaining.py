@@ -89,7 +89,7 @@ def explain_verb(
     """
     check_func(func)
     if goes_to_pandas(func):
-        raise InvalidOptionError("func", func, "a Python function", "All else goes to pandas as it is.")
+        raise InvalidOptionError("func", func, "a Python function", "pandas itself runs all others.")
     if verb not in units:
         raise InvalidOptionError("verb", verb, "one of " + ", ".join(map(repr, units)))
     quiet = par(checkpoint=None, progress=False)

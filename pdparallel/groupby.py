@@ -259,7 +259,9 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         [1, 3]
         """
         if resolve(self._given).errors == "return":
-            raise InvalidOptionError("errors", "return", "'raise' or 'coerce' for filter", "It returns rows only.")
+            raise InvalidOptionError(
+                "errors", "return", "'raise' or 'coerce' for filter", "Its rows have no place for exceptions."
+            )
         return cast("AsWhole", self._call("filter", func, args, kwargs, self._grouped.filter, dropna))
 
     def explain(self, func: Func, method: str = "apply", *args: Any, **kwargs: Any) -> Explanation:
@@ -294,13 +296,15 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         """
         check_func(func)
         if goes_to_pandas(func) or is_replaced(func):
-            raise InvalidOptionError("func", func, "a Python function", "All else goes to pandas as it is.")
+            raise InvalidOptionError("func", func, "a Python function", "pandas itself runs all others.")
         if method not in ("apply", "agg", "transform", "filter"):
             raise InvalidOptionError("method", method, "'apply', 'agg', 'transform' or 'filter'")
         from pdparallel.explaining import explain
 
         if method == "transform" and self._grouped.ndim == 2:
-            raise InvalidOptionError("method", method, "another one, or groups of one column", "It tries several ways.")
+            raise InvalidOptionError(
+                "method", method, "another method, or select a column: df.par.groupby(...)[column].explain(...)"
+            )
         quiet = type(self)(self._grouped, {**self._given, "checkpoint": None, "progress": False})
         return explain(f"groupby.{method}", "group", lambda: getattr(quiet, method)(func, *args, **kwargs))
 

@@ -97,8 +97,8 @@ def without_overlap(piece: Any, chunk: Chunk) -> Any:
     if _kind(piece) == "other" or len(piece) != given:
         got = f"{len(piece)} rows" if _kind(piece) != "other" else f"a {type(piece).__name__}"
         raise ValueError(
-            f"with overlap= the function must return a frame, Series or array with one row for each row of its chunk: "
-            f"it was given {given} rows and returned {got}, so the neighbours' rows cannot be taken away again"
+            "With overlap= the function must return a frame, Series or array with one row for each row of its chunk. "
+            f"It was given {given} rows and returned {got}."
         )
     cut = slice(chunk.before, given - chunk.after)
     return piece[cut] if isinstance(piece, np.ndarray) else piece.iloc[cut]

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from pdparallel.call import Call
+from pdparallel.errors import CallTimeoutError, WorkerDiedError
+from pdparallel.mistakes import hint_for_row
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.packing import Returns
 from pdparallel.transport.outcomes import users_part
+from pdparallel.typing import Hand
 
 __all__ = ["Ledger", "Passing", "told"]
 
@@ -108,7 +111,7 @@ class Ledger:
             if len(returns):
                 self._call.taking(returns)
         place = self._call.where(self.failure.chunk, failure.offset)
-        exception = told(failure, f"{self._call.verb}, {place}")
+        exception = told(failure, f"{self._call.verb}, {place}", self._call.work.hand)
         raise exception.with_traceback(users_part(exception.__traceback__))
 
     def is_of_the_function(self, exception: BaseException) -> bool:
@@ -171,12 +174,19 @@ class Passing(Ledger):
             yield outcome
 
 
-def told(failure: Failure | Failed, place: str) -> BaseException:
-    """The exception, with a note of its place, and with its traceback as cause where that is a text."""
+def told(failure: Failure | Failed, place: str, hand: Hand | None = None) -> BaseException:
+    """The exception, with a note of its place, and with its traceback as cause where that is a text.
+
+    With ``hand`` another note says how to read a row of that kind, if that is what failed.
+    """
     exception = failure.exception
     # An exception class may refuse attributes; the exception matters more than its note.
     with contextlib.suppress(Exception):
-        exception.add_note(f"pdparallel: {place}")
+        if not (isinstance(exception, (CallTimeoutError, WorkerDiedError)) and exception._names_unit):
+            exception.add_note(f"pdparallel: {place}")
+        hint = None if hand is None else hint_for_row(exception, hand)
+        if hint is not None:
+            exception.add_note(f"pdparallel: {hint}")
     with contextlib.suppress(Exception):
         if failure.traceback_text and exception.__cause__ is None:
             exception.__cause__ = _WorkerTraceback(failure)

@@ -68,7 +68,9 @@ def settle(call: Call, returns: Returns, fill: Fill) -> bool:
         warn(place(call, first), places[first], len(places), len(returns))
         returns.put({at: fill(good, at, np.nan) for at in places})
     else:
-        returns.put({at: fill(good, at, told(failed, place(call, at))) for at, failed in places.items()})
+        returns.put(
+            {at: fill(good, at, told(failed, place(call, at), call.work.hand)) for at, failed in places.items()}
+        )
     return True
 
 

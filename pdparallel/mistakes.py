@@ -20,8 +20,10 @@ __all__ = [
     "ENGINES",
     "OPTIONS",
     "by_name",
+    "hint_for_row",
     "missing_attribute",
     "nearest",
+    "not_selected",
     "place_of",
     "refuse_calls_without_items",
     "refuse_engine",
@@ -109,6 +111,13 @@ VALUE_WORDS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("continue", "ignore", "nan", "none", "null", "skip", "suppress", "warn"), "coerce"),
         **dict.fromkeys(("collect", "keep", "object", "store"), "return"),
         **dict.fromkeys(("fail", "strict", "stop"), "raise"),
+    },
+    "rows": {
+        "itertuples": "namedtuple",
+        "list": "tuple",
+        "named_tuple": "namedtuple",
+        **dict.fromkeys(("ndarray", "numpy", "np", "raw"), "array"),
+        **dict.fromkeys(("pandas", "row"), "series"),
     },
     "serializer": dict.fromkeys(("marshal", "pickle", "pickle5"), "dill"),
     "start_method": {"fork_server": "forkserver"},
@@ -357,6 +366,34 @@ def refuse_engine(engine: Any, func: Any, call: str, of: Any, more: str = "") ->
             raise _is_an_option("engine", meant, func, call, place_of(of), more=more)
 
 
+#: For each kind of row: what raises when a function reads it as another kind, and how to read it.
+_READING: dict[str, tuple[tuple[tuple[type[Exception], str], ...], str]] = {
+    "row-namedtuple": (
+        ((TypeError, "tuple indices must be integers"),),
+        "rows='namedtuple' gives named tuples. Write row.a, not row['a'].",
+    ),
+    "row-tuple": (
+        ((TypeError, "tuple indices must be integers"), (AttributeError, "'tuple' object has no attribute")),
+        "rows='tuple' gives tuples. Write row[0], or give rows='namedtuple' and write row.a.",
+    ),
+    "row-dict": (
+        ((AttributeError, "'dict' object has no attribute"),),
+        "rows='dict' gives dicts. Write row['a'], not row.a.",
+    ),
+    "row-array": (
+        ((IndexError, "only integers, slices"), (AttributeError, "'numpy.ndarray' object has no attribute")),
+        "The function gets an array, which has no labels. Write row[0], not row['a'].",
+    ),
+}
+
+
+def hint_for_row(exception: BaseException, hand: str) -> str | None:
+    """How to read a row of this kind, if the exception says that the function reads another kind."""
+    signs, hint = _READING.get(hand, ((), ""))
+    fits = any(isinstance(exception, kind) and str(exception).startswith(text) for kind, text in signs)
+    return hint if fits else None
+
+
 def by_name(place: str = "", skip: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Have a function that takes options refuse those without a name, with the option that was probably meant.
 
@@ -491,6 +528,17 @@ def missing_attribute(name: str, place: str, verbs: Iterable[str], data: Any = N
     text = f"{place} has no {name!r}. " + (meant or f"It has {', '.join(verbs)}.")
     # With the object Python would add a guess of its own.
     return AttributeError(text, name=name, obj=None)
+
+
+def not_selected(key: Any, data: Any) -> TypeError:
+    """The error for ``df.par["a"]``."""
+    part = "..." if isinstance(key, slice) else shown(key)
+    if data.ndim == 1:
+        return TypeError(f"Select the values before .par: s[{part}].par.map(func).")
+    if isinstance(key, slice):
+        return TypeError("Select the rows before .par: df[...].par.apply_rows(func).")
+    verb = "apply_rows" if isinstance(key, list) else "map"
+    return TypeError(f"Select the columns before .par: df[{part}].par.{verb}(func).")
 
 
 def _group_verb(name: str, place: str, verbs: list[str]) -> str | None:

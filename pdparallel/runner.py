@@ -112,7 +112,7 @@ def check(options: Options) -> None:
         if not engine.restarts:
             raise InvalidOptionError(
                 "timeout", options.timeout, f"None with engine={engine.name!r}",
-                "Only a worker process of pdparallel's own can be ended: engine='process' or 'pathos'.",
+                "A time limit needs processes that can be ended: engine='process' or engine='pathos'.",
             )  # fmt: skip
 
 
@@ -214,8 +214,8 @@ def _stay(problem: BaseException | None, observed: Watch) -> None:
     observed.decided(Reason.CANNOT.value)
     text = str(problem)
     if not isinstance(problem, FunctionNotSerializableError):
-        text = f"the function cannot be loaded in a worker process: {type(problem).__name__}: {problem}"
-    warnings.warn(f"this call runs in this process alone. {text}", PerformanceHint, stacklevel=level_of_the_user())
+        text = f"The function cannot be loaded in a worker process: {type(problem).__name__}: {problem}"
+    warnings.warn(f"This call runs in this process only. {text}", PerformanceHint, stacklevel=level_of_the_user())
 
 
 def _why(options: Options, decided: bool, reason: Reason) -> str:

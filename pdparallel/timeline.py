@@ -42,7 +42,7 @@ def draw(records: Sequence[Record], names: Mapping[tuple[int, int], str], zero: 
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError(
-            "a profile needs matplotlib to draw: pip install matplotlib. Its figures need none: p.calls, p.to_frame()."
+            "A profile needs matplotlib to draw: pip install matplotlib. p.calls and p.to_frame() work without it."
         ) from error
     spans = [span for record in records for span in _spans(record, names)]
     lanes = sorted({lane for lane, *_ in spans}, key=lambda lane: (lane != "parent", len(lane), lane))

@@ -136,6 +136,8 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
             Further positional arguments of ``func``.
         kwargs : dict, optional
             Further keyword arguments of ``func``.
+        **unexpected
+            Not allowed, as in pandas; the error says where an option goes.
 
         Returns
         -------

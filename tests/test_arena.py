@@ -166,7 +166,7 @@ def test_a_write_that_fails_leaves_nothing(way: str, folder: Path, monkeypatch: 
         Arena([memoryview(b"abc")])
     assert descriptors() == before
     if way == "file":
-        assert re.match(rf"the data takes 3 bytes and {folder} has [\d,]+ left: set TMPDIR", str(caught.value))
+        assert re.match(rf"The data takes 3 bytes, and {folder} has [\d,]+ left. Set TMPDIR", str(caught.value))
         assert isinstance(caught.value.__cause__, OSError)
 
 

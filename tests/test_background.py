@@ -118,7 +118,7 @@ def test_wrong_arguments_are_refused_at_once(call: Callable[[Any], Any], match: 
 def test_what_there_is_not() -> None:
     with pytest.raises(AttributeError, match="aply_rows"):
         _ = DF.par.background.aply_rows
-    with pytest.raises(AttributeError, match="while it is iterated over"):
+    with pytest.raises(AttributeError, match="while you iterate"):
         _ = DF.par.background.iter_chunks
     with pytest.raises(TypeError, match="missing 1 required"):
         DF.par.background.apply_rows()

@@ -116,10 +116,10 @@ def test_what_cannot_travel_is_named_by_its_place() -> None:
     with pytest.raises(Exception, match="generator") as caught:
         pdparallel.map(lambda item: 1, items, engine="process", n_workers=2, chunk_size=4)
     assert caught.value.__notes__ == [
-        "pdparallel: the item at position 30 cannot travel to another process; use engine='thread'"
+        "pdparallel: the item at position 30 cannot be sent to another process. Use engine='thread'."
     ]
     frame = pd.DataFrame({"a": range(31), "o": pd.Series(items, dtype=object)})
     with pytest.raises(Exception, match="generator") as caught:
         frame.par(engine="process", n_workers=2, chunk_size=4).apply_rows(lambda row: 1)
-    assert caught.value.__notes__ == ["pdparallel: column 'o' cannot travel to another process; use engine='thread'"]
+    assert caught.value.__notes__ == ["pdparallel: column 'o' cannot be sent to another process. Use engine='thread'."]
     assert pdparallel.map(abs, [-1, 2], engine="process", n_workers=2) == [1, 2]

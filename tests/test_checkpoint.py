@@ -274,7 +274,7 @@ class TestTakingUp:
             got = pdparallel.map(counting, range(N), **options, errors="return")
             assert [repr(value) for value in got] == [repr(KeyError(x) if x % 7 == 0 else x / 2) for x in range(N)]
         assert set(counting.calls().values()) == {1}
-        with pytest.raises(CheckpointError, match="what differs is an option that decides what comes back") as caught:
+        with pytest.raises(CheckpointError, match="What differs: an option that changes the result") as caught:
             pdparallel.map(counting, range(N), **options, seed=1)
         assert caught.value.differs == ("options",)
 
@@ -620,7 +620,7 @@ class TestDamage:
     def test_a_damaged_file_runs_again(self, filled: Path, damage: Callable[[bytes], bytes]) -> None:
         path = files(filled)[1]
         path.write_bytes(damage(path.read_bytes()))
-        with pytest.warns(UserWarning, match=f"{path.name} .*what it held runs again"):
+        with pytest.warns(UserWarning, match=f"{path.name} .*Its part of the call runs again"):
             got = DF["c"].par(engine="serial", chunk_size=15, checkpoint=filled).map(_doubled)
         assert_same(got, DF["c"].map(_doubled))
         assert _complement(positions(filled)) == []
@@ -740,7 +740,7 @@ class TestFolder:
     def test_other_files_are_no_checkpoint(self, night: Path) -> None:
         night.mkdir()
         (night / "thesis.tex").write_text("mine")
-        with pytest.raises(CheckpointError, match=r"is no checkpoint folder: it holds 'thesis\.tex'"):
+        with pytest.raises(CheckpointError, match=r"holds another file: 'thesis\.tex'"):
             DF["a"].par(engine="serial", checkpoint=night, progress=_never).map(float)
         assert (night / "thesis.tex").read_text() == "mine"
 
@@ -748,7 +748,7 @@ class TestFolder:
     def test_a_folder_that_everybody_can_write_into_is_refused(self, night: Path) -> None:
         night.mkdir()
         night.chmod(0o777)
-        with pytest.raises(CheckpointError, match="written into by everybody"):
+        with pytest.raises(CheckpointError, match="written to by all users"):
             DF["a"].par(engine="serial", checkpoint=night, progress=_never).map(float)
 
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
@@ -817,7 +817,7 @@ class TestFolder:
             return threading.Event if x != 25 else (y for y in [x])
 
         for _ in range(2):
-            with pytest.warns(UserWarning, match="not all could be written"):
+            with pytest.warns(UserWarning, match="Some results cannot be kept"):
                 got = pdparallel.map(func, range(N), engine="serial", chunk_size=10, checkpoint=night)
             assert next(got[25]) == 25
             assert _complement(positions(night)) == [(20, 30)]

@@ -217,7 +217,7 @@ def test_the_accessor_shows_them() -> None:
 @pytest.mark.parametrize(
     ("whole", "given", "parts"),
     [
-        (make, "km", ["columns='km'", "a list of column labels", "goes into a list, too: ['km']"]),
+        (make, "km", ["columns='km'", "a list of column labels", "Put a single label into a list: columns=['km']"]),
         (make, "q", ["columns='q'", "a list of column labels"]),
         (make, 3, ["columns=3", "[3]"]),
         (make, b"km", ["columns=b'km'", "[b'km']"]),
@@ -232,13 +232,13 @@ def test_the_accessor_shows_them() -> None:
         (make, np.array([True, False, True, False, True]), ["columns=array([ True", "mask"]),
         (make, pd.Series([True, None], dtype="boolean"), ["mask"]),
         (make, [np.True_], ["mask"]),
-        (make, ["km", "mintes", "nme"], ["Not among them: 'mintes' (nearest: 'minutes'), 'nme' (nearest: 'name')."]),
+        (make, ["km", "mintes", "nme"], ["The frame has no 'mintes' (nearest: 'minutes'), 'nme' (nearest: 'name')."]),
         (make, ["KM"], ["'KM' (nearest: 'km')"]),
-        (make, ["qqq", "km", "qqq"], ["Not among them: 'qqq'."]),
-        (make, [0], ["Not among them: 0."]),
-        (make, [None], ["Not among them: None."]),
-        (make, [["km"]], ["Not among them: ['km']"]),
-        (make, np.array([["km", "name"]]), ["Not among them: array("]),
+        (make, ["qqq", "km", "qqq"], ["The frame has no 'qqq'."]),
+        (make, [0], ["The frame has no 0."]),
+        (make, [None], ["The frame has no None."]),
+        (make, [["km"]], ["The frame has no ['km']"]),
+        (make, np.array([["km", "name"]]), ["The frame has no array("]),
         (make, list("hijlnop"), ["'h'", "'l'", "'n', and 2 more."]),
         (lambda: pd.DataFrame(columns=[3, 12]), ["3", 2], ["'3' (nearest: 3), 2."]),
         (levels, ["kms"], ["'kms' (nearest: 'km')"]),
@@ -290,7 +290,7 @@ def test_a_column_that_cannot_travel_does_no_harm() -> None:
     par = df.par(engine="process", n_workers=1)
     with pytest.raises(TypeError) as caught:
         par.apply_rows(lambda row: row["km"])
-    assert "column 'stream' cannot travel" in caught.value.__notes__[0]
+    assert "column 'stream' cannot be sent" in caught.value.__notes__[0]
     par = par(columns=["km", "name"])
     assert par.apply_rows(lambda row: row["km"] + len(row)).tolist() == [7, 14, 11, 9, 3]
     assert par.apply_cols(len).tolist() == [5, 5]

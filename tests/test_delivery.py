@@ -82,7 +82,7 @@ def test_a_unit_that_kills_its_worker_each_time_is_named_and_all_others_are_done
             _die()
         return x
 
-    with pytest.raises(WorkerDiedError, match=r"SIGKILL in value 'r217' \(position 217\)") as caught:
+    with pytest.raises(WorkerDiedError, match=r"Value 'r217' \(position 217\) ended its worker \(SIGKILL\)") as caught:
         S.par(engine=engine, n_workers=2, chunk_size=50, retries=retries).map(func)
     assert caught.value.exitcode == -signal.SIGKILL
     assert "memory" in str(caught.value)
@@ -115,7 +115,7 @@ def test_light_units_that_are_noted_together_are_told_apart(noted: Noted) -> Non
             _die()
         return x
 
-    with pytest.raises(WorkerDiedError, match=r"value 77777 \(position 77777\)"):
+    with pytest.raises(WorkerDiedError, match=r"Value 77777 ended its worker \(SIGKILL\) in all 3 attempts\."):
         big.par(engine="process", n_workers=2, retries=2).map(func)
     assert noted.times(77_777) == 3
 
@@ -153,7 +153,7 @@ def test_a_chunk_function_that_kills_is_named_by_its_rows(noted: Noted) -> None:
             _die()
         return len(chunk)
 
-    with pytest.raises(WorkerDiedError, match="in the chunk of rows 200 to 249"):
+    with pytest.raises(WorkerDiedError, match="The chunk of rows 200 to 249 ended"):
         S.par(engine="process", n_workers=2, chunk_size=50, retries=1).apply_chunks(func)
     assert sorted(noted.all()) == [0, 50, 100, 150, 200, 200, 250, 300, 350]
 
@@ -200,7 +200,9 @@ class TestTimeout:
             return x
 
         began = time.monotonic()
-        with pytest.raises(CallTimeoutError, match=r"timeout=0.5 seconds .* in value 'r217'") as caught:
+        with pytest.raises(
+            CallTimeoutError, match=r"^Value 'r217' \(position 217\) took longer than timeout=0\.5 seconds"
+        ) as caught:
             S.par(engine=engine, n_workers=2, chunk_size=50, timeout=0.5).map(func)
         assert caught.value.seconds == 0.5
         assert time.monotonic() - began < 60

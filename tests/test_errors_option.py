@@ -657,7 +657,7 @@ class TestReturnsThatCannotTravel:
             assert type(got[2]) is OddError
             assert type(got[4]) is ResultNotSerializableError
             assert got[4].__notes__ == ["pdparallel: map, in item 4 (position 4)"]
-            assert "cannot travel to another process" in str(got[4])
+            assert "cannot be sent to another process" in str(got[4])
 
 
 class TestWarning:

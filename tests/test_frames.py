@@ -113,7 +113,7 @@ def test_objects_of_the_main_script_go_by_the_table() -> None:
 def test_data_that_cannot_travel_are_named(bad: Any, name: str) -> None:
     with pytest.raises(TypeError, match="generator") as caught:
         encode_data(bad(x for x in [1]), SharedTable())
-    assert caught.value.__notes__ == [f"pdparallel: {name} cannot travel to another process; use engine='thread'"]
+    assert caught.value.__notes__ == [f"pdparallel: {name} cannot be sent to another process. Use engine='thread'."]
 
 
 # Pieces

@@ -569,7 +569,7 @@ def test_a_group_that_takes_too_long_is_ended(alone):
             time.sleep(300)
         return len(group)
 
-    with pytest.raises(CallTimeoutError, match=f"group '{slow}'"):
+    with pytest.raises(CallTimeoutError, match=f"Group '{slow}'"):
         _of(FRAME, engine="process", timeout=0.5).groupby("k").apply(sleeps)
     with pytest.warns(FailedCallsWarning):
         got = _of(FRAME, engine="process", timeout=0.5, errors="coerce").groupby("k").apply(sleeps)
@@ -598,7 +598,7 @@ def test_a_group_that_kills_its_worker_each_time_is_named(alone, noted):
             os.kill(os.getpid(), signal.SIGKILL)
         return 1
 
-    with pytest.raises(WorkerDiedError, match=rf"SIGKILL in group '{GROUPS[2]}' \(position 2\)"):
+    with pytest.raises(WorkerDiedError, match=rf"Group '{GROUPS[2]}' \(position 2\) ended its worker \(SIGKILL\)"):
         _of(FRAME, engine="process", retries=1).groupby("k")["x"].agg(dies)
     assert len(noted.all()) >= len(GROUPS) + 1
 

@@ -378,7 +378,7 @@ def test_a_result_that_cannot_travel_is_named(func: Any, kind: str, engine: str)
     values = pd.Series([1, 2, 3, 4], index=list("wxyz"))
     with pytest.raises(ResultNotSerializableError) as caught:
         values.par(engine=engine, n_workers=2, chunk_size=2).map(lambda x: func(x) if x >= 3 else x)
-    assert f"returned a {kind}, which cannot travel" in str(caught.value)
+    assert f"returned a {kind}, which cannot be sent" in str(caught.value)
     assert caught.value.__notes__ == ["pdparallel: map, in value 'y' (position 2)"]
     assert isinstance(caught.value, TypeError)
 

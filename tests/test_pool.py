@@ -149,7 +149,7 @@ def test_where_no_further_worker_can_be_had_those_that_there_are_go_on(
 
 def test_where_no_worker_can_be_had_the_tasks_fail(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool.context, "Process", _no_process)
-    with pytest.raises(WorkerStartError, match="no worker process could be started: OSError: no more processes"):
+    with pytest.raises(WorkerStartError, match="No worker process could be started: OSError: no more processes"):
         pool.submit(KNOCK).result(60)
 
 

@@ -820,5 +820,5 @@ def waits(row):
 def test_code_that_is_changed_in_place_under_way_is_not_mixed(place: Modules) -> None:
     state = ModuleState([(place.outer.__name__, "by_module")])
     place.inner.h.__defaults__ = (3,)
-    with pytest.raises(FunctionNotSerializableError, match="was changed while a call was under way"):
+    with pytest.raises(FunctionNotSerializableError, match="was changed during a call"):
         state.bring(((place.inner.__name__, "h"),))

@@ -235,7 +235,7 @@ def test_checkpoint(tmp_path):
 
 def test_timeout():
     s = numbers(12)
-    with pytest.raises(pdparallel.CallTimeoutError, match=r"in window 'r5' \(position 4\)"):
+    with pytest.raises(pdparallel.CallTimeoutError, match=r"Window 'r5' \(position 4\)"):
         s.par(engine="process", n_workers=1, timeout=0.5).rolling(2).apply(stops_at_five, raw=True)
 
 

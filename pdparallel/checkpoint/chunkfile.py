@@ -199,7 +199,7 @@ def decoded(data: bytearray, identity: Identity, errors: Errors, joins: bool) ->
             return [part for outcome in outcomes for part in _succeeded(outcome, joins)]
         return outcomes
     except (KeyError, TypeError, ValueError, AttributeError) as error:  # whole, but not by this module
-        raise DamagedError(f"its head is none of this version ({type(error).__name__}: {error})") from error
+        raise DamagedError(f"its head is not one of this version ({type(error).__name__}: {error})") from error
 
 
 def _outcomes(head: dict[str, Any], buffers: Iterator[memoryview], identity: Identity) -> list[Outcome]:

@@ -95,9 +95,9 @@ class Digester:
         except Exception as error:  # whatever a user's __reduce__ may raise
             kind = type(obj)
             raise CheckpointError(
-                f"checkpoint= cannot tell whether {name} is the same from one run to the next: it is, or holds, "
-                f"something without comparable content ({kind.__module__}.{kind.__qualname__}; "
-                f"{type(error).__name__}: {error}). Create such objects inside the function, or leave out checkpoint=."
+                f"checkpoint= cannot compare {name} with that of another run. It is or holds an object whose content "
+                f"cannot be read ({kind.__module__}.{kind.__qualname__}; {type(error).__name__}: {error}). Create such "
+                "an object inside the function, or leave out checkpoint=."
             ) from error
 
     def of(self, obj: Any) -> bytes:

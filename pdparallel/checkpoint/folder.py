@@ -131,10 +131,10 @@ class Checkpoint:
         except OSError as error:
             raise self._error(f"cannot be used: {error}") from error
         except InUseError as error:
-            raise self._error(f"is in use{error}; each call needs a folder of its own") from None
+            raise self._error(f"is in use{error}. Give each call a folder of its own.") from None
 
     def _error(self, what: str, differs: tuple[str, ...] = ()) -> CheckpointError:
-        return CheckpointError(f"the checkpoint folder {self._shown!r} {what}", str(self._path), differs)
+        return CheckpointError(f"The checkpoint folder {self._shown!r} {what}", str(self._path), differs)
 
     # Opening
 
@@ -144,8 +144,8 @@ class Checkpoint:
             sync_folder(self._path.parent)
         if os.name == "posix" and stat.S_IMODE(self._path.stat().st_mode) & stat.S_IWOTH:
             raise self._error(
-                "can be written into by everybody, and what stands there may be a pickle, which is trusted like code: "
-                f"give a folder of your own, or chmod 700 {self._path}"
+                "can be written to by all users, and pdparallel runs code from it. Give a folder of your own, or run "
+                f"chmod 700 {self._path}"
             )
 
     def _check_call(self) -> None:
@@ -160,7 +160,7 @@ class Checkpoint:
             return
         if len(ours) < len(names):
             others = sorted(set(names).difference(ours))
-            raise self._error(f"is no checkpoint folder: it holds {others[0]!r}. Give a new or an empty one")
+            raise self._error(f"holds another file: {others[0]!r}. Give a new or an empty folder.")
         identity = self._identity
         head = {"call": identity.whole, "verb": self._call.verb, "units": self._call.n}
         text = json.dumps({**head, "parts": identity.parts, "details": identity.details}, indent=1)
@@ -184,10 +184,10 @@ class Checkpoint:
         said = ", ".join(self._said(name, written["details"]) for name in differs)
         hint = ""
         if differs == ("chunks",):
-            hint = " (apply_chunks cuts by the number of rows and workers: give the same n_workers= or chunk_size=)"
+            hint = " (give the same n_workers= or chunk_size=)"
         raise self._error(
-            f"holds another call ({written.get('verb')}, {written.get('units')} units): what differs is {said}{hint}. "
-            "Repeat the call that it holds, give another folder, or delete this one to start anew",
+            f"holds another call ({written.get('verb')}, {written.get('units')} units). What differs: {said}{hint}. "
+            "Repeat that call, give another folder, or delete this one.",
             differs,
         )
 
@@ -195,7 +195,7 @@ class Checkpoint:
         names = {
             "verb": "the verb",
             "chunks": "the cut into chunks",
-            "options": "an option that decides what comes back, such as seed=",
+            "options": "an option that changes the result, such as seed=",
             "versions": "the version of Python, pandas or NumPy",
         }
         said = names.get(part, f"the {part}")
@@ -236,7 +236,8 @@ class Checkpoint:
         except (ForeignError, OSError) as error:
             reason = str(error)
         warnings.warn(
-            f"{path.name} in the checkpoint folder {self._shown!r} is not used, and what it held runs again: {reason}",
+            f"The file {path.name} in the checkpoint folder {self._shown!r} is not used: {reason}. Its part of the "
+            "call runs again.",
             UserWarning,
             stacklevel=2,
         )
@@ -311,10 +312,12 @@ class Checkpoint:
         if self._warned:
             return
         self._warned = True
+        reason = f"({type(problem).__name__}: {problem})"
+        what = f"Some results cannot be kept in the checkpoint folder {self._shown!r} {reason}."
+        if isinstance(problem, OSError):
+            what = f"The checkpoint folder {self._shown!r} cannot be written {reason}."
         warnings.warn(
-            f"not all could be written into the checkpoint folder {self._shown!r} ({type(problem).__name__}: "
-            f"{problem}); the call goes on, and so far {self.safe:,} of {self._call.n:,} {self._call.unit}s are safe "
-            "there",
+            f"{what} The call goes on; so far {self.safe:,} of {self._call.n:,} {self._call.unit}s are safe.",
             UserWarning,
             stacklevel=2,
         )

@@ -15,13 +15,18 @@ from pdparallel.plan import TASK_SECONDS
 from pdparallel.transport.task import Reach
 from pdparallel.worker import run_apart
 
-__all__ = ["Engine", "InThreads", "chained", "died", "how_it_ended"]
+__all__ = ["Engine", "InThreads", "chained", "died", "how_it_ended", "is_crash", "signal_name", "why_it_ended"]
 
 #: Tasks on their way for each worker: one that runs and one that waits, so that no worker waits for the parent.
 IN_FLIGHT = 2
 
-#: What to do about a worker that ended.
-REMEDY = "Running out of memory is the usual cause: try fewer workers (n_workers=) or a smaller chunk_size=."
+#: Signals of compiled code that fails.
+_CRASHES = tuple(
+    -getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE") if hasattr(signal, name)
+)
+
+#: The exit code of a process that the system killed, as it does when memory runs out; Windows has none.
+_KILLED = -getattr(signal, "SIGKILL", 0) or None
 
 
 class Engine(abc.ABC):
@@ -140,11 +145,12 @@ def died(processes: Sequence[Any], cause: BaseException | None = None) -> Worker
     # A pool that noticed a dead worker ends the others by SIGTERM: that is the cause only where there is no other.
     ended = ended or [process for process in processes if process.exitcode is not None]
     if not ended:
-        error = WorkerDiedError(f"a worker process ended while it had work. {REMEDY}")
+        error = WorkerDiedError(f"A worker process ended while it had work. {why_it_ended(None)}")
     else:
         first = ended[0]
         error = WorkerDiedError(
-            f"worker process {first.pid} {how_it_ended(first.exitcode)} while it had work. {REMEDY}",
+            f"Worker process {first.pid} {how_it_ended(first.exitcode)} while it had work. "
+            f"{why_it_ended(first.exitcode)}",
             first.pid,
             first.exitcode,
         )
@@ -154,9 +160,30 @@ def died(processes: Sequence[Any], cause: BaseException | None = None) -> Worker
 
 def how_it_ended(exitcode: int) -> str:
     """The end of a process in words."""
+    return f"was killed by {signal_name(exitcode)}" if exitcode < 0 else f"ended with exit code {exitcode}"
+
+
+def signal_name(exitcode: int) -> str:
+    """The signal that a negative exit code stands for."""
+    try:
+        return signal.Signals(-exitcode).name
+    except ValueError:
+        return f"signal {-exitcode}"
+
+
+def is_crash(exitcode: int | None) -> bool:
+    """Whether a process with that exit code failed by itself."""
+    return exitcode is not None and (exitcode > 0 or exitcode in _CRASHES)
+
+
+def why_it_ended(exitcode: int | None) -> str:
+    """The usual cause of such an end, and what to do about it."""
+    if exitcode is None:
+        return "Its exit code is not known. engine='process' tells it, and names the row."
+    if exitcode == _KILLED:
+        return "Running out of memory is the usual cause. Give fewer workers (n_workers=) or a smaller chunk_size=."
+    if exitcode in _CRASHES:
+        return "Compiled code that the function calls is the usual cause."
     if exitcode < 0:
-        try:
-            return f"was killed by {signal.Signals(-exitcode).name}"
-        except ValueError:
-            return f"was killed by signal {-exitcode}"
-    return f"ended with exit code {exitcode}"
+        return "Another process sent this signal."
+    return "The function, or a library that it calls, ended the process."

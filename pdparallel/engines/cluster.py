@@ -72,6 +72,6 @@ def answer_of(returned: Any, where: str) -> bytes:
     machine = returned["machine"]
     place = where if machine == platform.node() else f"{where} on {machine}"
     raise WorkerStartError(
-        f"a worker of {place} has {' and '.join(differ)}: the answers would not be those that pandas gives here. Give "
-        f"all workers what this process has, Python {here['Python']}: pip install {install}"
+        f"A worker of {place} has {' and '.join(differ)}, so its results may differ from pandas here. Give all "
+        f"workers Python {here['Python']}, and there: pip install {install}"
     )

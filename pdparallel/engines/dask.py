@@ -104,7 +104,7 @@ class _Here(_Connected):
             address = self._process.stdout.readline().strip() if self._process.stdout is not None else ""
             if not address:
                 said = self._process.communicate()[1]
-                raise WorkerStartError(f"no Dask cluster could be begun on this machine:\n{said}")
+                raise WorkerStartError(f"Dask could not start a cluster on this machine. It said:\n{said}")
             super().__init__(address)
             threading.Thread(target=self._listen, name="pdparallel-dask", daemon=True).start()
         except BaseException:
@@ -138,7 +138,7 @@ def _connect(target: Any) -> distributed.Client:
         return distributed.Client(target, set_as_default=False, timeout=CONNECT_SECONDS)
     except OSError as error:  # a timeout is one
         raise WorkerStartError(
-            f"no Dask scheduler answers at {target}: {error}. Is it running (dask scheduler), and reachable from here?"
+            f"No Dask scheduler answers at {target}: {error}. Start one (dask scheduler), or check the address."
         ) from error
 
 
@@ -184,8 +184,8 @@ class DaskEngine(Engine):
         self._closed = False
         if isinstance(given, distributed.Client) and given.asynchronous:
             raise InvalidOptionError(
-                "engine", given, "a client that can be waited for: Client(address) without asynchronous=True",
-                "In asynchronous code: await asyncio.wrap_future(df.par(engine=address).background.apply_rows(func)).",
+                "engine", given, "a client that blocks: Client(address) without asynchronous=True",
+                "In asynchronous code: await df.par(engine=address).background.apply_rows(func).",
             )  # fmt: skip
 
     @property
@@ -258,7 +258,7 @@ class _Connection:
 
     def __init__(self, client: distributed.Client) -> None:
         if client.status != "running":
-            raise WorkerStartError(f"the Dask client is {client.status}: make a new one, and give it as engine=")
+            raise WorkerStartError(f"The Dask client is {client.status}. Make a new client and give it as engine=.")
         self._client = client
         self._loop = client.loop.asyncio_loop
         self._run = by_value(on_worker, KIND)
@@ -279,7 +279,9 @@ class _Connection:
             waited.result(START_SECONDS)
         except (OSError, TimeoutError) as error:
             waited.cancel()
-            raise WorkerStartError(f"the Dask scheduler at {_address(self._client)} does not answer") from error
+            raise WorkerStartError(
+                f"The Dask scheduler at {_address(self._client)} does not answer. Check that it still runs."
+            ) from error
 
     # Whom there is
 
@@ -372,7 +374,8 @@ class _Connection:
                 # The data were lost with their worker, or the worker went while they were on their way.
                 if self._client.status != "running":
                     raise WorkerDiedError(
-                        f"the connection to the Dask scheduler at {_address(self._client)} was lost: {error}"
+                        f"The connection to the Dask scheduler at {_address(self._client)} is lost: {error}. "
+                        "Check that the scheduler runs, and make the call again."
                     ) from error
                 lost += 1
                 self._forget_function()
@@ -423,8 +426,8 @@ def _address(client: distributed.Client) -> str:
 
 def _died(times: int) -> WorkerDiedError:
     return WorkerDiedError(
-        f"{times} Dask workers ended, one after the other, while they had the same chunk. Running out of memory is the "
-        "usual cause: try a smaller chunk_size=, or workers with more memory. Their logs say more."
+        f"{times} Dask workers ended, one after the other, while they had the same chunk. Their logs say why. "
+        "A smaller chunk_size= loses fewer rows."
     )
 
 

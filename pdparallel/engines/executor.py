@@ -66,7 +66,7 @@ def _adapted(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
     if hasattr(given, "apply_async"):
         return _watched(given, isinstance(given, multiprocessing.pool.ThreadPool) or _is_thread_pool(given))
     raise InvalidOptionError(
-        "engine", given, "an executor or a pool: something with submit(), apply_async() or apipe()"
+        "engine", given, "an object with submit() (executors), apply_async() (pools) or apipe() (pathos)"
     )
 
 
@@ -76,7 +76,7 @@ def _reach(given: Any) -> Reach:
     if any(name.endswith("InterpreterPoolExecutor") for name in names):
         raise InvalidOptionError(
             "engine", given, "an executor of threads or processes",
-            "A sub-interpreter cannot load NumPy and pandas.",
+            "A subinterpreter cannot load NumPy and pandas.",
         )  # fmt: skip
     if isinstance(given, ThreadPoolExecutor):
         return Reach.PROCESS
@@ -105,7 +105,7 @@ def _adapted_pathos(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach
         "engine",
         given,
         "a pathos ProcessPool, ThreadPool or ParallelPool",
-        "Other pathos pools have no results that can be waited for.",
+        "pdparallel cannot wait for the results of other pathos pools.",
     )
 
 

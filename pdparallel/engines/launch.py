@@ -308,8 +308,8 @@ def _is_known() -> bool:
             _with_globals(ForkServer.ensure_running, connection=_Connection())
     except Exception as error:
         warnings.warn(
-            f"Python {sys.version.split()[0]} is newer than this pdparallel knows: workers are started by spawn, which "
-            f"takes longer ({type(error).__name__}: {error})",
+            f"Python {sys.version.split()[0]} is newer than this pdparallel knows. It starts workers by spawn, which "
+            f"takes longer ({type(error).__name__}: {error}).",
             PerformanceHint,
             stacklevel=2,
         )

@@ -180,8 +180,8 @@ class PathosEngine(Engine):
             return _Pool(*self._key)
         except (OSError, EOFError) as error:
             raise WorkerStartError(
-                f"no pathos pool could be made: {type(error).__name__}: {error}. It needs semaphores, which Linux "
-                "keeps in /dev/shm; engine='process' needs none."
+                f"No pathos pool could be made: {type(error).__name__}: {error}. It needs semaphores, which Linux "
+                "keeps in /dev/shm. engine='process' needs none."
             ) from error
 
     def submit(self, task: bytes) -> Future[bytes]:

@@ -307,7 +307,7 @@ class Pool:
                     one.close()
                 if tries_left and isinstance(error, BROKEN_START):
                     continue
-                reason = WorkerStartError(f"no worker process could be started: {type(error).__name__}: {error}")
+                reason = WorkerStartError(f"No worker process could be started: {type(error).__name__}: {error}")
                 reason.__cause__ = error
                 self._make_do(reason)
                 return
@@ -423,5 +423,5 @@ def _of_the_start(worker: _Worker) -> WorkerStartError:
     how = how_it_ended(process.exitcode)
     said = worker.said.read().decode(errors="replace").strip()
     words = f" It said:\n{said}" if said else ""
-    text = f"worker process {process.pid} {how} while it started.{words}"
+    text = f"Worker process {process.pid} {how} while it started.{words}"
     return WorkerStartError(text, process.pid, process.exitcode)

@@ -158,11 +158,11 @@ class _Driver(Kept):
                 code, said = self._process.returncode, ""
                 with contextlib.suppress(OSError):
                     said = self._said.read_text(errors="replace")[-QUOTED:].strip()
-                text = f"the process that speaks with Ray ended with exit code {code}"
+                text = f"The helper process for Ray ended with exit code {code}"
                 if self._heard.is_set():
-                    self._error = WorkerDiedError(f"{text}; the next call starts another one. It said:\n{said}")
+                    self._error = WorkerDiedError(f"{text}. The next call starts another one. It said:\n{said}")
                 else:
-                    self._error = WorkerStartError(f"{text} before Ray was there. It said:\n{said}")
+                    self._error = WorkerStartError(f"{text} before Ray started. It said:\n{said}")
             carried, self._open = list(self._open.values()), {}
         self._asked.put(None)
         self._heard.set()

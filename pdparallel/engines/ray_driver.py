@@ -40,7 +40,6 @@ import numpy as np
 import ray
 from ray import exceptions
 
-from pdparallel.engines.base import REMEDY
 from pdparallel.engines.cluster import KIND, by_value, on_worker
 from pdparallel.worker import run_parts
 
@@ -203,10 +202,10 @@ class _Driver:
             self.tell(
                 "died",
                 number,
-                f"a Ray worker ended while it had a chunk, and so did those that tried it again. {REMEDY}\n{error}",
+                f"A Ray worker ended while it had a chunk, and its retries ended, too. Ray says:\n{error}",
             )
         elif isinstance(error, (exceptions.ObjectLostError, exceptions.RaySystemError)):
-            self.tell("died", number, f"Ray lost what a chunk needed: {error}")
+            self.tell("died", number, f"Ray lost data of a chunk. Make the call again. Ray says:\n{error}")
         else:
             self.tell("failed", number, _portable(error))
 

@@ -231,8 +231,8 @@ class Tested:
                 except Exception as error:
                     self._works = False
                     warnings.warn(
-                        f"pandas {pd.__version__} is newer than this pdparallel knows: pandas makes the rows and "
-                        f"groups of a call by itself, which is right but slower ({type(error).__name__}: {error})",
+                        f"pandas {pd.__version__} is newer than this pdparallel knows. Results are right, but each row "
+                        f"and group takes longer ({type(error).__name__}: {error}).",
                         PerformanceHint,
                         stacklevel=2,
                     )

@@ -161,8 +161,8 @@ def remove_folder(folder: str) -> bool:
 def _no_space(size: int, folder: str) -> PdParallelError:
     free = shutil.disk_usage(folder).free
     return PdParallelError(
-        f"the data takes {size:,} bytes and {folder} has {free:,} left: "
-        "set TMPDIR to a folder with more space, or let only the columns travel that are needed: "
+        f"The data takes {size:,} bytes, and {folder} has {free:,} left. "
+        "Set TMPDIR to a folder with more space, or send only the columns that the function needs: "
         "df.par(columns=[...])"
     )
 

@@ -95,7 +95,7 @@ def encode_data(
         pickled = dump(sent, table, grow=True, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
     except Exception as error:
         culprit = _culprit(data if named is None else named(), table, first)
-        error.add_note(f"pdparallel: {culprit} cannot travel to another process; use engine='thread'")
+        error.add_note(f"pdparallel: {culprit} cannot be sent to another process. Use engine='thread'.")
         raise
     return [memoryview(pickled), *buffers]
 

@@ -194,9 +194,8 @@ def _warn_of_sinks(work: Work, sinks: list[Any]) -> None:
         if function not in _told_sinks:
             _told_sinks.append(function)
             warnings.warn(
-                f"what {_name(_of_the_user(work.func))} logs by loguru in a worker does not reach {_name(function)} of "
-                "this process, which is a sink: there a copy of it is called, or loguru's own default. Log by the "
-                "logging module, whose records come back, or into a file.",
+                f"Messages that {_name(_of_the_user(work.func))} logs with loguru in a worker do not reach the sink "
+                f"{_name(function)} of this process. Log with the logging module or into a file.",
                 RuntimeWarning, stacklevel=level_of_the_user(),
             )  # fmt: skip
 
@@ -284,7 +283,7 @@ def _explained(work: Work, serializer: Serializer, error: Exception) -> Function
     if isinstance(error, CannotBeRebuiltError):
         return FunctionNotSerializableError(
             f"{name} cannot be sent to another process: {error}, which another process can only import. Put it into a "
-            "module of its own; or keep the work in this process: engine='thread' or engine='serial'."
+            "module of its own. Or stay in this process: engine='thread' or engine='serial'."
         )
     nested = isinstance(error, RecursionError)
     reason = "it is nested too deeply" if nested else _text(error)
@@ -295,19 +294,19 @@ def _explained(work: Work, serializer: Serializer, error: Exception) -> Function
         path, value = culprit
         message = f"{name} cannot be sent to another process: {path} is a {_type_name(value)} ({reason})."
     return FunctionNotSerializableError(
-        f"{message} Create such objects inside the function, or pass what is needed to make them; "
-        "or keep the work in this process: engine='thread' or engine='serial'."
+        f"{message} Create such an object inside the function or with initializer=. "
+        "Or stay in this process: engine='thread' or engine='serial'."
     )
 
 
 def _large(work: Work, serializer: Serializer, size: int) -> str:
     parts = [(path, _size(value, serializer)) for path, value in _parts_of_work(work)]
     path, largest = max(parts, key=lambda part: part[1], default=("", 0))
-    what = f", of which {largest:,} are {path}" if largest else ""
+    what = f"; {path} takes {largest:,} of them" if largest else ""
     name = _name(_of_the_user(work.func))
     return (
-        f"{name} and its arguments take {size:,} bytes{what}. They are sent once a call and loaded once in "
-        "each worker; a column of the frame, or a file that the function opens, travels at less cost."
+        f"{name} and its arguments take {size:,} bytes{what}. Each call sends them, and each worker loads them. "
+        "A column of the frame, or a file that the function opens, costs less."
     )
 
 

@@ -699,8 +699,8 @@ class ModuleState:
             fresh = [slot for slot in told if slot not in before]
         if not self._is_unchanged():
             raise FunctionNotSerializableError(
-                f"module {fresh[0][0]!r} was changed while a call was under way that uses it, so that a worker "
-                "could not get the code with which it began. Change the module when the call has ended."
+                f"Module {fresh[0][0]!r} was changed during a call that uses it, so workers cannot get the code with "
+                "which the call began. Change the module after the call."
             )
         found = {(space["__name__"], name): value for space, name, value in self._globals}
         values = before | {slot: found[slot] for slot in fresh}
@@ -712,10 +712,10 @@ class ModuleState:
                     values[slot] = _KEPT
                     continue
                 raise FunctionNotSerializableError(
-                    f"global variable {slot[1]!r} of module {slot[0]!r} is a {_kind_of(found[slot])}, which cannot be "
-                    f"sent to another process ({type(error).__name__}: {error}), and workers that import the module "
-                    "have another one than this process. Create such objects inside the function or by initializer=; "
-                    "or keep the work in this process: engine='thread' or engine='serial'."
+                    f"Global variable {slot[1]!r} of module {slot[0]!r} is a {_kind_of(found[slot])}, which cannot be "
+                    f"sent to another process ({type(error).__name__}: {error}). Workers that import the module have "
+                    "another value. Create such an object inside the function or with initializer=. Or stay in this "
+                    "process: engine='thread' or engine='serial'."
                 ) from error
         sent = {slot: value for slot, value in values.items() if value is not _KEPT}
         self._brought = _Brought(values, _patched(sent, frozenset(sent)))
@@ -870,9 +870,8 @@ def _apply(patch: bytes, told: list[tuple[Slot, str, bytes, int]]) -> None:
     except Exception as error:  # as a mock that was called
         names = ", ".join(sorted({f"{module}.{name}" for (module, name), *_ in told})[:4])
         raise FunctionNotSerializableError(
-            f"what this process has assigned to globals cannot be rebuilt in a worker process ({type(error).__name__}: "
-            f"{error}); the function reaches {names}. Keep the work in this process: engine='thread' or "
-            "engine='serial'."
+            f"A worker process cannot rebuild the globals that this process assigned ({type(error).__name__}: "
+            f"{error}). The function uses {names}. Stay in this process: engine='thread' or engine='serial'."
         ) from error
     replaced: dict[Any, Any] = {}
     for (module, name), value in values.items():

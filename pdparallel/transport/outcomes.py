@@ -125,8 +125,8 @@ def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
         values = load(returns, table, rest)
     except Exception as error:
         loading = ResultNotSerializableError(
-            f"one of the returns at positions {chunk.start} to {chunk.stop - 1} could not be rebuilt in this process: "
-            f"{described(error)}"
+            f"A result of positions {chunk.start} to {chunk.stop - 1} could not be rebuilt in this process: "
+            f"{described(error)}. Return plain data, or use engine='thread'."
         )
         loading.__cause__ = error
         return Outcome(chunk, [], Failure(0, loading), 0.0, timing)
@@ -141,7 +141,7 @@ def _up_to_the_first_bad_one(returns: list[Any], table: SharedTable, error: Exce
         bad = _why_it_stays(value, lambda value: dump(value, table))
         if bad is not None:
             return dump(returns[:offset], table), Failure(offset, bad)
-    return dump([], table), Failure(0, ResultNotSerializableError(f"the returns cannot travel: {described(error)}"))
+    return dump([], table), Failure(0, ResultNotSerializableError(_together(error)))
 
 
 def _why_it_stays(value: Any, travel: Callable[[Any], Any]) -> ResultNotSerializableError | None:
@@ -151,10 +151,16 @@ def _why_it_stays(value: Any, travel: Callable[[Any], Any]) -> ResultNotSerializ
     except Exception as reason:
         kind = value.kind if isinstance(value, Compact) else type(value)
         return ResultNotSerializableError(
-            f"the function returned a {kind.__module__}.{kind.__qualname__}, which cannot travel to another "
+            f"The function returned a {kind.__module__}.{kind.__qualname__}, which cannot be sent to another "
             f"process ({described(reason)}). Return plain data, or use engine='thread'."
         )
     return None
+
+
+def _together(error: Exception) -> str:
+    return (
+        f"The results cannot be sent to another process: {described(error)}. Return plain data, or use engine='thread'."
+    )
 
 
 def _without_the_bad_ones(returns: list[Any], table: SharedTable) -> tuple[bytes, dict[int, Failed]]:
@@ -172,7 +178,7 @@ def _without_the_bad_ones(returns: list[Any], table: SharedTable) -> tuple[bytes
     try:
         return dump(good, table), places
     except Exception as error:  # each by itself can, all together cannot
-        together = Failed(ResultNotSerializableError(f"the returns cannot travel: {described(error)}"))
+        together = Failed(ResultNotSerializableError(_together(error)))
         return dump([], table), {offset: places.get(offset, together) for offset in range(len(returns))}
 
 

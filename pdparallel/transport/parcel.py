@@ -250,8 +250,8 @@ class _Encoded(Parcel):
             if before is not None and not before.is_current():
                 # What came with the data is found in the state in which it is now; the rest is of another one.
                 raise FunctionNotSerializableError(
-                    "a module was changed while a call was under way that uses it, so that a worker could not get the "
-                    "code with which it began. Change the module when the call has ended."
+                    "A module that the function uses was changed during the call, so workers cannot get the code with "
+                    "which the call began. Change the module after the call."
                 )
             self._state = found
 

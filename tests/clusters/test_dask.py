@@ -200,7 +200,7 @@ def test_versions_that_differ_are_told(there: str, tmp_path: Path) -> None:
 
 
 def test_nobody_answers() -> None:
-    with pytest.raises(WorkerStartError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+    with pytest.raises(WorkerStartError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         S.par(engine="tcp://127.0.0.1:9").map(str)
 
 

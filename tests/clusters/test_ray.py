@@ -185,7 +185,7 @@ def test_a_driver_that_dies_in_the_middle_of_a_call_is_told(sent: str, tmp_path:
         try:
             future.result()
         except pdparallel.WorkerDiedError as error:
-            print("the process that speaks with Ray ended" in str(error))
+            print("The helper process for Ray ended" in str(error))
         assert par.map(lambda x: -x).tolist() == (-s).tolist()
         print("goes on")
     """

@@ -326,7 +326,7 @@ def _killed_anyway(position: int, how: Callable[[], Any], says: str) -> dict[str
     return {
         "call": _at(position, how),
         "sees": WorkerDiedError,
-        "says": f"{says} in row 'x{position}' (position {position})",
+        "says": f"Row 'x{position}' (position {position}) {says} in all 3 attempts.",
         "engines": PROCESSES,
         "limit": NEW_WORKERS,
     }
@@ -363,16 +363,17 @@ FAULTS: tuple[Fault, ...] = (
           ExceptionGroup, "both"),
     Fault("running", "exception whose __str__ raises", _at(17, raises(NoTextError)), NoTextError, "row 'x17'"),
     Fault("running", "recursion without end", _at(17, _recurse), RecursionError, "row 'x17'"),
-    Fault("running", "os._exit(0)", **_killed_anyway(17, lambda: os._exit(0), "ended with exit code 0")),
-    Fault("running", "os._exit(3)", **_killed_anyway(17, lambda: os._exit(3), "ended with exit code 3")),
+    Fault("running", "os._exit(0)", **_killed_anyway(17, lambda: os._exit(0), "ended its worker (exit code 0)")),
+    Fault("running", "os._exit(3)", **_killed_anyway(17, lambda: os._exit(3), "crashed its worker (exit code 3)")),
     *(
-        Fault(f"running, {where} row", "SIGKILL", **_killed_anyway(at, kills(signal.SIGKILL), "was killed by SIGKILL"))
+        Fault(f"running, {where} row", "SIGKILL",
+              **_killed_anyway(at, kills(signal.SIGKILL), "ended its worker (SIGKILL)"))
         for where, at in {"first": 0, "a chunk's last": 19, "last": 39}.items()
     ),
-    Fault("running", "SIGSEGV", **_killed_anyway(17, kills(signal.SIGSEGV), "was killed by SIGSEGV")),
-    Fault("running", "endless loop, timeout=1", _at(17, loops(), timeout=1), CallTimeoutError, "row 'x17'", PROCESSES,
+    Fault("running", "SIGSEGV", **_killed_anyway(17, kills(signal.SIGSEGV), "crashed its worker (SIGSEGV)")),
+    Fault("running", "endless loop, timeout=1", _at(17, loops(), timeout=1), CallTimeoutError, "Row 'x17'", PROCESSES,
           NEW_WORKERS),
-    Fault("running", "SIGSTOP, timeout=1", _at(17, kills(signal.SIGSTOP), timeout=1), CallTimeoutError, "row 'x17'",
+    Fault("running", "SIGSTOP, timeout=1", _at(17, kills(signal.SIGSTOP), timeout=1), CallTimeoutError, "Row 'x17'",
           PROCESSES, NEW_WORKERS),
     Fault("running", "memory beyond RLIMIT_AS", _at(17, _balloon), MemoryError, "row 'x17'", PROCESSES),
     Fault("running", "standard output is closed", _at(17, _close_stdout), None, engines=PROCESSES),
@@ -394,13 +395,13 @@ FAULTS: tuple[Fault, ...] = (
     Fault("iterating", "it is dropped half-way", _iterator_is_dropped_half_way, None),
     Fault("iterating", "ValueError", _iterated(17, raises(lambda: ValueError("wrong"))), ValueError, "(position 17)"),
     Fault("iterating", "SIGKILL", _iterated(17, kills(signal.SIGKILL)), WorkerDiedError,
-          "was killed by SIGKILL in item 17 (position 17)", PROCESSES, NEW_WORKERS),
+          "Item 17 ended its worker (SIGKILL) in all 3 attempts.", PROCESSES, NEW_WORKERS),
     Fault("iterating", "the iterable raises", _iterable_that_raises, LookupError, "no further item"),
     Fault("in the background", "it is cancelled", _background_is_cancelled, CancelledError, limit=NEW_WORKERS),
     Fault("in the background", "ValueError", _in_the_background(17, raises(lambda: ValueError("wrong"))), ValueError,
           "in row 'x17' (position 17)"),
     Fault("in the background", "SIGKILL", _in_the_background(17, kills(signal.SIGKILL)), WorkerDiedError,
-          "was killed by SIGKILL in row 'x17' (position 17)", PROCESSES, NEW_WORKERS),
+          "Row 'x17' (position 17) ended its worker (SIGKILL) in all 3 attempts.", PROCESSES, NEW_WORKERS),
     Fault("progress shown", "the callable raises", _shown_by(_raise_of_two), None),
     Fault("progress shown", "KeyboardInterrupt", _shown_by(_interrupt_of_two), KeyboardInterrupt),
     Fault("progress shown", "the callable takes a second", _shown_by(lambda done, total: time.sleep(1)), None),
