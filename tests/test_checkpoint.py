@@ -548,7 +548,7 @@ class TestAnotherCall:
         assert caught.value.folder == str(filled)
         for part in differs:
             assert {"verb": "the verb", "chunks": "the cut"}.get(part, f"the {part}") in str(caught.value)
-        assert "delete this one to start anew" in str(caught.value)
+        assert "delete this one to start again" in str(caught.value)
         assert [(path.name, path.read_bytes()) for path in sorted(filled.iterdir())] == before
 
     def test_a_changed_global_is_named(self, filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:

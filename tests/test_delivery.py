@@ -143,7 +143,7 @@ def test_the_unit_is_named_whatever_it_is(verb: str) -> None:
     }
     with pytest.raises(WorkerDiedError) as caught:
         calls[verb]()
-    assert ("column 'c7'" if verb == "columns" else "row 7 (position 7)") in str(caught.value)
+    assert ("Column 'c7' (position 7) ended" if verb == "columns" else "Row 7 ended") in str(caught.value)
 
 
 def test_a_chunk_function_that_kills_is_named_by_its_rows(noted: Noted) -> None:

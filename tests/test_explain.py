@@ -319,7 +319,7 @@ class TestWhatIsRefused:
             S.par.explain(len, "apply_rows")
         with pytest.raises(InvalidOptionError, match="method"):
             DF.par.groupby("key").explain(len, "rolling")
-        with pytest.raises(InvalidOptionError, match="groups of one column"):
+        with pytest.raises(InvalidOptionError, match="select a column"):
             DF.par.groupby("key").explain(len, "transform")
 
     def test_what_the_verb_refuses(self) -> None:

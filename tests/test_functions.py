@@ -1303,7 +1303,7 @@ def test_a_large_closure_gives_a_warning_with_its_name(monkeypatch: pytest.Monke
     monkeypatch.setattr(functions, "LARGE", 50_000)
     small, weights = np.zeros(10), np.zeros(10_000)
     with pytest.warns(
-        UserWarning, match=r"take 8\d,\d{3} bytes, of which 80,\d{3} are closure variable 'weights'"
+        UserWarning, match=r"take 8\d,\d{3} bytes; closure variable 'weights' takes 80,\d{3} of them"
     ) as caught:
         result = frame().par(engine="process", n_workers=2).apply_rows(lambda row: small[0] + weights[0] + row["a"])
     assert result.tolist() == [1, 2, 3, 4]

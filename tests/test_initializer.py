@@ -210,7 +210,7 @@ def test_what_is_no_initializer(options: dict[str, Any], says: str) -> None:
 
 
 def test_arguments_without_an_initializer() -> None:
-    with pytest.raises(InvalidOptionError, match="without initializer="):
+    with pytest.raises(InvalidOptionError, match="needs initializer="):
         DF.par(initargs=(1,)).apply_rows(len)
 
 

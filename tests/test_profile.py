@@ -368,7 +368,7 @@ class TestShown:
 
     def test_as_a_picture_without_matplotlib(self, p: pdparallel.Profile, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        with pytest.raises(ImportError, match=r"pip install matplotlib.*p\.calls, p\.to_frame"):
+        with pytest.raises(ImportError, match=r"pip install matplotlib.*p\.calls and p\.to_frame"):
             p.plot()
 
 

@@ -187,7 +187,7 @@ class Checkpoint:
             hint = " (give the same n_workers= or chunk_size=)"
         raise self._error(
             f"holds another call ({written.get('verb')}, {written.get('units')} units). What differs: {said}{hint}. "
-            "Repeat that call, give another folder, or delete this one.",
+            "Repeat that call, give another folder, or delete this one to start again.",
             differs,
         )
 

@@ -65,7 +65,7 @@ def handed(func: Func, data: Any, call: Verb | None, most: int, seed: int | None
     """
     if not isinstance(data, (pd.DataFrame, pd.Series)):
         if call is not None:
-            raise InvalidOptionError("call", call, "None with items, which are handed out one by one")
+            raise InvalidOptionError("call", call, "None with items, which the function gets one by one")
         return [Handed(_copies(item), item) for item in itertools.islice(data, most)], "item"
     if call is None:
         call = "apply_rows" if isinstance(data, pd.DataFrame) else "map"

@@ -75,12 +75,12 @@ def assert_same_as_pandas(
     """
     if obj is None:
         if pandas is None:
-            raise InvalidOptionError("pandas", pandas, "the call of pandas, where obj= is not given")
+            raise InvalidOptionError("pandas", pandas, "a function that makes the call of pandas, if there is no obj=")
         _assert_same(_attempt(ours), _attempt(pandas))
         return
     for name in ("engine", "timeout", "chunk_size"):
         if name in options:
-            raise InvalidOptionError(name, options[name], "no such option", "Everything runs in this process here.")
+            raise InvalidOptionError(name, options[name], "other options", "The test runs in this process and sets it.")
     checked(options)
     call = pandas or ours
     expected = _attempt(lambda: call(_copied(obj)))

@@ -171,7 +171,7 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
         path = name or getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
         module = pickle.whichmodule(obj, path)  # type: ignore[attr-defined]  # as pickle itself does
         if module == "__main__":
-            raise pickle.PicklingError(f"{path} of the main script is known there only by its name")
+            raise pickle.PicklingError(f"a worker cannot import {path} from the main script")
         super().save_global(obj, name)
 
     def write_aside(self, *reduction: Any, obj: Any = None) -> None:
@@ -303,7 +303,7 @@ ByValuePickler.dispatch[types.CodeType] = _save_code
 
 def _make_code(magic: bytes, data: bytes, left_out: list[Any]) -> types.CodeType:
     if magic != importlib.util.MAGIC_NUMBER:
-        raise ImportError(f"another Python compiled the function than that of the worker, {sys.version.split()[0]}")
+        raise ImportError(f"the worker has another Python, {sys.version.split()[0]}, than the function")
     return from_bytes(data, left_out)
 
 
