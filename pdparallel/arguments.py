@@ -50,7 +50,9 @@ def check_func(func: Any) -> None:
     InvalidOptionError
     """
     if not callable(func):
-        hint = "Give the function itself: f, not f(...)." if not isinstance(func, str) else ""
+        hint = "Give the function itself: f, not f(...)."
+        if isinstance(func, str):
+            hint = f"pandas takes the name of a method: df.apply({func!r})."
         raise InvalidOptionError(
             "func", func, "a function, which is called with each row, column, chunk or value", hint
         )
@@ -64,7 +66,7 @@ def check_na_action(na_action: Any) -> None:
     InvalidOptionError
     """
     if na_action not in (None, "ignore"):
-        raise InvalidOptionError("na_action", na_action, "None or 'ignore'")
+        raise unknown_value("na_action", na_action, ("ignore",), " or None")
 
 
 def goes_to_pandas(func: Any) -> bool:
@@ -85,7 +87,7 @@ def check_result_type(result_type: Any) -> None:
     InvalidOptionError
     """
     if result_type not in (None, "expand", "reduce", "broadcast"):
-        raise InvalidOptionError("result_type", result_type, "None, 'expand', 'reduce' or 'broadcast'")
+        raise unknown_value("result_type", result_type, ("expand", "reduce", "broadcast"), ", or None")
 
 
 def check_combine(combine: Any) -> None:
@@ -96,7 +98,8 @@ def check_combine(combine: Any) -> None:
     InvalidOptionError
     """
     if not (callable(combine) or combine in ("auto", "concat", "list")):
-        raise InvalidOptionError("combine", combine, "'auto', 'concat', 'list', or a function of the list of results")
+        more = ", or a function of the list of results"
+        raise unknown_value("combine", combine, ("auto", "concat", "list"), more)
 
 
 def axis_number(axis: Any) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pdparallel.errors import InvalidOptionError
 from pdparallel.options import Options
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
@@ -120,7 +121,12 @@ def work_of(
 ) -> Work:
     """What a worker is to do, as the arguments and options say."""
     first = None if options.initializer is None else Initializer(options.initializer, options.initargs)
-    return Work(func, tuple(args), kwargs, hand, options.errors, options.seed, first, views)
+    try:
+        given = tuple(args)
+    except TypeError:
+        hint = f"For one argument: args=({shown(args)},)."
+        raise InvalidOptionError("args", args, "a tuple of arguments for the function", hint) from None
+    return Work(func, given, kwargs, hand, options.errors, options.seed, first, views)
 
 
 def in_words(unit: str, label: object, position: int) -> str:

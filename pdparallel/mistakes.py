@@ -112,6 +112,9 @@ VALUE_WORDS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("collect", "keep", "object", "store"), "return"),
         **dict.fromkeys(("fail", "strict", "stop"), "raise"),
     },
+    "combine": dict.fromkeys(("concatenate", "join", "stack", "vstack"), "concat"),
+    "na_action": dict.fromkeys(("drop", "keep", "omit", "skip"), "ignore"),
+    "result_type": dict.fromkeys(("columns", "dataframe", "frame"), "expand"),
     "rows": {
         "itertuples": "namedtuple",
         "list": "tuple",
@@ -234,10 +237,10 @@ def _engine_meant(value: str) -> str | None:
     return _ENGINE_OF.get(value.casefold()) or _ENGINE_OF.get(_plain(value)) or nearest(value, ENGINES)
 
 
-def unknown_value(name: str, value: Any, choices: Iterable[str], none: bool = False) -> InvalidOptionError:
-    """The error for a value that is none of a few words."""
+def unknown_value(name: str, value: Any, choices: Iterable[str], more: str = "") -> InvalidOptionError:
+    """The error for a value that is none of a few words; ``more`` is what else is allowed."""
     choices = list(choices)
-    allowed = "one of " + ", ".join(map(repr, choices)) + (", or None" if none else "")
+    allowed = ("one of " if len(choices) > 1 else "") + ", ".join(map(repr, choices)) + more
     meant = None
     if isinstance(value, str):
         option = name.removeprefix("PDPARALLEL_").lower()
@@ -248,9 +251,13 @@ def unknown_value(name: str, value: Any, choices: Iterable[str], none: bool = Fa
     return InvalidOptionError(name, value, allowed)
 
 
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 80
+
+
 def shown(value: Any) -> str:
     """A value as in code, if that is short."""
-    return reprlib.repr(value)
+    return _repr.repr(value)
 
 
 # Options that were given to a verb
@@ -316,7 +323,7 @@ def _takes(func: Callable[..., Any]) -> tuple[frozenset[str], bool] | None:
 
     try:
         parameters = inspect.signature(func).parameters.values()
-    except (TypeError, ValueError):  # some functions of C
+    except Exception:  # some functions of C; an object may raise anything here
         return None
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)

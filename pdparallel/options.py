@@ -267,7 +267,7 @@ def _start_method(name: str, value: Any) -> Any:
         return None
     here = [method for method in _START_METHODS if method in multiprocessing.get_all_start_methods()]
     if value not in here:
-        raise unknown_value(name, value, here, none=True)
+        raise unknown_value(name, value, here, ", or None")
     return value
 
 

@@ -919,7 +919,7 @@ class TestFailuresThatTheParentKnowsOf:
             assert not caught
             assert [type(got[label]) for label in ("r7", "r8", "r13")] == [KeyError, WorkerDiedError, WorkerDiedError]
             assert got["r13"].exitcode == -signal.SIGKILL
-            assert "row 'r13' (position 13)" in got["r13"].__notes__[0]
+            assert str(got["r13"]).startswith("Row 'r13' (position 13) ended its worker (SIGKILL)")
 
     @pytest.mark.parametrize("errors", ["coerce", "return"])
     def test_a_row_that_takes_too_long(self, errors: str, alone: None) -> None:

@@ -1231,7 +1231,7 @@ def test_it_is_the_function_of_the_user_that_is_named(call: Any) -> None:
         def func(x: Any) -> Any:
             return bad is None
 
-        with pytest.raises(FunctionNotSerializableError, match=r"^function '.*func' cannot .*: closure variable 'bad'"):
+        with pytest.raises(FunctionNotSerializableError, match=r"^Function '.*func' cannot .*: closure variable 'bad'"):
             call(pd.DataFrame({"a": [1, 2, 1], "b": [1.0, 2.0, 3.0]}), func)
 
 

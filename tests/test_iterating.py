@@ -297,7 +297,7 @@ class TestImap:
     @pytest.mark.parametrize(
         ("call", "match"),
         [
-            (lambda: pdparallel.imap(abs), "iterables"),
+            (lambda: pdparallel.imap(abs), "no items"),
             (lambda: pdparallel.imap(1, []), "func"),
             (lambda: pdparallel.imap(abs, [], ordered=1), "ordered"),
             (lambda: pdparallel.imap(abs, [], checkpoint="night"), "checkpoint"),

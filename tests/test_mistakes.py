@@ -20,21 +20,17 @@ import pytest
 
 import pdparallel
 from pdparallel import InvalidOptionError, mistakes
+from pdparallel.accessor import FramePar
 from pdparallel.engines.base import is_crash, why_it_ended
 from pdparallel.options import ENGINE_NAMES, Options
 from pdparallel.testing.saboteurs import ends, hangs, kills, when
 from pdparallel.versions import PANDAS_2
 
 ROOT = Path(__file__).parent.parent
-OPTIONS = (
-    "engine, n_workers, chunk_size, start_method, progress, errors, retries, timeout, threads_per_worker, serializer, "
-    "checkpoint, seed, initializer, initargs, capture_output"
-)
-ENGINES = "'auto', 'process', 'pathos', 'thread', 'serial', 'dask', 'ray'"
-VERBS = (
-    "apply, apply_chunks, apply_cols, apply_rows, background, expanding, explain, groupby, iter_chunks, map, resample, "
-    "rolling"
-)
+#: These lists stand in some texts; each has a test of its own.
+OPTIONS = ", ".join(Options.__dataclass_fields__)
+ENGINES = ", ".join(map(repr, ENGINE_NAMES))
+VERBS = ", ".join(name for name in dir(FramePar) if not name.startswith("_"))
 
 
 def f(row: Any) -> int:
@@ -215,6 +211,22 @@ OF_OPTIONS = {
     "df.par.apply_rows(f(1))": (
         "func=1 is not allowed: give a function, which is called with each row, column, chunk or value. "
         "Give the function itself: f, not f(...)."
+    ),
+    "df.par.apply_rows('sum')": (
+        "func='sum' is not allowed: give a function, which is called with each row, column, chunk or value. "
+        "pandas takes the name of a method: df.apply('sum')."
+    ),
+    "df.par.apply_rows(f, args=5)": (
+        "args=5 is not allowed: give a tuple of arguments for the function. For one argument: args=(5,)."
+    ),
+    "df.par.apply_rows(f, result_type='expanded')": "result_type='expanded' is not allowed. Did you mean 'expand'?",
+    "df.par.apply_rows(f, result_type=1)": (
+        "result_type=1 is not allowed: give one of 'expand', 'reduce', 'broadcast', or None"
+    ),
+    "s.par.map(f, na_action='skip')": "na_action='skip' is not allowed. Did you mean 'ignore'?",
+    "df.par.apply_chunks(f, combine='join')": "combine='join' is not allowed. Did you mean 'concat'?",
+    "df.par.apply_chunks(f, combine='sum')": (
+        "combine='sum' is not allowed: give one of 'auto', 'concat', 'list', or a function of the list of results"
     ),
     "df.par.apply_rows(f, rows='list')": "rows='list' is not allowed. Did you mean 'tuple'?",
     "df.par.apply_rows(f, rows='named_tuple')": "rows='named_tuple' is not allowed. Did you mean 'namedtuple'?",

@@ -280,6 +280,7 @@ def _without(left_out: frozenset[Global], func: types.FunctionType, reduction: t
 
 def _explained(work: Work, serializer: Serializer, error: Exception) -> FunctionNotSerializableError:
     name = _name(_of_the_user(work.func))
+    name = name[:1].upper() + name[1:]
     if isinstance(error, CannotBeRebuiltError):
         return FunctionNotSerializableError(
             f"{name} cannot be sent to another process: {error}, which another process can only import. Put it into a "
