@@ -185,5 +185,5 @@ def why_it_ended(exitcode: int | None) -> str:
     if exitcode in _CRASHES:
         return "Compiled code that the function calls is the usual cause."
     if exitcode < 0:
-        return "Another process sent this signal."
+        return "Usually another process sends this signal."
     return "The function, or a library that it calls, ended the process."
