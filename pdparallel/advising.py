@@ -37,26 +37,26 @@ def limit(found: Explanation) -> str:
     """What the speed-up ends at, in words."""
     travels = found.travel_workers / found.workers + found.travel_parent
     if found.engine == "here":
-        return "one core: it all runs in this process"
+        return "one core: this process does all the work"
     if found.engine == "serial" or found.workers == 1:
         return "one worker"
     if found.engine == "thread" and found.waiting < MOST and not gil_is_off():
-        return "threads, of which one at a time computes: they are for functions that wait"
+        return "the GIL: one thread computes at a time, so threads are for functions that wait"
     if travels > MUCH * (found.cost / found.workers + travels):
-        return f"travel: {share(travels / (found.cost / found.workers + travels))} of the time"
+        return f"sending: {share(travels / (found.cost / found.workers + travels))} of the time"
     if found.engine == "process" and not found.warm and MUCH * found.seconds < COLD_WORTH_SECONDS / 2:
-        return "the start of the pool; the next call finds it up"
+        return "starting the workers; they already run in the next call"
     if found.waiting >= MOST:
         return f"{found.workers} workers, which mostly wait"
     if found.units < 2 * found.workers:
-        return f"{counted(found.units, found.unit)}, which {found.workers} workers cannot share evenly"
-    return f"{found.workers} workers, which share what the function takes"
+        return f"{counted(found.units, found.unit)}: {found.workers} workers cannot share them evenly"
+    return f"{found.workers} workers, which share the work"
 
 
 def advice_to_travel(bytes_function: int | None) -> Iterator[str]:
     """What to do about a function that cannot travel."""
     if bytes_function is None:
-        yield "make what cannot travel inside the function or by initializer=, or take engine='thread'"
+        yield "create the object that cannot be sent inside the function or in initializer=, or use engine='thread'"
 
 
 def advice(found: Explanation, call: Call, options: Options, sample: Sample) -> Iterator[str]:
@@ -65,13 +65,12 @@ def advice(found: Explanation, call: Call, options: Options, sample: Sample) -> 
     if found.waiting >= MOST:
         many = WAITING_WORKERS * found.cores
         yield (
-            f"the function waits: more workers than cores, as in df.par(engine='thread', n_workers={many}), "
-            "where it waits side by side with itself"
+            f"the function waits. Use more workers than cores, for example df.par(engine='thread', n_workers={many})"
         )
     if _is_vectorisable(found, call, sample):
         yield (
-            f"the function is light ({seconds(found.function)}) and makes numbers of numbers: an expression of whole "
-            "columns, as df['a'] * 2 or np.where(...), would need no call for each of them"
+            f"the function is light ({seconds(found.function)}) and computes numbers from numbers. An expression of "
+            "whole columns is faster, for example df['a'] * 2 or np.where(...)"
         )
     yield from _of_rows(found, call)
     yield from _of_columns(found, call)
@@ -100,13 +99,13 @@ def _of_rows(found: Explanation, call: Call) -> Iterator[str]:
     if call.work.hand != "row" or not isinstance(call.data, pd.DataFrame):
         return
     if not found.lean and found.handing > MUCH * found.cost:
-        why = "asks for more of a row than reading it" if fits_lean_rows(call.data) else "gets rows of such a frame"
+        why = "the function does more than reading it" if fits_lean_rows(call.data) else "this frame needs it"
         yield (
-            f"the function {why}, so that each becomes a real Series ({seconds(found.handing)} of "
-            f"{seconds(found.cost)}): with rows='namedtuple' (row.a), 'tuple' or 'dict' (row['a']) none is made"
+            f"each row becomes a real Series, because {why} ({seconds(found.handing)} of {seconds(found.cost)}). "
+            "rows='namedtuple' (row.a), 'tuple' or 'dict' (row['a']) avoids that"
         )
     elif found.lean and found.function < LIGHT and _share_of_columns(found, call.data) > MOST:
-        yield "the function uses most columns: rows='tuple' or 'namedtuple' costs less to read than row['a']"
+        yield "the function uses most columns. rows='tuple' or 'namedtuple' is faster to read than row['a']"
 
 
 def _share_of_columns(found: Explanation, frame: pd.DataFrame) -> float:
@@ -124,11 +123,11 @@ def _of_columns(found: Explanation, call: Call) -> Iterator[str]:
     saved = (of_all["bytes_unit"] - of_read["bytes_unit"]) * call.n
     if saved > LARGE_BYTES:
         yield (
-            f"it reads {few(read)} of {len(data.columns)} columns: df.par(columns={read!r}) leaves {size(saved)} of "
-            f"{size(of_all['bytes_data'])} at home"
+            f"the function reads {few(read)} of {len(data.columns)} columns. df.par(columns={read!r}) sends "
+            f"{size(saved)} less of {size(of_all['bytes_data'])}"
             if len(read) <= 5
-            else f"it does not read {few(unread)}: columns= without them leaves {size(saved)} of "
-            f"{size(of_all['bytes_data'])} at home"
+            else f"the function does not read {few(unread)}. columns= without them sends {size(saved)} less of "
+            f"{size(of_all['bytes_data'])}"
         )
 
 
@@ -139,8 +138,8 @@ def _of_chunk_size(found: Explanation, options: Options) -> Iterator[str]:
     if work < LEAST * TASK_SECONDS:
         enough = math.ceil(LEAST * TASK_SECONDS / found.cost)
         yield (
-            f"a chunk of {counted(options.chunk_size, found.unit)} is {seconds(work)} of work, which is less than its "
-            f"task costs: leave chunk_size= out, or give at least {enough:,}"
+            f"a chunk of {counted(options.chunk_size, found.unit)} is {seconds(work)} of work, less than its own "
+            f"overhead. Leave out chunk_size=, or give at least {enough:,}"
         )
     elif -(-found.units // options.chunk_size) < found.workers * 2 <= found.units:
-        yield "there are so few chunks that workers have nothing to do in the end: leave chunk_size= out"
+        yield "there are too few chunks, so some workers have nothing to do at the end. Leave out chunk_size="

@@ -80,14 +80,14 @@ _missed = 0.0
 class Reason(enum.Enum):
     """Why a call stays in this process, or goes to workers, in words."""
 
-    NOT_ASKED = "it was done before there was a reason to look"
-    ONE_WORKER = "there is one worker, and this process is as good"
-    INSIDE = "this is a worker itself"
-    SHORT = f"what is left takes less than {1000 * WARM_WORTH_SECONDS:.0f} ms"
-    COLD = f"no pool is up, and what is left takes less than {COLD_WORTH_SECONDS:g} s"
-    TRAVEL = "what travels would take about as long as workers save"
-    WORTH = "workers save more than they cost"
-    THREADS = "there is no GIL, and threads may share what is left"
+    NOT_ASKED = "the call ended before there was a reason to use workers"
+    ONE_WORKER = "n_workers is 1, and this process is as fast"
+    INSIDE = "this process is a worker itself"
+    SHORT = f"the rest takes less than {1000 * WARM_WORTH_SECONDS:.0f} ms"
+    COLD = f"no worker runs yet, and the rest takes less than {COLD_WORTH_SECONDS:g} s"
+    TRAVEL = "sending the data takes about as long as workers would save"
+    WORTH = "workers save more time than they cost"
+    THREADS = "Python runs without the GIL, and threads can share the rest"
     CANNOT = "the function cannot be sent to workers"
 
 

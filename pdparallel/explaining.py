@@ -194,10 +194,10 @@ def _planned(
     cost, n, outcome = sample.cost, call.n, sample.outcome
     assert outcome is not None
     warm = is_warm(options)
-    reason = "engine= says so"
+    reason = "engine= names it"
     if options.engine == "auto":
         if options.timeout is not None or options.initializer is not None:
-            reason = "timeout= and initializer= are for workers"
+            reason = "timeout= and initializer= need workers"
         else:
             worth = Worth(options, in_threads=lambda: call.work.hand != "row" or sample.lean is not False)
             worth.knows((shared, here))

@@ -147,10 +147,10 @@ class Explanation:
         if not math.isnan(self.cost):
             yield f"a {self.unit}", f"{seconds(self.cost)} here, {seconds(self.pandas_cost)} in pandas"
             yield "  the function", seconds(self.function) + self._waits()
-            yield "  handing it out", self._handing()
+            yield "  making it", self._handing()
             yield (
-                "  travel",
-                f"{seconds(self.travel_parent)} of this process, {seconds(self.travel_workers)} of workers",
+                "  sending it",
+                f"{seconds(self.travel_parent)} in this process, {seconds(self.travel_workers)} in workers",
             )
         if not math.isnan(self.bytes_unit):
             returned = "" if math.isnan(self.bytes_return) else f", a return {size(self.bytes_return)}"
@@ -160,7 +160,7 @@ class Explanation:
         if self.columns_read is not None:
             yield "columns read", few(self.columns_read) if self.columns_read else "none"
         if self.engine:
-            yield "done by", self._done_by()
+            yield "runs in", self._done_by()
         if self.reason:
             yield "because", self.reason
         if not math.isnan(self.seconds):
@@ -168,7 +168,7 @@ class Explanation:
         if self.limit:
             yield "limited by", self.limit
         for number, one in enumerate(self.advice):
-            yield "" if number else "to change", one
+            yield "" if number else "advice", one
 
     def _measured(self) -> str:
         if not self.calls:
@@ -177,10 +177,10 @@ class Explanation:
         places = len(self.sampled)
         where = f" at {places} places, spread evenly" if places > 1 else ""
         times = "once" if self.calls == 1 else f"{self.calls:,} times"
-        return f"the function was called {times}, with {counted(units, self.unit)}{where}; results thrown away"
+        return f"the function was called {times}, with {counted(units, self.unit)}{where}; the results are not kept"
 
     def _waits(self) -> str:
-        return f", of which it waits {share(self.waiting)}" if self.waiting >= MUCH else ""
+        return f", {share(self.waiting)} of it waiting" if self.waiting >= MUCH else ""
 
     def _handing(self) -> str:
         if math.isnan(self.pandas_handing):
@@ -190,8 +190,10 @@ class Explanation:
 
     def _done_by(self) -> str:
         if self.engine == "here":
-            return f"this process ({counted(self.cores, 'core')} to use)"
-        start = "" if self.engine not in ("auto", "process") else ", which are up" if self.warm else ", to be started"
+            return f"this process ({counted(self.cores, 'core')} available)"
+        start = (
+            "" if self.engine not in ("auto", "process") else ", already running" if self.warm else ", not started yet"
+        )
         chunks = f", chunks of {counted(self.chunk_size, self.unit)}"
         return f"engine {self.engine!r}, {counted(self.workers, 'worker')}{start}{chunks}"
 

@@ -221,9 +221,9 @@ def _stay(problem: BaseException | None, observed: Watch) -> None:
 def _why(options: Options, decided: bool, reason: Reason) -> str:
     """Why an engine is asked, in words."""
     if options.engine != "auto":
-        return "engine= says so"
+        return "engine= names it"
     if options.timeout is not None or options.initializer is not None:
-        return f"{'timeout=' if options.initializer is None else 'initializer='} is for workers"
+        return f"{'timeout=' if options.initializer is None else 'initializer='} needs workers"
     return (Reason.WORTH if decided else reason).value
 
 

@@ -325,7 +325,7 @@ def test_what_an_explanation_shows() -> None:
     (shown,) = (content for kind, content in blocks(PAGES["how-to/find-the-slow-part.md"]) if kind == "text")
     label = re.compile(r"^ {2,4}(\w+(?: \w+)*)  ", flags=re.MULTILINE)
     assert len(label.findall(shown)) > 10
-    assert set(label.findall(shown)) - set(label.findall(found)) <= {"to change"}, found  # it depends on measurements
+    assert set(label.findall(shown)) - set(label.findall(found)) <= {"advice"}, found  # it depends on measurements
 
 
 def moves() -> list[tuple[str, str]]:

@@ -112,7 +112,7 @@ class TestTheFunction:
         found = DF.par.explain(lambda row: time.sleep(0.002))
         assert found.calls == 1
         assert found.sampled == ((0, 1),)
-        assert "was called once, with 1 row; results thrown away" in " ".join(repr(found).split())
+        assert "was called once, with 1 row; the results are not kept" in " ".join(repr(found).split())
 
     @pytest.mark.usefixtures("unhurried")
     def test_may_raise(self) -> None:
@@ -182,7 +182,7 @@ class TestWhatItSees:
         assert threads.workers == 8
         assert threads.seconds < threads.seconds_here / 4
         assert "wait" in threads.limit
-        assert "of which it waits" in repr(found)
+        assert "of it waiting" in repr(found)
 
     @pytest.mark.usefixtures("unhurried")
     def test_the_columns_that_are_read(self) -> None:
@@ -206,7 +206,7 @@ class TestWhatItSees:
         monkeypatch.setattr(advising, "LARGE_BYTES", 0)
         found = DF.par(engine="process").explain(a_and_b)
         advice = next(one for one in found.advice if "columns=" in one)
-        assert advice.startswith("it reads 'a', 'b' of 5 columns: df.par(columns=['a', 'b']) leaves ")
+        assert advice.startswith("the function reads 'a', 'b' of 5 columns. df.par(columns=['a', 'b']) sends ")
         narrow = DF.par(engine="process", columns=["a", "b"]).explain(a_and_b)
         assert narrow.bytes_unit < found.bytes_unit
         assert not any("columns=" in one for one in narrow.advice)
@@ -217,15 +217,16 @@ class TestWhatItSees:
         assert found.lean is False
         assert found.handing == min(found.pandas_handing, found.cost)
         assert any(
-            "asks for more of a row than reading it" in one and "rows='namedtuple'" in one for one in found.advice
+            "because the function does more than reading it" in one and "rows='namedtuple'" in one
+            for one in found.advice
         )
         odd = DF[["a", "b"]].set_axis([0, 1], axis=1).par.explain(lambda row: row[0])
         assert odd.lean is False
-        assert any("gets rows of such a frame" in one for one in odd.advice)
+        assert any("because this frame needs it" in one for one in odd.advice)
 
     def test_that_it_could_be_an_expression(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(advising, "LIGHT", math.inf)
-        word = "an expression of whole columns"
+        word = "An expression of whole columns"
         assert any(word in one for one in DF.par.explain(a_and_b).advice)
         assert any(word in one for one in S.par.explain(lambda value: value * 2).advice)
         assert not any(word in one for one in DF.par.explain(lambda row: len(row["text"])).advice)
@@ -261,7 +262,7 @@ class TestWhatItExpects:
         found = DF.par(n_workers=2).explain(a_and_b)
         assert (found.engine, found.reason) == ("here", Reason.SHORT.value)
         assert found.seconds == found.seconds_here
-        assert found.limit == "one core: it all runs in this process"
+        assert found.limit == "one core: this process does all the work"
 
     def test_what_auto_would_decide(self, any_rest_is_worth_it: None) -> None:
         found = DF.par(n_workers=2, chunk_size=100).explain(a_and_b)
@@ -294,15 +295,18 @@ class TestWhatItExpects:
 
     def test_that_chunks_are_too_light(self) -> None:
         found = DF.par(n_workers=2, engine="process", chunk_size=1).explain(lambda row: 1)
-        assert any("leave chunk_size= out, or give at least" in one for one in found.advice)
+        assert any("Leave out chunk_size=, or give at least" in one for one in found.advice)
 
     def test_that_chunks_are_too_few(self) -> None:
         found = DF.par(n_workers=2, engine="process", chunk_size=N - 1).explain(lambda row: time.sleep(0.001))
-        assert any("so few chunks" in one for one in found.advice)
+        assert any("too few chunks" in one for one in found.advice)
 
     def test_that_engines_of_one_worker_gain_nothing(self) -> None:
         assert DF.par(engine="serial").explain(a_and_b).limit == "one worker"
-        assert "one at a time computes" in DF.par(engine="thread", n_workers=2, chunk_size=10).explain(a_and_b).limit
+        assert (
+            "one thread computes at a time"
+            in DF.par(engine="thread", n_workers=2, chunk_size=10).explain(a_and_b).limit
+        )
 
 
 class TestWhatIsRefused:
@@ -339,9 +343,9 @@ class TestShown:
         assert title == "apply_rows of 400 rows"
         words = " ".join(text.split())
         assert f"called {found.calls:,} times, with " in words
-        assert "at 8 places, spread evenly; results thrown away" in words
-        for part in ("a row", "the function", "handing it out", "travel", "bytes", "columns read", "done by", "because",
-                     "expected", "limited by", "to change"):  # fmt: skip
+        assert "at 8 places, spread evenly; the results are not kept" in words
+        for part in ("a row", "the function", "making it", "sending it", "bytes", "columns read", "runs in", "because",
+                     "expected", "limited by", "advice"):  # fmt: skip
             assert any(line.strip().startswith(part) for line in lines), part
         assert "'a', 'b'" in text
         assert found.reason in words

@@ -108,7 +108,7 @@ class TestAProfile:
             assert one["engine"] == "here"
         else:
             assert one["engine"] == engine
-            assert one["why"] == "engine= says so"
+            assert one["why"] == "engine= names it"
         if engine in ("process", "pathos"):
             assert os.getpid() not in set(frame["pid"])
             assert set(frame["worker"]) <= {"1", "2"}
@@ -318,7 +318,7 @@ class TestShown:
         ]  # fmt: skip
         assert lines[0].split()[:7] == ["1", "apply_rows", "40", "rows", "process", "2", "4"]
         assert lines[1].split()[:7] == ["2", "map", "40", "values", "here", "1", "1"]
-        assert lines[2].startswith("1: process, because engine= says so; ")
+        assert lines[2].startswith("1: process, because engine= names it; ")
         assert "went out" in lines[2]
         assert lines[3] == f"2: here, because {auto.Reason.NOT_ASKED.value}"
         assert all(line == line.rstrip() for line in lines)
@@ -326,7 +326,7 @@ class TestShown:
     def test_as_html(self, p: pdparallel.Profile) -> None:
         html = p._repr_html_()
         assert html.count("<tr>") == 3
-        for text in ("2 calls", ">apply_rows</td>", ">40 rows</td>", ">speed-up</th>", "because engine= says so"):
+        for text in ("2 calls", ">apply_rows</td>", ">40 rows</td>", ">speed-up</th>", "because engine= names it"):
             assert text in html
 
     def test_a_worker_that_loads_is_not_idle(self) -> None:
@@ -384,7 +384,7 @@ class TestTheLog:
         assert_same(got, DF.apply(lambda row: row["a"], axis=1))
         lines = [record.getMessage() for record in debug.records if record.name == "pdparallel"]
         assert lines[0] == "apply_rows of 40 rows begins: engine='process', 2 workers, chunk_size=10"
-        assert lines[1] == "apply_rows: process with 2 at work, because engine= says so"
+        assert lines[1] == "apply_rows: process with 2 at work, because engine= names it"
         assert sorted(line.partition(" done")[0] for line in lines[2:6]) == [
             "apply_rows: rows 0 to 9", "apply_rows: rows 10 to 19", "apply_rows: rows 20 to 29",
             "apply_rows: rows 30 to 39",
