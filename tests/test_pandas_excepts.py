@@ -98,7 +98,7 @@ def _fails(verb: str) -> Callable[[Any], Any]:
 #: Who makes the function, options, what is raised, and a part of its text.
 FAULTS: dict[str, tuple[Callable[[str], Any], dict[str, Any], type[BaseException], str]] = {
     "a worker dies": (_dies, {"retries": 0}, WorkerDiedError, "exit code 3"),
-    "a worker dies twice": (_dies, {"retries": 1}, WorkerDiedError, "the 1 that tried"),
+    "a worker dies twice": (_dies, {"retries": 1}, WorkerDiedError, "in both attempts"),
     "a call takes too long": (_hangs, {"timeout": 0.3}, CallTimeoutError, "0.3"),
     "a return stays": (_stays, {}, ResultNotSerializableError, "it stays here"),
 }

@@ -117,7 +117,7 @@ def assert_tells_of_rows(call: Callable[[], object]) -> None:
     with pytest.raises(WorkerDiedError) as caught:
         call()
     [note] = caught.value.__notes__
-    assert "in the chunk from value 'r6' to 'r8' (positions 6 to 8)" in note
+    assert "in the chunk of values 'r6' to 'r8' (positions 6 to 8)" in note
 
 
 # The contract of an engine
