@@ -162,7 +162,7 @@ def neighbours(overlap: Any, by: Any) -> tuple[int, int] | None:
     ):
         raise InvalidOptionError("overlap", overlap, "a number of rows, or two: (before, after)")
     if by is not None:
-        raise InvalidOptionError("overlap", overlap, "None together with by=", "Groups have no neighbours.")
+        raise InvalidOptionError("overlap", overlap, "None with by=", "Groups have no neighbours.")
     return int(pair[0]), int(pair[1])
 
 

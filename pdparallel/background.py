@@ -23,6 +23,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from pdparallel.ending import at_exit
+from pdparallel.mistakes import by_name
 from pdparallel.stopping import Stop, StoppedError, stoppable
 from pdparallel.versions import PANDAS_2
 from pdparallel.worker import inside_worker
@@ -192,6 +193,7 @@ class Background:
     def __dir__(self) -> list[str]:
         return [name for name in dir(self._verbs) if not name.startswith("_") and name not in ("background",)]
 
+    @by_name("background", skip=1)
     def __call__(self, **options: Any) -> Background:
         """The same with options for the call that follows.
 

@@ -12,7 +12,7 @@ from pdparallel.arguments import check_func, goes_to_pandas
 from pdparallel.errors import InvalidOptionError
 from pdparallel.explanation import Explanation
 from pdparallel.grouped import call_grouped, is_replaced
-from pdparallel.mistakes import missing_attribute, place_of, refuse_engine, refuse_options
+from pdparallel.mistakes import missing_attribute, place_of, refuse_engine, refuse_options, refuse_options_of_view
 from pdparallel.options import resolve
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole, Func, Named, Plain
 from pdparallel.windowing import Windowing
@@ -328,6 +328,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> df.par.groupby("key")["x"].rolling(2, min_periods=1).apply(lambda window: window.max()).tolist()
         [1.0, 5.0, 2.0]
         """
+        refuse_options_of_view(kwargs, "groupby(...).rolling(...)", self._data_of_accessor())
         return WindowPar(Windowing(self._grouped, "rolling", {"window": window, **kwargs}), self._given)
 
     def expanding(self, **kwargs: Any) -> WindowPar[AsSeries, AsFrame, AsWhole]:
@@ -350,6 +351,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> s.par.groupby(level=0).expanding().apply(lambda window: window.sum()).tolist()
         [1.0, 6.0, 2.0]
         """
+        refuse_options_of_view(kwargs, "groupby(...).expanding(...)", self._data_of_accessor())
         return WindowPar(Windowing(self._grouped, "expanding", kwargs), self._given)
 
     def _with_engine(

@@ -384,5 +384,5 @@ def test_without_overlap(make):
     ("piece", "got"), [(_frame()[:1], "1 rows"), (np.zeros(2), "2 rows"), (7, "a int"), ([1, 2, 3], "a list")]
 )
 def test_overlap_needs_a_row_for_each_row(piece, got):
-    with pytest.raises(ValueError, match=f"it was given 3 rows and returned {got}"):
+    with pytest.raises(ValueError, match=f"It was given 3 rows and returned {got}"):
         without_overlap(piece, Chunk(1, 2, before=1, after=1))

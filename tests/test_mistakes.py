@@ -157,6 +157,7 @@ OF_OPTIONS = {
     "df.par(4)": "df.par takes options by name. Did you mean df.par(n_workers=4)?",
     "s.par(4)": "s.par takes options by name. Did you mean s.par(n_workers=4)?",
     "df.par('threads')": "df.par takes options by name. Did you mean df.par(engine='thread')?",
+    "df.par.background(4)": "background takes options by name. Did you mean background(n_workers=4)?",
     "df.par(['a'])": "df.par takes options by name. Did you mean df.par(columns=['a'])?",
     "df.par(f)": "df.par takes options by name. Did you mean df.par.apply_rows(f)?",
     "s.par(f)": "s.par takes options by name. Did you mean s.par.map(f)?",
@@ -197,6 +198,7 @@ OF_OPTIONS = {
         "engine is an option: df.par(engine='process').groupby(...).agg(f)"
     ),
     "df.par.groupby('a', n_workers=4)": "n_workers is an option: df.par(n_workers=4).groupby(...)",
+    "df.par.groupby('a').rolling(2, seed=1)": "seed is an option: df.par(seed=1).groupby(...).rolling(...)",
     "s.par.rolling(2, n_workers=4)": "n_workers is an option: s.par(n_workers=4).rolling(...)",
     "s.par.rolling(2).apply(f, n_workers=4)": "n_workers is an option: s.par(n_workers=4).rolling(...).apply(f)",
     "days.par.resample('D').apply(f, n_workers=4)": "n_workers is an option: s.par(n_workers=4).resample(...).apply(f)",
@@ -234,7 +236,7 @@ OF_OPTIONS = {
         "rows='tuple' is not allowed: give 'series' with raw=True. raw=True gives arrays already."
     ),
     "df.par.apply_chunks(f, by='a', overlap=1)": (
-        "overlap=1 is not allowed: give None together with by=. Groups have no neighbours."
+        "overlap=1 is not allowed: give None with by=. Groups have no neighbours."
     ),
     "pdparallel.map([1], f)": "The function comes first: pdparallel.map(f, items).",
     "pdparallel.map(f)": "There are no items. Give them after the function: pdparallel.map(f, items).",
