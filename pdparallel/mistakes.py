@@ -1,8 +1,8 @@
 """Words of other packages, and the error that names the fix for each.
 
-Most callers come from another package and use its words.  A table says what each word means here; ``difflib`` finds
-what is only misspelt.  All of it runs after a mistake; of a call without one it sees at most the names of the keyword
-arguments (:func:`refuse_options`).
+Many callers know another package and use its words.  Tables say what each word is here, and ``difflib`` finds the
+misspelt ones.  This code runs after a mistake.  A correct call costs one look at the names of its keyword arguments
+(:func:`refuse_options`).
 """
 
 from __future__ import annotations
@@ -52,8 +52,7 @@ OPTION_WORDS: dict[str, tuple[str, ...]] = {
     "n_workers": (
         "cores", "cpu_count", "cpus", "jobs", "max_workers", "n_core", "n_cores", "n_cpu", "n_cpus", "n_jobs", "n_proc",
         "n_processes", "n_procs", "nb_workers", "ncores", "ncpu", "ncpus", "njobs", "nodes", "nproc", "nprocs",
-        "num_cores", "num_cpus", "num_processes", "num_workers", "nworkers", "parallelism", "processes",
-        "worker_count", "workers",
+        "num_cores", "num_cpus", "num_processes", "num_workers", "nworkers", "processes", "workers",
     ),
     "chunk_size": (
         "batch_size", "batchsize", "chunk_len", "chunklen", "chunks", "chunksize", "max_chunks_per_worker",
@@ -61,13 +60,13 @@ OPTION_WORDS: dict[str, tuple[str, ...]] = {
     ),
     "start_method": ("context", "mp_context", "mp_start_method", "multiprocessing_context"),
     "progress": (
-        "bar", "desc_bar", "disable_pr_bar", "disable_progress", "pbar", "progress_bar", "progressbar", "show_bar",
+        "bar", "disable_pr_bar", "disable_progress", "pbar", "progress_bar", "progressbar", "show_bar",
         "show_progress", "show_progress_bar", "tqdm", "use_tqdm", "verbose",
     ),
     "errors": ("error", "handle_errors", "ignore_errors", "on_error", "raise_errors", "return_exceptions"),
     "retries": ("attempts", "max_attempts", "max_retries", "n_retries", "num_retries", "retry", "tries"),
     "timeout": ("call_timeout", "max_seconds", "max_time", "task_timeout", "time_limit", "time_out"),
-    "threads_per_worker": ("inner_max_num_threads", "num_threads_per_worker", "nthreads"),
+    "threads_per_worker": ("inner_max_num_threads", "nthreads"),
     "serializer": ("pickler", "serialization", "use_cloudpickle", "use_dill"),
     "checkpoint": ("cache", "cache_dir", "cachedir", "checkpoint_dir", "checkpoint_path", "resume"),
     "seed": ("random_seed", "random_state", "rng"),
@@ -84,6 +83,11 @@ _OPTION_OF: dict[str, tuple[str, ...]] = {
     "num_threads": ("n_workers", "threads_per_worker"),
     "threads": ("n_workers", "threads_per_worker"),
 }
+
+#: Words that count chunks.
+_COUNTS_OF_CHUNKS = frozenset(
+    ("chunks", "max_chunks_per_worker", "n_chunks", "n_splits", "npartitions", "num_chunks", "split_factor")
+)
 
 #: Keyword arguments that few functions have, and that callers mean for a verb.
 _GUARDED = (
@@ -218,6 +222,7 @@ def unknown_option(name: str, value: Any, known: Iterable[str], to_func: str = "
     meant = _meant(name, known)
     if meant:
         text = f"Unknown option {name!r}. Did you mean {' or '.join(map(repr, meant))}?"
+        text += " chunk_size is the number of rows in a chunk." if name in _COUNTS_OF_CHUNKS else ""
     else:
         to_func = to_func or f"the verb: df.par.apply_rows(func, {name}={shown(value)})"
         text = f"Unknown option {name!r}. The options are {', '.join(known)}. "
@@ -559,13 +564,13 @@ def _verb(name: str, place: str, verbs: list[str], data: Any) -> str | None:
     known = {verb: _WRITTEN.get(verb, f"{verb}(func)") for verb in verbs} | (
         _FRAME_VERBS if of_frame else _SERIES_VERBS
     )
+    if of_frame and name in data.columns:
+        return f"Select the column first: df[{name!r}].par.map(func)."
     meant = known.get(name) or known.get(_bare(name))
     option = name if name in OPTIONS else _OPTION_OF.get(name, (None,))[0]
     if meant is None and option is not None:
         verb = "apply_rows" if of_frame else "map"
         return f"Give the option before the verb: {place}({option}=...).{verb}(func)."
-    if meant is None and of_frame and name in data.columns:
-        return f"Select the column first: df[{name!r}].par.map(func)."
     if meant is None:
         own = next((each for each in (name, _bare(name)) if hasattr(type(data), each)), None)
         if own is not None:
