@@ -24,6 +24,7 @@ from pdparallel.futures import FrameFutures, SeriesFutures
 from pdparallel.holding import Holding
 from pdparallel.options import checked
 from pdparallel.series_verbs import SeriesVerbs
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import Func, OptionsDict
 from pdparallel.views import Views
 
@@ -39,6 +40,7 @@ class _Par(Holding, Generic[Futures]):
         self._obj = obj
         self._given = {}
 
+    @trim_tracebacks
     def __call__(self, **options: Unpack[OptionsDict]) -> Self:
         """The same accessor with options for the call that follows.
 
@@ -126,6 +128,7 @@ class FramePar(
     [5.0, 7.0, 9.0]
     """
 
+    @trim_tracebacks
     def __call__(self, *, columns: Iterable[Any] | EllipsisType | None = ..., **options: Unpack[OptionsDict]) -> Self:
         """The same accessor with options, and the columns that the function needs, for the call that follows.
 
@@ -173,6 +176,7 @@ class FramePar(
         # Cut for each call: an accessor that is kept sees what becomes of its frame.
         return self._obj if self._columns is None else self._obj[self._columns]
 
+    @trim_tracebacks
     def explain(self, func: Func, verb: str = "apply_rows", **arguments: Any) -> Explanation:
         """What a call would do and why: what a row costs, where the time goes, who would do it, and what to change.
 
@@ -240,6 +244,7 @@ class SeriesPar(
     [1, 2]
     """
 
+    @trim_tracebacks
     def explain(self, func: Func, verb: str = "map", **arguments: Any) -> Explanation:
         """What a call would do and why; see :meth:`pandas.DataFrame.par.explain`.
 
@@ -278,6 +283,7 @@ class SeriesPar(
 def par(obj: pd.DataFrame) -> FramePar: ...
 @overload
 def par(obj: pd.Series) -> SeriesPar: ...
+@trim_tracebacks
 def par(obj: Any) -> Any:
     """The accessor of a frame or Series, for type checkers, which cannot see ``df.par``.
 

@@ -20,10 +20,12 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
+from types import TracebackType
 from typing import Any, TypeVar
 
 from pdparallel.ending import at_exit
 from pdparallel.stopping import Stop, StoppedError, stoppable
+from pdparallel.tracebacks import replace_traceback, trim_tracebacks
 from pdparallel.versions import PANDAS_2
 from pdparallel.worker import inside_worker
 
@@ -62,6 +64,7 @@ class Running(Future[R]):
         self._stop = stop
         self._lock = threading.Lock()
         self._told = False
+        self._trace: TracebackType | None = None
 
     def cancel(self) -> bool:
         """Have the call stop.
@@ -106,6 +109,39 @@ class Running(Future[R]):
         """
         return not self.done()
 
+    def result(self, timeout: float | None = None) -> R:
+        """Wait for the result of the call.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait; without it there is no limit.
+
+        Returns
+        -------
+        object
+            The result of the verb.
+
+        Raises
+        ------
+        Exception
+            The error of the call. A :class:`concurrent.futures.CancelledError` if the call is cancelled.
+        TimeoutError
+            If the call takes longer than ``timeout``.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> pd.Series([1, 2]).par.background.map(str).result(timeout=60).tolist()
+        ['1', '2']
+        """
+        try:
+            return super().result(timeout)
+        except BaseException as error:
+            # Each call would add the frames of concurrent.futures once more.
+            replace_traceback(error, self._trace if error is self._exception else None)
+            raise
+
     def __await__(self) -> Generator[Any, None, R]:
         import asyncio
 
@@ -120,6 +156,7 @@ class Running(Future[R]):
         if error is None:
             self.set_result(result)
         else:
+            self._trace = error.__traceback__
             self.set_exception(error)
 
     def _tell(self) -> bool:
@@ -192,6 +229,7 @@ class Background:
     def __dir__(self) -> list[str]:
         return [name for name in dir(self._verbs) if not name.startswith("_") and name not in ("background",)]
 
+    @trim_tracebacks
     def __call__(self, **options: Any) -> Background:
         """The same with options for the call that follows.
 
@@ -218,9 +256,11 @@ class Background:
         """
         return Background(self._verbs(**options), self._own)
 
+    @trim_tracebacks
     def __getitem__(self, key: Any) -> Background:
         return Background(self._verbs[key], self._own)
 
+    @trim_tracebacks
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "background":
             raise AttributeError(name)
@@ -233,6 +273,7 @@ class Background:
             return Background(method, self._own)
 
         @functools.wraps(method)
+        @trim_tracebacks
         def verb(*args: Any, **kwargs: Any) -> Any:
             verbs = self._verbs if self._own else _with_own_data(self._verbs)
             call = functools.partial(getattr(verbs, name), *args, **kwargs)
@@ -286,6 +327,8 @@ def _run(call: Callable[[], Any], stop: Stop, future: Running[Any], refused: lis
             result = call()
     except BaseException as raised:  # an exit of the function, too, is for whoever has the future
         error = raised
+        below = error.__traceback__.tb_next if error.__traceback__ is not None else None
+        replace_traceback(error, below)  # without this frame
     try:
         if error is not None and not stop.begun.is_set():
             refused.append(error)

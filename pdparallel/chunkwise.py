@@ -11,6 +11,7 @@ import pandas as pd
 from pdparallel import iterating, verbs
 from pdparallel.arguments import check_combine, check_func, neighbours
 from pdparallel.holding import Holding
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import Combine, Func, Plain
 
 __all__ = ["Chunkwise"]
@@ -23,6 +24,7 @@ S = TypeVar("S", bound=Plain)
 class Chunkwise(Holding):
     """What the accessors of frames and Series share of that."""
 
+    @trim_tracebacks
     def iter_chunks(
         self,
         func: Callable[..., R],
@@ -125,6 +127,7 @@ class Chunkwise(Holding):
         self, func: Callable[..., S], args: Sequence[Any] = (), by: Any = None,
         overlap: int | tuple[int, int] | None = None, combine: Literal["auto"] = "auto", **kwargs: Any,
     ) -> list[S]: ...  # fmt: skip
+    @trim_tracebacks
     def apply_chunks(
         self,
         func: Func,

@@ -12,6 +12,7 @@ from pdparallel import verbs
 from pdparallel.arguments import axis_number, check_func, check_na_action, check_result_type, goes_to_pandas, row_hand
 from pdparallel.holding import Holding
 from pdparallel.stopping import begin
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import (
     AsEither,
     AsFrame,
@@ -70,6 +71,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         self, func: Callable[..., Sequenced], args: Sequence[Any] = (), *, raw: Literal[True],
         result_type: Literal["reduce"] | None = None, rows: RowKind = "series", **kwargs: Any,
     ) -> AsFrame: ...  # fmt: skip
+    @trim_tracebacks
     def apply_rows(
         self,
         func: Func,
@@ -171,6 +173,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         self, func: Callable[..., Sequenced | pd.Series], args: Sequence[Any] = (), raw: bool = False,
         result_type: None = None, **kwargs: Any,
     ) -> AsFrame: ...  # fmt: skip
+    @trim_tracebacks
     def apply_cols(
         self,
         func: Func,
@@ -248,6 +251,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         args: Sequence[Any] = (), by_row: Any = "compat", engine: Any = None,
         engine_kwargs: dict[str, Any] | None = None, **kwargs: Any,
     ) -> AsEither: ...  # fmt: skip
+    @trim_tracebacks
     def apply(
         self,
         func: Any,
@@ -304,6 +308,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
             "row" if number else "column", self._options(),
         )  # fmt: skip
 
+    @trim_tracebacks
     def map(self, func: Func, na_action: Literal["ignore"] | None = None, **kwargs: Any) -> AsFrame:
         """Call a function with each value: ``df.map(func)`` on all cores.
 

@@ -13,6 +13,7 @@ from pdparallel.errors import InvalidOptionError
 from pdparallel.explanation import Explanation
 from pdparallel.grouped import call_grouped, is_replaced
 from pdparallel.options import resolve
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole, Func, Named, Plain
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
@@ -54,9 +55,11 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def __getitem__(self, key: list[Any]) -> GroupByPar[AsSeries, AsFrame, AsEither, AsFrame]: ...
     @overload
     def __getitem__(self, key: Hashable) -> GroupByPar[AsSeries, AsFrame, AsEither, AsSeries]: ...
+    @trim_tracebacks
     def __getitem__(self, key: Any) -> Any:
         return type(self)(self._grouped[key], self._given)
 
+    @trim_tracebacks
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
@@ -80,6 +83,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def apply(self, func: Callable[..., pd.DataFrame], *args: Any, **kwargs: Any) -> AsFrame: ...
     @overload
     def apply(self, func: Callable[..., pd.Series] | Named, *args: Any, **kwargs: Any) -> AsEither: ...
+    @trim_tracebacks
     def apply(self, func: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a function with each group: ``df.groupby(...).apply(func)`` on all cores.
 
@@ -134,6 +138,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def agg(
         self, func: Named | None = None, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any
     ) -> AsEither: ...
+    @trim_tracebacks
     def agg(self, func: Any = None, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any) -> Any:
         """Call a function with each column of each group: ``df.groupby(...).agg(func)`` on all cores.
 
@@ -171,6 +176,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
 
     aggregate = agg
 
+    @trim_tracebacks
     def transform(
         self, func: Func | str, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any
     ) -> AsWhole:
@@ -207,6 +213,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         """
         return cast("AsWhole", self._with_engine("transform", func, args, kwargs, engine, engine_kwargs))
 
+    @trim_tracebacks
     def filter(self, func: Func, dropna: bool = True, *args: Any, **kwargs: Any) -> AsWhole:
         """The rows of the groups for which a function is true: ``df.groupby(...).filter(func)`` on all cores.
 
@@ -242,6 +249,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
             raise InvalidOptionError("errors", "return", "'raise' or 'coerce' for filter", "It returns rows only.")
         return cast("AsWhole", self._call("filter", func, args, kwargs, self._grouped.filter, dropna))
 
+    @trim_tracebacks
     def explain(self, func: Func, method: str = "apply", *args: Any, **kwargs: Any) -> Explanation:
         """What a call would do and why; see :meth:`pandas.DataFrame.par.explain`.
 
@@ -284,6 +292,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         quiet = type(self)(self._grouped, {**self._given, "checkpoint": None, "progress": False})
         return explain(f"groupby.{method}", "group", lambda: getattr(quiet, method)(func, *args, **kwargs))
 
+    @trim_tracebacks
     def rolling(self, window: Any, **kwargs: Any) -> WindowPar[AsSeries, AsFrame, AsWhole]:
         """Moving windows of each group, whose ``apply`` takes all cores: ``groupby(...).rolling(...)``.
 
@@ -306,6 +315,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         """
         return WindowPar(Windowing(self._grouped, "rolling", {"window": window, **kwargs}), self._given)
 
+    @trim_tracebacks
     def expanding(self, **kwargs: Any) -> WindowPar[AsSeries, AsFrame, AsWhole]:
         """Windows from the first row of each group on, whose ``apply`` takes all cores: ``groupby(...).expanding()``.
 

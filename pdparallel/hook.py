@@ -16,6 +16,7 @@ import pandas as pd
 from pdparallel import verbs
 from pdparallel.arguments import axis_number
 from pdparallel.options import checked, resolve
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import OptionsDict
 
 __all__ = ["Hook", "engine"]
@@ -25,6 +26,7 @@ class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") 
     """What pandas calls; all arguments come by keyword."""
 
     @staticmethod
+    @trim_tracebacks
     def apply(
         data: pd.DataFrame | np.ndarray, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any],
         decorator: Any, axis: Any,
@@ -39,6 +41,7 @@ class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") 
         return result.to_numpy() if raw else result
 
     @staticmethod
+    @trim_tracebacks
     def map(
         data: pd.Series, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any],
         decorator: Any, skip_na: bool,
@@ -87,6 +90,7 @@ class engine:  # noqa: N801 - it reads as a function, and is called like one
 
     __pandas_udf__ = Hook
 
+    @trim_tracebacks
     def __init__(self, **options: Unpack[OptionsDict]) -> None:
         self.options = checked(options)
 

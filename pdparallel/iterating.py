@@ -28,6 +28,7 @@ from pdparallel.plan import Gaps, Left
 from pdparallel.progress import bar, inside_call
 from pdparallel.runner import check, path
 from pdparallel.source import Source
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import Errors, Func, OptionsButErrors
 
 __all__ = ["Results", "imap", "iter_chunks"]
@@ -70,6 +71,7 @@ class Results(Iterator[R]):
         self._process = os.getpid()
         _unfinished.add(self)
 
+    @trim_tracebacks
     def __next__(self) -> R:
         return next(self._steps)
 
@@ -197,6 +199,7 @@ def imap(
 def imap(
     func: Func, *iterables: Iterable[Any], errors: Errors, ordered: bool = True, **options: Unpack[OptionsButErrors]
 ) -> Results[Any]: ...
+@trim_tracebacks
 def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options: Any) -> Results[Any]:
     """Call a function with each item of an iterable, on all cores: the builtin ``map``, as an iterator.
 

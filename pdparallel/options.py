@@ -26,6 +26,7 @@ import numpy as np
 
 from pdparallel.cores import WINDOWS_MOST_WORKERS, usable_cores
 from pdparallel.errors import InvalidOptionError
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Progress, Serializer, StartMethod
 
 __all__ = ["ENGINE_NAMES", "Options", "forcing", "get_options", "option_context", "resolve", "set_options"]
@@ -429,6 +430,7 @@ def resolve(call: Mapping[str, Any] | None = None) -> Options:
     return options
 
 
+@trim_tracebacks
 def get_options() -> dict[str, Any]:
     """The options in force here, by name.
 
@@ -448,6 +450,7 @@ def get_options() -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
 
 
+@trim_tracebacks
 def set_options(**options: Unpack[OptionsDict]) -> None:
     """Set options for the whole process, until they are set again.
 
@@ -474,8 +477,8 @@ def set_options(**options: Unpack[OptionsDict]) -> None:
         _process_wide.update(values)
 
 
-@contextlib.contextmanager
-def option_context(**options: Unpack[OptionsDict]) -> Iterator[None]:
+@trim_tracebacks
+def option_context(**options: Unpack[OptionsDict]) -> contextlib.AbstractContextManager[None]:
     """Options for the calls inside a ``with`` block, in this thread or task only.
 
     Parameters
@@ -483,10 +486,10 @@ def option_context(**options: Unpack[OptionsDict]) -> Iterator[None]:
     **options
         Any of the options of :class:`Options`.
 
-    Yields
-    ------
-    None
-        While the block runs the options hold.
+    Returns
+    -------
+    context manager
+        The options hold in its ``with`` block.
 
     Raises
     ------
@@ -500,7 +503,12 @@ def option_context(**options: Unpack[OptionsDict]) -> Iterator[None]:
     ...     pd.Series([1, 2]).par.map(lambda x: x + 1).tolist()
     [2, 3]
     """
-    token = _context.set({**(_context.get() or {}), **checked(options)})
+    return _in_context(checked(options))
+
+
+@contextlib.contextmanager
+def _in_context(values: Mapping[str, Any]) -> Iterator[None]:
+    token = _context.set({**(_context.get() or {}), **values})
     try:
         yield
     finally:

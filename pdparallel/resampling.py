@@ -9,6 +9,7 @@ import pandas as pd
 
 from pdparallel.groupby import GroupByPar
 from pdparallel.grouped import call_grouped
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole
 
 __all__ = ["ResamplePar"]
@@ -69,10 +70,12 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def __getitem__(self, key: list[Any]) -> GroupByPar[AsSeries, AsFrame, AsEither, AsFrame]: ...
     @overload
     def __getitem__(self, key: Hashable) -> GroupByPar[AsSeries, AsFrame, AsEither, AsSeries]: ...
+    @trim_tracebacks
     def __getitem__(self, key: Any) -> Any:
         # pandas gives a GroupBy here, whose agg is not its apply, as it is of the Resampler itself
         return GroupByPar(self._resampler[key], self._given)
 
+    @trim_tracebacks
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
@@ -86,6 +89,7 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def __len__(self) -> int:
         return len(self._resampler)
 
+    @trim_tracebacks
     def apply(self, func: Any = None, *args: Any, **kwargs: Any) -> AsEither:
         """Call a function with each span of time: ``df.resample(...).apply(func)`` on all cores.
 
@@ -124,6 +128,7 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
 
     agg = aggregate = apply
 
+    @trim_tracebacks
     def transform(self, func: Any, *args: Any, **kwargs: Any) -> AsWhole:
         """Call a function with each span of time for a result like the whole, on all cores.
 

@@ -13,6 +13,7 @@ from pdparallel.arguments import check_func, check_na_action, goes_to_pandas, is
 from pdparallel.errors import InvalidOptionError
 from pdparallel.holding import Holding
 from pdparallel.stopping import begin
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import AsEither, AsFrame, AsSeries, Func, Named, Plain
 
 __all__ = ["SeriesVerbs"]
@@ -21,6 +22,7 @@ __all__ = ["SeriesVerbs"]
 class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
     """Those of an accessor of a Series; its types as those of :class:`pdparallel.frame_verbs.FrameVerbs`."""
 
+    @trim_tracebacks
     def map(
         self, func: Func | Mapping[Any, Any] | pd.Series, na_action: Literal["ignore"] | None = None, **kwargs: Any
     ) -> AsSeries:
@@ -79,6 +81,7 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
     ) -> AsFrame: ...
     @overload
     def apply(self, func: Named, args: Sequence[Any] = (), by_row: Any = "compat", **kwargs: Any) -> AsEither: ...
+    @trim_tracebacks
     def apply(self, func: Any, args: Sequence[Any] = (), by_row: Any = "compat", **kwargs: Any) -> Any:
         """``s.apply`` on all cores where ``func`` is a Python function.
 

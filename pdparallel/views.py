@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, cast, overload
 from pdparallel.groupby import GroupByPar
 from pdparallel.holding import Holding
 from pdparallel.resampling import ResamplePar
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
@@ -19,6 +20,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     :class:`pdparallel.frame_verbs.FrameVerbs`, and that of a result like the whole.
     """
 
+    @trim_tracebacks
     def rolling(
         self,
         window: Any,
@@ -61,6 +63,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         }  # fmt: skip
         return WindowPar(Windowing(self._data(), "rolling", given), self._given)
 
+    @trim_tracebacks
     def expanding(
         self, min_periods: int = 1, method: str = "single", **kwargs: Any
     ) -> WindowPar[AsSeries, AsFrame, AsWhole]:
@@ -94,6 +97,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def groupby(
         self, by: Any = None, *, as_index: bool, **kwargs: Any
     ) -> GroupByPar[AsEither, AsFrame, AsEither, AsEither]: ...
+    @trim_tracebacks
     def groupby(self, by: Any = None, **kwargs: Any) -> Any:
         """Groups of rows, for functions of a group: ``df.groupby(...)``, with ``apply`` and so on on all cores.
 
@@ -127,6 +131,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         grouped, only = self._obj.groupby(by, **kwargs), self._only()
         return grouped if only is None else grouped[only]
 
+    @trim_tracebacks
     def resample(self, rule: Any, **kwargs: Any) -> ResamplePar[AsSeries, AsFrame, AsEither, AsWhole]:
         """Spans of time, for functions of a span: ``df.resample(...)``, with ``apply`` on all cores.
 

@@ -36,6 +36,7 @@ from pdparallel.progress import WholeCall, counted
 from pdparallel.recording import calling, record
 from pdparallel.rows import feed_for
 from pdparallel.runner import run
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.transport.frames import take
 from pdparallel.typing import AsFrame, AsSeries, AsWhole, Func
 from pdparallel.windowing import Layout, Windowing, is_plain, layout
@@ -84,11 +85,13 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
     def __getitem__(self, key: list[Any]) -> WindowPar[AsSeries, AsFrame, AsFrame]: ...
     @overload
     def __getitem__(self, key: Hashable) -> WindowPar[AsSeries, AsFrame, AsSeries]: ...
+    @trim_tracebacks
     def __getitem__(self, key: Any) -> Any:
         """The same windows over some columns, as in pandas: a label, or a list of labels."""
         keys = (*self._windowing.keys, key)
         return type(self)(dataclasses.replace(self._windowing, keys=keys), self._given, self._pandas[key])
 
+    @trim_tracebacks
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -101,6 +104,7 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
     def __repr__(self) -> str:
         return f"<pdparallel windows: {self._pandas!r}>"
 
+    @trim_tracebacks
     def apply(
         self,
         func: Func,
