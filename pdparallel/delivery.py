@@ -217,7 +217,7 @@ class Delivery:
                 self._show(one.chunk)
             self._clock.forget(future)
             self._ledger.add(outcome)
-            self._bar.add(outcome.done)
+            self._bar.add(outcome.done, outcome.count_failed)
         elif isinstance(problem, WorkerDiedError):
             self._worker_died(one, future, problem)
         else:

@@ -71,6 +71,8 @@ class Options:
         a :class:`logging.Logger` to that one.  A callable is given ``(done, total)``, in this thread, with a total of
         None where that is not known; one that is slow is called less often, so that it takes a hundredth of the time
         or so, one that raises is called no more.  Calls made by the function show nothing.
+    desc : str, default None
+        The text before the bar of ``progress``. None means the name of the verb, such as ``apply_rows``.
     errors : str, default "raise"
         What becomes of a call that raises an :class:`Exception`: ``"raise"`` raises the first one, ``"coerce"`` leaves
         a missing value in its place (in a list None) and warns once (:class:`FailedCallsWarning`), ``"return"`` leaves
@@ -117,6 +119,7 @@ class Options:
     chunk_size: int | None = None
     start_method: StartMethod | None = None
     progress: Progress = False
+    desc: str | None = None
     errors: Errors = "raise"
     retries: int = 2
     timeout: float | None = None
@@ -274,6 +277,12 @@ def _progress(name: str, value: Any) -> Any:
     raise InvalidOptionError(name, value, f"True, False, {allowed}, a logging.Logger, or a function of (done, total)")
 
 
+def _desc(name: str, value: Any) -> Any:
+    if value is None or (isinstance(value, str) and value.strip() and value.isprintable()):
+        return value
+    raise InvalidOptionError(name, value, "a text of one line, or None")
+
+
 def _serializer(name: str, value: Any) -> Any:
     _one_of(*_SERIALIZERS)(name, value)
     if value == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
@@ -315,6 +324,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "chunk_size": _count,
     "start_method": _start_method,
     "progress": _progress,
+    "desc": _desc,
     "errors": _one_of(*_ERRORS),
     "retries": _times,
     "timeout": _seconds,

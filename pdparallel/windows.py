@@ -294,7 +294,7 @@ def _in_pandas(
 ) -> Any:
     """Where only pandas knows what to call the function with, it does so, here."""
     verb = f"{windowing.kind}.apply"
-    func = counted(calling(work), options.progress, verb, "window")
+    func = counted(calling(work), options.progress, options.desc or verb, "window")
     kept: list[Any] = []
     done = Returns([] if begun is None else [begun.returns]).values()
 
