@@ -43,6 +43,9 @@ _Numbered: TypeAlias = Generator[tuple[int, Any], None, None]
 #: Seconds at most that who lets the pools go waits for iterators that nobody has any more.
 MOST_CLOSING_SECONDS = 3.0
 
+#: Failures of ``errors="coerce"`` that are kept for the warning at the end: an iterable may have no end.
+MAX_KEPT_FAILURES = 10_000
+
 #: Chunks for each worker that are on their way, or wait for one before them: twice what keeps a worker busy.
 MOST_OF_A_WORKER = 4
 
@@ -294,7 +297,7 @@ def _taken(
     ledger = Passing(call, ordered, options.workers * MOST_OF_A_WORKER)
     problem: Exception | None = None
     with (
-        bar(options.progress, total, call.verb, call.unit, alone=True) as shown,
+        bar(options.progress, total, options.desc or call.verb, call.unit, alone=True) as shown,
         contextlib.closing(path(call, options, ledger, left, shown)) as steps,
     ):
         while True:
@@ -319,15 +322,22 @@ def _settled(call: Call, results: _Numbered) -> Generator[Any, None, None]:
             yield result
         return
     n = times = 0
-    first: tuple[str, Failed] | None = None
+    kept: list[tuple[int, Failed]] = []
+    labels: list[Any] = []
     for at, result in results:
         n += 1
         if type(result) is not Failed:
             yield result
             continue
         times += 1
-        place = missing.place(call, at)
-        first = first or (place, result)
-        yield None if call.work.errors == "coerce" else told(result, place)
-    if first is not None and call.work.errors == "coerce":
-        missing.warn(*first, times, n)
+        if call.work.errors == "return":
+            yield told(result, missing.place(call, at))
+            continue
+        if len(kept) < MAX_KEPT_FAILURES:
+            kept.append((at, result))
+            labels.append(None if call.plan else call.label(at))  # an item is forgotten when it has been passed on
+        yield None
+    if kept:
+        order = sorted(range(len(kept)), key=lambda number: kept[number][0])
+        known = None if call.plan else [labels[number] for number in order]
+        missing.warn(call, [kept[number] for number in order], times, n, known)
