@@ -26,7 +26,7 @@ from pdparallel.arguments import axis_number, check_result_type, goes_to_pandas,
 from pdparallel.errors import InvalidOptionError
 from pdparallel.groupby import GROUPED, GroupByPar
 from pdparallel.grouped import is_replaced
-from pdparallel.options import checked, resolve
+from pdparallel.options import checked, resolve, show_options
 from pdparallel.tracebacks import remove_own_frames, trim_tracebacks
 from pdparallel.typing import Hand, OptionsDict
 from pdparallel.versions import PANDAS_2
@@ -118,6 +118,7 @@ class Accelerated:
         return f"<pdparallel.accelerate({given}), {'in force' if self in _in_force else 'ended'}>"
 
 
+@show_options(but=("checkpoint",))
 @trim_tracebacks
 def accelerate(**options: Unpack[OptionsDict]) -> Accelerated:
     """Send pandas' own ``apply`` and ``map`` through us, so that existing code runs on all cores, unchanged.

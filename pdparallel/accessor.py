@@ -22,7 +22,7 @@ from pdparallel.explanation import Explanation
 from pdparallel.frame_verbs import FrameVerbs
 from pdparallel.futures import FrameFutures, SeriesFutures
 from pdparallel.holding import Holding
-from pdparallel.options import checked
+from pdparallel.options import checked, show_options
 from pdparallel.series_verbs import SeriesVerbs
 from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import Func, OptionsDict
@@ -40,6 +40,7 @@ class _Par(Holding, Generic[Futures]):
         self._obj = obj
         self._given = {}
 
+    @show_options()
     @trim_tracebacks
     def __call__(self, **options: Unpack[OptionsDict]) -> Self:
         """The same accessor with options for the call that follows.
@@ -128,6 +129,7 @@ class FramePar(
     [5.0, 7.0, 9.0]
     """
 
+    @show_options()
     @trim_tracebacks
     def __call__(self, *, columns: Iterable[Any] | EllipsisType | None = ..., **options: Unpack[OptionsDict]) -> Self:
         """The same accessor with options, and the columns that the function needs, for the call that follows.

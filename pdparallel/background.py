@@ -24,8 +24,11 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pdparallel.ending import at_exit
+from pdparallel.options import show_options
+from pdparallel.showing import as_html, seconds
 from pdparallel.stopping import Stop, StoppedError, stoppable
 from pdparallel.tracebacks import replace_traceback, trim_tracebacks
+from pdparallel.transport.outcomes import described
 from pdparallel.versions import PANDAS_2
 from pdparallel.worker import inside_worker
 
@@ -50,6 +53,8 @@ class Running(Future[R]):
     ----------
     stop : Stop
         By which the call is asked to end.
+    verb : str, default "call"
+        The name of the verb, for what is shown.
 
     Examples
     --------
@@ -59,9 +64,12 @@ class Running(Future[R]):
     (['1', '2'], True)
     """
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: Stop, verb: str = "call") -> None:
         super().__init__()
         self._stop = stop
+        self._verb = verb
+        self._began = time.monotonic()
+        self._ended: float | None = None
         self._lock = threading.Lock()
         self._told = False
         self._trace: TracebackType | None = None
@@ -88,6 +96,7 @@ class Running(Future[R]):
         self._stop.ask()
         cancelled = super().cancel()
         if cancelled:
+            self._ended = time.monotonic()
             self._tell()
         return cancelled
 
@@ -147,8 +156,35 @@ class Running(Future[R]):
 
         return asyncio.wrap_future(_Awaited(self)).__await__()
 
+    def __repr__(self) -> str:
+        return f"<pdparallel {self._verb} in the background: {self._told_state()}>"
+
+    def _repr_html_(self) -> str:
+        rows = [("state", self._told_state(), "What became of the call.")]
+        error = self._error()
+        rows += [("where", note, "The place of the failure.") for note in getattr(error, "__notes__", ())]
+        seconds_taken = (self._ended or time.monotonic()) - self._began
+        rows.append(("time", seconds(seconds_taken), "The time from the beginning of the call to its end, or to now."))
+        head = ("what", "value", "meaning")
+        return as_html([head, *rows], "lll", head=True, title=f"pdparallel {self._verb} in the background")
+
+    def _told_state(self) -> str:
+        """The state in words, with the message of a call that failed."""
+        if self.cancelled():
+            return "cancelled"
+        if not self.done():
+            return "running"
+        error = self._error()
+        if error is None:
+            return f"done, a {type(self.result()).__name__}"
+        return f"failed, {described(error)}"
+
+    def _error(self) -> BaseException | None:
+        return self.exception() if self.done() and not self.cancelled() else None
+
     def end(self, result: Any, error: BaseException | None) -> None:
         """Take what came of the call, unless it was cancelled."""
+        self._ended = time.monotonic()
         if isinstance(error, StoppedError):
             super().cancel()
         if not self._tell():
@@ -229,6 +265,7 @@ class Background:
     def __dir__(self) -> list[str]:
         return [name for name in dir(self._verbs) if not name.startswith("_") and name not in ("background",)]
 
+    @show_options()
     @trim_tracebacks
     def __call__(self, **options: Any) -> Background:
         """The same with options for the call that follows.
@@ -236,7 +273,7 @@ class Background:
         Parameters
         ----------
         **options
-            As for the accessor.
+            Any of :class:`pdparallel.Options`, and ``columns`` of a frame.
 
         Returns
         -------
@@ -277,7 +314,7 @@ class Background:
         def verb(*args: Any, **kwargs: Any) -> Any:
             verbs = self._verbs if self._own else _with_own_data(self._verbs)
             call = functools.partial(getattr(verbs, name), *args, **kwargs)
-            return Background(call(), own=True) if name in MAKERS else begun(call)
+            return Background(call(), own=True) if name in MAKERS else begun(call, name)
 
         return verb
 
@@ -290,7 +327,7 @@ def _with_own_data(accessor: Any) -> Any:
     return own
 
 
-def begun(call: Callable[[], R]) -> Running[R]:
+def begun(call: Callable[[], R], verb: str = "call") -> Running[R]:
     """Make a call in a thread of its own; returns as soon as it has its arguments checked.
 
     Raises
@@ -299,7 +336,7 @@ def begun(call: Callable[[], R]) -> Running[R]:
         What the call raised before it began.
     """
     stop = Stop()
-    future: Running[R] = Running(stop)
+    future: Running[R] = Running(stop, verb)
     if inside_worker():  # every core has its process already, and this thread may hold what the other would wait for
         _run(call, stop, future, [])
         return future

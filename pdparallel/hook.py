@@ -15,7 +15,7 @@ import pandas as pd
 
 from pdparallel import verbs
 from pdparallel.arguments import axis_number
-from pdparallel.options import checked, resolve
+from pdparallel.options import checked, resolve, show_options
 from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import OptionsDict
 
@@ -58,6 +58,7 @@ def _given(decorator: Any) -> Mapping[str, Any] | None:
     return decorator.options if isinstance(decorator, engine) else None
 
 
+@show_options()
 class engine:  # noqa: N801 - it reads as a function, and is called like one
     """Options for pandas' own ``engine=``: ``df.apply(func, axis=1, engine=pdparallel.engine(n_workers=4))``.
 

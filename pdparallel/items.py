@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 from pdparallel import verbs
 from pdparallel.arguments import check_func
 from pdparallel.errors import InvalidOptionError
-from pdparallel.options import checked, resolve
+from pdparallel.options import checked, resolve, show_options
 from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import Errors, Func, OptionsButErrors
 
@@ -72,6 +72,7 @@ def map(
 ) -> list[R]: ...
 @overload
 def map(func: Func, *iterables: Iterable[Any], errors: Errors, **options: Unpack[OptionsButErrors]) -> list[Any]: ...
+@show_options()
 @trim_tracebacks
 def map(func: Func, *iterables: Iterable[Any], **options: Any) -> list[Any]:
     """Call a function with each item of an iterable, on all cores: the builtin ``map``, as a list.

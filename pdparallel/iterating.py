@@ -21,7 +21,7 @@ from pdparallel.call import Call, work_of
 from pdparallel.ending import AT_SHUTDOWN, at_exit
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Passing, told
-from pdparallel.options import Options, checked, resolve
+from pdparallel.options import Options, checked, resolve, show_options
 from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Gaps, Left
@@ -202,6 +202,7 @@ def imap(
 def imap(
     func: Func, *iterables: Iterable[Any], errors: Errors, ordered: bool = True, **options: Unpack[OptionsButErrors]
 ) -> Results[Any]: ...
+@show_options(but=("checkpoint",))
 @trim_tracebacks
 def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options: Any) -> Results[Any]:
     """Call a function with each item of an iterable, on all cores: the builtin ``map``, as an iterator.

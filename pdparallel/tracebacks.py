@@ -82,7 +82,7 @@ def remove_own_frames(error: BaseException) -> None:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        error.__traceback__ = _without_own(error.__traceback__)
+        _set_traceback(error, _without_own(error.__traceback__))
         following = error.__cause__
         if following is None and not error.__suppress_context__:
             following = error.__context__
@@ -94,7 +94,12 @@ def remove_own_frames(error: BaseException) -> None:
 def replace_traceback(error: BaseException, tb: TracebackType | None) -> None:
     """Give an error another traceback, unless all frames are wanted."""
     if not _wants_all():
-        error.__traceback__ = tb
+        _set_traceback(error, tb)
+
+
+def _set_traceback(error: BaseException, tb: TracebackType | None) -> None:
+    # Not by assignment, which a class of the user's may refuse.
+    BaseException.with_traceback(error, tb)
 
 
 def _wants_all() -> bool:

@@ -192,6 +192,25 @@ def test_awaited() -> None:
     assert "ratio" in [frame.name for frame in frames(error)]
 
 
+class RefusesError(Exception):
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+@engines
+def test_an_exception_that_refuses_attributes(engine: str) -> None:
+    def refuses(value: object) -> None:
+        raise RefusesError
+
+    for call in (
+        lambda: DF["a"].par(engine=engine, n_workers=2).map(refuses),
+        lambda: DF["a"].par(engine=engine, n_workers=2).background.map(refuses).result(),
+    ):
+        error = raised(call)
+        assert type(error).__name__ == "RefusesError"
+        assert own(error) == []
+
+
 # Where ours are needed
 
 
