@@ -72,7 +72,7 @@ class Accelerated:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Those for the calls.
+        """The options for the calls.
 
         Examples
         --------

@@ -43,7 +43,7 @@ class _Par(Holding, Generic[Futures]):
     @show_options()
     @trim_tracebacks
     def __call__(self, **options: Unpack[OptionsDict]) -> Self:
-        """The same accessor with options for the call that follows.
+        """Return the same accessor with options for the call that follows.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class _Par(Holding, Generic[Futures]):
 
     @property
     def background(self) -> Futures:
-        """The same verbs, each in a thread of this process: it returns a :class:`concurrent.futures.Future` at once.
+        """The same verbs in a thread: each returns a :class:`concurrent.futures.Future` at once.
 
         Wrong arguments are refused at once, too. ``future.cancel()`` works at any time: whoever waits for the future
         gets a :class:`concurrent.futures.CancelledError` at once, and the call ends some tenths of a second later,
@@ -114,7 +114,7 @@ class FramePar(
     Views[pd.Series, pd.DataFrame, Any, pd.DataFrame],
     Chunkwise,
 ):
-    """``df.par``: pandas' ``apply`` on all cores, with pandas' exact answer.
+    """Accessor ``df.par``: pandas' ``apply`` on all cores, with pandas' exact answer.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class FramePar(
     @show_options()
     @trim_tracebacks
     def __call__(self, *, columns: Iterable[Any] | EllipsisType | None = ..., **options: Unpack[OptionsDict]) -> Self:
-        """The same accessor with options, and the columns that the function needs, for the call that follows.
+        """Return the same accessor with options, and with the columns that the function needs.
 
         Parameters
         ----------
@@ -180,7 +180,7 @@ class FramePar(
 
     @trim_tracebacks
     def explain(self, func: Func, verb: str = "apply_rows", **arguments: Any) -> Explanation:
-        """What a call would do and why: what a row costs, where the time goes, who would do it, and what to change.
+        """Explain a call before it runs: the cost of a row, the engine, the reasons, and possible changes.
 
         The function is really called, with rows from places all over the frame, for some hundredths of a second (one
         row, where that takes longer), and what it returns is thrown away. The explanation says how often that was.
@@ -232,7 +232,7 @@ class SeriesPar(
     Views[pd.Series, pd.DataFrame, Any, pd.Series],
     Chunkwise,
 ):
-    """``s.par``: pandas' ``Series.map`` and ``Series.apply`` on all cores, with pandas' exact answer.
+    """Accessor ``s.par``: pandas' ``Series.map`` and ``Series.apply`` on all cores, with pandas' exact answer.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ class SeriesPar(
 
     @trim_tracebacks
     def explain(self, func: Func, verb: str = "map", **arguments: Any) -> Explanation:
-        """What a call would do and why; see :meth:`pandas.DataFrame.par.explain`.
+        """Explain a call before it runs; see :meth:`pandas.DataFrame.par.explain`.
 
         Parameters
         ----------
@@ -287,7 +287,7 @@ def par(obj: pd.DataFrame) -> FramePar: ...
 def par(obj: pd.Series) -> SeriesPar: ...
 @trim_tracebacks
 def par(obj: Any) -> Any:
-    """The accessor of a frame or Series, for type checkers, which cannot see ``df.par``.
+    """Return the accessor of a frame or Series, for type checkers, which cannot see ``df.par``.
 
     Parameters
     ----------

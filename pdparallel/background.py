@@ -75,7 +75,7 @@ class Running(Future[R]):
         self._trace: TracebackType | None = None
 
     def cancel(self) -> bool:
-        """Have the call stop.
+        """Cancel the call.
 
         Returns
         -------
@@ -101,7 +101,7 @@ class Running(Future[R]):
         return cancelled
 
     def running(self) -> bool:
-        """Whether the call is neither done nor cancelled.
+        """Return whether the call is neither done nor cancelled.
 
         Returns
         -------
@@ -237,7 +237,7 @@ class _Awaited(Future[R]):
 
 
 class Background:
-    """What ``df.par.background`` is: the verbs of an accessor, each of which returns a future.
+    """The verbs of ``df.par.background``: each returns a future.
 
     Parameters
     ----------
@@ -268,7 +268,7 @@ class Background:
     @show_options()
     @trim_tracebacks
     def __call__(self, **options: Any) -> Background:
-        """The same with options for the call that follows.
+        """Return the same verbs with options for the call that follows.
 
         Parameters
         ----------

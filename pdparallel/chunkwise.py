@@ -34,7 +34,7 @@ class Chunkwise(Holding):
         ordered: bool = True,
         **kwargs: Any,
     ) -> iterating.Results[R]:
-        """What a function returns for consecutive chunks of rows, one after the other, as an iterator.
+        """Call a function with consecutive chunks of rows, and iterate over the results.
 
         All results together may be more than memory holds: no further chunk is begun while nobody takes those that are
         done.

@@ -76,8 +76,8 @@ class FailedCallsWarning(UserWarning):
     ...     pd.Series(["1", "x", "3"]).par(errors="coerce").map(int).tolist()
     [1.0, nan, 3.0]
     >>> caught[0].message.failures[["label", "position"]]
-       label  position
-    0      1         1
+      label  position
+    0     1         1
     """
 
     def __init__(self, message: str, failures: Callable[[], Iterable[FailedCall]] = tuple) -> None:
@@ -129,7 +129,7 @@ def _failed_calls_warning(message: str, failures: list[FailedCall]) -> FailedCal
 
 
 class PerformanceHint(UserWarning):
-    """A call could be faster; its result is right.
+    """Warning that a call could be faster; its result is right.
 
     Examples
     --------
@@ -141,7 +141,7 @@ class PerformanceHint(UserWarning):
 
 
 class InvalidOptionError(PdParallelError, ValueError):
-    """An option or argument has a value that is not allowed.
+    """Error that an option or argument has a value that is not allowed.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ class Shown(str):
 
 
 class CheckpointError(PdParallelError, RuntimeError):
-    """The folder of ``checkpoint=`` cannot be used for this call.
+    """Error that the folder of ``checkpoint=`` cannot be used for this call.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ class CheckpointError(PdParallelError, RuntimeError):
 
 
 class FunctionNotSerializableError(PdParallelError, TypeError):
-    """The function, or something that it carries along, cannot travel to another process.
+    """Error that the function, or something that it carries along, cannot travel to another process.
 
     The message names the variable that it is about.
 
@@ -239,7 +239,7 @@ class FunctionNotSerializableError(PdParallelError, TypeError):
 
 
 class ResultNotSerializableError(PdParallelError, TypeError):
-    """Something that the function returned cannot travel back from the worker.
+    """Error that a result of the function cannot travel back from the worker.
 
     The message names the type, and the position of the first such return.
 
@@ -254,7 +254,7 @@ class ResultNotSerializableError(PdParallelError, TypeError):
 
 
 class WorkerDiedError(PdParallelError, RuntimeError):
-    """A worker process ended while it had work.
+    """Error that a worker process ended while it had work.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ class WorkerDiedError(PdParallelError, RuntimeError):
 
 
 class WorkerStartError(WorkerDiedError):
-    """No worker process came up: each ended before it was ready for work, or none could be started.
+    """Error that no worker process came up: each ended before it was ready for work, or none could be started.
 
     Parameters
     ----------
@@ -312,7 +312,7 @@ class WorkerStartError(WorkerDiedError):
 
 
 class CallTimeoutError(PdParallelError, TimeoutError):
-    """A call of the function took longer than ``timeout=`` allows, and its worker was ended.
+    """Error that a call of the function took longer than ``timeout=`` allows. Its worker was ended.
 
     Parameters
     ----------
@@ -341,7 +341,7 @@ class CallTimeoutError(PdParallelError, TimeoutError):
 
 
 class RemoteError(PdParallelError, RuntimeError):
-    """The function raised an exception in a worker that could not be rebuilt here.
+    """Error for an exception of the function that cannot be rebuilt in this process.
 
     Parameters
     ----------

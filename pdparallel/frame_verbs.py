@@ -131,6 +131,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         y  2  0
         >>> df.par.apply_rows(max, rows="tuple").tolist()
         [3, 4]
+        >>> df.par(n_workers=2, errors="coerce").apply_rows(lambda row: row["a"] + row["b"]).tolist()
+        [4, 6]
         """
         check_func(func)
         df = self._data()
@@ -219,6 +221,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         >>> df = pd.DataFrame([[8, 5], [5, 3], [3, 4], [4, 4], [7, 9]])
         >>> df.par.apply_cols(lambda column: sum(x * x for x in column)).tolist()
         [163, 147]
+        >>> df.par(engine="thread", n_workers=2).apply_cols(lambda column: column.max()).tolist()
+        [8, 9]
         """
         check_func(func)
         check_result_type(result_type)
@@ -264,7 +268,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         engine_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """``df.apply`` with pandas' own signature, on all cores where ``func`` is a Python function.
+        """Call a function with each column or row: ``df.apply(func)`` on all cores, with pandas' own signature.
 
         Strings, lists, dicts and ufuncs, ``by_row=False``, and pandas' own ``engine=``, go to pandas as they are.
 
@@ -293,6 +297,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         [3, 7]
         >>> df.par.apply(lambda row: row["a"] - row["b"], axis="columns").tolist()
         [-2, -2]
+        >>> df.par(engine="thread", n_workers=2).apply(lambda row: row["a"], axis=1).tolist()
+        [1, 2]
         """
         if goes_to_pandas(func) or by_row != "compat" or engine not in (None, "python"):
             begin()
@@ -347,6 +353,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
              a  b
         p  3.0  1
         q  NaN  2
+        >>> df.par(n_workers=2, errors="coerce").map(lambda value: str(value).upper())["b"].tolist()
+        ['X', 'YZ']
         """
         check_na_action(na_action)
         check_func(func)

@@ -25,7 +25,7 @@ GROUPED = (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy)
 
 
 class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
-    """``df.par.groupby(...)``: what pandas' own object can, with functions of users on all cores.
+    """Groups of ``df.par.groupby(...)``: pandas' own object, with your functions on all cores.
 
     ``apply``, ``agg``, ``transform`` and ``filter`` of a Python function run on workers; everything else is pandas'.
 
@@ -128,6 +128,8 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         ...     return float((group["x"] * group["weight"]).sum() / group["weight"].sum())
         >>> df.par.groupby("key")[["x", "weight"]].apply(mean).to_dict()
         {'a': 2.5, 'b': 2.0}
+        >>> df.par(n_workers=2, retries=0).groupby("key")["x"].apply(lambda x: x.max() - x.min()).to_dict()
+        {'a': 2, 'b': 0}
         """
         how = {"include_groups": kwargs.pop("include_groups")} if "include_groups" in kwargs else {}
         return self._call("apply", func, args, kwargs, functools.partial(self._grouped.apply, **how))
@@ -171,6 +173,8 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3], "y": [4, 5, 6]})
         >>> df.par.groupby("key").agg(lambda column: column.max() - column.min()).to_dict("list")
         {'x': [2, 0], 'y': [2, 0]}
+        >>> df.par(engine="thread", n_workers=2).groupby("key")["x"].agg(lambda column: column.iloc[0]).to_dict()
+        {'a': 1, 'b': 2}
         """
         return self._with_engine("agg", func, args, kwargs, engine, engine_kwargs)
 
@@ -210,12 +214,14 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1.0, 2.0, 3.0]})
         >>> df.par.groupby("key")["x"].transform(lambda x: x - x.mean()).tolist()
         [-1.0, 0.0, 1.0]
+        >>> df.par(engine="thread", n_workers=2).groupby("key")["x"].transform(lambda x: x / x.max()).round(2).tolist()
+        [0.33, 1.0, 1.0]
         """
         return cast("AsWhole", self._with_engine("transform", func, args, kwargs, engine, engine_kwargs))
 
     @trim_tracebacks
     def filter(self, func: Func, dropna: bool = True, *args: Any, **kwargs: Any) -> AsWhole:
-        """The rows of the groups for which a function is true: ``df.groupby(...).filter(func)`` on all cores.
+        """Keep the rows of the groups for which a function is true: ``df.groupby(...).filter(func)`` on all cores.
 
         Parameters
         ----------
@@ -244,6 +250,8 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3]})
         >>> df.par.groupby("key").filter(lambda group: len(group) > 1)["x"].tolist()
         [1, 3]
+        >>> df.par(n_workers=2, errors="coerce").groupby("key").filter(lambda group: len(group) == 1)["x"].tolist()
+        [2]
         """
         if resolve(self._given).errors == "return":
             raise InvalidOptionError("errors", "return", "'raise' or 'coerce' for filter", "It returns rows only.")
@@ -251,7 +259,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
 
     @trim_tracebacks
     def explain(self, func: Func, method: str = "apply", *args: Any, **kwargs: Any) -> Explanation:
-        """What a call would do and why; see :meth:`pandas.DataFrame.par.explain`.
+        """Explain a call before it runs; see :meth:`pandas.DataFrame.par.explain`.
 
         Parameters
         ----------
@@ -294,7 +302,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
 
     @trim_tracebacks
     def rolling(self, window: Any, **kwargs: Any) -> WindowPar[AsSeries, AsFrame, AsWhole]:
-        """Moving windows of each group, whose ``apply`` takes all cores: ``groupby(...).rolling(...)``.
+        """Make rolling windows of each group: ``groupby(...).rolling(...)``, whose ``apply`` uses all cores.
 
         Parameters
         ----------
@@ -317,7 +325,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
 
     @trim_tracebacks
     def expanding(self, **kwargs: Any) -> WindowPar[AsSeries, AsFrame, AsWhole]:
-        """Windows from the first row of each group on, whose ``apply`` takes all cores: ``groupby(...).expanding()``.
+        """Make windows from the first row of each group on, whose ``apply`` uses all cores.
 
         Parameters
         ----------

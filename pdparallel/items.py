@@ -103,6 +103,8 @@ def map(func: Func, *iterables: Iterable[Any], **options: Any) -> list[Any]:
     >>> import pdparallel
     >>> pdparallel.map(lambda x: x * x, [1, 2, 3, 4, 5])
     [1, 4, 9, 16, 25]
+    >>> pdparallel.map(len, ["a", "bc"], engine="thread", n_workers=2)
+    [1, 2]
     >>> pdparallel.map(pow, [2, 3], [5, 2])
     [32, 9]
     """

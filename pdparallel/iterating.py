@@ -249,6 +249,8 @@ def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options:
     >>> next(squares), next(squares), next(squares)
     (1, 4, 9)
     >>> squares.close()
+    >>> list(pdparallel.imap(len, ["a", "bc"], engine="thread", n_workers=2))
+    [1, 2]
     """
     check_func(func)
     if not iterables:

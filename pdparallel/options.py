@@ -547,7 +547,7 @@ def resolve(call: Mapping[str, Any] | None = None) -> Options:
 
 @trim_tracebacks
 def get_options() -> dict[str, Any]:
-    """The options in force here, by name.
+    """Return the options in force here, by name.
 
     Returns
     -------
@@ -596,7 +596,7 @@ def set_options(**options: Unpack[OptionsDict]) -> None:
 @show_options(defaults=False)
 @trim_tracebacks
 def option_context(**options: Unpack[OptionsDict]) -> contextlib.AbstractContextManager[None]:
-    """Options for the calls inside a ``with`` block, in this thread or task only.
+    """Set options for the calls inside a ``with`` block, in this thread or task only.
 
     Parameters
     ----------

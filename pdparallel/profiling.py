@@ -53,9 +53,14 @@ SHOWN_LOADING_SECONDS = 0.5
 
 
 class Profile(Observer):
-    """Where the time of calls went; made by :func:`profile`.
+    """Report on the time of calls; made by :func:`profile`.
 
     It can be looked at while calls still run, as those in the background do: it then shows what has come so far.
+
+    Parameters
+    ----------
+    pandas_seconds : float, optional
+        Seconds that pandas takes for the same calls.
 
     Examples
     --------
@@ -172,7 +177,7 @@ class Profile(Observer):
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each chunk, in the order in which they came back.
+        """Return one row for each chunk, in the order in which they came back.
 
         Returns
         -------
@@ -234,7 +239,7 @@ class Profile(Observer):
         }
 
     def workers(self) -> dict[tuple[int, int], str]:
-        """What each is called: ``"parent"``, or its number, by process and thread.
+        """Name each worker, by process and thread: ``"parent"`` for this process, else a number.
 
         Returns
         -------
@@ -323,7 +328,7 @@ class Profile(Observer):
         return f"{table}{notes}<details><summary>What the columns mean</summary>{meanings}</details>"
 
     def plot(self, ax: Any = None) -> Any:
-        """A time line: what each worker and this process did, and when.
+        """Draw a time line of this process and of each worker.
 
         Parameters
         ----------
@@ -368,7 +373,7 @@ def _seconds_of_any(spans: list[tuple[float, float]]) -> float:
 
 @trim_tracebacks
 def profile(pandas_seconds: float | None = None) -> Profile:
-    """Look at the calls inside a ``with`` block: where their time went.
+    """Measure the calls inside a ``with`` block, and report their time.
 
     Parameters
     ----------

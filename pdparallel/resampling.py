@@ -22,7 +22,7 @@ _WITH_ORIGIN = (pd.offsets.Tick, pd.offsets.Day)
 
 
 class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
-    """``df.par.resample(...)``: what pandas' own object can, with functions of users on all cores.
+    """Spans of time of ``df.par.resample(...)``: pandas' own object, with your functions on all cores.
 
     ``apply`` (which is ``agg``) and ``transform`` of a Python function run on workers; everything else is pandas'.
 
@@ -123,6 +123,8 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> df = pd.DataFrame({"x": [1.0, 2.0, 5.0]}, index=pd.to_datetime(["2026-01-01", "2026-01-01", "2026-01-03"]))
         >>> df.par.resample("D").apply(lambda column: float(column.sum()))["x"].tolist()
         [3.0, 0.0, 5.0]
+        >>> df.par(n_workers=2, errors="coerce").resample("D").apply(lambda column: len(column))["x"].tolist()
+        [2, 0, 1]
         """
         return cast("AsEither", self._call("resample", func, args, kwargs, self._resampler.apply))
 
@@ -155,6 +157,8 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> s = pd.Series([1.0, 2.0, 6.0], index=pd.to_datetime(["2026-01-01", "2026-01-01", "2026-01-02"]))
         >>> s.par.resample("D").transform(lambda day: day - day.mean()).tolist()
         [-0.5, 0.5, 0.0]
+        >>> s.par(n_workers=2, retries=0).resample("D").transform(lambda day: day / day.max()).tolist()
+        [0.5, 1.0, 1.0]
         """
         return cast("AsWhole", self._call("transform", func, args, kwargs, self._resampler.transform))
 

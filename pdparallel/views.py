@@ -33,7 +33,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         method: str = "single",
         **kwargs: Any,
     ) -> WindowPar[AsSeries, AsFrame, AsWhole]:
-        """Rolling windows, whose ``apply`` takes all cores: ``df.rolling(...)`` with ``.apply(func)``.
+        """Make rolling windows: ``df.rolling(...)``, whose ``apply`` uses all cores.
 
         Parameters
         ----------
@@ -67,7 +67,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def expanding(
         self, min_periods: int = 1, method: str = "single", **kwargs: Any
     ) -> WindowPar[AsSeries, AsFrame, AsWhole]:
-        """Windows from the first row on, whose ``apply`` takes all cores: ``df.expanding()`` with ``.apply(func)``.
+        """Make windows from the first row on: ``df.expanding()``, whose ``apply`` uses all cores.
 
         Parameters
         ----------
@@ -99,7 +99,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     ) -> GroupByPar[AsEither, AsFrame, AsEither, AsEither]: ...
     @trim_tracebacks
     def groupby(self, by: Any = None, **kwargs: Any) -> Any:
-        """Groups of rows, for functions of a group: ``df.groupby(...)``, with ``apply`` and so on on all cores.
+        """Group the rows: ``df.groupby(...)``, whose ``apply`` and similar methods use all cores.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
 
     @trim_tracebacks
     def resample(self, rule: Any, **kwargs: Any) -> ResamplePar[AsSeries, AsFrame, AsEither, AsWhole]:
-        """Spans of time, for functions of a span: ``df.resample(...)``, with ``apply`` on all cores.
+        """Cut the rows into spans of time: ``df.resample(...)``, whose ``apply`` uses all cores.
 
         Parameters
         ----------

@@ -163,6 +163,8 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
         0   NaN  NaN
         1  1.75  5.0
         2  2.75  1.0
+        >>> df["a"].par(engine="thread", n_workers=2).rolling(2).apply(lambda window: window.max()).tolist()
+        [nan, 2.0, 3.0]
         """
         options = resolve(self._given)
         given = self._windowing.given

@@ -45,7 +45,7 @@ _MEANINGS: dict[Kind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong with a function.
+    """A fault of a function that keeps it from running in parallel.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Fitness:
-    """What came of a check.
+    """The result of :func:`check`.
 
     Attributes
     ----------
