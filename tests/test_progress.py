@@ -934,6 +934,47 @@ def test_widgets(tmp_path: Path, kind: Any, fails: bool) -> None:
     assert fails or values[-1] == 60
 
 
+def test_widgets_turn_red_when_a_call_fails(tmp_path: Path) -> None:
+    pytest.importorskip("ipywidgets", reason="ipywidgets is not installed")
+    kernel = Kernel(tmp_path)
+    try:
+        messages = kernel.run("""
+            import warnings
+            import pandas as pd, pdparallel
+            warnings.simplefilter("ignore")
+            par = pd.Series(range(60)).par(engine="serial", chunk_size=6, progress="notebook", errors="coerce")
+            _ = par.map(lambda x: 1 / (x - 50))
+        """)
+    finally:
+        kernel.end()
+    states = [message["content"]["data"].get("state", {}) for message in messages if message["msg_type"] == "comm_msg"]
+    assert "red" in [state["bar_color"] for state in states if "bar_color" in state]
+    texts = [state["value"] for state in states if isinstance(state.get("value"), str)]
+    assert texts[-1].replace("\u2007", " ").endswith(", 1 failed]")  # tqdm writes spaces of the width of a figure
+
+
+def test_a_failed_call_in_the_background_shows_its_message(kernel: Kernel) -> None:
+    messages = kernel.run("""
+        future = s.par.background.map(lambda x: 1 / (x - 50))
+        _ = future.exception()
+        future
+    """)
+    (shown,) = [message["content"]["data"] for message in messages if message["msg_type"] == "execute_result"]
+    assert "failed, ZeroDivisionError: division by zero" in shown["text/plain"]
+    assert "failed, ZeroDivisionError: division by zero" in shown["text/html"]
+    assert "position 50" in shown["text/html"]
+
+
+def test_a_traceback_in_a_cell_is_short(kernel: Kernel) -> None:
+    messages = kernel.run("""
+        s.par(engine="process", n_workers=2).map(lambda x: 1 / (x - 50))
+    """)
+    (error,) = [message["content"] for message in messages if message["msg_type"] == "error"]
+    shown = re.sub("\x1b\\[[0-9;]*m", "", "\n".join(error["traceback"]))
+    assert "pdparallel/" not in shown.replace(os.sep, "/")
+    assert "pdparallel: map, in value 50 (position 50)" in shown
+
+
 def test_what_else_is_written_stands_above_the_bar() -> None:
     code = """
         import sys, time
