@@ -292,7 +292,7 @@ class Delivery:
             tell(Outcome(units, [], Failure(0, error)))
         else:
             tell(Outcome(units, [Failed(error)] * (1 if work.hand == "chunk" else len(units))))
-        self._bar.add(len(units))
+        self._bar.add(len(units), lambda: 0 if work.errors == "raise" else len(units))
 
     def _named(self, problem: WorkerDiedError, units: Chunk, times: int) -> WorkerDiedError:
         how = "ended" if problem.exitcode is None else how_it_ended(problem.exitcode)

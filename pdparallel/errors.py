@@ -97,7 +97,8 @@ class FailedCallsWarning(UserWarning):
 
         Notes
         -----
-        ``imap`` and ``iter_chunks`` keep the first 10,000 failures.
+        ``imap`` and ``iter_chunks`` keep the first 10,000 failures. The label of an item of ``imap`` is the item if
+        that is a number or a short text, else its text in short.
 
         Examples
         --------

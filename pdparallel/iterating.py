@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import numbers
 import os
+import reprlib
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
@@ -19,7 +21,7 @@ from pdparallel import joining, missing, verbs
 from pdparallel.arguments import check_func
 from pdparallel.call import Call, work_of
 from pdparallel.ending import AT_SHUTDOWN, at_exit
-from pdparallel.errors import InvalidOptionError
+from pdparallel.errors import InvalidOptionError, Shown
 from pdparallel.ledger import Passing, told
 from pdparallel.options import Options, checked, resolve, show_options
 from pdparallel.outcome import Failed, Outcome
@@ -45,6 +47,9 @@ MOST_CLOSING_SECONDS = 3.0
 
 #: Failures of ``errors="coerce"`` that are kept for the warning at the end: an iterable may have no end.
 MAX_KEPT_FAILURES = 10_000
+
+#: Letters of an item that are kept with its failure.
+MAX_LABEL_LETTERS = 200
 
 #: Chunks for each worker that are on their way, or wait for one before them: twice what keeps a worker busy.
 MOST_OF_A_WORKER = 4
@@ -338,9 +343,18 @@ def _settled(call: Call, results: _Numbered) -> Generator[Any, None, None]:
             continue
         if len(kept) < MAX_KEPT_FAILURES:
             kept.append((at, result))
-            labels.append(None if call.plan else call.label(at))  # an item is forgotten when it has been passed on
+            labels.append(None if call.plan else _as_label(call.label(at)))  # it forgets items that were passed on
         yield None
     if kept:
         order = sorted(range(len(kept)), key=lambda number: kept[number][0])
         known = None if call.plan else [labels[number] for number in order]
         missing.warn(call, [kept[number] for number in order], times, n, known)
+
+
+def _as_label(item: Any) -> Any:
+    """An item if it is small, else its text in short: thousands may be kept."""
+    if isinstance(item, (str, bytes)):
+        return item if len(item) <= MAX_LABEL_LETTERS else item[:MAX_LABEL_LETTERS]
+    if item is None or isinstance(item, numbers.Number):
+        return item
+    return Shown(reprlib.repr(item))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import logging
 import os
 import pickle
 import signal
@@ -34,7 +35,7 @@ from pdparallel import (
 )
 from pdparallel.outcome import Failed
 from pdparallel.packing import Returns, pack
-from pdparallel.testing import assert_same
+from pdparallel.testing import assert_same, saboteurs
 from tests.oracle.frames import DTYPES, LABELS, VALUES
 from tests.oracle.ways import assert_same_on_all, drawn, ways_for
 
@@ -719,6 +720,35 @@ class TestFailures:
         failures = self.failures(lambda: list(results))
         assert failures["position"].tolist() == [*range(40)]
         assert failures["label"].tolist() == [f"item {at}" for at in range(40)]
+
+    def test_an_iterator_keeps_no_large_items(self) -> None:
+        class OddError(Exception):
+            def __repr__(self) -> str:
+                raise RuntimeError
+
+        items = [b"x" * 10_000, [1, 2], np.zeros(1_000_000), 2.5, None, OddError()]
+        results = pdparallel.imap(lambda item: 1 / 0, items, errors="coerce", engine="serial")
+        labels = self.failures(lambda: list(results))["label"].tolist()
+        assert labels[0] == b"x" * iterating.MAX_LABEL_LETTERS
+        assert labels[1] == "[1, 2]"
+        assert isinstance(labels[2], str)
+        assert labels[3:5] == [2.5, None]
+        assert labels[5].startswith("<OddError instance at ")
+
+    @pytest.mark.parametrize("errors", ["coerce", "return"])
+    def test_the_bar_counts_rows_whose_worker_died(self, errors: str) -> None:
+        lines: list[str] = []
+
+        class Logger(logging.Logger):
+            def info(self, text: object, *args: object, **kwargs: Any) -> None:
+                lines.append(str(text) % args)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pd.Series([*"abc"]).par(
+                engine="process", n_workers=2, retries=0, errors=errors, progress=Logger("bar", logging.INFO)
+            ).map(saboteurs.when("b", saboteurs.ends(code=3)))
+        assert lines[-1].endswith("1 failed]")
 
     def test_an_iterator_keeps_the_first_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(iterating, "MAX_KEPT_FAILURES", 5)
