@@ -7,6 +7,7 @@ Three things keep all frames: an error that is a fault of this package, and the 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator
@@ -41,7 +42,7 @@ _CALLERS = {
     "pdparallel.groups": frozenset({"keep"}),  # its __call__ calls pandas first
 }
 
-#: Functions whose error is a user's: one of the function, or of wrong arguments. Of ``*`` in each module.
+#: Functions that raise errors of users: of their function, or of wrong arguments. ``*`` means each module.
 _RAISE_FOR_USERS = {
     ("*", "__getattr__"),
     ("*", "__getitem__"),
@@ -77,18 +78,20 @@ def remove_own_frames(error: BaseException) -> None:
 
     Does nothing if the error is a fault of this package, or if ``PDPARALLEL_FULL_TRACEBACKS`` is set.
     """
-    if _wants_all() or _is_our_fault(error):
-        return
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        _set_traceback(error, _without_own(error.__traceback__))
-        following = error.__cause__
-        if following is None and not error.__suppress_context__:
-            following = error.__context__
-        if following is None:
-            return
-        error = following
+    with contextlib.suppress(Exception):  # the error matters more than its lines
+        if not _wants_all() and not _is_our_fault(error):
+            for one in _with_causes(error):
+                _set_traceback(one, _without_own(one.__traceback__))
+
+
+def _with_causes(error: BaseException) -> list[BaseException]:
+    """The error, and all that are shown above it."""
+    shown: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and not any(following is one for one in shown):
+        shown.append(following)
+        following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
+    return shown
 
 
 def replace_traceback(error: BaseException, tb: TracebackType | None) -> None:
@@ -126,7 +129,7 @@ def _frames(tb: TracebackType | None) -> Iterator[FrameType]:
 
 
 def _is_own(frame: FrameType) -> bool:
-    name = frame.f_globals.get("__name__", "")
+    name = str(frame.f_globals.get("__name__"))
     return name.partition(".")[0] == "pdparallel" and not name.startswith(_NOT_OWN)
 
 

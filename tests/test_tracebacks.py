@@ -192,23 +192,28 @@ def test_awaited() -> None:
     assert "ratio" in [frame.name for frame in frames(error)]
 
 
-class RefusesError(Exception):
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(name)
+def test_a_function_of_an_odd_module() -> None:
+    odd = types.FunctionType(ratio.__code__, {"__name__": 7, "__builtins__": __builtins__})
+    assert type(raised(lambda: DF["a"].par.map(odd))) is ZeroDivisionError
 
 
-@engines
-def test_an_exception_that_refuses_attributes(engine: str) -> None:
-    def refuses(value: object) -> None:
-        raise RefusesError
+def test_errors_in_a_circle() -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
 
-    for call in (
-        lambda: DF["a"].par(engine=engine, n_workers=2).map(refuses),
-        lambda: DF["a"].par(engine=engine, n_workers=2).background.map(refuses).result(),
-    ):
-        error = raised(call)
-        assert type(error).__name__ == "RefusesError"
-        assert own(error) == []
+    def circle(value: object) -> None:
+        raise first
+
+    assert own(raised(lambda: DF["a"].par(engine="thread").map(circle))) == []
+
+
+def test_very_deep_recursion() -> None:
+    def deeper(value: int) -> int:
+        return deeper(value + 1)
+
+    error = raised(lambda: DF["a"].par(engine="serial").map(deeper))
+    assert type(error) is RecursionError
+    assert own(error) == []
 
 
 # Where ours are needed
