@@ -9,6 +9,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 import pandas as pd
 
 from pdparallel.acceleration import accelerate, restore
@@ -65,6 +68,18 @@ __all__ = [
     "set_options",
     "shutdown",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take any name then
+
+    def __getattr__(name: str) -> Any:
+        if name == "testing":  # few need it, and it takes long to import
+            return importlib.import_module("pdparallel.testing")
+        raise AttributeError(f"module 'pdparallel' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "testing"])
+
 
 #: What pandas looks for on ``df.apply(func, axis=1, engine=pdparallel)``.
 __pandas_udf__ = Hook

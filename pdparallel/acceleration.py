@@ -27,7 +27,8 @@ from pdparallel.errors import InvalidOptionError
 from pdparallel.groupby import GROUPED, GroupByPar
 from pdparallel.grouped import is_replaced
 from pdparallel.mistakes import by_name
-from pdparallel.options import checked, resolve
+from pdparallel.options import checked, resolve, show_options
+from pdparallel.tracebacks import remove_own_frames, trim_tracebacks
 from pdparallel.typing import Hand, OptionsDict
 from pdparallel.versions import PANDAS_2
 from pdparallel.windowing import Windowing
@@ -72,7 +73,7 @@ class Accelerated:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Those for the calls.
+        """The options for the calls.
 
         Examples
         --------
@@ -118,6 +119,8 @@ class Accelerated:
         return f"<pdparallel.accelerate({given}), {'in force' if self in _in_force else 'ended'}>"
 
 
+@show_options(but=("checkpoint",))
+@trim_tracebacks
 @by_name("pdparallel.accelerate")
 def accelerate(**options: Unpack[OptionsDict]) -> Accelerated:
     """Send pandas' own ``apply`` and ``map`` through us, so that existing code runs on all cores, unchanged.
@@ -232,15 +235,19 @@ def _wrapper(name: str, original: Callable[..., Any], way: _Way) -> Callable[...
 
     @functools.wraps(original)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        # Asked first, and of a dict: what pandas calls itself comes by here, too, and a small call is some 50 us.
-        if not stays[frame_of(1).f_globals.get("__name__")]:
-            options = _options()
-            # A class with a method of its own calls this one from there: who hands out its rows calls that.
-            if options is not None and getattr(type(self), name, None) is wrapper:
-                result = way(self, options, *args, **kwargs)
-                if result is not NotImplemented:
-                    return result
-        return original(self, *args, **kwargs)
+        try:
+            # Asked first, and of a dict: what pandas calls itself comes by here, too, and a small call is some 50 us.
+            if not stays[frame_of(1).f_globals.get("__name__")]:
+                options = _options()
+                # A class with a method of its own calls this one from there: who hands out its rows calls that.
+                if options is not None and getattr(type(self), name, None) is wrapper:
+                    result = way(self, options, *args, **kwargs)
+                    if result is not NotImplemented:
+                        return result
+            return original(self, *args, **kwargs)
+        except BaseException as error:
+            remove_own_frames(error)
+            raise
 
     return wrapper
 

@@ -23,8 +23,9 @@ from pdparallel.frame_verbs import FrameVerbs
 from pdparallel.futures import FrameFutures, SeriesFutures
 from pdparallel.holding import Holding
 from pdparallel.mistakes import by_name, missing_attribute, not_selected, place_of
-from pdparallel.options import checked
+from pdparallel.options import checked, show_options
 from pdparallel.series_verbs import SeriesVerbs
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import Func, OptionsDict
 from pdparallel.views import Views
 
@@ -40,9 +41,11 @@ class _Par(Holding, Generic[Futures]):
         self._obj = obj
         self._given = {}
 
+    @show_options()
+    @trim_tracebacks
     @by_name(skip=1)
     def __call__(self, **options: Unpack[OptionsDict]) -> Self:
-        """The same accessor with options for the call that follows.
+        """Return the same accessor with options for the call that follows.
 
         Parameters
         ----------
@@ -92,7 +95,7 @@ class _Par(Holding, Generic[Futures]):
 
     @property
     def background(self) -> Futures:
-        """The same verbs, each in a thread of this process: it returns a :class:`concurrent.futures.Future` at once.
+        """The same verbs in a thread: each returns a :class:`concurrent.futures.Future` at once.
 
         Wrong arguments are refused at once, too. ``future.cancel()`` works at any time: whoever waits for the future
         gets a :class:`concurrent.futures.CancelledError` at once, and the call ends some tenths of a second later,
@@ -126,7 +129,7 @@ class FramePar(
     Views[pd.Series, pd.DataFrame, Any, pd.DataFrame],
     Chunkwise,
 ):
-    """``df.par``: pandas' ``apply`` on all cores, with pandas' exact answer.
+    """Accessor ``df.par``: pandas' ``apply`` on all cores, with pandas' exact answer.
 
     Parameters
     ----------
@@ -141,9 +144,11 @@ class FramePar(
     [5.0, 7.0, 9.0]
     """
 
+    @show_options()
+    @trim_tracebacks
     @by_name(skip=1)
     def __call__(self, *, columns: Iterable[Any] | EllipsisType | None = ..., **options: Unpack[OptionsDict]) -> Self:
-        """The same accessor with options, and the columns that the function needs, for the call that follows.
+        """Return the same accessor with options, and with the columns that the function needs.
 
         Parameters
         ----------
@@ -189,8 +194,9 @@ class FramePar(
         # Cut for each call: an accessor that is kept sees what becomes of its frame.
         return self._obj if self._columns is None else self._obj[self._columns]
 
+    @trim_tracebacks
     def explain(self, func: Func, verb: str = "apply_rows", **arguments: Any) -> Explanation:
-        """What a call would do and why: what a row costs, where the time goes, who would do it, and what to change.
+        """Explain a call before it runs: the cost of a row, the engine, the reasons, and possible changes.
 
         The function is really called, with rows from places all over the frame, for some hundredths of a second (one
         row, where that takes longer), and what it returns is thrown away. The explanation says how often that was.
@@ -242,7 +248,7 @@ class SeriesPar(
     Views[pd.Series, pd.DataFrame, Any, pd.Series],
     Chunkwise,
 ):
-    """``s.par``: pandas' ``Series.map`` and ``Series.apply`` on all cores, with pandas' exact answer.
+    """Accessor ``s.par``: pandas' ``Series.map`` and ``Series.apply`` on all cores, with pandas' exact answer.
 
     Parameters
     ----------
@@ -256,8 +262,9 @@ class SeriesPar(
     [1, 2]
     """
 
+    @trim_tracebacks
     def explain(self, func: Func, verb: str = "map", **arguments: Any) -> Explanation:
-        """What a call would do and why; see :meth:`pandas.DataFrame.par.explain`.
+        """Explain a call before it runs; see :meth:`pandas.DataFrame.par.explain`.
 
         Parameters
         ----------
@@ -294,8 +301,9 @@ class SeriesPar(
 def par(obj: pd.DataFrame) -> FramePar: ...
 @overload
 def par(obj: pd.Series) -> SeriesPar: ...
+@trim_tracebacks
 def par(obj: Any) -> Any:
-    """The accessor of a frame or Series, for type checkers, which cannot see ``df.par``.
+    """Return the accessor of a frame or Series, for type checkers, which cannot see ``df.par``.
 
     Parameters
     ----------

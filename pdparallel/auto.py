@@ -432,7 +432,7 @@ class Parent:
         outcome = record(call.work, self._feed, take(call.data, call.work.hand, chunk), chunk, until)
         self._watch.did(outcome)
         self._ledger.add(outcome)
-        self._bar.add(outcome.done)
+        self._bar.add(outcome.done, outcome.count_failed)
         self._gaps.drop(outcome.chunk.stop)
         return outcome
 

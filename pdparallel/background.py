@@ -20,11 +20,16 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
+from types import TracebackType
 from typing import Any, TypeVar
 
 from pdparallel.ending import at_exit
 from pdparallel.mistakes import by_name
+from pdparallel.options import show_options
+from pdparallel.showing import as_html, seconds
 from pdparallel.stopping import Stop, StoppedError, stoppable
+from pdparallel.tracebacks import replace_traceback, trim_tracebacks
+from pdparallel.transport.outcomes import described
 from pdparallel.versions import PANDAS_2
 from pdparallel.worker import inside_worker
 
@@ -49,6 +54,8 @@ class Running(Future[R]):
     ----------
     stop : Stop
         By which the call is asked to end.
+    verb : str, default "call"
+        The name of the verb, for what is shown.
 
     Examples
     --------
@@ -58,14 +65,18 @@ class Running(Future[R]):
     (['1', '2'], True)
     """
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: Stop, verb: str = "call") -> None:
         super().__init__()
         self._stop = stop
+        self._verb = verb
+        self._began = time.monotonic()
+        self._ended: float | None = None
         self._lock = threading.Lock()
         self._told = False
+        self._trace: TracebackType | None = None
 
     def cancel(self) -> bool:
-        """Have the call stop.
+        """Cancel the call.
 
         Returns
         -------
@@ -86,11 +97,12 @@ class Running(Future[R]):
         self._stop.ask()
         cancelled = super().cancel()
         if cancelled:
+            self._ended = time.monotonic()
             self._tell()
         return cancelled
 
     def running(self) -> bool:
-        """Whether the call is neither done nor cancelled.
+        """Return whether the call is neither done nor cancelled.
 
         Returns
         -------
@@ -107,13 +119,73 @@ class Running(Future[R]):
         """
         return not self.done()
 
+    def result(self, timeout: float | None = None) -> R:
+        """Wait for the result of the call.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait; without it there is no limit.
+
+        Returns
+        -------
+        object
+            The result of the verb.
+
+        Raises
+        ------
+        Exception
+            The error of the call. A :class:`concurrent.futures.CancelledError` if the call is cancelled.
+        TimeoutError
+            If the call takes longer than ``timeout``.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> pd.Series([1, 2]).par.background.map(str).result(timeout=60).tolist()
+        ['1', '2']
+        """
+        try:
+            return super().result(timeout)
+        except BaseException as error:
+            # Each call would add the frames of concurrent.futures once more.
+            replace_traceback(error, self._trace if error is self._exception else None)
+            raise
+
     def __await__(self) -> Generator[Any, None, R]:
         import asyncio
 
         return asyncio.wrap_future(_Awaited(self)).__await__()
 
+    def __repr__(self) -> str:
+        return f"<pdparallel {self._verb} in the background: {self._told_state()}>"
+
+    def _repr_html_(self) -> str:
+        rows = [("state", self._told_state(), "What became of the call.")]
+        error = self._error()
+        rows += [("where", note, "The place of the failure.") for note in getattr(error, "__notes__", ())]
+        seconds_taken = (self._ended or time.monotonic()) - self._began
+        rows.append(("time", seconds(seconds_taken), "The time from the beginning of the call to its end, or to now."))
+        head = ("what", "value", "meaning")
+        return as_html([head, *rows], "lll", head=True, title=f"pdparallel {self._verb} in the background")
+
+    def _told_state(self) -> str:
+        """The state in words, with the message of a call that failed."""
+        if self.cancelled():
+            return "cancelled"
+        if not self.done():
+            return "running"
+        error = self._error()
+        if error is None:
+            return f"done, a {type(self.result()).__name__}"
+        return f"failed, {described(error)}"
+
+    def _error(self) -> BaseException | None:
+        return self.exception() if self.done() and not self.cancelled() else None
+
     def end(self, result: Any, error: BaseException | None) -> None:
         """Take what came of the call, unless it was cancelled."""
+        self._ended = time.monotonic()
         if isinstance(error, StoppedError):
             super().cancel()
         if not self._tell():
@@ -121,6 +193,7 @@ class Running(Future[R]):
         if error is None:
             self.set_result(result)
         else:
+            self._trace = error.__traceback__
             self.set_exception(error)
 
     def _tell(self) -> bool:
@@ -165,7 +238,7 @@ class _Awaited(Future[R]):
 
 
 class Background:
-    """What ``df.par.background`` is: the verbs of an accessor, each of which returns a future.
+    """The verbs of ``df.par.background``: each returns a future.
 
     Parameters
     ----------
@@ -193,14 +266,16 @@ class Background:
     def __dir__(self) -> list[str]:
         return [name for name in dir(self._verbs) if not name.startswith("_") and name not in ("background",)]
 
+    @show_options()
+    @trim_tracebacks
     @by_name("background", skip=1)
     def __call__(self, **options: Any) -> Background:
-        """The same with options for the call that follows.
+        """Return the same verbs with options for the call that follows.
 
         Parameters
         ----------
         **options
-            As for the accessor.
+            Any of :class:`pdparallel.Options`, and ``columns`` of a frame.
 
         Returns
         -------
@@ -220,9 +295,11 @@ class Background:
         """
         return Background(self._verbs(**options), self._own)
 
+    @trim_tracebacks
     def __getitem__(self, key: Any) -> Background:
         return Background(self._verbs[key], self._own)
 
+    @trim_tracebacks
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "background":
             raise AttributeError(name)
@@ -235,10 +312,11 @@ class Background:
             return Background(method, self._own)
 
         @functools.wraps(method)
+        @trim_tracebacks
         def verb(*args: Any, **kwargs: Any) -> Any:
             verbs = self._verbs if self._own else _with_own_data(self._verbs)
             call = functools.partial(getattr(verbs, name), *args, **kwargs)
-            return Background(call(), own=True) if name in MAKERS else begun(call)
+            return Background(call(), own=True) if name in MAKERS else begun(call, name)
 
         return verb
 
@@ -251,7 +329,7 @@ def _with_own_data(accessor: Any) -> Any:
     return own
 
 
-def begun(call: Callable[[], R]) -> Running[R]:
+def begun(call: Callable[[], R], verb: str = "call") -> Running[R]:
     """Make a call in a thread of its own; returns as soon as it has its arguments checked.
 
     Raises
@@ -260,7 +338,7 @@ def begun(call: Callable[[], R]) -> Running[R]:
         What the call raised before it began.
     """
     stop = Stop()
-    future: Running[R] = Running(stop)
+    future: Running[R] = Running(stop, verb)
     if inside_worker():  # every core has its process already, and this thread may hold what the other would wait for
         _run(call, stop, future, [])
         return future
@@ -288,6 +366,8 @@ def _run(call: Callable[[], Any], stop: Stop, future: Running[Any], refused: lis
             result = call()
     except BaseException as raised:  # an exit of the function, too, is for whoever has the future
         error = raised
+        below = error.__traceback__.tb_next if error.__traceback__ is not None else None
+        replace_traceback(error, below)  # without this frame
     try:
         if error is not None and not stop.begun.is_set():
             refused.append(error)

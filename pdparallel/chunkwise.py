@@ -12,6 +12,7 @@ from pdparallel import iterating, verbs
 from pdparallel.arguments import check_combine, check_func, neighbours
 from pdparallel.holding import Holding
 from pdparallel.mistakes import refuse_options
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import Combine, Func, Plain
 
 __all__ = ["Chunkwise"]
@@ -24,6 +25,7 @@ S = TypeVar("S", bound=Plain)
 class Chunkwise(Holding):
     """What the accessors of frames and Series share of that."""
 
+    @trim_tracebacks
     def iter_chunks(
         self,
         func: Callable[..., R],
@@ -33,7 +35,7 @@ class Chunkwise(Holding):
         ordered: bool = True,
         **kwargs: Any,
     ) -> iterating.Results[R]:
-        """What a function returns for consecutive chunks of rows, one after the other, as an iterator.
+        """Call a function with consecutive chunks of rows, and iterate over the results.
 
         All results together may be more than memory holds: no further chunk is begun while nobody takes those that are
         done.
@@ -128,6 +130,7 @@ class Chunkwise(Holding):
         self, func: Callable[..., S], args: Sequence[Any] = (), by: Any = None,
         overlap: int | tuple[int, int] | None = None, combine: Literal["auto"] = "auto", **kwargs: Any,
     ) -> list[S]: ...  # fmt: skip
+    @trim_tracebacks
     def apply_chunks(
         self,
         func: Func,

@@ -217,7 +217,7 @@ class Delivery:
                 self._show(one.chunk)
             self._clock.forget(future)
             self._ledger.add(outcome)
-            self._bar.add(outcome.done)
+            self._bar.add(outcome.done, outcome.count_failed)
         elif isinstance(problem, WorkerDiedError):
             self._worker_died(one, future, problem)
         else:
@@ -292,7 +292,7 @@ class Delivery:
             tell(Outcome(units, [], Failure(0, error)))
         else:
             tell(Outcome(units, [Failed(error)] * (1 if work.hand == "chunk" else len(units))))
-        self._bar.add(len(units))
+        self._bar.add(len(units), lambda: 0 if work.errors == "raise" else len(units))
 
     def _named(self, problem: WorkerDiedError, units: Chunk, times: int) -> WorkerDiedError:
         code = problem.exitcode

@@ -35,6 +35,9 @@ LINE_SECONDS, LINE_PART, MOST_LINE_SECONDS = 5.0, 0.1, 600.0
 #: Seconds that the end of a bar waits for another one that is being drawn.
 TURN_SECONDS = 0.2
 
+#: Colour of a bar after a call has failed.
+FAILED_COLOUR = "red"
+
 #: Units from which they are counted in thousands and millions.
 MANY = 10_000
 
@@ -55,6 +58,8 @@ class State:
         Units that are done.
     phase : str
         What is done with them; nothing where they are counted still.
+    failed : int
+        Units whose call failed, if ``errors=`` lets the others go on.
     """
 
     label: str
@@ -63,6 +68,13 @@ class State:
     before: int
     count: int
     phase: str = ""
+    failed: int = 0
+
+    @property
+    def notes(self) -> str:
+        """Text beside the count: what is done now, and how many failed."""
+        failed = f"{self.failed:,} failed" if self.failed else ""
+        return ", ".join(filter(None, [failed, self.phase]))
 
     @property
     def is_large(self) -> bool:
@@ -162,7 +174,7 @@ class _Lines(Display):
         form = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
         line = self._meter(
             state.count, state.total, elapsed, prefix=state.label, unit=state.unit, unit_scale=state.is_large,
-            initial=state.before, postfix=state.phase, bar_format=form if state.total else None,
+            initial=state.before, postfix=state.notes, bar_format=form if state.total else None,
         )  # fmt: skip
         self._write(line)
 
@@ -324,6 +336,7 @@ class _Tqdm(Display):
 
     def __init__(self, module: str, state: State, pause: float = PAUSE_SECONDS, **how: Any) -> None:
         self.pause = pause
+        self._has_colours = not os.environ.get("NO_COLOR")
         made = _class_of(module)
         self._bar = made.__new__(made)
         try:
@@ -348,7 +361,8 @@ class _Tqdm(Display):
     def _draw(self, state: State) -> None:
         bar = self._bar
         bar.total = state.total
-        bar.set_postfix_str(state.phase, refresh=False)
+        bar.set_postfix_str(state.notes, refresh=False)
+        self._colour(state)
         more = state.count - bar.n
         if more > 0:
             bar.update(more)
@@ -359,8 +373,14 @@ class _Tqdm(Display):
         bar = self._bar
         with _turn(TURN_SECONDS):
             bar.total, bar.n = state.total, max(bar.n, state.count)
-            bar.set_postfix_str("", refresh=False)
+            bar.set_postfix_str(state.notes, refresh=False)
+            self._colour(state)
             bar.close()
+
+    def _colour(self, state: State) -> None:
+        """Turn the bar red if a call failed."""
+        if state.failed and self._has_colours and self._bar.colour != FAILED_COLOUR:
+            self._bar.colour = FAILED_COLOUR
 
 
 def _shows_widgets() -> bool:

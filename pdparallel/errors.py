@@ -19,7 +19,11 @@ builtin that a caller would catch.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "CallTimeoutError",
@@ -51,23 +55,82 @@ class PdParallelError(Exception):
 
 
 class FailedCallsWarning(UserWarning):
-    """Some calls of the function failed, and ``errors="coerce"`` left missing values in their places.
+    """Warning that some calls of the function failed, and that ``errors="coerce"`` left missing values in their places.
 
-    Said once for a call of a verb, with the number of failures and the first of them, whose exception is the cause.
+    There is one for each call of a verb. Its text has the number of failures and the first three. The exception of the
+    first one is its cause.
+
+    Parameters
+    ----------
+    message : str
+        How many calls failed, and the first three of them.
+    failures : callable, optional
+        Gives the label, the position and the exception of each failure.
 
     Examples
     --------
     >>> import warnings
     >>> import pandas as pd, pdparallel
-    >>> with warnings.catch_warnings():
-    ...     warnings.simplefilter("ignore", pdparallel.FailedCallsWarning)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
     ...     pd.Series(["1", "x", "3"]).par(errors="coerce").map(int).tolist()
     [1.0, nan, 3.0]
+    >>> caught[0].message.failures[["label", "position"]]
+      label  position
+    0     1         1
     """
+
+    def __init__(self, message: str, failures: Callable[[], Iterable[FailedCall]] = tuple) -> None:
+        super().__init__(message)
+        self._failures = failures
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """All calls that failed, as a frame.
+
+        Returns
+        -------
+        DataFrame
+            One row for each failure, with the columns ``label``, ``position`` and ``exception``. A chunk has the label
+            and the position of its first row. The exception is None if its chunk has more than 1,000 failures before
+            it.
+
+        Notes
+        -----
+        ``imap`` and ``iter_chunks`` keep the first 10,000 failures. The label of an item of ``imap`` is the item if
+        that is a number or a short text, else its text in short.
+
+        Examples
+        --------
+        >>> import warnings
+        >>> import pandas as pd, pdparallel
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     result = pd.Series(["1", "x"], index=["p", "q"]).par(errors="coerce").map(int)
+        >>> caught[0].message.failures["label"].tolist()
+        ['q']
+        """
+        import pandas as pd  # this module is imported before all others, and needs it only here
+
+        rows = list(self._failures())
+        labels, exceptions = (pd.Series([row[at] for row in rows], dtype=object) for at in (0, 2))
+        positions = pd.Series([row[1] for row in rows], dtype="int64")
+        return pd.DataFrame({"label": labels, "position": positions, "exception": exceptions})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_failed_calls_warning, (self.args[0], list(self._failures())), {})
+
+
+#: Label, position and exception of a call that failed.
+FailedCall: TypeAlias = tuple[Any, int, BaseException | None]
+
+
+def _failed_calls_warning(message: str, failures: list[FailedCall]) -> FailedCallsWarning:
+    return FailedCallsWarning(message, lambda: failures)
 
 
 class PerformanceHint(UserWarning):
-    """A call could be faster; its result is right.
+    """Warning that a call could be faster; its result is right.
 
     Examples
     --------
@@ -79,7 +142,7 @@ class PerformanceHint(UserWarning):
 
 
 class InvalidOptionError(PdParallelError, ValueError):
-    """An option or argument has a value that is not allowed.
+    """Error that an option or argument has a value that is not allowed.
 
     Parameters
     ----------
@@ -129,7 +192,7 @@ class Shown(str):
 
 
 class CheckpointError(PdParallelError, RuntimeError):
-    """The folder of ``checkpoint=`` cannot be used for this call.
+    """Error that the folder of ``checkpoint=`` cannot be used for this call.
 
     Parameters
     ----------
@@ -164,7 +227,7 @@ class CheckpointError(PdParallelError, RuntimeError):
 
 
 class FunctionNotSerializableError(PdParallelError, TypeError):
-    """The function, or something that it carries along, cannot travel to another process.
+    """Error that the function, or something that it carries along, cannot travel to another process.
 
     The message names the variable that it is about.
 
@@ -181,7 +244,7 @@ class FunctionNotSerializableError(PdParallelError, TypeError):
 
 
 class ResultNotSerializableError(PdParallelError, TypeError):
-    """Something that the function returned cannot travel back from the worker.
+    """Error that a result of the function cannot travel back from the worker.
 
     The message names the type, and the position of the first such return.
 
@@ -196,7 +259,7 @@ class ResultNotSerializableError(PdParallelError, TypeError):
 
 
 class WorkerDiedError(PdParallelError, RuntimeError):
-    """A worker process ended while it had work.
+    """Error that a worker process ended while it had work.
 
     Parameters
     ----------
@@ -232,7 +295,7 @@ class WorkerDiedError(PdParallelError, RuntimeError):
 
 
 class WorkerStartError(WorkerDiedError):
-    """No worker process came up: each ended before it was ready for work, or none could be started.
+    """Error that no worker process came up: each ended before it was ready for work, or none could be started.
 
     Parameters
     ----------
@@ -257,7 +320,7 @@ class WorkerStartError(WorkerDiedError):
 
 
 class CallTimeoutError(PdParallelError, TimeoutError):
-    """A call of the function took longer than ``timeout=`` allows, and its worker was ended.
+    """Error that a call of the function took longer than ``timeout=`` allows. Its worker was ended.
 
     Parameters
     ----------
@@ -288,7 +351,7 @@ class CallTimeoutError(PdParallelError, TimeoutError):
 
 
 class RemoteError(PdParallelError, RuntimeError):
-    """The function raised an exception in a worker that could not be rebuilt here.
+    """Error for an exception of the function that cannot be rebuilt in this process.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ WIDTH = 90
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Explanation:
-    """What a call would do, and why; made by ``df.par.explain(func)``.
+    """Report on a call before it runs, with reasons; made by ``df.par.explain(func)``.
 
     Times are in seconds and for one unit where that is said; what could not be found out is NaN or None.
 
@@ -121,7 +121,7 @@ class Explanation:
     advice: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """All attributes by name.
+        """Return all attributes by name.
 
         Returns
         -------

@@ -13,6 +13,7 @@ from pdparallel.arguments import axis_number, check_func, check_na_action, check
 from pdparallel.holding import Holding
 from pdparallel.mistakes import refuse_engine, refuse_options
 from pdparallel.stopping import begin
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import (
     AsEither,
     AsFrame,
@@ -74,6 +75,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         self, func: Callable[..., Sequenced], args: Sequence[Any] = (), *, raw: Literal[True],
         result_type: Literal["reduce"] | None = None, rows: RowKind = "series", **kwargs: Any,
     ) -> AsFrame: ...  # fmt: skip
+    @trim_tracebacks
     def apply_rows(
         self,
         func: Func,
@@ -133,6 +135,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         y  2  0
         >>> df.par.apply_rows(max, rows="tuple").tolist()
         [3, 4]
+        >>> df.par(n_workers=2, errors="coerce").apply_rows(lambda row: row["a"] + row["b"]).tolist()
+        [4, 6]
         """
         check_func(func)
         if kwargs:
@@ -177,6 +181,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         self, func: Callable[..., Sequenced | pd.Series], args: Sequence[Any] = (), raw: bool = False,
         result_type: None = None, **kwargs: Any,
     ) -> AsFrame: ...  # fmt: skip
+    @trim_tracebacks
     def apply_cols(
         self,
         func: Func,
@@ -222,6 +227,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         >>> df = pd.DataFrame([[8, 5], [5, 3], [3, 4], [4, 4], [7, 9]])
         >>> df.par.apply_cols(lambda column: sum(x * x for x in column)).tolist()
         [163, 147]
+        >>> df.par(engine="thread", n_workers=2).apply_cols(lambda column: column.max()).tolist()
+        [8, 9]
         """
         check_func(func)
         if kwargs:
@@ -256,6 +263,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         args: Sequence[Any] = (), by_row: Any = "compat", engine: Any = None,
         engine_kwargs: dict[str, Any] | None = None, **kwargs: Any,
     ) -> AsEither: ...  # fmt: skip
+    @trim_tracebacks
     def apply(
         self,
         func: Any,
@@ -268,7 +276,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         engine_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """``df.apply`` with pandas' own signature, on all cores where ``func`` is a Python function.
+        """Call a function with each column or row: ``df.apply(func)`` on all cores, with pandas' own signature.
 
         Strings, lists, dicts and ufuncs, ``by_row=False``, and pandas' own ``engine=``, go to pandas as they are.
 
@@ -297,6 +305,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         [3, 7]
         >>> df.par.apply(lambda row: row["a"] - row["b"], axis="columns").tolist()
         [-2, -2]
+        >>> df.par(engine="thread", n_workers=2).apply(lambda row: row["a"], axis=1).tolist()
+        [1, 2]
         """
         if engine is not None:
             refuse_engine(engine, func, "apply", self._obj, f", axis={axis!r}" if axis else "")
@@ -316,6 +326,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
             "row" if number else "column", self._options(),
         )  # fmt: skip
 
+    @trim_tracebacks
     def map(self, func: Func, na_action: Literal["ignore"] | None = None, **kwargs: Any) -> AsFrame:
         """Call a function with each value: ``df.map(func)`` on all cores.
 
@@ -354,6 +365,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
              a  b
         p  3.0  1
         q  NaN  2
+        >>> df.par(n_workers=2, errors="coerce").map(lambda value: str(value).upper())["b"].tolist()
+        ['X', 'YZ']
         """
         check_na_action(na_action)
         check_func(func)

@@ -14,6 +14,7 @@ from pdparallel.explanation import Explanation
 from pdparallel.grouped import call_grouped, is_replaced
 from pdparallel.mistakes import missing_attribute, place_of, refuse_engine, refuse_options, refuse_options_of_view
 from pdparallel.options import resolve
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole, Func, Named, Plain
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
@@ -27,7 +28,7 @@ GROUPED = (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy)
 
 
 class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
-    """``df.par.groupby(...)``: what pandas' own object can, with functions of users on all cores.
+    """Groups of ``df.par.groupby(...)``: pandas' own object, with your functions on all cores.
 
     ``apply``, ``agg``, ``transform`` and ``filter`` of a Python function run on workers; everything else is pandas'.
 
@@ -63,6 +64,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def __getitem__(self, key: list[Any]) -> GroupByPar[AsSeries, AsFrame, AsEither, AsFrame]: ...
     @overload
     def __getitem__(self, key: Hashable) -> GroupByPar[AsSeries, AsFrame, AsEither, AsSeries]: ...
+    @trim_tracebacks
     def __getitem__(self, key: Any) -> Any:
         selected = type(self)(self._grouped[key], self._given)
         selected._whole = self._data_of_accessor()
@@ -71,6 +73,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def _data_of_accessor(self) -> Any:
         return self._grouped.obj if self._whole is None else self._whole
 
+    @trim_tracebacks
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
@@ -100,6 +103,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def apply(self, func: Callable[..., pd.DataFrame], *args: Any, **kwargs: Any) -> AsFrame: ...
     @overload
     def apply(self, func: Callable[..., pd.Series] | Named, *args: Any, **kwargs: Any) -> AsEither: ...
+    @trim_tracebacks
     def apply(self, func: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a function with each group: ``df.groupby(...).apply(func)`` on all cores.
 
@@ -144,6 +148,8 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         ...     return float((group["x"] * group["weight"]).sum() / group["weight"].sum())
         >>> df.par.groupby("key")[["x", "weight"]].apply(mean).to_dict()
         {'a': 2.5, 'b': 2.0}
+        >>> df.par(n_workers=2, retries=0).groupby("key")["x"].apply(lambda x: x.max() - x.min()).to_dict()
+        {'a': 2, 'b': 0}
         """
         how = {"include_groups": kwargs.pop("include_groups")} if "include_groups" in kwargs else {}
         return self._call("apply", func, args, kwargs, functools.partial(self._grouped.apply, **how))
@@ -154,6 +160,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def agg(
         self, func: Named | None = None, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any
     ) -> AsEither: ...
+    @trim_tracebacks
     def agg(self, func: Any = None, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any) -> Any:
         """Call a function with each column of each group: ``df.groupby(...).agg(func)`` on all cores.
 
@@ -186,11 +193,14 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3], "y": [4, 5, 6]})
         >>> df.par.groupby("key").agg(lambda column: column.max() - column.min()).to_dict("list")
         {'x': [2, 0], 'y': [2, 0]}
+        >>> df.par(engine="thread", n_workers=2).groupby("key")["x"].agg(lambda column: column.iloc[0]).to_dict()
+        {'a': 1, 'b': 2}
         """
         return self._with_engine("agg", func, args, kwargs, engine, engine_kwargs)
 
     aggregate = agg
 
+    @trim_tracebacks
     def transform(
         self, func: Func | str, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any
     ) -> AsWhole:
@@ -224,11 +234,14 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1.0, 2.0, 3.0]})
         >>> df.par.groupby("key")["x"].transform(lambda x: x - x.mean()).tolist()
         [-1.0, 0.0, 1.0]
+        >>> df.par(engine="thread", n_workers=2).groupby("key")["x"].transform(lambda x: x / x.max()).round(2).tolist()
+        [0.33, 1.0, 1.0]
         """
         return cast("AsWhole", self._with_engine("transform", func, args, kwargs, engine, engine_kwargs))
 
+    @trim_tracebacks
     def filter(self, func: Func, dropna: bool = True, *args: Any, **kwargs: Any) -> AsWhole:
-        """The rows of the groups for which a function is true: ``df.groupby(...).filter(func)`` on all cores.
+        """Keep the rows of the groups for which a function is true: ``df.groupby(...).filter(func)`` on all cores.
 
         Parameters
         ----------
@@ -257,6 +270,8 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3]})
         >>> df.par.groupby("key").filter(lambda group: len(group) > 1)["x"].tolist()
         [1, 3]
+        >>> df.par(n_workers=2, errors="coerce").groupby("key").filter(lambda group: len(group) == 1)["x"].tolist()
+        [2]
         """
         if resolve(self._given).errors == "return":
             raise InvalidOptionError(
@@ -264,8 +279,9 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
             )
         return cast("AsWhole", self._call("filter", func, args, kwargs, self._grouped.filter, dropna))
 
+    @trim_tracebacks
     def explain(self, func: Func, method: str = "apply", *args: Any, **kwargs: Any) -> Explanation:
-        """What a call would do and why; see :meth:`pandas.DataFrame.par.explain`.
+        """Explain a call before it runs; see :meth:`pandas.DataFrame.par.explain`.
 
         Parameters
         ----------
@@ -308,8 +324,9 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         quiet = type(self)(self._grouped, {**self._given, "checkpoint": None, "progress": False})
         return explain(f"groupby.{method}", "group", lambda: getattr(quiet, method)(func, *args, **kwargs))
 
+    @trim_tracebacks
     def rolling(self, window: Any, **kwargs: Any) -> WindowPar[AsSeries, AsFrame, AsWhole]:
-        """Moving windows of each group, whose ``apply`` takes all cores: ``groupby(...).rolling(...)``.
+        """Make rolling windows of each group: ``groupby(...).rolling(...)``, whose ``apply`` uses all cores.
 
         Parameters
         ----------
@@ -331,8 +348,9 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         refuse_options_of_view(kwargs, "groupby(...).rolling(...)", self._data_of_accessor())
         return WindowPar(Windowing(self._grouped, "rolling", {"window": window, **kwargs}), self._given)
 
+    @trim_tracebacks
     def expanding(self, **kwargs: Any) -> WindowPar[AsSeries, AsFrame, AsWhole]:
-        """Windows from the first row of each group on, whose ``apply`` takes all cores: ``groupby(...).expanding()``.
+        """Make windows from the first row of each group on, whose ``apply`` uses all cores.
 
         Parameters
         ----------

@@ -80,7 +80,7 @@ def call_grouped(
     check_func(func)
     options = resolve(given)
     goes = _Goes(grouped(), method, func, args, kwargs, options)
-    stand_in = StandIn(counted(func, options.progress, goes.verb, "group"), goes, options, goes.fill)
+    stand_in = StandIn(counted(func, options.progress, options.desc or goes.verb, "group"), goes, options, goes.fill)
     unit, first, of_first = None, None, goes.of_first(bound)
     if of_first is None and begins_here(options):
         done, answer = stand_in.watched(ask)

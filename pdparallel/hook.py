@@ -16,7 +16,8 @@ import pandas as pd
 from pdparallel import verbs
 from pdparallel.arguments import axis_number
 from pdparallel.mistakes import by_name, refuse_options_of_hook
-from pdparallel.options import checked, resolve
+from pdparallel.options import checked, resolve, show_options
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import OptionsDict
 
 __all__ = ["Hook", "engine"]
@@ -26,6 +27,7 @@ class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") 
     """What pandas calls; all arguments come by keyword."""
 
     @staticmethod
+    @trim_tracebacks
     def apply(
         data: pd.DataFrame | np.ndarray, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any],
         decorator: Any, axis: Any,
@@ -42,6 +44,7 @@ class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") 
         return result.to_numpy() if raw else result
 
     @staticmethod
+    @trim_tracebacks
     def map(
         data: pd.Series, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any],
         decorator: Any, skip_na: bool,
@@ -60,6 +63,7 @@ def _given(decorator: Any) -> Mapping[str, Any] | None:
     return decorator.options if isinstance(decorator, engine) else None
 
 
+@show_options()
 class engine:  # noqa: N801 - it reads as a function, and is called like one
     """Options for pandas' own ``engine=``: ``df.apply(func, axis=1, engine=pdparallel.engine(n_workers=4))``.
 
@@ -92,6 +96,7 @@ class engine:  # noqa: N801 - it reads as a function, and is called like one
 
     __pandas_udf__ = Hook
 
+    @trim_tracebacks
     @by_name("pdparallel.engine", skip=1)
     def __init__(self, **options: Unpack[OptionsDict]) -> None:
         self.options = checked(options)

@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 from pdparallel import verbs
 from pdparallel.arguments import check_func
 from pdparallel.mistakes import refuse_calls_without_items
-from pdparallel.options import checked, resolve
+from pdparallel.options import checked, resolve, show_options
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import Errors, Func, OptionsButErrors
 
 __all__ = ["map"]
@@ -71,6 +72,8 @@ def map(
 ) -> list[R]: ...
 @overload
 def map(func: Func, *iterables: Iterable[Any], errors: Errors, **options: Unpack[OptionsButErrors]) -> list[Any]: ...
+@show_options()
+@trim_tracebacks
 def map(func: Func, *iterables: Iterable[Any], **options: Any) -> list[Any]:
     """Call a function with each item of an iterable, on all cores: the builtin ``map``, as a list.
 
@@ -100,6 +103,8 @@ def map(func: Func, *iterables: Iterable[Any], **options: Any) -> list[Any]:
     >>> import pdparallel
     >>> pdparallel.map(lambda x: x * x, [1, 2, 3, 4, 5])
     [1, 4, 9, 16, 25]
+    >>> pdparallel.map(len, ["a", "bc"], engine="thread", n_workers=2)
+    [1, 2]
     >>> pdparallel.map(pow, [2, 3], [5, 2])
     [32, 9]
     """

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import numbers
 import os
+import reprlib
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
@@ -19,16 +21,17 @@ from pdparallel import joining, missing, verbs
 from pdparallel.arguments import check_func
 from pdparallel.call import Call, work_of
 from pdparallel.ending import AT_SHUTDOWN, at_exit
-from pdparallel.errors import InvalidOptionError
+from pdparallel.errors import InvalidOptionError, Shown
 from pdparallel.ledger import Passing, told
 from pdparallel.mistakes import refuse_calls_without_items
-from pdparallel.options import Options, checked, resolve
+from pdparallel.options import Options, checked, resolve, show_options
 from pdparallel.outcome import Failed, Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Gaps, Left
 from pdparallel.progress import bar, inside_call
 from pdparallel.runner import check, path
 from pdparallel.source import Source
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import Errors, Func, OptionsButErrors
 
 __all__ = ["Results", "imap", "iter_chunks"]
@@ -42,6 +45,12 @@ _Numbered: TypeAlias = Generator[tuple[int, Any], None, None]
 
 #: Seconds at most that who lets the pools go waits for iterators that nobody has any more.
 MOST_CLOSING_SECONDS = 3.0
+
+#: Failures of ``errors="coerce"`` that are kept for the warning at the end: an iterable may have no end.
+MAX_KEPT_FAILURES = 10_000
+
+#: Letters of an item that are kept with its failure.
+MAX_LABEL_LETTERS = 200
 
 #: Chunks for each worker that are on their way, or wait for one before them: twice what keeps a worker busy.
 MOST_OF_A_WORKER = 4
@@ -71,6 +80,7 @@ class Results(Iterator[R]):
         self._process = os.getpid()
         _unfinished.add(self)
 
+    @trim_tracebacks
     def __next__(self) -> R:
         return next(self._steps)
 
@@ -198,6 +208,8 @@ def imap(
 def imap(
     func: Func, *iterables: Iterable[Any], errors: Errors, ordered: bool = True, **options: Unpack[OptionsButErrors]
 ) -> Results[Any]: ...
+@show_options(but=("checkpoint",))
+@trim_tracebacks
 def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options: Any) -> Results[Any]:
     """Call a function with each item of an iterable, on all cores: the builtin ``map``, as an iterator.
 
@@ -243,6 +255,8 @@ def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options:
     >>> next(squares), next(squares), next(squares)
     (1, 4, 9)
     >>> squares.close()
+    >>> list(pdparallel.imap(len, ["a", "bc"], engine="thread", n_workers=2))
+    [1, 2]
     """
     refuse_calls_without_items(func, iterables, "pdparallel.imap")
     check_func(func)
@@ -291,7 +305,7 @@ def _taken(
     ledger = Passing(call, ordered, options.workers * MOST_OF_A_WORKER)
     problem: Exception | None = None
     with (
-        bar(options.progress, total, call.verb, call.unit, alone=True) as shown,
+        bar(options.progress, total, options.desc or call.verb, call.unit, alone=True) as shown,
         contextlib.closing(path(call, options, ledger, left, shown)) as steps,
     ):
         while True:
@@ -316,15 +330,31 @@ def _settled(call: Call, results: _Numbered) -> Generator[Any, None, None]:
             yield result
         return
     n = times = 0
-    first: tuple[str, Failed] | None = None
+    kept: list[tuple[int, Failed]] = []
+    labels: list[Any] = []
     for at, result in results:
         n += 1
         if type(result) is not Failed:
             yield result
             continue
         times += 1
-        place = missing.place(call, at)
-        first = first or (place, result)
-        yield None if call.work.errors == "coerce" else told(result, place)
-    if first is not None and call.work.errors == "coerce":
-        missing.warn(*first, times, n)
+        if call.work.errors == "return":
+            yield told(result, missing.place(call, at))
+            continue
+        if len(kept) < MAX_KEPT_FAILURES:
+            kept.append((at, result))
+            labels.append(None if call.plan else _as_label(call.label(at)))  # it forgets items that were passed on
+        yield None
+    if kept:
+        order = sorted(range(len(kept)), key=lambda number: kept[number][0])
+        known = None if call.plan else [labels[number] for number in order]
+        missing.warn(call, [kept[number] for number in order], times, n, known)
+
+
+def _as_label(item: Any) -> Any:
+    """An item if it is small, else its text in short: thousands may be kept."""
+    if isinstance(item, (str, bytes)):
+        return item if len(item) <= MAX_LABEL_LETTERS else item[:MAX_LABEL_LETTERS]
+    if item is None or isinstance(item, numbers.Number):
+        return item
+    return Shown(reprlib.repr(item))

@@ -15,7 +15,7 @@ from pdparallel.errors import CallTimeoutError, WorkerDiedError
 from pdparallel.mistakes import hint_for_row
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.packing import Returns
-from pdparallel.transport.outcomes import users_part
+from pdparallel.tracebacks import users_lines, users_part
 from pdparallel.typing import Hand
 
 __all__ = ["Ledger", "Passing", "told"]
@@ -112,7 +112,8 @@ class Ledger:
                 self._call.taking(returns)
         place = self._call.where(self.failure.chunk, failure.offset)
         exception = told(failure, f"{self._call.verb}, {place}", self._call.work.hand)
-        raise exception.with_traceback(users_part(exception.__traceback__))
+        of_function = users_lines if failure.by_function else users_part
+        raise exception.with_traceback(of_function(exception.__traceback__))
 
     def is_of_the_function(self, exception: BaseException) -> bool:
         """Whether an exception is the first failure, and the user's function raised it."""

@@ -14,18 +14,19 @@ All calls may have failed: then each place has ``np.nan``.
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_list_like
 
-from pdparallel.call import Call
-from pdparallel.errors import FailedCallsWarning, RemoteError
+from pdparallel.call import Call, in_words
+from pdparallel.errors import FailedCall, FailedCallsWarning, RemoteError
 from pdparallel.ledger import told
-from pdparallel.outcome import Failed
+from pdparallel.outcome import Failed, NotKeptError
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
 from pdparallel.transport.functions import level_of_the_user
@@ -38,8 +39,8 @@ __all__ = ["Fill", "array_of_nan", "in_frame", "in_series", "none_for_nan", "pla
 #: exception: gives what stands there.
 Fill = Callable[[list[Any], int, Any], Any]
 
-#: Characters of an exception's message that a warning shows.
-MOST_SHOWN = 300
+#: Characters of an exception's message that a warning shows, and failures that it names.
+MOST_SHOWN, MAX_NAMED = 300, 3
 
 
 def settle(call: Call, returns: Returns, fill: Fill) -> bool:
@@ -64,8 +65,7 @@ def settle(call: Call, returns: Returns, fill: Fill) -> bool:
         return False
     good = returns.first_but(Failed)
     if call.work.errors == "coerce":
-        first = min(places)
-        warn(place(call, first), places[first], len(places), len(returns))
+        warn(call, sorted(places.items()), len(places), len(returns))
         returns.put({at: fill(good, at, np.nan) for at in places})
     else:
         returns.put(
@@ -80,18 +80,63 @@ def place(call: Call, at: int) -> str:
     return f"{call.verb}, {call.where(chunk, 0)}"
 
 
-def warn(first: str, failed: Failed, times: int, n: int) -> None:
-    """Say how many of ``n`` calls failed, where the first of them was, and how it failed."""
-    exception = failed.exception
-    shown = str(exception) if type(exception) is RemoteError else described(exception)
-    if len(shown) > MOST_SHOWN:
-        shown = shown[: MOST_SHOWN - 1] + "…"
+def warn(
+    call: Call, failures: Sequence[tuple[int, Failed]], times: int, n: int, labels: Sequence[Any] | None = None
+) -> None:
+    """Warn once of the calls that failed.
+
+    Parameters
+    ----------
+    call : Call
+        The call that they belong to.
+    failures : sequence of (int, Failed)
+        Each failure with its place, in order; the first one at least.
+    times, n : int
+        How many calls failed, and how many there were.
+    labels : sequence, optional
+        Of the failures, if the call does not know them any more.
+    """
+    shown = [f"  {_shown_place(call, at, labels, number)}: {_shown(failed)}" for number, (at, failed) in
+             enumerate(failures[:MAX_NAMED])]  # fmt: skip
+    if times > len(shown):
+        shown.append(f"  and {times - len(shown):,} more")
     warning = FailedCallsWarning(
-        f"{times:,} of {n:,} calls of the function failed, and what they would have returned is missing; the "
-        f"first: {first}: {shown}. With errors='return' the exceptions come back in these places."
+        "\n".join(
+            [
+                f"{times:,} of {n:,} calls of the function failed, and their results are missing:",
+                *shown,
+                "All failures are in the attribute 'failures' of this warning, a frame. With errors='return' the "
+                "exceptions come back in these places.",
+            ]
+        ),
+        functools.partial(_all_failures, call, failures, labels),
     )
-    warning.__cause__ = exception
+    warning.__cause__ = failures[0][1].exception
     warnings.warn(warning, stacklevel=level_of_the_user())
+
+
+def _shown(failed: Failed) -> str:
+    exception = failed.exception
+    if isinstance(exception, NotKeptError):
+        return "its exception was not kept"
+    text = str(exception) if type(exception) is RemoteError else described(exception)
+    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
+
+
+def _shown_place(call: Call, at: int, labels: Sequence[Any] | None, number: int) -> str:
+    if labels is None:
+        return place(call, at)
+    return f"{call.verb}, {in_words(call.unit, labels[number], at)}"
+
+
+def _all_failures(
+    call: Call, failures: Sequence[tuple[int, Failed]], labels: Sequence[Any] | None
+) -> Iterator[FailedCall]:
+    """The label, the position and the exception of each failure."""
+    for number, (at, failed) in enumerate(failures):
+        position = call.plan[at].start if call.work.hand == "chunk" and call.plan else call.start + at
+        label = call.label(position - call.start) if labels is None else labels[number]
+        yield label, position, None if isinstance(failed.exception, NotKeptError) else failed.exception
 
 
 # What fits

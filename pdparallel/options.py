@@ -9,27 +9,41 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.util
+import inspect
 import logging
 import math
 import multiprocessing
 import numbers
 import operator
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
 
 from pdparallel.cores import WINDOWS_MOST_WORKERS, usable_cores
 from pdparallel.errors import InvalidOptionError
 from pdparallel.mistakes import by_name, shown, unknown_engine, unknown_option, unknown_value
+from pdparallel.showing import as_html
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Progress, Serializer, StartMethod
 
-__all__ = ["ENGINE_NAMES", "Options", "forcing", "get_options", "option_context", "resolve", "set_options"]
+__all__ = [
+    "ENGINE_NAMES",
+    "MEANINGS",
+    "Options",
+    "forcing",
+    "get_options",
+    "option_context",
+    "resolve",
+    "set_options",
+    "show_options",
+]
 
 ENGINE_NAMES: tuple[str, ...] = ("auto", "process", "pathos", "thread", "serial", "dask", "ray")
 _START_METHODS = ("forkserver", "spawn", "fork")
@@ -39,7 +53,28 @@ _PROGRESS = ("text", "notebook", "log")
 _ENVIRONMENT_PREFIX = "PDPARALLEL_"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+#: Each option in one sentence, for help and tables; :class:`Options` says all.
+MEANINGS: dict[str, str] = {
+    "engine": "Who does the work: this process, threads, processes, or a cluster.",
+    "n_workers": "How many workers share the work. None: the cores that this process may use.",
+    "chunk_size": "Rows, columns or items of a chunk. None: pdparallel chooses.",
+    "start_method": "How worker processes start. None: forkserver on Linux, spawn on macOS and Windows.",
+    "progress": "Whether and where a progress bar is shown.",
+    "desc": "The text before the progress bar. None: the name of the verb.",
+    "errors": "After a call raises: raise it, leave a missing value, or return the exception.",
+    "retries": "How often rows run again after their worker died.",
+    "timeout": "Seconds that one call of the function may take. None: no limit.",
+    "threads_per_worker": "Threads of BLAS, OpenMP and Arrow in each worker. None: cores // workers.",
+    "serializer": "The package that writes the function for other processes.",
+    "checkpoint": "A folder that keeps finished results, so that the same call can continue later.",
+    "seed": "A number that makes random and np.random repeatable.",
+    "initializer": "A function that each worker calls once, before the first row.",
+    "initargs": "Arguments of the initializer.",
+    "capture_output": "Whether output of workers is shown where you made the call. None: yes.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Options:
     """All options of a call, each with a value that was checked.
 
@@ -71,6 +106,8 @@ class Options:
         a :class:`logging.Logger` to that one.  A callable is given ``(done, total)``, in this thread, with a total of
         None where that is not known; one that is slow is called less often, so that it takes a hundredth of the time
         or so, one that raises is called no more.  Calls made by the function show nothing.
+    desc : str, default None
+        The text before the bar of ``progress``. None means the name of the verb, such as ``apply_rows``.
     errors : str, default "raise"
         What becomes of a call that raises an :class:`Exception`: ``"raise"`` raises the first one, ``"coerce"`` leaves
         a missing value in its place (in a list None) and warns once (:class:`FailedCallsWarning`), ``"return"`` leaves
@@ -117,6 +154,7 @@ class Options:
     chunk_size: int | None = None
     start_method: StartMethod | None = None
     progress: Progress = False
+    desc: str | None = None
     errors: Errors = "raise"
     retries: int = 2
     timeout: float | None = None
@@ -127,6 +165,18 @@ class Options:
     initializer: Callable[..., Any] | None = None
     initargs: tuple[Any, ...] = ()
     capture_output: bool | None = None
+
+    def __repr__(self) -> str:
+        fields = [(field.name, getattr(self, field.name), field.default) for field in dataclasses.fields(self)]
+        given = [f"{name}={value!r}" for name, value, default in fields if not _is_same(value, default)]
+        return f"Options({', '.join(given)})"
+
+    def _repr_html_(self) -> str:
+        rows = [("option", "value", "meaning")]
+        rows += [
+            (field.name, _shown(getattr(self, field.name)), MEANINGS[field.name]) for field in dataclasses.fields(self)
+        ]
+        return as_html(rows, "lll", head=True, title="pdparallel options")
 
     @property
     def workers(self) -> int:
@@ -169,6 +219,65 @@ class Options:
         if sys.platform == "darwin":  # whose libraries start threads, which a forked process does not have
             return "spawn"
         return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def _is_same(value: Any, default: Any) -> bool:
+    # The value may be an object of the user's, whose comparison can be anything.
+    return value is default or (
+        type(value) is type(default) and isinstance(value, (str, int, tuple)) and value == default
+    )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: The entry of ``**options`` in a docstring.
+_ENTRY = re.compile(r"^(?P<indent> *)\*\*options\n(?:(?P=indent) +\S.*\n)+", re.MULTILINE)
+
+
+def show_options(*, but: tuple[str, ...] = (), defaults: bool = True) -> Callable[[F], F]:
+    """Spell out the options of a function that takes ``**options``, in its signature and its docstring.
+
+    Editors then complete the names, and show the defaults.
+
+    Parameters
+    ----------
+    but : tuple of str, optional
+        Options that the function does not take.
+    defaults : bool, default True
+        Whether an option that is not given has its default.
+    """
+    fields = [field for field in dataclasses.fields(Options) if field.name not in but]
+
+    def spell_out(func: F) -> F:
+        signature = inspect.signature(func)
+        parameters = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters += [
+            inspect.Parameter(field.name, kind, default=field.default if defaults else ..., annotation=field.type)
+            for field in fields
+            if field.name not in signature.parameters
+        ]
+        shown: Any = func
+        shown.__signature__ = signature.replace(parameters=parameters)
+        if func.__doc__:
+            shown.__doc__ = _ENTRY.sub(entries, func.__doc__)
+        return func
+
+    def entries(found: re.Match[str]) -> str:
+        indent = found["indent"]
+        lines = [
+            f"{indent}{field.name} : {field.type}, {f'default {field.default!r}' if defaults else 'optional'}\n"
+            f"{indent}    {MEANINGS[field.name]}\n"
+            for field in fields
+        ]
+        return "".join(lines)
+
+    return spell_out
 
 
 def _whole_number(least: int, none: bool = True, of_none: str = "") -> Callable[[str, Any], Any]:
@@ -280,6 +389,12 @@ def _progress(name: str, value: Any) -> Any:
     raise InvalidOptionError(name, value, f"True, False, {allowed}, a logging.Logger, or a function of (done, total)")
 
 
+def _desc(name: str, value: Any) -> Any:
+    if value is None or (isinstance(value, str) and value.strip() and value.isprintable()):
+        return value
+    raise InvalidOptionError(name, value, "a text of one line, or None")
+
+
 def _serializer(name: str, value: Any) -> Any:
     _one_of(*_SERIALIZERS)(name, value)
     if value == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
@@ -326,6 +441,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "chunk_size": _chunk_size,
     "start_method": _start_method,
     "progress": _progress,
+    "desc": _desc,
     "errors": _one_of(*_ERRORS),
     "retries": _times,
     "timeout": _seconds,
@@ -450,8 +566,9 @@ def resolve(call: Mapping[str, Any] | None = None) -> Options:
     return options
 
 
+@trim_tracebacks
 def get_options() -> dict[str, Any]:
-    """The options in force here, by name.
+    """Return the options in force here, by name.
 
     Returns
     -------
@@ -469,6 +586,8 @@ def get_options() -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
 
 
+@show_options(defaults=False)
+@trim_tracebacks
 @by_name("pdparallel.set_options")
 def set_options(**options: Unpack[OptionsDict]) -> None:
     """Set options for the whole process, until they are set again.
@@ -496,20 +615,21 @@ def set_options(**options: Unpack[OptionsDict]) -> None:
         _process_wide.update(values)
 
 
+@show_options(defaults=False)
+@trim_tracebacks
 @by_name("pdparallel.option_context")
-@contextlib.contextmanager
-def option_context(**options: Unpack[OptionsDict]) -> Iterator[None]:
-    """Options for the calls inside a ``with`` block, in this thread or task only.
+def option_context(**options: Unpack[OptionsDict]) -> contextlib.AbstractContextManager[None]:
+    """Set options for the calls inside a ``with`` block, in this thread or task only.
 
     Parameters
     ----------
     **options
         Any of the options of :class:`Options`.
 
-    Yields
-    ------
-    None
-        While the block runs the options hold.
+    Returns
+    -------
+    context manager
+        The options hold in its ``with`` block.
 
     Raises
     ------
@@ -523,7 +643,12 @@ def option_context(**options: Unpack[OptionsDict]) -> Iterator[None]:
     ...     pd.Series([1, 2]).par.map(lambda x: x + 1).tolist()
     [2, 3]
     """
-    token = _context.set({**(_context.get() or {}), **checked(options)})
+    return _in_context(checked(options))
+
+
+@contextlib.contextmanager
+def _in_context(values: Mapping[str, Any]) -> Iterator[None]:
+    token = _context.set({**(_context.get() or {}), **values})
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pdparallel.packing import Packed
 from pdparallel.plan import Chunk
 
-__all__ = ["Assigned", "Failed", "Failure", "Outcome", "Timing"]
+__all__ = ["Assigned", "Failed", "Failure", "NotKeptError", "Outcome", "Timing"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,6 +21,10 @@ class Failed:
 
     exception: BaseException
     traceback_text: str = ""
+
+
+class NotKeptError(Exception):
+    """Placeholder for an exception of ``errors="coerce"`` that was not kept, because its chunk had too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +101,8 @@ class Outcome:
     def done(self) -> int:
         """Units that are done: all, or those before the failure."""
         return len(self.chunk) if self.failure is None else len(self.returns)
+
+    def count_failed(self) -> int:
+        """Count the calls that failed where ``errors=`` lets the others go on."""
+        # What is packed has no failures in it.
+        return list(map(type, self.returns)).count(Failed) if isinstance(self.returns, list) else 0

@@ -5,6 +5,8 @@ What is shown was measured while the calls ran (:mod:`pdparallel.observing`); ou
 
 from __future__ import annotations
 
+import math
+import numbers
 import os
 import time
 from contextlib import ExitStack
@@ -14,27 +16,51 @@ from typing import Any, Self
 import pandas as pd
 
 from pdparallel.call import Call
+from pdparallel.errors import InvalidOptionError
 from pdparallel.observing import observing
 from pdparallel.options import Options
 from pdparallel.records import Observer, Piece, Record
 from pdparallel.showing import aligned, as_html, seconds, share, size
+from pdparallel.tracebacks import trim_tracebacks
 
 __all__ = ["Profile", "profile"]
 
 _HEAD = (
     "call", "verb", "units", "engine", "workers", "chunks", "time", "function", "transport", "shaping", "idle",
-    "speed-up",
+    "cores kept busy",
 )  # fmt: skip
 _LETTERS = "rlrlrrrrrrrr"
+
+#: What the columns of the table mean.
+_MEANINGS = {
+    "call": "The number of the call.",
+    "verb": "The method that was called.",
+    "units": "The rows, columns, values, groups or items.",
+    "engine": "Who did the work; 'here' is this process.",
+    "workers": "How many workers shared the work.",
+    "chunks": "In how many parts the units were handed out.",
+    "time": "From the beginning of the call to its result.",
+    "function": "The time of the function, in all workers together.",
+    "transport": "The time to write and read what travels, in all processes together.",
+    "shaping": "The time in which pandas makes the result.",
+    "idle": "The part of the time of the workers in which they did nothing.",
+    "cores kept busy": "The time of the function, divided by the time of the call. This is no speed-up over pandas.",
+    "speed-up": "The time of pandas, divided by the time of the call.",
+}
 
 #: Seconds of loading from which a note says so.
 SHOWN_LOADING_SECONDS = 0.5
 
 
 class Profile(Observer):
-    """Where the time of calls went; made by :func:`profile`.
+    """Report on the time of calls; made by :func:`profile`.
 
     It can be looked at while calls still run, as those in the background do: it then shows what has come so far.
+
+    Parameters
+    ----------
+    pandas_seconds : float, optional
+        Seconds that pandas takes for the same calls.
 
     Examples
     --------
@@ -45,7 +71,8 @@ class Profile(Observer):
     (1, [3])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pandas_seconds: float | None = None) -> None:
+        self._pandas_seconds = math.nan if pandas_seconds is None else pandas_seconds
         self._records: list[Record] = []
         self._began = time.perf_counter()
         self._pid = os.getpid()
@@ -72,6 +99,27 @@ class Profile(Observer):
     # Figures
 
     @property
+    def speed_up(self) -> float:
+        """The speed-up over pandas: the time of pandas, divided by the time of the calls.
+
+        Returns
+        -------
+        float
+            NaN if :func:`profile` was not told ``pandas_seconds``, or if a call has not ended.
+
+        Examples
+        --------
+        >>> import math
+        >>> import pandas as pd, pdparallel
+        >>> with pdparallel.profile() as p:
+        ...     doubled = pd.Series([1, 2, 3]).par.map(lambda value: value * 2)
+        >>> math.isnan(p.speed_up)
+        True
+        """
+        taken = _seconds_of_any([(record.began, record.began + record.seconds) for record in self._records])
+        return self._pandas_seconds / taken if taken else math.nan
+
+    @property
     def calls(self) -> pd.DataFrame:
         """One row for each call, by its number.
 
@@ -84,9 +132,10 @@ class Profile(Observer):
             from the beginning of the call to its result; ``function``, in all workers together, with what hands out
             the units; ``loading`` of the function in workers, with what it imports; ``transport``, writing and
             reading what travels, in all processes together; ``shaping`` of the result. ``idle``: the part of the
-            workers' time in which they did nothing of that. ``speed_up``: seconds of the function for each second of
-            the call. ``bytes_once``, ``bytes_out``, ``bytes_back``: what travelled once for the whole call, with the
-            chunks, and back. ``error``: the type of what ended the call, or "".
+            workers' time in which they did nothing of that. ``cores_busy``: seconds of the function for each second of
+            the call, which is no speed-up over pandas. ``speed_up``: the speed-up over pandas, if it is known and this
+            is the only call; else NaN. ``bytes_once``, ``bytes_out``, ``bytes_back``: what travelled once for the whole
+            call, with the chunks, and back. ``error``: the type of what ended the call, or "".
 
         Examples
         --------
@@ -119,7 +168,8 @@ class Profile(Observer):
             "transport": record.transport,
             "shaping": record.shaping,
             "idle": record.idle,
-            "speed_up": record.speed_up,
+            "cores_busy": record.cores_busy,
+            "speed_up": self.speed_up if len(self._records) == 1 else math.nan,
             "bytes_once": record.once,
             "bytes_out": sum(piece.out for piece in pieces),
             "bytes_back": sum(piece.back for piece in pieces),
@@ -127,7 +177,7 @@ class Profile(Observer):
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each chunk, in the order in which they came back.
+        """Return one row for each chunk, in the order in which they came back.
 
         Returns
         -------
@@ -189,7 +239,7 @@ class Profile(Observer):
         }
 
     def workers(self) -> dict[tuple[int, int], str]:
-        """What each is called: ``"parent"``, or its number, by process and thread.
+        """Name each worker, by process and thread: ``"parent"`` for this process, else a number.
 
         Returns
         -------
@@ -221,7 +271,9 @@ class Profile(Observer):
     # Shown
 
     def _rows(self) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = [_HEAD]
+        # The time of pandas is that of the whole block.
+        is_known = len(self) == 1 and not math.isnan(self.speed_up)
+        rows: list[tuple[str, ...]] = [(*_HEAD, "speed-up") if is_known else _HEAD]
         for number, call in zip(range(1, len(self) + 1), map(self._of_call, self._records), strict=False):
             units = call["units"]
             rows.append(
@@ -229,7 +281,8 @@ class Profile(Observer):
                     str(number), call["verb"], f"{units:,} {call['unit']}{'' if units == 1 else 's'}", call["engine"],
                     str(call["workers"]), str(call["chunks"]), seconds(call["seconds"]), seconds(call["function"]),
                     seconds(call["transport"]), seconds(call["shaping"]), share(call["idle"]),
-                    "-" if pd.isna(call["speed_up"]) else f"{call['speed_up']:.2f}",
+                    "-" if pd.isna(call["cores_busy"]) else f"{call['cores_busy']:.2f}",
+                    *([f"{call['speed_up']:.2f}"] if is_known else []),
                 )
             )  # fmt: skip
         return rows
@@ -255,21 +308,27 @@ class Profile(Observer):
         return notes
 
     def _title(self) -> str:
-        return f"pdparallel profile: {len(self)} call{'' if len(self) == 1 else 's'}"
+        many = len(self) > 1 and not math.isnan(self.speed_up)
+        speed_up = f", speed-up over pandas {self.speed_up:.2f}" if many else ""
+        return f"pdparallel profile: {len(self)} call{'' if len(self) == 1 else 's'}{speed_up}"
 
     def __repr__(self) -> str:
         if not self._records:
             return self._title()
-        return "\n".join([self._title(), aligned(self._rows(), _LETTERS), *self._notes()])
+        rows = self._rows()
+        return "\n".join([self._title(), aligned(rows, _LETTERS.ljust(len(rows[0]), "r")), *self._notes()])
 
     def _repr_html_(self) -> str:
         from html import escape
 
-        table = as_html(self._rows(), _LETTERS, head=True, title=self._title())
-        return table + "".join(f"<div>{escape(note)}</div>" for note in self._notes())
+        rows = self._rows()
+        table = as_html(rows, _LETTERS.ljust(len(rows[0]), "r"), head=True, title=self._title())
+        notes = "".join(f"<div>{escape(note)}</div>" for note in self._notes())
+        meanings = as_html([(name, _MEANINGS[name]) for name in rows[0]], "ll", head=False, title="columns")
+        return f"{table}{notes}<details><summary>What the columns mean</summary>{meanings}</details>"
 
     def plot(self, ax: Any = None) -> Any:
-        """A time line: what each worker and this process did, and when.
+        """Draw a time line of this process and of each worker.
 
         Parameters
         ----------
@@ -301,14 +360,37 @@ class Profile(Observer):
 _NONE = Record("", "", 0, "", 0.0)
 
 
-def profile() -> Profile:
-    """Look at the calls inside a ``with`` block: where their time went.
+def _seconds_of_any(spans: list[tuple[float, float]]) -> float:
+    """Add up the seconds in which any of the spans was under way; NaN if one has no end."""
+    seconds, until = 0.0, -math.inf
+    for start, stop in sorted(spans):
+        if math.isnan(stop):
+            return math.nan
+        seconds += max(0.0, stop - max(start, until))
+        until = max(until, stop)
+    return seconds
+
+
+@trim_tracebacks
+def profile(pandas_seconds: float | None = None) -> Profile:
+    """Measure the calls inside a ``with`` block, and report their time.
+
+    Parameters
+    ----------
+    pandas_seconds : float, optional
+        Seconds that pandas takes for the same calls, if you have measured that. The profile then has a speed-up. An
+        expected time is ``df.par.explain(func).seconds_pandas``.
 
     Returns
     -------
     Profile
         Shown as a table in a terminal and in a notebook; ``p.plot()`` draws a time line, ``p.calls`` is a frame with a
         row for each call, ``p.to_frame()`` one with a row for each chunk.
+
+    Raises
+    ------
+    InvalidOptionError
+        If ``pandas_seconds`` is no number of seconds.
 
     Notes
     -----
@@ -328,4 +410,8 @@ def profile() -> Profile:
     >>> len(p), p.calls["verb"].tolist(), p.calls["engine"].tolist()
     (1, ['apply_rows'], ['here'])
     """
-    return Profile()
+    if pandas_seconds is not None:
+        is_number = isinstance(pandas_seconds, numbers.Real) and not isinstance(pandas_seconds, bool)
+        if not is_number or pandas_seconds <= 0 or math.isinf(pandas_seconds):
+            raise InvalidOptionError("pandas_seconds", pandas_seconds, "a number of seconds above 0, or None")
+    return Profile(pandas_seconds)

@@ -20,6 +20,7 @@ from contextvars import ContextVar, Token
 from typing import Any, Self
 
 from pdparallel.displays import Display, State, display_for
+from pdparallel.outcome import Failed
 from pdparallel.transport.functions import level_of_the_user
 from pdparallel.typing import Func, Progress
 from pdparallel.worker import inside_worker
@@ -48,8 +49,16 @@ class Bar:
 
     look: float | None = None
 
-    def add(self, units: int) -> None:
-        """So many units more are done."""
+    def add(self, units: int, failed: Callable[[], int] = int) -> None:
+        """Take units that are done.
+
+        Parameters
+        ----------
+        units : int
+            How many more are done.
+        failed : callable, optional
+            Counts those of them whose call failed. A bar that shows nothing does not call it.
+        """
 
     def under_way(self, units: Callable[[], int]) -> None:
         """So many units are done beside these, of what has not come back yet; asked only when it is time to show it."""
@@ -84,10 +93,11 @@ class _Shown(Bar):
         if state.before and display.is_users:
             self._show(display.draw)
 
-    def add(self, units: int) -> None:
+    def add(self, units: int, failed: Callable[[], int] = int) -> None:
         if self._display is None:
             return
         self._done += units
+        self._state.failed += failed()
         self._count(self._done)
         if time.perf_counter() >= self._next:
             self._show(self._display.draw)
@@ -295,7 +305,7 @@ def counted(func: Func, kind: Progress, label: str, unit: str) -> Func:
             if around.bar is None:
                 around.bar_for(kind, State(label, unit, None, 0, 0))
             if around.bar is not None:
-                around.bar.add(1)
+                around.bar.add(1, lambda: type(value) is Failed)
         return value
 
     return one

@@ -24,7 +24,7 @@ import pandas as pd
 from pdparallel import streams
 from pdparallel.call import Initializer, Work
 from pdparallel.lean.becoming import FRESH, is_lean
-from pdparallel.outcome import Assigned, Failed, Failure, Outcome
+from pdparallel.outcome import Assigned, Failed, Failure, NotKeptError, Outcome
 from pdparallel.plan import Chunk
 from pdparallel.rows import Feed
 from pdparallel.surroundings import Whereabouts
@@ -38,6 +38,12 @@ BLOCK_SECONDS = 0.001
 
 #: Units of a block at most.
 MOST_IN_BLOCK = 1 << 20
+
+#: Exceptions that ``errors="coerce"`` keeps of a chunk, for ``FailedCallsWarning.failures``. Each takes about 50 µs.
+MAX_KEPT = 1_000
+
+#: Stands for each exception of a chunk that follows.
+_NOT_KEPT = Failed(NotKeptError())
 
 #: Functions of C that are often called with values; by identity, for equality is a matter of the user's object.
 _OF_C = frozenset(
@@ -222,34 +228,36 @@ def prepare(work: Work) -> None:
 def calling(work: Work) -> Callable[[Any], Any]:
     """The function as one of a unit only, which ``errors=`` may keep from raising."""
     call = _with_arguments(work)
-    return call if work.errors == "raise" else _guarded(call, each=work.errors == "return")
+    return call if work.errors == "raise" else _guarded(call, returns_them=work.errors == "return")
 
 
-def _guarded(call: Callable[[Any], Any], each: bool) -> Callable[[Any], Any]:
+def _guarded(call: Callable[[Any], Any], returns_them: bool) -> Callable[[Any], Any]:
     """A function that returns a :class:`Failed` instead of raising.
 
     Parameters
     ----------
     call : callable
         Takes a unit.
-    each : bool
-        Whether each exception will be looked at; else the first stands for those that follow, for nobody will see them.
+    returns_them : bool
+        Whether each exception is part of the result. Else :data:`MAX_KEPT` of them are kept, for the warning.
     """
-    first: Failed | None = None
+    kept = 0
     stacks: Stacks = {}
 
     # A function around each call, though a ``map`` may be resumed after an exception: it would take an exception
     # of what iterates for one of the function, and a StopIteration of the function for the end.
     def guarded(unit: Any) -> Any:
-        nonlocal first
+        nonlocal kept
         try:
             return call(unit)
         except Exception as exception:
-            if each:
+            if returns_them or not kept:
+                kept = 1
                 return failed(exception, stacks)
-            if first is None:
-                first = failed(exception, stacks)
-            return first
+            if kept == MAX_KEPT:
+                return _NOT_KEPT
+            kept += 1
+            return Failed(exception.with_traceback(None))  # nobody reads its stack: to write it takes far longer
 
     return guarded
 

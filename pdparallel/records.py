@@ -169,8 +169,8 @@ class Record:
         return max(1 - busy / (self.workers * self.seconds), 0.0) if self.seconds else 0.0
 
     @property
-    def speed_up(self) -> float:
-        """Seconds in the function, which one core would take at least, for each second of the call."""
+    def cores_busy(self) -> float:
+        """Cores that the function kept busy: its seconds in all workers, for each second of the call."""
         return self.function / self.seconds if self.seconds else math.nan
 
 
@@ -221,10 +221,10 @@ class Lines(Observer):
 
     def ends(self, record: Record) -> None:
         LOG.debug(
-            "%s %s after %.6f s: %d chunks, %d lost, %.6f s in the function, %.6f s of transport, speed-up %.2f, "
-            "%.0f %% idle",
+            "%s %s after %.6f s: %d chunks, %d lost, %.6f s in the function, %.6f s of transport, %.2f cores "
+            "kept busy, %.0f %% idle",
             record.verb, f"ends with {record.error}" if record.error else "is done", record.seconds,
-            len(record.pieces), record.lost, record.function, record.transport, record.speed_up, 100 * record.idle,
+            len(record.pieces), record.lost, record.function, record.transport, record.cores_busy, 100 * record.idle,
         )  # fmt: skip
 
     def shaped(self, record: Record) -> None:

@@ -11,6 +11,7 @@ from pdparallel.arguments import goes_to_pandas
 from pdparallel.groupby import GroupByPar
 from pdparallel.grouped import call_grouped
 from pdparallel.mistakes import missing_attribute, place_of, refuse_options
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole
 
 __all__ = ["ResamplePar"]
@@ -23,7 +24,7 @@ _WITH_ORIGIN = (pd.offsets.Tick, pd.offsets.Day)
 
 
 class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
-    """``df.par.resample(...)``: what pandas' own object can, with functions of users on all cores.
+    """Spans of time of ``df.par.resample(...)``: pandas' own object, with your functions on all cores.
 
     ``apply`` (which is ``agg``) and ``transform`` of a Python function run on workers; everything else is pandas'.
 
@@ -71,12 +72,14 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def __getitem__(self, key: list[Any]) -> GroupByPar[AsSeries, AsFrame, AsEither, AsFrame]: ...
     @overload
     def __getitem__(self, key: Hashable) -> GroupByPar[AsSeries, AsFrame, AsEither, AsSeries]: ...
+    @trim_tracebacks
     def __getitem__(self, key: Any) -> Any:
         # pandas gives a GroupBy here, whose agg is not its apply, as it is of the Resampler itself
         groups = GroupByPar[AsSeries, AsFrame, AsEither, Any](self._resampler[key], self._given)
         groups._whole = self._obj
         return groups
 
+    @trim_tracebacks
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
@@ -96,6 +99,7 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def __len__(self) -> int:
         return len(self._resampler)
 
+    @trim_tracebacks
     def apply(self, func: Any = None, *args: Any, **kwargs: Any) -> AsEither:
         """Call a function with each span of time: ``df.resample(...).apply(func)`` on all cores.
 
@@ -129,11 +133,14 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> df = pd.DataFrame({"x": [1.0, 2.0, 5.0]}, index=pd.to_datetime(["2026-01-01", "2026-01-01", "2026-01-03"]))
         >>> df.par.resample("D").apply(lambda column: float(column.sum()))["x"].tolist()
         [3.0, 0.0, 5.0]
+        >>> df.par(n_workers=2, errors="coerce").resample("D").apply(lambda column: len(column))["x"].tolist()
+        [2, 0, 1]
         """
         return cast("AsEither", self._call("resample", func, args, kwargs, self._resampler.apply))
 
     agg = aggregate = apply
 
+    @trim_tracebacks
     def transform(self, func: Any, *args: Any, **kwargs: Any) -> AsWhole:
         """Call a function with each span of time for a result like the whole, on all cores.
 
@@ -160,6 +167,8 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> s = pd.Series([1.0, 2.0, 6.0], index=pd.to_datetime(["2026-01-01", "2026-01-01", "2026-01-02"]))
         >>> s.par.resample("D").transform(lambda day: day - day.mean()).tolist()
         [-0.5, 0.5, 0.0]
+        >>> s.par(n_workers=2, retries=0).resample("D").transform(lambda day: day / day.max()).tolist()
+        [0.5, 1.0, 1.0]
         """
         return cast("AsWhole", self._call("transform", func, args, kwargs, self._resampler.transform))
 

@@ -91,7 +91,7 @@ def run(
             ledger.add(begun)
             finished = [*finished, begun.chunk]
         gaps = Gaps(call.n, finished, call.plan)
-        with bar(options.progress, call.n, call.verb, call.unit, call.n - len(gaps)) as shown:
+        with bar(options.progress, call.n, options.desc or call.verb, call.unit, call.n - len(gaps)) as shown:
             if ledger.failure is None:
                 for _ in path(call, options, ledger, gaps, shown, decided, begun):
                     pass

@@ -14,6 +14,7 @@ from pdparallel.errors import InvalidOptionError
 from pdparallel.holding import Holding
 from pdparallel.mistakes import refuse_options
 from pdparallel.stopping import begin
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import AsEither, AsFrame, AsSeries, Func, Named, Plain
 
 __all__ = ["SeriesVerbs"]
@@ -22,6 +23,7 @@ __all__ = ["SeriesVerbs"]
 class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
     """Those of an accessor of a Series; its types as those of :class:`pdparallel.frame_verbs.FrameVerbs`."""
 
+    @trim_tracebacks
     def map(
         self, func: Func | Mapping[Any, Any] | pd.Series, na_action: Literal["ignore"] | None = None, **kwargs: Any
     ) -> AsSeries:
@@ -57,6 +59,8 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         >>> import pandas as pd, pdparallel
         >>> pd.Series(["cat", float("nan"), "dog"]).par.map(str.upper, na_action="ignore").tolist()
         ['CAT', nan, 'DOG']
+        >>> pd.Series([1, 2, 3]).par(n_workers=2, chunk_size=1000).map(lambda value: value * 2).tolist()
+        [2, 4, 6]
         """
         check_na_action(na_action)
         if not is_called_by_map(func):
@@ -82,8 +86,9 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
     ) -> AsFrame: ...
     @overload
     def apply(self, func: Named, args: Sequence[Any] = (), by_row: Any = "compat", **kwargs: Any) -> AsEither: ...
+    @trim_tracebacks
     def apply(self, func: Any, args: Sequence[Any] = (), by_row: Any = "compat", **kwargs: Any) -> Any:
-        """``s.apply`` on all cores where ``func`` is a Python function.
+        """Call a function with each value: ``s.apply(func)`` on all cores.
 
         Strings, lists, dicts and ufuncs, and ``by_row=False``, go to pandas as they are.
 
@@ -109,6 +114,8 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         >>> import pandas as pd, pdparallel
         >>> pd.Series([1, 2, 3]).par.apply(lambda x, power: x**power, power=2).tolist()
         [1, 4, 9]
+        >>> pd.Series([1, 2, 3]).par(engine="thread", n_workers=2).apply(lambda x: x + 1).tolist()
+        [2, 3, 4]
         """
         if goes_to_pandas(func) or by_row != "compat":
             begin()

@@ -142,6 +142,7 @@ class OptionsButErrors(TypedDict, total=False):
     chunk_size: int | None
     start_method: StartMethod | None
     progress: Progress
+    desc: str | None
     retries: int
     timeout: float | datetime.timedelta | None
     threads_per_worker: int | None

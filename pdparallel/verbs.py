@@ -158,7 +158,7 @@ def _by_pandas(
     options : Options
         Of which ``progress`` matters here.
     """
-    func, kept = counted(calling(call.work), options.progress, call.verb, call.unit), []
+    func, kept = counted(calling(call.work), options.progress, options.desc or call.verb, call.unit), []
 
     def keep(unit: Any) -> Any:
         seen.append(unit)

@@ -8,6 +8,7 @@ from pdparallel.groupby import GroupByPar
 from pdparallel.holding import Holding
 from pdparallel.mistakes import refuse_options_of_view
 from pdparallel.resampling import ResamplePar
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole
 from pdparallel.windowing import Windowing
 from pdparallel.windows import WindowPar
@@ -20,6 +21,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     :class:`pdparallel.frame_verbs.FrameVerbs`, and that of a result like the whole.
     """
 
+    @trim_tracebacks
     def rolling(
         self,
         window: Any,
@@ -32,7 +34,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         method: str = "single",
         **kwargs: Any,
     ) -> WindowPar[AsSeries, AsFrame, AsWhole]:
-        """Rolling windows, whose ``apply`` takes all cores: ``df.rolling(...)`` with ``.apply(func)``.
+        """Make rolling windows: ``df.rolling(...)``, whose ``apply`` uses all cores.
 
         Parameters
         ----------
@@ -63,10 +65,11 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         }  # fmt: skip
         return WindowPar(Windowing(self._data(), "rolling", given), self._given)
 
+    @trim_tracebacks
     def expanding(
         self, min_periods: int = 1, method: str = "single", **kwargs: Any
     ) -> WindowPar[AsSeries, AsFrame, AsWhole]:
-        """Windows from the first row on, whose ``apply`` takes all cores: ``df.expanding()`` with ``.apply(func)``.
+        """Make windows from the first row on: ``df.expanding()``, whose ``apply`` uses all cores.
 
         Parameters
         ----------
@@ -97,8 +100,9 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def groupby(
         self, by: Any = None, *, as_index: bool, **kwargs: Any
     ) -> GroupByPar[AsEither, AsFrame, AsEither, AsEither]: ...
+    @trim_tracebacks
     def groupby(self, by: Any = None, **kwargs: Any) -> Any:
-        """Groups of rows, for functions of a group: ``df.groupby(...)``, with ``apply`` and so on on all cores.
+        """Group the rows: ``df.groupby(...)``, whose ``apply`` and similar methods use all cores.
 
         Parameters
         ----------
@@ -131,8 +135,9 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         grouped, only = self._obj.groupby(by, **kwargs), self._only()
         return grouped if only is None else grouped[only]
 
+    @trim_tracebacks
     def resample(self, rule: Any, **kwargs: Any) -> ResamplePar[AsSeries, AsFrame, AsEither, AsWhole]:
-        """Spans of time, for functions of a span: ``df.resample(...)``, with ``apply`` on all cores.
+        """Cut the rows into spans of time: ``df.resample(...)``, whose ``apply`` uses all cores.
 
         Parameters
         ----------

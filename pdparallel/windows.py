@@ -37,6 +37,7 @@ from pdparallel.progress import WholeCall, counted
 from pdparallel.recording import calling, record
 from pdparallel.rows import feed_for
 from pdparallel.runner import run
+from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.transport.frames import take
 from pdparallel.typing import AsFrame, AsSeries, AsWhole, Func
 from pdparallel.windowing import Layout, Windowing, is_plain, layout
@@ -85,11 +86,13 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
     def __getitem__(self, key: list[Any]) -> WindowPar[AsSeries, AsFrame, AsFrame]: ...
     @overload
     def __getitem__(self, key: Hashable) -> WindowPar[AsSeries, AsFrame, AsSeries]: ...
+    @trim_tracebacks
     def __getitem__(self, key: Any) -> Any:
         """The same windows over some columns, as in pandas: a label, or a list of labels."""
         keys = (*self._windowing.keys, key)
         return type(self)(dataclasses.replace(self._windowing, keys=keys), self._given, self._pandas[key])
 
+    @trim_tracebacks
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -111,6 +114,7 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
     def __repr__(self) -> str:
         return f"<pdparallel windows: {self._pandas!r}>"
 
+    @trim_tracebacks
     def apply(
         self,
         func: Func,
@@ -172,6 +176,8 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
         0   NaN  NaN
         1  1.75  5.0
         2  2.75  1.0
+        >>> df["a"].par(engine="thread", n_workers=2).rolling(2).apply(lambda window: window.max()).tolist()
+        [nan, 2.0, 3.0]
         """
         if unexpected or engine is not None:
             refuse_options_of_windows(func, engine, unexpected, self._windowing.source, self._windowing.kind)
@@ -305,7 +311,7 @@ def _in_pandas(
 ) -> Any:
     """Where only pandas knows what to call the function with, it does so, here."""
     verb = f"{windowing.kind}.apply"
-    func = counted(calling(work), options.progress, verb, "window")
+    func = counted(calling(work), options.progress, options.desc or verb, "window")
     kept: list[Any] = []
     done = Returns([] if begun is None else [begun.returns]).values()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import ModuleType
 import pytest
 
 import pdparallel
+from pdparallel.options import MEANINGS, Options
 from tests.public import everything_public
 
 ROOT = Path(__file__).parent.parent
@@ -75,6 +77,12 @@ def test_the_types_that_options_have_stand_there() -> None:
         re.findall(r"^(\w+): TypeAlias", text, re.MULTILINE)
     ):
         assert f".. autodata:: {name}\n" in types
+
+
+def test_each_option_has_a_row_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "options.rst").read_text()
+    rows = re.findall(r"   \* - ``(\w+)``\n     - ``(.+)``\n     - (.+)\n", page)
+    assert rows == [(field.name, repr(field.default), MEANINGS[field.name]) for field in dataclasses.fields(Options)]
 
 
 def test_pages_are_gathered_with_all_that_they_lead_to(tmp_path: Path) -> None:

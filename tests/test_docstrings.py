@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from typing import Any
 
 import pytest
@@ -54,6 +55,57 @@ def test_what_may_be_refused_is_said(name: str) -> None:
     found = loaded(name)
     if inspect.isfunction(found) and {"func", "options"} & set(inspect.signature(found).parameters):
         assert sections(name)["Raises"]
+
+
+#: The verbs with which functions begin.
+VERBS = {
+    "Assert", "Call", "Cancel", "Cut", "Draw", "End", "Explain", "Find", "Give", "Group", "Keep", "Make", "Measure",
+    "Name", "Return", "Run", "Send", "Set", "Wait",
+}  # fmt: skip
+
+#: What noun phrases begin with: articles, and the nouns of this package.
+NOUNS = {
+    "A", "Acceleration", "Accessor", "All", "An", "Base", "Error", "Groups", "One", "Options", "Report", "Spans", "The",
+    "Warning", "Windows",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", everything_public())
+def test_the_first_word_says_what_it_is(name: str) -> None:
+    """A function begins with a verb, a class with a noun phrase; so does a property, unless it is a yes or a no."""
+    first = (inspect.getdoc(loaded(name)) or "").split()[0].strip(",:.")
+    if inspect.isclass(loaded(name)):
+        assert first in NOUNS
+    elif is_property(name):
+        assert first in {*NOUNS, "Whether"}
+    else:
+        assert first in VERBS
+
+
+def is_property(name: str) -> bool:
+    owner, _, attribute = name.rpartition(".")
+    try:
+        found = inspect.getattr_static(loaded(owner), attribute)
+    except (AttributeError, ImportError, ValueError):
+        return False
+    return isinstance(found, property)
+
+
+def test_verbs_and_nouns_are_told_apart() -> None:
+    assert not VERBS & NOUNS
+    assert is_property("pdparallel.Profile.calls")
+    assert not is_property("pdparallel.Profile.plot")
+    assert not is_property("pdparallel.map")
+
+
+@pytest.mark.parametrize("name", everything_public())
+def test_each_verb_shows_a_call_with_options(name: str) -> None:
+    """A line of the example of each method that calls a function of the user's."""
+    verbs = {"apply_rows", "apply_cols", "apply_chunks", "iter_chunks", "apply", "map", "agg", "transform", "filter"}
+    if name.rpartition(".")[2] in {*verbs, "imap"}:
+        lines = [line for line in (inspect.getdoc(loaded(name)) or "").splitlines() if ">>>" in line]
+        call = r"\.par\(\w+=|\b(map|imap)\(.*, (engine|n_workers)="
+        assert any(re.search(call, line) for line in lines), lines
 
 
 def loaded(name: str) -> Any:

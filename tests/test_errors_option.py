@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import logging
 import os
+import pickle
 import signal
 import threading
 import warnings
@@ -28,10 +30,12 @@ from pdparallel import (
     RemoteError,
     ResultNotSerializableError,
     WorkerDiedError,
+    iterating,
+    recording,
 )
 from pdparallel.outcome import Failed
 from pdparallel.packing import Returns, pack
-from pdparallel.testing import assert_same
+from pdparallel.testing import assert_same, saboteurs
 from tests.oracle.frames import DTYPES, LABELS, VALUES
 from tests.oracle.ways import assert_same_on_all, drawn, ways_for
 
@@ -397,7 +401,7 @@ class TestWithoutUnits:
 
     def test_pandas_calls_the_function_itself_and_the_first_is_named(self) -> None:
         s = pd.Series(pd.Categorical([], categories=["x", "y"]))
-        with pytest.warns(FailedCallsWarning, match=r"1 of 2 calls .*in value 'y' \(position 1\): KeyError: 'y'"):
+        with pytest.warns(FailedCallsWarning, match=r"1 of 2 calls .*\n.*in value 'y' \(position 1\): KeyError: 'y'"):
             s.par(errors="coerce").map(lambda value: {"x": 1}[value])
 
     @pytest.mark.parametrize("errors", ["coerce", "return"])
@@ -434,12 +438,21 @@ class TestEngines:
         assert_same(got, pd.Series([np.nan if x % 10 == 3 else x / 2 for x in range(40)], index=s.index))
         (one,) = caught
         assert str(one.message) == (
-            "4 of 40 calls of the function failed, and what they would have returned is missing; the first: map, in "
-            "value 'r3' (position 3): OddError: no luck at 3. With errors='return' the exceptions come back in these "
-            "places."
+            "4 of 40 calls of the function failed, and their results are missing:\n"
+            "  map, in value 'r3' (position 3): OddError: no luck at 3\n"
+            "  map, in value 'r13' (position 13): OddError: no luck at 13\n"
+            "  map, in value 'r23' (position 23): OddError: no luck at 23\n"
+            "  and 1 more\n"
+            "All failures are in the attribute 'failures' of this warning, a frame. With errors='return' the "
+            "exceptions come back in these places."
         )
         assert one.filename == __file__
         assert isinstance(one.message.__cause__, OddError)
+        failures = one.message.failures
+        assert failures["label"].tolist() == ["r3", "r13", "r23", "r33"]
+        assert failures["position"].tolist() == [3, 13, 23, 33]
+        assert [type(error) for error in failures["exception"]] == [OddError] * 4
+        assert [str(error) for error in failures["exception"]] == [f"no luck at {at}" for at in (3, 13, 23, 33)]
 
     def test_return(self, options: dict[str, Any]) -> None:
         with warnings.catch_warnings():
@@ -660,6 +673,114 @@ class TestReturnsThatCannotTravel:
             assert "cannot be sent to another process" in str(got[4])
 
 
+class TestFailures:
+    """``FailedCallsWarning.failures``."""
+
+    def failures(self, call: Callable[[], Any]) -> pd.DataFrame:
+        with pytest.warns(FailedCallsWarning) as caught:
+            call()
+        (one,) = caught
+        assert list(one.message.failures.columns) == ["label", "position", "exception"]
+        assert one.message.failures.dtypes.astype(str).tolist() == ["object", "int64", "object"]
+        return one.message.failures
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_rows_and_groups_and_windows(self, engine: str) -> None:
+        df = pd.DataFrame({"k": ["x", "y", "x"], "a": [1, 2, 3]}, index=["p", "q", "r"])
+        par = df.par(errors="coerce", engine=engine, n_workers=2)
+        calls: dict[str, tuple[Callable[[], Any], list[Any], list[int]]] = {
+            "rows": (lambda: par.apply_rows(lambda row: 1 // (row["a"] % 2 and 0)), ["p", "q", "r"], [0, 1, 2]),
+            "columns": (lambda: par.apply_cols(lambda column: _raise(KeyError())), ["k", "a"], [0, 1]),
+            "values": (lambda: par.map(lambda value: _raise(KeyError()) if value == 2 else 0), [("q", "a")], [4]),
+            "groups": (lambda: par.groupby("k")["a"].apply(lambda group: _raise(KeyError())), ["x", "y"], [0, 1]),
+            "windows": (lambda: df["a"].par(errors="coerce", engine=engine).rolling(3).apply(lambda window: 1 / 0),
+                        ["r"], [0]),
+        }  # fmt: skip
+        for name, (call, labels, positions) in calls.items():
+            failures = self.failures(call)
+            assert failures["label"].tolist() == labels, name
+            assert failures["position"].tolist() == positions, name
+            assert all(isinstance(error, Exception) for error in failures["exception"]), name
+
+    def test_chunks_have_the_label_of_their_first_row(self) -> None:
+        par = pd.DataFrame({"a": range(6)}, index=[*"uvwxyz"]).par(errors="coerce", chunk_size=2)
+
+        def fails(chunk: pd.DataFrame) -> pd.DataFrame:
+            return chunk if chunk["a"].iloc[0] == 2 else _raise(KeyError())
+
+        for call in (lambda: par.apply_chunks(fails), lambda: list(par.iter_chunks(fails))):
+            failures = self.failures(call)
+            assert failures["label"].tolist() == ["u", "y"]
+            assert failures["position"].tolist() == [0, 4]
+
+    @pytest.mark.parametrize("ordered", [True, False])
+    def test_items_of_an_iterator(self, ordered: bool) -> None:
+        items = (f"item {at}" for at in range(40))
+        results = pdparallel.imap(int, items, errors="coerce", ordered=ordered, engine="thread", n_workers=2)
+        failures = self.failures(lambda: list(results))
+        assert failures["position"].tolist() == [*range(40)]
+        assert failures["label"].tolist() == [f"item {at}" for at in range(40)]
+
+    def test_an_iterator_keeps_no_large_items(self) -> None:
+        class OddError(Exception):
+            def __repr__(self) -> str:
+                raise RuntimeError
+
+        items = [b"x" * 10_000, [1, 2], np.zeros(1_000_000), 2.5, None, OddError()]
+        results = pdparallel.imap(lambda item: 1 / 0, items, errors="coerce", engine="serial")
+        labels = self.failures(lambda: list(results))["label"].tolist()
+        assert labels[0] == b"x" * iterating.MAX_LABEL_LETTERS
+        assert labels[1] == "[1, 2]"
+        assert isinstance(labels[2], str)
+        assert labels[3:5] == [2.5, None]
+        assert labels[5].startswith("<OddError instance at ")
+
+    @pytest.mark.parametrize("errors", ["coerce", "return"])
+    def test_the_bar_counts_rows_whose_worker_died(self, errors: str) -> None:
+        lines: list[str] = []
+
+        class Logger(logging.Logger):
+            def info(self, text: object, *args: object, **kwargs: Any) -> None:
+                lines.append(str(text) % args)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pd.Series([*"abc"]).par(
+                engine="process", n_workers=2, retries=0, errors=errors, progress=Logger("bar", logging.INFO)
+            ).map(saboteurs.when("b", saboteurs.ends(code=3)))
+        assert lines[-1].endswith("1 failed]")
+
+    def test_an_iterator_keeps_the_first_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(iterating, "MAX_KEPT_FAILURES", 5)
+        results = pdparallel.imap(int, ["x"] * 12, errors="coerce", engine="serial")
+        with pytest.warns(FailedCallsWarning, match="12 of 12 calls") as caught:
+            list(results)
+        assert "and 9 more" in str(caught[0].message)
+        assert caught[0].message.failures["position"].tolist() == [*range(5)]
+
+    @pytest.mark.parametrize("engine", ["serial", "thread", "process"])
+    def test_of_very_many_all_places_are_told(self, engine: str) -> None:
+        n = 3 * recording.MAX_KEPT
+        failures = self.failures(
+            lambda: pd.Series(["x"] * n).par(errors="coerce", engine=engine, n_workers=2, chunk_size=n).map(int)
+        )
+        assert failures["position"].tolist() == [*range(n)]
+        kept = failures["exception"].notna().to_numpy()
+        assert kept[: recording.MAX_KEPT].all()
+        assert not kept[recording.MAX_KEPT :].any()
+
+    def test_a_warning_travels(self) -> None:
+        with pytest.warns(FailedCallsWarning) as caught:
+            pd.Series(["x"], index=["p"]).par(errors="coerce").map(int)
+        back = pickle.loads(pickle.dumps(caught[0].message))
+        assert str(back) == str(caught[0].message)
+        assert back.failures["label"].tolist() == ["p"]
+        assert type(back.failures["exception"][0]) is ValueError
+
+    def test_one_that_somebody_makes(self) -> None:
+        assert len(FailedCallsWarning("text").failures) == 0
+
+
 class TestWarning:
     def test_none_without_a_failure(self) -> None:
         with warnings.catch_warnings():
@@ -703,7 +824,7 @@ class TestWarning:
                 last.set()
             raise KeyError(x)
 
-        with pytest.warns(FailedCallsWarning, match=r"4 of 4 .*position 0\): KeyError: 0"):
+        with pytest.warns(FailedCallsWarning, match=r"4 of 4 .*\n.*position 0\): KeyError: 0"):
             pdparallel.map(func, range(4), errors="coerce", engine="thread", n_workers=4, chunk_size=1)
 
 
@@ -811,7 +932,7 @@ class TestChunks:
     def test_series_as_data(self) -> None:
         s = self.DF["a"]
         func = Failing(lambda chunk: chunk * 2, {4}, lambda chunk: int(chunk.iloc[0]))
-        with pytest.warns(FailedCallsWarning, match="1 of 3 calls .*in the chunk of rows 4 to 7: OddError"):
+        with pytest.warns(FailedCallsWarning, match=r"1 of 3 calls .*\n.*in the chunk of rows 4 to 7: OddError"):
             got = s.par(errors="coerce", chunk_size=4).apply_chunks(func)
         assert_same(got, (s * 2).drop(s.index[4:8]).reindex(s.index))
 

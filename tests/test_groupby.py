@@ -314,7 +314,9 @@ def test_the_failing_span_is_named(options):
 def test_coerce_leaves_what_is_missing_and_warns_once(options):
     par = _of(FRAME, errors="coerce", **options)
     expected = pd.Series(GROUPS, index=pd.Index(GROUPS, name="k")).where(lambda s: s != GROUPS[1])
-    with pytest.warns(FailedCallsWarning, match=f"1 of {len(GROUPS)} calls.*{GROUPS[1]}.*what is missing") as warned:
+    with pytest.warns(
+        FailedCallsWarning, match=f"(?s)1 of {len(GROUPS)} calls.*{GROUPS[1]}.*what is missing"
+    ) as warned:
         got = par.groupby("k").apply(_fails)
     assert sum(issubclass(each.category, FailedCallsWarning) for each in warned) == 1
     assert warned[0].filename == __file__

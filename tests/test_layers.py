@@ -21,7 +21,7 @@ ROOT = Path(pdparallel.__file__).parent
 LAYERS: list[set[str]] = [
     {"codes", "cores", "displays", "ending", "errors", "filters", "frozen", "idle", "places", "settings", "showing"}
     | {"stopping", "streams", "typing", "versions"},
-    {"lean.asking", "lean.becoming", "lean.cuts", "leaving", "mistakes"},
+    {"lean.asking", "lean.becoming", "lean.cuts", "leaving", "mistakes", "tracebacks"},
     {"lean.columns", "lean.rows"},
     {"lean.groups"},
     {"arguments", "options", "plan", "units", "values"},

@@ -87,7 +87,7 @@ class TestMessages:
 
 class TestOptions:
     def test_errors_coerce(self):
-        with pytest.warns(FailedCallsWarning, match=r"1 of 12 calls .* in value \('x', 'c'\)"):
+        with pytest.warns(FailedCallsWarning, match=r"1 of 12 calls .*\n.* in value \('x', 'c'\)"):
             got = numbers().par(errors="coerce", **WORKERS).map(_not_five)
         want = numbers() * 2
         want["c"] = want["c"].where(want["c"] != 10)

@@ -476,6 +476,79 @@ def test_a_failure_ends_with_a_line(stderr: Captured) -> None:
     assert stderr.getvalue().endswith("\n")
 
 
+# Failures, and the name of a bar
+
+
+def fails_at_tens(x: int) -> int:
+    if x % 10 == 3:
+        raise ValueError(x)
+    return x
+
+
+@engines
+@pytest.mark.parametrize("errors", ["coerce", "return"])
+def test_a_line_says_how_many_failed(errors: str, engine: str, stderr: Captured) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pdparallel.FailedCallsWarning)
+        DF["a"].par(**ENGINES[engine], errors=errors, progress=True).map(fails_at_tens)
+    assert stderr.getvalue().splitlines()[-1].endswith("value/s, 6 failed]")
+
+
+@engines
+def test_without_a_failure_it_says_nothing(engine: str, stderr: Captured) -> None:
+    DF["a"].par(**ENGINES[engine], errors="coerce", progress=True).map(str)
+    assert "failed" not in stderr.getvalue()
+
+
+@pytest.mark.parametrize("verb", ["apply_chunks", "groupby.apply", "groupby.agg", "rolling.apply", "iter_chunks"])
+def test_each_verb_counts_what_failed(verb: str, stderr: Captured) -> None:
+    def fails(unit: Any) -> Any:
+        raise ValueError
+
+    calls: dict[str, Callable[[Any], Any]] = {
+        "apply_chunks": lambda par: par.apply_chunks(fails),
+        "groupby.apply": lambda par: par.groupby("k")["a"].apply(fails),
+        "groupby.agg": lambda par: par.groupby("k")["a"].agg(fails),
+        "rolling.apply": lambda par: par.rolling(N - 1).apply(fails),
+        "iter_chunks": lambda par: list(par.iter_chunks(fails)),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pdparallel.FailedCallsWarning)
+        calls[verb](DF.par(engine="serial", chunk_size=10, errors="coerce", progress=True))
+    assert re.search(r"\b6 failed\]$", stderr.getvalue().strip())
+
+
+def test_what_pandas_calls_by_itself_is_counted_too(stderr: Captured) -> None:
+    values = pd.Series([], dtype="int64")
+    frame = pd.DataFrame({"a": pd.Categorical(["x", "y", "x"])})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pdparallel.FailedCallsWarning)
+        values.par(errors="coerce", progress=True).map(fails_at_tens)
+        frame["a"].par(engine="serial", errors="coerce", progress=True).map(lambda value: 1 / 0)
+    assert stderr.getvalue().strip().endswith("2 failed]")
+
+
+@engines
+def test_a_name_of_ones_own(engine: str, stderr: Captured) -> None:
+    DF["a"].par(**ENGINES[engine], progress=True, desc="prices").map(str)
+    assert stderr.getvalue().startswith("prices: ")
+    assert "map" not in stderr.getvalue()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_takes_a_name(verb: str, stderr: Captured) -> None:
+    VERBS[verb][1](DF.par(progress="text", desc="prices"))
+    lines = stderr.getvalue().splitlines()
+    assert lines
+    assert all(line.startswith("prices: ") for line in lines)
+
+
+def test_items_take_a_name(stderr: Captured) -> None:
+    pdparallel.map(abs, [1], progress=True, desc="one")
+    assert list(pdparallel.imap(abs, [1], progress=True, desc="two")) == [1]
+    assert [line.split(":")[0] for line in stderr.getvalue().splitlines()] == ["one", "two"]
+
+
 def test_a_bar_without_an_end(stderr: Captured, bars_are_told_of_chunks: None) -> None:
     assert len(list(pdparallel.imap(str, iter(range(20)), progress=True, engine="serial"))) == 20
     assert re.match(r"imap: 20\.0item \[00:\d\d, ", stderr.getvalue())
@@ -603,6 +676,29 @@ def test_a_terminal(engine: str) -> None:
     assert not end
     assert "shaping" in terminal.shown
     assert "\x1b" not in terminal.shown
+
+
+FAILING = """
+import warnings
+import pandas as pd, pdparallel
+warnings.simplefilter("ignore")
+par = pd.Series(range(60)).par(engine="serial", chunk_size=6, progress=True, errors="coerce")
+assert par.map(lambda x: 1 / (x - 50)).isna().sum() == 1
+"""
+
+
+def test_a_bar_turns_red_when_a_call_fails() -> None:
+    terminal = Terminal(FAILING)
+    assert terminal.end() == 0, terminal.shown
+    assert "\x1b[31m" in terminal.lines[0]
+    assert terminal.lines[0].removesuffix("\x1b[0m").endswith("1 failed]")
+
+
+def test_it_has_no_colour_where_none_is_wanted() -> None:
+    terminal = Terminal(FAILING, NO_COLOR="1")
+    assert terminal.end() == 0, terminal.shown
+    assert "\x1b" not in terminal.shown
+    assert terminal.lines[0].endswith("1 failed]")
 
 
 def test_a_terminal_whose_size_nobody_knows() -> None:
@@ -836,6 +932,47 @@ def test_widgets(tmp_path: Path, kind: Any, fails: bool) -> None:
     values = [state["value"] for state in states if isinstance(state.get("value"), float)]
     assert values == sorted(values)
     assert fails or values[-1] == 60
+
+
+def test_widgets_turn_red_when_a_call_fails(tmp_path: Path) -> None:
+    pytest.importorskip("ipywidgets", reason="ipywidgets is not installed")
+    kernel = Kernel(tmp_path)
+    try:
+        messages = kernel.run("""
+            import warnings
+            import pandas as pd, pdparallel
+            warnings.simplefilter("ignore")
+            par = pd.Series(range(60)).par(engine="serial", chunk_size=6, progress="notebook", errors="coerce")
+            _ = par.map(lambda x: 1 / (x - 50))
+        """)
+    finally:
+        kernel.end()
+    states = [message["content"]["data"].get("state", {}) for message in messages if message["msg_type"] == "comm_msg"]
+    assert "red" in [state["bar_color"] for state in states if "bar_color" in state]
+    texts = [state["value"] for state in states if isinstance(state.get("value"), str)]
+    assert texts[-1].replace("\u2007", " ").endswith(", 1 failed]")  # tqdm writes spaces of the width of a figure
+
+
+def test_a_failed_call_in_the_background_shows_its_message(kernel: Kernel) -> None:
+    messages = kernel.run("""
+        future = s.par.background.map(lambda x: 1 / (x - 50))
+        _ = future.exception()
+        future
+    """)
+    (shown,) = [message["content"]["data"] for message in messages if message["msg_type"] == "execute_result"]
+    assert "failed, ZeroDivisionError: division by zero" in shown["text/plain"]
+    assert "failed, ZeroDivisionError: division by zero" in shown["text/html"]
+    assert "position 50" in shown["text/html"]
+
+
+def test_a_traceback_in_a_cell_is_short(kernel: Kernel) -> None:
+    messages = kernel.run("""
+        s.par(engine="process", n_workers=2).map(lambda x: 1 / (x - 50))
+    """)
+    (error,) = [message["content"] for message in messages if message["msg_type"] == "error"]
+    shown = re.sub("\x1b\\[[0-9;]*m", "", "\n".join(error["traceback"]))
+    assert "pdparallel/" not in shown.replace(os.sep, "/")
+    assert "pdparallel: map, in value 50 (position 50)" in shown
 
 
 def test_what_else_is_written_stands_above_the_bar() -> None:

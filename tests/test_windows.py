@@ -175,7 +175,7 @@ def test_what_is_no_number_names_the_window(options):
 @pytest.mark.parametrize("options", ENGINES, ids=str)
 def test_coerced(options):
     s = numbers()
-    with pytest.warns(FailedCallsWarning, match=r"1 of 38 calls .* in window 'r7' \(position 5\)"):
+    with pytest.warns(FailedCallsWarning, match=r"1 of 38 calls .*\n.* in window 'r7' \(position 5\)"):
         result = s.par(n_workers=2, errors="coerce", **options).rolling(3).apply(fails_at_seven, raw=True)
     expected = s.rolling(3).sum()
     expected["r7"] = np.nan

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from pdparallel.showing import as_html
+
 __all__ = ["Finding", "Fitness", "Kind", "advised"]
 
 #: What can be wrong with a function.
@@ -27,12 +29,23 @@ _ADVICE: dict[Kind, str] = {
     "cut": "Chunks are cut anywhere: let each row (with by= each group) count by itself; overlap= brings neighbours.",
 }
 
-_WORDS = {"apply_rows": "row", "apply_cols": "column", "map": "value", "apply_chunks": "chunk"}
+#: What each kind of finding means, in a table.
+_MEANINGS: dict[Kind, str] = {
+    "function": "The function cannot travel to another process.",
+    "result": "A result cannot travel back.",
+    "input": "The function changes what it is given.",
+    "state": "The function changes variables outside of it.",
+    "order": "The result depends on other calls.",
+    "random": "The result depends on random numbers.",
+    "unsteady": "The result depends on when the function is called.",
+    "process": "The result depends on the process.",
+    "cut": "The result depends on where chunks are cut.",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong with a function.
+    """A fault of a function that keeps it from running in parallel.
 
     Attributes
     ----------
@@ -66,9 +79,9 @@ class Finding:
         return f"[{self.kind}] {self.message}. {self.advice}".rstrip(". ") + "."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Fitness:
-    """What came of a check.
+    """The result of :func:`check`.
 
     Attributes
     ----------
@@ -112,6 +125,16 @@ class Fitness:
         True
         """
         return not self.findings
+
+    def __repr__(self) -> str:
+        found = "fit" if self.fit else f"not fit: {', '.join(sorted({finding.kind for finding in self.findings}))}"
+        return f"<Fitness of {self.name}: {found}>"
+
+    def _repr_html_(self) -> str:
+        head = ("what", "meaning", "where it shows first", "what to do")
+        rows = [(one.kind, _MEANINGS[one.kind], one.message, one.advice) for one in self.findings]
+        title = str(self).partition("\n")[0].removesuffix(":")
+        return as_html([head, *rows] if rows else [], "llll", head=True, title=title)
 
     def __str__(self) -> str:
         many = "" if self.units == 1 else "s"

@@ -67,6 +67,7 @@ def assert_fit(
     >>> df = pd.DataFrame({"km": [5, 12, 9], "minutes": [10, 8, 18]})
     >>> assert_fit(lambda row: 60 * row["km"] / row["minutes"], df)
     """
+    __tracebackhide__ = True  # for pytest
     fitness = check(func, data, call, args=args, kwargs=kwargs, seed=seed, units=units, processes=processes)
     minded = tuple(finding for finding in fitness.findings if finding.kind not in allow)
     if minded:

@@ -47,7 +47,7 @@ __all__ = [
 
 
 class NotAWorkerError(Exception):
-    """A saboteur that would end or block its process was called in the one that made it.
+    """Error that a saboteur, which would end or block its process, was called in the one that made it.
 
     ``engine="auto"`` begins there; ``engine="process"`` and ``"pathos"`` have every call made in workers.
 
@@ -229,7 +229,7 @@ class when:  # noqa: N801 - it reads as a function, and is called like one
 
 @dataclass(frozen=True)
 class raises:  # noqa: N801
-    """Raises an exception.
+    """A function that raises an exception.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ def _anew(error: BaseException) -> BaseException:
 
 @dataclass(frozen=True)
 class returns:  # noqa: N801
-    """Returns what a function makes, as an object that cannot travel back.
+    """A function that returns the object of another one, which cannot travel back.
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ class returns:  # noqa: N801
 
 @dataclass(frozen=True)
 class prints:  # noqa: N801
-    """Prints a text, and goes on.
+    """A function that prints a text, and goes on.
 
     Parameters
     ----------
@@ -308,7 +308,7 @@ class prints:  # noqa: N801
 
 @dataclass(frozen=True)
 class kills:  # noqa: N801
-    """Has its worker killed by a signal, as the kernel does where memory runs out.
+    """A function whose worker is killed by a signal, as the kernel does if memory runs out.
 
     Parameters
     ----------
@@ -337,7 +337,7 @@ class kills:  # noqa: N801
 
 @dataclass(frozen=True)
 class ends:  # noqa: N801
-    """Ends its worker at once, as a library of C may do: no exception, nothing is closed.
+    """A function that ends its worker at once, as a library of C may do: no exception, nothing is closed.
 
     Parameters
     ----------
@@ -363,7 +363,7 @@ class ends:  # noqa: N801
 
 @dataclass(frozen=True)
 class hangs:  # noqa: N801
-    """Waits, as for a server that does not answer.
+    """A function that waits, as for a server that does not answer.
 
     Parameters
     ----------
@@ -389,7 +389,7 @@ class hangs:  # noqa: N801
 
 @dataclass(frozen=True)
 class loops:  # noqa: N801
-    """Computes without an end.
+    """A function that computes without an end.
 
     Parameters
     ----------

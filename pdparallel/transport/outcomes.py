@@ -11,6 +11,7 @@ from typing import Any
 from pdparallel.errors import RemoteError, ResultNotSerializableError
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.packing import Compact, pack, pack_runs
+from pdparallel.tracebacks import below_the_callers, users_part
 from pdparallel.transport.objects import SharedTable, dump, load
 from pdparallel.typing import Errors
 
@@ -21,18 +22,8 @@ __all__ = [
     "encode_outcome",
     "failed",
     "raised_by_function",
-    "users_part",
 ]
 
-
-#: Modules that call the function, and what does so in them.
-_CALLERS = {
-    **dict.fromkeys(
-        [f"pdparallel.{name}" for name in ("recording", "assemble", "likeness", "watching", "lean.groups")],
-        frozenset({"one", "own", "all", "guarded", "watch", "call", "<lambda>", "__call__"}),
-    ),
-    "pdparallel.groups": frozenset({"keep"}),  # its __call__ calls pandas first
-}
 
 #: Modules whose generators give what calls the function the units, from frames below its own.
 _FEEDS = frozenset(f"pdparallel.{name}" for name in ("rows", "values", "cells", "spans", "source"))
@@ -87,23 +78,6 @@ def _path(tb: TracebackType | None) -> Iterator[tuple[CodeType, int]]:
         tb = tb.tb_next
 
 
-def users_part(tb: TracebackType | None) -> TracebackType | None:
-    """A traceback from the first frame of the user's function on, without pdparallel's and pandas' loops above it."""
-    return _below_the_callers(tb)[0] or tb
-
-
-def _below_the_callers(tb: TracebackType | None) -> tuple[TracebackType | None, bool]:
-    """A traceback below what calls the function, if there is any, and whether that was reached."""
-    at, inside = tb, False
-    while at is not None:
-        callers = _CALLERS.get(at.tb_frame.f_globals.get("__name__", ""))
-        if inside and callers is None:
-            return at, True
-        inside = callers is not None and at.tb_frame.f_code.co_name in callers
-        at = at.tb_next
-    return None, inside
-
-
 def raised_by_function(exception: BaseException) -> bool:
     """Whether an exception comes from the user's function, and not from what hands it a unit.
 
@@ -111,7 +85,7 @@ def raised_by_function(exception: BaseException) -> bool:
     """
     if not isinstance(exception, Exception):
         return False
-    below, reached = _below_the_callers(exception.__traceback__)
+    below, reached = below_the_callers(exception.__traceback__)
     if below is None:
         return reached  # a function of C has no frame
     return below.tb_frame.f_globals.get("__name__") not in _FEEDS

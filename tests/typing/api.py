@@ -193,13 +193,20 @@ iterator: Iterator[str] = pdparallel.imap(str, [1, 2])
 
 # Options
 
-pdparallel.set_options(n_workers=4, serializer="cloudpickle")
+pdparallel.set_options(n_workers=4, serializer="cloudpickle", progress=True, desc="prices")
 with pdparallel.option_context(engine="thread", retries=0, checkpoint="night"):
     pass
 with pdparallel.accelerate(n_workers=2):
     pass
 df.apply(number, axis=1, engine=pdparallel.engine(n_workers=2))
 assert_type(pdparallel.get_options(), dict[str, Any])
+
+# Looking
+
+with pdparallel.profile(pandas_seconds=1.5) as profiled:
+    pass
+assert_type(profiled.speed_up, float)
+assert_type(pdparallel.FailedCallsWarning("text").failures, pd.DataFrame)
 
 # Testing
 
