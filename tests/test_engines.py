@@ -357,7 +357,7 @@ def test_sub_interpreters_are_refused() -> None:
         kind = type("InterpreterPoolExecutor", (concurrent.futures.ThreadPoolExecutor,), {})
     with (
         kind(1) as executor,
-        pytest.raises(InvalidOptionError, match=r"A sub-interpreter cannot load NumPy and pandas"),
+        pytest.raises(InvalidOptionError, match=r"A subinterpreter cannot load NumPy and pandas"),
     ):
         pd.Series([1, 2]).par(engine=executor).map(abs)
 
