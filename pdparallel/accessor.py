@@ -233,8 +233,8 @@ class FramePar(
         >>> import pandas as pd, pdparallel
         >>> df = pd.DataFrame({"a": range(1000), "b": 0.5, "text": "x"})
         >>> found = df.par.explain(lambda row: row["a"] * row["b"])
-        >>> found.columns_read, found.columns_unread, found.engine, found.problem
-        (('a', 'b'), ('text',), 'here', '')
+        >>> found.columns_read, found.columns_unread, found.problem
+        (('a', 'b'), ('text',), '')
         """
         from pdparallel.explaining import explain_verb  # a tenth of the time of all imports
 
