@@ -190,12 +190,12 @@ def told(failure: Failure | Failed, place: str, hand: Hand | None = None) -> Bas
             exception.add_note(f"pdparallel: {hint}")
     with contextlib.suppress(Exception):
         if failure.traceback_text and exception.__cause__ is None:
-            exception.__cause__ = _WorkerTraceback(failure)
+            exception.__cause__ = WorkerTraceback(failure)
     return exception
 
 
-class _WorkerTraceback(Exception):  # noqa: N818 - shown as a cause, never raised
+class WorkerTraceback(Exception):  # noqa: N818 - shown as a cause, never raised
     """Shows the traceback of a worker above the exception that came from there."""
 
     def __init__(self, failure: Failure | Failed) -> None:
-        super().__init__(f"\n\n{failure.traceback_text.rstrip()}")
+        super().__init__(f"in a worker process\n\n{failure.traceback_text.rstrip()}")
