@@ -8,7 +8,7 @@ NEWEST = $(shell $(PYTHON) -m tests.pythons.find newest)
 OLDEST = $(shell $(PYTHON) -m tests.pythons.find oldest)
 OLD := .venv-oldest
 # What is the same on each pandas, and takes long.
-PROCESSES := arena background benchmarks big checkpoint contributing cores delivery demo docs docstrings doctor engines faults frontends frozen fuzz initializer interrupt iterating layers leaving libraries limited output package plan pool progress pythons readme resources runner saboteurs seeds stale_code stop_iteration stress surroundings typing warm
+PROCESSES := arena background benchmarks big checkpoint context_variables contributing cores delivery demo docs docs_snippets docstrings doctor editor engines explain faults frontends frozen fuzz initializer interrupt iterating layers leaving levels libraries limited loading mistakes output package plan pool profile progress pythons readme resources runner saboteurs seeds stale_code stop_iteration stress surroundings tracebacks typing warm
 # A test waits as often as it computes: for processes that start, sleep, or are ended.
 JOBS := -n 4 --dist loadfile --no-loadscope-reorder
 # Each in a process of its own, two at a time: they wait more than they compute.

@@ -228,6 +228,7 @@ def test_with_a_multiprocessing_that_is_different_inside(place: Place) -> None:
     place.nothing_is_left()
 
 
+@pytest.mark.part(2)
 @pytest.mark.skipif(os.name == "nt", reason="closes descriptors by a shell")
 @pytest.mark.parametrize("closed", [">&- 2>&-", "<&- >&- 2>&-", "2>&-"])
 @pytest.mark.parametrize("streams", ["", "sys.stdin = sys.stdout = sys.stderr = None"])
@@ -516,6 +517,7 @@ def test_end_by_exit_and_by_an_exception(place: Place, how: str, kind: tuple[str
     place.nothing_is_left()
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 @pytest.mark.parametrize("by_file", [False, True])
 def test_workers_of_a_killed_script_are_gone(place: Place, kind: tuple[str, str], by_file: bool) -> None:

@@ -65,7 +65,7 @@ def _answer(call):
         return type(error)
 
 
-@pytest.mark.part(2)
+@pytest.mark.part(3)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_dtype_of_what_agg_gives_is_that_of_pandas(dtype, engine):

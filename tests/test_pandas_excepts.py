@@ -222,6 +222,7 @@ RAISES: dict[str, Callable[[], BaseException]] = {
 }
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", RAISES)
 def test_what_the_function_raises_is_for_pandas(kind: str, engine: str) -> None:
