@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import calendar
 import collections
 import datetime
 import functools
+import importlib
+import json
 import math
 import random
 import re
+import statistics
 import sys
 import threading
 import time
@@ -133,13 +137,106 @@ def writes_into_its_row(row):
     return row["a"] + row["n"]
 
 
+def of_json(row):
+    return json.loads(f"[{row['n']}, 2]")[0] + len(json.dumps({"a": row["a"]}))
+
+
 SAFE: dict[str, Any] = {
     func.__name__: func
     for func in (
-        reads, goes_through, of_a_constant, of_a_table, of_helpers, of_numpy, of_the_library, of_locals, with_a_try,
-        raises, writes_into_its_row,
+        reads, goes_through, of_a_constant, of_helpers, of_numpy, of_the_library, of_locals, of_json, with_a_try,
+        raises,
     )
 } | {"of_a_closure": of_a_closure(), "a partial": functools.partial(lambda by, row: row["a"] * by, 3.0)}  # fmt: skip
+
+
+class Counting(float):
+    def bump(self):
+        SEEN.append(1)
+        return len(SEEN)
+
+
+COUNTING = Counting(2.0)
+PUSH = list.append
+UNIVERSAL = np.frompyfunc(lambda value: SEEN.append(value) or len(SEEN), 1, 1)
+RECORD = np.zeros(1, dtype=[("x", "f8")])[0]
+PARTIAL = functools.partial(helper, by=2.0)
+
+
+def counted(value):
+    return value
+
+
+counted.seen = []
+
+
+def inserts(row):
+    return SEEN.insert(0, row["n"]) or len(SEEN)
+
+
+def pushes(row):
+    PUSH(SEEN, row["n"])
+    return len(SEEN)
+
+
+def of_a_universal_function(row):
+    return UNIVERSAL(row["n"])
+
+
+def of_a_record(row):
+    RECORD["x"] += 1.0
+    return RECORD["x"]
+
+
+def of_a_subclass_of_float(row):
+    return COUNTING.bump()
+
+
+def of_an_attribute_of_a_function(row, func=counted):
+    func.seen.append(row["n"])
+    return len(func.seen)
+
+
+def of_a_partial(row):
+    PARTIAL.keywords["by"] = row["a"]
+    return PARTIAL(row["n"])
+
+
+def of_chance_of_statistics(row):
+    return statistics.NormalDist(0, 1).samples(1)[0]
+
+
+def adds_a_label(row):
+    row["z"] = 1
+    return row["a"]
+
+
+def deletes_a_label(row):
+    del row["a"]
+    return row["n"]
+
+
+def asks_for_a_label_that_is_not_there(row):
+    try:
+        return row["zz"]
+    except KeyError:
+        return row["a"]
+
+
+def looks_inside_the_row(row):
+    return len(row._mgr.blocks)
+
+
+def writes_a_file(row):
+    return np.float64(row["a"]).tofile("file")
+
+
+def of_a_frame_of_the_interpreter(row):
+    return (one for one in ()).gi_frame.f_globals["RATE"] + row["a"]
+
+
+def of_a_calendar(row):
+    return calendar.LocaleTextCalendar(0, "C").formatweekday(row["n"], 9)
 
 
 def appends(row):
@@ -324,7 +421,10 @@ UNSAFE: dict[str, Any] = {
         takes_a_part_of_the_row, takes_a_slice_of_the_row, takes_what_it_likes_of_the_row,
         hands_on_the_row, of_a_model, of_a_lock, of_chance, of_chance_of_numpy, of_an_own_chance, of_a_frame,
         of_an_array, prints, imports, sets_how_numpy_errs, sets_options, writes_out, gets_at_globals,
-        gets_at_a_class, defines_a_class, of_a_cache,
+        gets_at_a_class, defines_a_class, of_a_cache, of_a_table, writes_into_its_row, inserts, pushes,
+        of_a_universal_function, of_a_record, of_a_subclass_of_float, of_an_attribute_of_a_function, of_a_partial,
+        of_chance_of_statistics, adds_a_label, deletes_a_label, asks_for_a_label_that_is_not_there,
+        looks_inside_the_row, writes_a_file, of_a_frame_of_the_interpreter, of_a_calendar,
     )
 } | {
     "counts_around": counts_around(), "of_a_generator": of_a_generator(), "an object": Called(),
@@ -351,7 +451,9 @@ def test_functions_that_they_may_not(name: str) -> None:
     ("func", "safe"),
     [(math.sqrt, True), (str.upper, True), (np.sqrt, True), (float, True), (len, True), (print, False), (input, False),
      (np.random.rand, False), (random.random, False), (SEEN.append, False), (Model, False), (np.save, False),
-     (lambda value: value.strip(), True), (lambda value: SEEN.append(value), False)],
+     (lambda value: value.strip(), True), (lambda value: SEEN.append(value), False), (list.append, False),
+     (functools.partial(list.append, SEEN), False), (functools.partial(dict.setdefault, TABLE), False),
+     (UNIVERSAL, False), (WORDS.findall, True), (datetime.date.fromisoformat, True), (COUNTING.bump, False)],
 )  # fmt: skip
 def test_functions_of_values(func: Any, safe: bool) -> None:
     assert is_thread_safe(call_of(func, DF["a"], "value")) is safe
@@ -365,7 +467,7 @@ def test_what_is_pandas_or_can_be_written_into_goes_to_processes(hand: str) -> N
 @pytest.mark.parametrize(
     ("values", "safe"),
     [(["a", None, "b"], True), ([1, 2.5, None], True), ([datetime.date(2026, 1, 1)] * 2, True), ([[1], [2]], False),
-     ([MODEL, MODEL], False), ([{}, {}], False)],
+     ([MODEL, MODEL], False), ([{}, {}], False), ([Counting(1.0)] * 2, False)],
 )  # fmt: skip
 def test_a_value_that_may_be_changed_may_stand_in_several_rows(values: list[Any], safe: bool) -> None:
     data = pd.DataFrame({"a": range(len(values)), "o": pd.Series(values, dtype=object)})
@@ -380,9 +482,28 @@ def test_a_label_that_stands_twice_is_a_part_of_the_row() -> None:
 
 def test_arguments_count() -> None:
     assert is_thread_safe(call_of(lambda row, by: row["a"] * by, args=(2.0,)))
-    assert is_thread_safe(call_of(lambda row, table: table[row["t"]], args=(TABLE,)))
+    assert not is_thread_safe(call_of(lambda row, table: table[row["t"]], args=(TABLE,)))
     assert not is_thread_safe(call_of(lambda row, seen: seen.append(row["a"]), args=([],)))
     assert not is_thread_safe(call_of(lambda row, model: model.predict(row["a"]), args=(MODEL,)))
+
+
+def test_a_label_of_the_index_may_be_changed() -> None:
+    labels = pd.Index([MODEL] * 3, dtype=object)
+    assert not is_thread_safe(call_of(lambda row: row.name.predict(1.0), DF.set_axis(labels)))
+
+
+@pytest.mark.parametrize("data", [DF.set_axis([0, 1, 2], axis=1), DF.set_axis(["a", "a", "t"], axis=1)])
+def test_labels_that_are_no_names_may_be_parts(data: pd.DataFrame) -> None:
+    assert not is_thread_safe(call_of(lambda row: row["a"], data))
+
+
+def test_a_module_of_the_user_with_a_listed_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    (tmp_path / "html.py").write_text("SEEN = []\ndef escape(value):\n    SEEN.append(value)\n    return len(SEEN)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "html", raising=False)
+    html = importlib.import_module("html")
+    assert not is_thread_safe(call_of(lambda row: html.escape(row["t"])))
+    monkeypatch.delitem(sys.modules, "html")
 
 
 def test_a_seed_is_for_processes() -> None:

@@ -36,7 +36,7 @@ from typing import Any
 from pdparallel.codes import Import, codes, names_of
 from pdparallel.typing import Func
 
-__all__ = ["leading", "may_ask_for_types", "only_reads"]
+__all__ = ["is_trusted", "leading", "may_ask_for_types", "only_reads"]
 
 #: Objects looked at for one function, after which it counts as one that asks.
 MOST_LOOKED_AT = 2_000
@@ -110,7 +110,7 @@ def _loads_global(code: types.CodeType, name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_trusted(name: Any) -> bool:
+def is_trusted(name: Any) -> bool:
     """Whether a module is of a package that need not be looked into."""
     if type(name) is not str:
         return False
@@ -250,7 +250,7 @@ def _leads_nowhere(func: Any) -> bool:
         if name in space:
             value = space[name]
             kind = type(value)
-            if not (kind in _PLAIN or (kind is types.ModuleType and _is_trusted(value.__name__))):
+            if not (kind in _PLAIN or (kind is types.ModuleType and is_trusted(value.__name__))):
                 return False
     for cell in func.__closure__ or ():
         try:
@@ -370,7 +370,7 @@ class _Look:
         if func.__dict__:
             self.at_all(func.__dict__.values())
         space = func.__globals__
-        if _is_trusted(space.get("__name__")):
+        if is_trusted(space.get("__name__")):
             return
         code = func.__code__
         names, imports = names_of(code)
@@ -385,7 +385,7 @@ class _Look:
 
     def _import(self, one: Import, space: Mapping[str, Any]) -> None:
         name, level, parts = one
-        if level == 0 and _is_trusted(name):
+        if level == 0 and is_trusted(name):
             if name in sys.modules:
                 self.at(sys.modules[name])
             elif name.partition(".")[0] in ("builtins", "importlib"):
@@ -412,7 +412,7 @@ class _Look:
 
     def _module(self, module: types.ModuleType) -> None:
         space = vars(module)
-        trusted = _is_trusted(space.get("__name__"))
+        trusted = is_trusted(space.get("__name__"))
         by_name = _READING_NAMES.isdisjoint(self._names)
         if trusted:
             names: Iterable[str] = _ASKING_NAMES if not by_name and module is builtins else self._names & _ASKING_NAMES
@@ -428,7 +428,7 @@ class _Look:
 
     def _class(self, cls: type) -> None:
         for base in (*_mro(cls), *_mro(type(cls))):
-            if base in self._bases or _is_trusted(base.__module__):
+            if base in self._bases or is_trusted(base.__module__):
                 continue
             self._bases.add(base)
             skipped = _ABOUT | _OF_FROZEN if dataclasses.is_dataclass(base) else _ABOUT
@@ -441,7 +441,7 @@ class _Look:
             own = {}
         if kind is contextvars.ContextVar:
             self.at(value.get(None))
-        if _is_trusted(kind.__module__) and kind not in _NAMESPACES:
+        if is_trusted(kind.__module__) and kind not in _NAMESPACES:
             # Its class needs no look; but it may hold a function, as what decorates one does.
             self.at_all([part for part in _first(own.values()) if _is_worth_a_look(type(part))])
             return
@@ -459,7 +459,7 @@ _NAMESPACES = {types.SimpleNamespace, threading.local}
 
 
 def _is_worth_a_look(kind: type) -> bool:
-    return issubclass(kind, _FUNCTIONS) or not _is_trusted(kind.__module__)
+    return issubclass(kind, _FUNCTIONS) or not is_trusted(kind.__module__)
 
 
 _FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial, type)
