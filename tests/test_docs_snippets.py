@@ -155,6 +155,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command with this Python, with both streams in one."""
     words = [sys.executable if word == "python" else word for word in shlex.split(command)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "RAY_DEDUP_LOGS": "1"}
+    environment.pop("PYTEST_ADDOPTS", None)  # those of who runs these tests would show in what is compared
     return subprocess.run(
         words,
         cwd=folder,

@@ -319,7 +319,7 @@ class TestSpace:
         before = (unshare, "-m", "sh", "-c", mount + 'exec "$0" "$@"')
         said = python(FULL_TMPDIR, before=before, TMPDIR=str(tmp_path))
         assert f"{tmp_path} has " in said
-        assert "set TMPDIR to a folder with more space" in said
+        assert "Set TMPDIR to a folder with more space" in said
 
 
 WITHOUT_SHM = """
