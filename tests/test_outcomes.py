@@ -301,7 +301,7 @@ def test_an_exception_that_cannot_be_rebuilt(case: str) -> None:
     assert str(error) == "__main__.MyError: the message"
     assert "in func" in error.traceback_text
     assert "MyError: the message" in error.traceback_text
-    assert str(error.__cause__).strip() == error.traceback_text.strip()
+    assert str(error.__cause__) == f"in a worker process\n\n{error.traceback_text.rstrip()}"
     assert error.__notes__ == ["pdparallel: apply_rows, in row 'w' (position 0)"]
     again = pickle.loads(pickle.dumps(error))
     assert (again.type_name, again.traceback_text, str(again)) == (error.type_name, error.traceback_text, str(error))

@@ -30,6 +30,7 @@ from pdparallel.call import Call, work_of
 from pdparallel.cores import gil_is_off
 from pdparallel.engines.thread import ThreadEngine
 from pdparallel.errors import FailedCallsWarning
+from pdparallel.lean.asking import is_trusted
 from pdparallel.options import Options
 from pdparallel.testing import assert_same
 from pdparallel.thread_safety import is_thread_safe
@@ -501,9 +502,11 @@ def test_a_module_of_the_user_with_a_listed_name(monkeypatch: pytest.MonkeyPatch
     (tmp_path / "html.py").write_text("SEEN = []\ndef escape(value):\n    SEEN.append(value)\n    return len(SEEN)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "html", raising=False)
+    is_trusted.cache_clear()
     html = importlib.import_module("html")
     assert not is_thread_safe(call_of(lambda row: html.escape(row["t"])))
     monkeypatch.delitem(sys.modules, "html")
+    is_trusted.cache_clear()
 
 
 def test_a_seed_is_for_processes() -> None:
