@@ -24,6 +24,9 @@ N = 30
 DF = pd.DataFrame({"a": range(N), "k": [at % 3 for at in range(N)]}, index=[f"r{at}" for at in range(N)])
 OWN = str(Path(pdparallel.__file__).parent)
 
+#: A worker has no frames of this process: in a stall, too, "auto" is to stay here.
+pytestmark = pytest.mark.usefixtures("no_rest_is_worth_it")
+
 engines = pytest.mark.parametrize("engine", ["serial", "thread", "process", "auto"])
 
 
