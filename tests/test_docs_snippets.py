@@ -13,10 +13,7 @@ import http.server
 import importlib.util
 import io
 import json
-import os
 import re
-import shlex
-import subprocess
 import sys
 import threading
 import tomllib
@@ -31,11 +28,15 @@ import pytest
 
 import pdparallel
 from pdparallel.testing import assert_same
+from tests.snippets import ROOT, run, without_bars
 
 pytestmark = pytest.mark.skipif(pd.__version__ < "3", reason="the pages show what pandas 3 prints")
 
-ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+
+#: Seconds that a command may take: some start a cluster.
+LIMIT = 280
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -151,28 +152,6 @@ def local(text: str, api: str) -> str:
     return re.sub(r"https://(api|llm)\.example\.com", f"http://{api}", text)
 
 
-def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command with this Python, with both streams in one."""
-    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "RAY_DEDUP_LOGS": "1"}
-    environment.pop("PYTEST_ADDOPTS", None)  # those of who runs these tests would show in what is compared
-    return subprocess.run(
-        words,
-        cwd=folder,
-        env=environment,
-        timeout=280,
-        encoding="utf-8",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-
-
-def without_bars(text: str) -> str:
-    """Keep only the end of a bar, because its rate depends on the machine."""
-    text = re.sub(r"^apply_rows: [^\n]*\n(?=apply_rows: )", "", text, flags=re.MULTILINE)
-    return re.sub(r"^(apply_rows: +\d+%)[^\n]*? (\d+/\d+) [^\n]*", r"\1 \2", text, flags=re.MULTILINE)
-
-
 def same(shown: str, came: str) -> bool:
     return doctest.OutputChecker().check_output(without_bars(shown), without_bars(came), FLAGS)
 
@@ -270,7 +249,7 @@ def test_commands_run_as_printed(page: str, command: str, shown: str, tmp_path: 
         trips.to_csv(tmp_path / "trips.csv", index=False)
         if name == "clean_parquet.py":
             trips.to_parquet(tmp_path / "trips.parquet", row_group_size=50_000)
-    came = run(command, tmp_path)
+    came = run(command, tmp_path, LIMIT)
     assert came.returncode == 0, came.stdout
     assert same(shown, came.stdout if name != "on_ray.py" else came.stdout.splitlines()[-1] + "\n"), came.stdout
 
@@ -287,7 +266,7 @@ def test_what_is_said_of_the_summaries(tmp_path: Path, api: str) -> None:
     text = local(files(PAGES["how-to/http-api.md"])["summaries.py"], api)
     (tmp_path / "summaries.py").write_text(text, encoding="utf-8")
     for _ in range(2):
-        came = run("python summaries.py", tmp_path)
+        came = run("python summaries.py", tmp_path, LIMIT)
         assert came.returncode == 0, came.stdout
         assert Api.questions == 40 + 10
 
@@ -295,7 +274,7 @@ def test_what_is_said_of_the_summaries(tmp_path: Path, api: str) -> None:
 def test_what_is_said_of_an_exception_and_a_checkpoint(tmp_path: Path) -> None:
     script = files(PAGES["tutorial.md"])["trips.py"].replace(', errors="return"', "").replace("0.001", "0")
     (tmp_path / "trips.py").write_text(script, encoding="utf-8")
-    came = run("python trips.py", tmp_path)
+    came = run("python trips.py", tmp_path, LIMIT)
     assert came.returncode == 1
     (shown,) = (content for kind, content in blocks(PAGES["how-to/resume-a-run.md"]) if kind == "text")
     shown = re.sub(r"1,\d+ of", "... of", shown)
@@ -307,7 +286,7 @@ def test_what_is_said_of_a_suite_without_workers(tmp_path: Path) -> None:
     test = "import os, pandas as pd, pdparallel\ndef test_it():\n    s = pd.Series([1, 2])\n"
     test += "    assert set(s.par(engine='process').map(lambda _: os.getpid())) == {os.getpid()}\n"
     (tmp_path / "test_it.py").write_text(test)
-    came = run("python -m pytest -q test_it.py", tmp_path)
+    came = run("python -m pytest -q test_it.py", tmp_path, LIMIT)
     assert came.returncode == 0, came.stdout
 
 

@@ -9,14 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import doctest
-import os
 import re
-import shlex
-import subprocess
-import sys
 import threading
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,8 +20,8 @@ import pytest
 import pdparallel
 from pdparallel.testing import assert_same
 from tests.prose import long_sentences, sentences, without_blocks
+from tests.snippets import ROOT, run, without_bars
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MAX_LINES = 180
@@ -65,27 +60,6 @@ def text_with(words: str) -> str:
     """Return the one text block that shows these words."""
     (found,) = (text for text in TEXTS if words in text)
     return found
-
-
-def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command with this Python, and collect both of its streams."""
-    words = [sys.executable if word == "python" else word for word in shlex.split(command, comments=True)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(
-        words,
-        cwd=folder,
-        env=environment,
-        timeout=110,
-        encoding="utf-8",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-
-
-def without_bars(text: str) -> str:
-    """Keep only the counts of a bar's last line: the number of lines and the rate depend on the machine."""
-    text = re.sub(r"^apply_rows: [^\n]*\n(?=apply_rows: )", "", text, flags=re.MULTILINE)
-    return re.sub(r"^(apply_rows: +\d+%)[^\n]*? (\d+/\d+) [^\n]*", r"\1 \2", text, flags=re.MULTILINE)
 
 
 # Size and kinds
