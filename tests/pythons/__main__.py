@@ -115,8 +115,7 @@ def run(leg: Leg) -> tuple[list[str], list[str]]:
     """
     began = time.monotonic()
     python, chroot = interpreter(leg.python)
-    venv = FOLDER / leg.python.replace("t", " free-threaded").replace(" ", "-")
-    venv = venv.with_name(venv.name + ("-oldest" if leg.oldest else ""))
+    venv = FOLDER / (leg.python.replace("t", "-free-threaded") + ("-oldest" if leg.oldest else ""))
     report = FOLDER / f"{leg.name.replace(' ', '-')}.xml"
     report.unlink(missing_ok=True)
 

@@ -142,7 +142,7 @@ def _step(folder: Path, *command: str) -> None:
 
 
 def _mirror() -> list[str]:
-    """Where this machine has its packages from, where that can be told."""
+    """Return the address of this machine's packages, if a file of apt names it."""
     for sources in (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list")):
         if sources.exists() and (
             address := re.search(r"^(?:URIs:|deb .*?)\s*(https?://\S+)", sources.read_text(), re.MULTILINE)

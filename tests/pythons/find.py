@@ -20,7 +20,7 @@ NEWEST_WITH_ALL_WHEELS = (3, 13)
 _ASK = """
 import sys, sysconfig, ensurepip
 assert sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
-assert sys.prefix == sys.base_prefix  # an environment may be about to be made anew
+assert sys.prefix == sys.base_prefix  # make may replace an environment
 print(*sys.version_info[:3])
 """
 
