@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["Import", "Names", "codes", "from_bytes", "is_empty", "names_of", "to_bytes"]
+__all__ = ["Import", "Names", "codes", "from_bytes", "is_empty", "names_of", "steps_of", "to_bytes"]
 
 #: Later versions of marshal write the same code in other bytes now and then, and workers know a function by its bytes.
 _MARSHAL = 2
@@ -19,6 +19,8 @@ _MARSHAL = 2
 _ELSEWHERE = "pdparallel: a constant that marshal does not write"
 
 _IMPORT_NAME = dis.opmap["IMPORT_NAME"]
+
+_HELPERS = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME"})
 
 
 class Import(NamedTuple):
@@ -62,6 +64,11 @@ def codes(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from codes(constant)
+
+
+def steps_of(code: types.CodeType) -> list[dis.Instruction]:
+    """The instructions of some code, without those that only help the interpreter."""
+    return [step for step in dis.get_instructions(code) if step.opname not in _HELPERS]
 
 
 def to_bytes(code: types.CodeType) -> tuple[bytes, list[Any]]:

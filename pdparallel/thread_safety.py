@@ -16,7 +16,6 @@ from __future__ import annotations
 import builtins
 import datetime
 import decimal
-import dis
 import fractions
 import functools
 import re
@@ -30,7 +29,7 @@ import pandas as pd
 from pandas.api.types import is_object_dtype
 
 from pdparallel.call import Call
-from pdparallel.codes import codes
+from pdparallel.codes import codes, steps_of
 from pdparallel.lean.asking import is_trusted, only_reads
 
 __all__ = ["is_thread_safe"]
@@ -64,7 +63,7 @@ _OF_NUMPY = frozenset({"array_equal", "clip", "interp", "isclose", "round", "whe
 _REFUSED = frozenset({"setcontext", "getcontext", "localcontext", "tzset", "purge", "JSONEncoder", "JSONDecoder"})
 
 #: Attributes that lead to frames and modules, or write files. Those that begin with an underscore are refused, too.
-_REFUSED_ATTRIBUTES = re.compile(r"_|gi_|cr_|ag_|tb_|f_|(tofile|dump|seen|setflags)$")
+_REFUSED_ATTRIBUTES = re.compile(r"_|gi_|cr_|ag_|tb_|f_|(tofile|dump|setflags)$")
 
 #: Types whose values nobody can change; their subclasses may be anything.
 _FIXED = frozenset(
@@ -117,7 +116,7 @@ def _gets_plain_values(func: Any, place: int, labels: pd.Index) -> bool:
         return False
     if not labels.is_unique or isinstance(labels, pd.MultiIndex) or not all(type(label) is str for label in labels):
         return False
-    row, steps, cells = func.__code__.co_varnames[place], _steps(func.__code__), _cells(func)
+    row, steps, cells = func.__code__.co_varnames[place], steps_of(func.__code__), _cells(func)
     for at, step in enumerate(steps):
         loaded = step.argval if type(step.argval) is tuple else (step.argval,)
         if "_FAST" not in step.opname or "LOAD" not in step.opname or row not in loaded:
@@ -176,7 +175,7 @@ class _Look:
             self._code(inner, func.__globals__, cells)
 
     def _code(self, code: types.CodeType, space: dict[str, Any], cells: dict[str, Any]) -> None:
-        steps = _steps(code)
+        steps = steps_of(code)
         for at, step in enumerate(steps):
             name = step.argval
             if step.opname in _FORBIDDEN or (step.opname in ("STORE_DEREF", "DELETE_DEREF") and name in cells):
@@ -198,10 +197,6 @@ class _Look:
         if isinstance(value, types.ModuleType):
             raise _UnsafeError
         self.at(value)
-
-
-def _steps(code: types.CodeType) -> list[Any]:
-    return [step for step in dis.get_instructions(code) if step.opname not in ("CACHE", "EXTENDED_ARG", "NOP")]
 
 
 def _cells(func: types.FunctionType) -> dict[str, Any]:
@@ -229,7 +224,7 @@ def _is_listed(value: Any) -> bool:
     module = getattr(value, "__module__", None)
     module = {"_hashlib": "hashlib", "_struct": "struct"}.get(module or "", module)
     if not _is_module(module) or getattr(sys.modules.get(module or ""), name, None) is not value:
-        return isinstance(value, types.BuiltinFunctionType) and _is_method_of_fixed(value)
+        return False
     if module == "numpy":
         return name in _OF_NUMPY or value in _FIXED
     return name not in _REFUSED

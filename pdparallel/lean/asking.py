@@ -33,7 +33,7 @@ from collections import ChainMap, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pdparallel.codes import Import, codes, names_of
+from pdparallel.codes import Import, codes, names_of, steps_of
 from pdparallel.typing import Func
 
 __all__ = ["is_trusted", "leading", "may_ask_for_types", "only_reads"]
@@ -137,8 +137,7 @@ def only_reads(code: types.CodeType, place: int) -> bool:
     row = code.co_varnames[place]
     if row in code.co_cellvars:
         return False
-    skipped = ("CACHE", "EXTENDED_ARG", "PRECALL", "RESUME", "NOP", "PUSH_NULL")
-    steps = [step for step in dis.get_instructions(code) if step.opname not in skipped]
+    steps = steps_of(code)
     for at, step in enumerate(steps):
         if step.opname.startswith(("STORE_FAST", "DELETE_FAST")) and "LOAD" not in step.opname:
             continue
