@@ -246,6 +246,7 @@ def _wrapper(name: str, original: Callable[..., Any], way: _Way) -> Callable[...
                         return result
             return original(self, *args, **kwargs)
         except BaseException as error:
+            # Not by trim_tracebacks, whose frame would stand between this one and the caller's.
             remove_own_frames(error)
             raise
 

@@ -13,7 +13,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_dict_like, is_list_like
 
 from pdparallel.errors import InvalidOptionError
-from pdparallel.mistakes import unknown_value
+from pdparallel.mistakes import closest, unknown_value
 from pdparallel.typing import Func, Hand
 from pdparallel.versions import PANDAS_2
 
@@ -246,7 +246,5 @@ def _nearest(label: Any, columns: pd.Index) -> str:
     known = {str(each).casefold(): each for each in [*columns, *columns.get_level_values(0)]}
     # Of numbers the nearest by letters is not near; "3" for 3 is.
     cutoff = 0.6 if isinstance(label, (str, tuple)) else 1.0
-    import difflib  # a millisecond that few need
-
-    near = difflib.get_close_matches(str(label).casefold(), list(known), n=1, cutoff=cutoff)
-    return f" (nearest: {known[near[0]]!r})" if near else ""
+    near = closest(str(label).casefold(), known, cutoff)
+    return "" if near is None else f" (nearest: {known[near]!r})"

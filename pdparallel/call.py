@@ -12,6 +12,7 @@ from pdparallel.errors import InvalidOptionError
 from pdparallel.options import Options
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
+from pdparallel.showing import shortened
 from pdparallel.typing import Errors, Func, Hand
 from pdparallel.units import Data
 
@@ -136,8 +137,7 @@ def in_words(unit: str, label: object, position: int) -> str:
 
 def shown(label: object) -> str:
     """A label in words, as a user would write it, if that is not long."""
-    text = repr(tuple(map(_plain, label)) if type(label) is tuple else _plain(label))
-    return text if len(text) <= 80 else text[:79] + "…"
+    return shortened(repr(tuple(map(_plain, label)) if type(label) is tuple else _plain(label)))
 
 
 def _plain(label: object) -> object:

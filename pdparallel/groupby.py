@@ -12,7 +12,7 @@ from pdparallel.arguments import check_func, goes_to_pandas
 from pdparallel.errors import InvalidOptionError
 from pdparallel.explanation import Explanation
 from pdparallel.grouped import call_grouped, is_replaced
-from pdparallel.mistakes import missing_attribute, place_of, refuse_engine, refuse_options, refuse_options_of_view
+from pdparallel.mistakes import attribute_of_pandas, place_of, refuse_engine, refuse_options, refuse_options_of_view
 from pdparallel.options import resolve
 from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole, Func, Named, Plain
@@ -77,13 +77,9 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        try:
-            found = getattr(self._grouped, name)
-        except AttributeError:
-            better = missing_attribute(name, f"{place_of(self._data_of_accessor())}.groupby(...)", _VERBS)
-            if better is None:
-                raise
-            raise better from None
+        found = attribute_of_pandas(
+            self._grouped, name, _VERBS, lambda: f"{place_of(self._data_of_accessor())}.groupby(...)"
+        )
         return type(self)(found, self._given) if isinstance(found, GROUPED) else found
 
     def __dir__(self) -> list[str]:

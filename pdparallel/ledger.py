@@ -176,9 +176,10 @@ class Passing(Ledger):
 
 
 def told(failure: Failure | Failed, place: str, hand: Hand | None = None) -> BaseException:
-    """The exception, with a note of its place, and with its traceback as cause where that is a text.
+    """Return the exception of a failure with a note of its place.
 
-    With ``hand`` another note says how to read a row of that kind, if that is what failed.
+    If the traceback is a text of a worker, it becomes the cause.  If the function read a row as another kind than
+    ``hand``, a second note says how to read it.
     """
     exception = failure.exception
     # An exception class may refuse attributes; the exception matters more than its note.

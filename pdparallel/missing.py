@@ -29,6 +29,7 @@ from pdparallel.ledger import told
 from pdparallel.outcome import Failed, NotKeptError
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
+from pdparallel.showing import shortened
 from pdparallel.transport.functions import level_of_the_user
 from pdparallel.transport.outcomes import described
 from pdparallel.typing import Errors, ResultType
@@ -119,8 +120,7 @@ def _shown(failed: Failed) -> str:
     exception = failed.exception
     if isinstance(exception, NotKeptError):
         return "its exception was not kept"
-    text = str(exception) if type(exception) is RemoteError else described(exception)
-    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
+    return shortened(str(exception) if type(exception) is RemoteError else described(exception), MOST_SHOWN)
 
 
 def _shown_place(call: Call, at: int, labels: Sequence[Any] | None, number: int) -> str:

@@ -17,9 +17,11 @@ from pdparallel.errors import InvalidOptionError
 from pdparallel.typing import EngineName, OptionsDict
 
 __all__ = [
-    "ENGINES",
+    "ENGINE_NAMES",
     "OPTIONS",
+    "attribute_of_pandas",
     "by_name",
+    "closest",
     "hint_for_row",
     "missing_attribute",
     "nearest",
@@ -44,7 +46,7 @@ R = TypeVar("R")
 OPTIONS = frozenset(OptionsDict.__optional_keys__)
 
 #: Names of all engines.
-ENGINES = get_args(EngineName)
+ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
 
 #: What other packages call our options.
 OPTION_WORDS: dict[str, tuple[str, ...]] = {
@@ -174,13 +176,19 @@ _GROUP_VERBS: dict[str, str] = {
 }  # fmt: skip
 
 
+def closest(text: str, known: Iterable[str], cutoff: float) -> str | None:
+    """Return the known text that is most like another one, or None if none is."""
+    import difflib  # a millisecond that few need
+
+    near = difflib.get_close_matches(text, list(known), n=1, cutoff=cutoff)
+    return near[0] if near else None
+
+
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.7) -> str | None:
     """The known word that is most like another one, whatever its case and underscores; None if none is."""
     plain = {_plain(each): each for each in known}
-    import difflib  # a millisecond that few need
-
-    near = difflib.get_close_matches(_plain(word), list(plain), n=1, cutoff=cutoff)
-    return plain[near[0]] if near else None
+    near = closest(_plain(word), plain, cutoff)
+    return None if near is None else plain[near]
 
 
 def _plain(word: str) -> str:
@@ -239,7 +247,7 @@ def unknown_engine(name: str, value: str, allowed: str) -> InvalidOptionError:
 
 
 def _engine_meant(value: str) -> str | None:
-    return _ENGINE_OF.get(value.casefold()) or _ENGINE_OF.get(_plain(value)) or nearest(value, ENGINES)
+    return _ENGINE_OF.get(value.casefold()) or _ENGINE_OF.get(_plain(value)) or nearest(value, ENGINE_NAMES)
 
 
 def unknown_value(name: str, value: Any, choices: Iterable[str], more: str = "") -> InvalidOptionError:
@@ -540,6 +548,25 @@ def missing_attribute(name: str, place: str, verbs: Iterable[str], data: Any = N
     text = f"{place} has no {name!r}. " + (meant or f"It has {', '.join(verbs)}.")
     # With the object Python would add a guess of its own.
     return AttributeError(text, name=name, obj=None)
+
+
+def attribute_of_pandas(obj: Any, name: str, verbs: Iterable[str], place: Callable[[], str]) -> Any:
+    """Return an attribute of pandas' object of groups, spans or windows.
+
+    ``place`` gives how users write the object; only a mistake asks for it.
+
+    Raises
+    ------
+    AttributeError
+        With the fix, if the name is known; else that of pandas.
+    """
+    try:
+        return getattr(obj, name)
+    except AttributeError:
+        better = missing_attribute(name, place(), verbs)
+        if better is None:
+            raise
+        raise better from None
 
 
 def not_selected(key: Any, data: Any) -> TypeError:

@@ -28,8 +28,8 @@ import numpy as np
 
 from pdparallel.cores import WINDOWS_MOST_WORKERS, usable_cores
 from pdparallel.errors import InvalidOptionError
-from pdparallel.mistakes import by_name, shown, unknown_engine, unknown_option, unknown_value
-from pdparallel.showing import as_html
+from pdparallel.mistakes import ENGINE_NAMES, by_name, shown, unknown_engine, unknown_option, unknown_value
+from pdparallel.showing import as_html, shortened
 from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Progress, Serializer, StartMethod
 
@@ -45,7 +45,6 @@ __all__ = [
     "show_options",
 ]
 
-ENGINE_NAMES: tuple[str, ...] = ("auto", "process", "pathos", "thread", "serial", "dask", "ray")
 _START_METHODS = ("forkserver", "spawn", "fork")
 _SERIALIZERS = ("dill", "cloudpickle")
 _ERRORS = ("raise", "coerce", "return")
@@ -89,9 +88,9 @@ class Options:
         function that only reads its row or value, and names nothing that threads could change. ``"process"`` and
         ``"pathos"`` are pools of processes, ``"thread"`` of threads, ``"serial"`` none; ``"dask"`` is the current
         client's cluster, or one on this machine, ``"ray"`` the Ray that runs, or one on this machine.
-        ``"tcp://scheduler:8786"`` is the address of a Dask
-        scheduler. Or an object: any :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a pathos pool,
-        a ``Client`` or cluster of ``dask.distributed``.
+        ``"tcp://scheduler:8786"`` is the address of a Dask scheduler. Or an object: any
+        :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a pathos pool, a ``Client`` or cluster of
+        ``dask.distributed``.
     n_workers : int, default None
         Workers; None means the cores that this process may use.
     chunk_size : int, default None
@@ -174,7 +173,8 @@ class Options:
     def _repr_html_(self) -> str:
         rows = [("option", "value", "meaning")]
         rows += [
-            (field.name, _shown(getattr(self, field.name)), MEANINGS[field.name]) for field in dataclasses.fields(self)
+            (field.name, shortened(repr(getattr(self, field.name))), MEANINGS[field.name])
+            for field in dataclasses.fields(self)
         ]
         return as_html(rows, "lll", head=True, title="pdparallel options")
 
@@ -226,11 +226,6 @@ def _is_same(value: Any, default: Any) -> bool:
     return value is default or (
         type(value) is type(default) and isinstance(value, (str, int, tuple)) and value == default
     )
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"
 
 
 F = TypeVar("F", bound=Callable[..., Any])

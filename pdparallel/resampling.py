@@ -10,7 +10,7 @@ import pandas as pd
 from pdparallel.arguments import goes_to_pandas
 from pdparallel.groupby import GroupByPar
 from pdparallel.grouped import call_grouped
-from pdparallel.mistakes import missing_attribute, place_of, refuse_options
+from pdparallel.mistakes import attribute_of_pandas, place_of, refuse_options
 from pdparallel.tracebacks import trim_tracebacks
 from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole
 
@@ -85,13 +85,8 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
             raise AttributeError(name)
         if self._obj.ndim == 2 and name in self._obj.columns:
             return self[name]
-        try:
-            return getattr(self._resampler, name)
-        except AttributeError:
-            better = missing_attribute(name, f"{place_of(self._obj)}.resample(...)", ("agg", "apply", "transform"))
-            if better is None:
-                raise
-            raise better from None
+        verbs = ("agg", "apply", "transform")
+        return attribute_of_pandas(self._resampler, name, verbs, lambda: f"{place_of(self._obj)}.resample(...)")
 
     def __iter__(self) -> Any:
         return iter(self._resampler)

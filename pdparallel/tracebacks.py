@@ -49,6 +49,7 @@ _RAISE_FOR_USERS = {
     ("pdparallel.beginning", "_calls"),
     ("pdparallel.beginning", "done_here"),
     ("pdparallel.ledger", "raise_failure"),
+    ("pdparallel.mistakes", "attribute_of_pandas"),
     ("pdparallel.progress", "one"),
     ("pdparallel.tracebacks", "call"),
     ("pdparallel.verbs", "keep"),

@@ -28,7 +28,7 @@ from pdparallel.beginning import Beginning, PandasStoppedError, called_here, end
 from pdparallel.call import Call, Work, work_of
 from pdparallel.errors import InvalidOptionError
 from pdparallel.ledger import Ledger, told
-from pdparallel.mistakes import missing_attribute, place_of, refuse_options_of_windows
+from pdparallel.mistakes import attribute_of_pandas, place_of, refuse_options_of_windows
 from pdparallel.options import Options, resolve
 from pdparallel.outcome import Failed, Failure, Outcome
 from pdparallel.packing import Returns
@@ -96,17 +96,14 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        try:
-            found = getattr(self._pandas, name)
-        except AttributeError:
-            of = self._windowing.source
-            view = f"groupby(...).{self._windowing.kind}" if self._windowing.is_grouped else self._windowing.kind
-            place = f"{place_of(getattr(of, 'obj', of))}.{view}(...)"
-            better = missing_attribute(name, place, ("apply",))
-            if better is None:
-                raise
-            raise better from None
+        found = attribute_of_pandas(self._pandas, name, ("apply",), self._place)
         return self[name] if type(found) is type(self._pandas) else found
+
+    def _place(self) -> str:
+        """How users write these windows."""
+        of = self._windowing.source
+        view = f"groupby(...).{self._windowing.kind}" if self._windowing.is_grouped else self._windowing.kind
+        return f"{place_of(getattr(of, 'obj', of))}.{view}(...)"
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *(name for name in dir(self._pandas) if not name.startswith("_"))})

@@ -453,7 +453,7 @@ def test_each_word_stands_for_one_option_that_exists() -> None:
 
 
 def test_each_word_stands_for_an_engine_that_exists() -> None:
-    assert set(mistakes.ENGINE_WORDS) <= set(ENGINE_NAMES) == set(mistakes.ENGINES)
+    assert set(mistakes.ENGINE_WORDS) <= set(ENGINE_NAMES) == set(mistakes.ENGINE_NAMES)
     words = [word for many in mistakes.ENGINE_WORDS.values() for word in many]
     assert len(words) == len(set(words))
     assert not set(ENGINE_NAMES) & set(words)

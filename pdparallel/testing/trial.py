@@ -16,6 +16,7 @@ from pdparallel.errors import FunctionNotSerializableError, ResultNotSerializabl
 from pdparallel.outcome import Failure, Outcome
 from pdparallel.packing import Returns
 from pdparallel.plan import Chunk
+from pdparallel.showing import shortened
 from pdparallel.testing.findings import Finding, Kind, advised
 from pdparallel.testing.handed import Handed, Verb, handed, here, name_of, named
 from pdparallel.testing.variables import Variables, alike
@@ -58,8 +59,7 @@ def _described_alike(one: BaseException, other: BaseException) -> bool:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
+    return shortened(" ".join(text.split()), MOST_SHOWN)
 
 
 _Run: TypeAlias = list[_Came]
