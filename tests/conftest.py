@@ -18,7 +18,7 @@ import multiprocess
 import pytest
 
 import pdparallel
-from pdparallel import auto, progress
+from pdparallel import auto, options, progress
 from pdparallel.engines import launch
 from pdparallel.engines.registry import let_pools_go
 from pdparallel.testing.leaving import Child, children, left_files, wait_until
@@ -97,6 +97,12 @@ def _of_the_part(item: pytest.Item) -> bool:
     one_of = 1 if part is None else part.args[0]
     broad = part is not None or item.path.parent.name == "oracle"
     return drawn(4 * one_of if broad and os.environ.get("ORACLE") == "quarter" else one_of, item.nodeid)
+
+
+@pytest.fixture(autouse=True)
+def options_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test sets for the whole process ends with the test."""
+    monkeypatch.setattr(options, "_process_wide", {})
 
 
 @pytest.fixture(autouse=True)

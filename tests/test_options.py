@@ -22,7 +22,6 @@ DF = pd.DataFrame({"a": [1, 2, 3], "b": [4.0, 5.0, 6.0]})
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("PDPARALLEL_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr("pdparallel.options._process_wide", {})
 
 
 def test_defaults() -> None:

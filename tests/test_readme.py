@@ -198,7 +198,6 @@ def test_what_is_said_of_options_is_allowed(monkeypatch) -> None:
     text = section("Six options")
     errors = [code for row in rows_of(text) for code in code_in(row[2]) if row[0] == "`errors`"]
     assert [pdparallel.Options(errors=eval(value)).errors for value in errors] == ["coerce", "return"]
-    monkeypatch.setattr("pdparallel.options._process_wide", {})
     [call] = [code for code in code_in(text) if code.startswith("pdparallel.set_options(")]
     eval(call)
     assert pdparallel.get_options()["n_workers"] == 4
