@@ -8,7 +8,14 @@ NEWEST = $(shell $(PYTHON) -m tests.pythons.find newest)
 OLDEST = $(shell $(PYTHON) -m tests.pythons.find oldest)
 OLD := .venv-oldest
 # What is the same on each pandas, and takes long.
-PROCESSES := arena background benchmarks big checkpoint context_variables contributing cores delivery demo docs docs_snippets docstrings doctor editor engines explain faults frontends frozen fuzz initializer interrupt iterating layers leaving levels libraries limited loading mistakes output package plan pool profile progress pythons readme resources runner saboteurs seeds stale_code stop_iteration stress surroundings tracebacks typing warm
+PROCESSES := engines checkpoint progress diagnostics cli \
+	$(patsubst %,core/test_%.py,chunking cpu_count frozen mistakes seeds tracebacks) \
+	$(patsubst %,transport/test_%.py,shared_memory stale_code) \
+	$(patsubst %,worker/test_%.py,capture_output context_variables initializer levels libraries loading replicate_state resources) \
+	$(patsubst %,execution/test_%.py,big interrupt runner scheduler stop_iteration) \
+	$(patsubst %,api/test_%.py,background editor imap typing) \
+	$(patsubst %,testing/test_%.py,leaks saboteurs) \
+	$(patsubst %,project/test_%.py,benchmarks contributing docs docs_snippets docstrings faults frontends fuzz layers limited package pythons readme stress)
 # A test waits as often as it computes: for processes that start, sleep, or are ended.
 JOBS := -n 4 --dist loadfile --no-loadscope-reorder
 # Each in a process of its own, two at a time: they wait more than they compute.
@@ -72,12 +79,12 @@ lint: $(VENV)/installed
 
 types: $(VENV)/installed
 	$(LIMIT) -m mypy
-	$(LIMIT) -m pytest -p no:randomly tests/test_typing.py
+	$(LIMIT) -m pytest -p no:randomly tests/api/test_typing.py
 
 test-newest: $(VENV)/installed
 	$(LIMIT) -m pytest -n 3 tests/oracle
 	$(MAKE) --jobs 2 --output-sync $(CLUSTERS:%=cluster-%)
-	$(LIMIT) -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/clusters --ignore tests/test_typing.py
+	$(LIMIT) -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/clusters --ignore tests/api/test_typing.py
 	$(LIMIT) -m pytest -n 2 --dist loadfile --doctest-modules pdparallel
 
 cluster-%: $(VENV)/installed
@@ -85,13 +92,13 @@ cluster-%: $(VENV)/installed
 
 test-oldest: $(OLD)/installed
 	$(LIMIT_OLD) -m pytest -n 3 tests/oracle
-	$(LIMIT_OLD) -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/faults --ignore tests/clusters $(PROCESSES:%=--ignore tests/test_%.py)
+	$(LIMIT_OLD) -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/faults --ignore tests/clusters $(PROCESSES:%=--ignore tests/%)
 
 notebooks: $(VENV)/installed
 	$(LIMIT) -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
 
 package: $(VENV)/installed
-	$(BIN)/python -m pytest -p no:randomly tests/test_package.py
+	$(BIN)/python -m pytest -p no:randomly tests/project/test_package.py
 
 screenshots: $(SCREENSHOTS)/installed
 	$(SCREENSHOTS)/bin/python notebooks/screenshots/take.py

@@ -20,10 +20,11 @@ import pandas as pd
 import pdparallel
 from benchmarks.measure import seconds, write
 from benchmarks.works import haversine, points
-from pdparallel import groups, pieces, plan
-from pdparallel.lean import rows as lean
-from pdparallel.lean.groups import LOOK_AFTER, LeanGroups, LeanTrial
-from pdparallel.pieces import MOST_VALUES, Piece
+from pdparallel.core import chunking
+from pdparallel.data import grouped_frames, groups
+from pdparallel.data.fastpath import row as lean
+from pdparallel.data.fastpath.group import LOOK_AFTER, LeanGroups, LeanTrial
+from pdparallel.data.grouped_frames import MOST_VALUES, Piece
 from pdparallel.transport import task
 
 
@@ -62,7 +63,7 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
         lambda: frame.par(engine="serial").apply_rows(haversine), times,
     )  # fmt: skip
     found += _tried(
-        plan, "CHUNK_SECONDS", [0.005, 0.02, 0.05, 0.1, 0.2, 0.5],
+        chunking, "CHUNK_SECONDS", [0.005, 0.02, 0.05, 0.1, 0.2, 0.5],
         lambda: frame.par(engine="process", n_workers=2).apply_rows(haversine), times,
     )  # fmt: skip
     for size in (1 << 17, 1 << 19, 1 << 21, 1 << 23):
@@ -140,7 +141,7 @@ def _pieces(rows: int, times: int) -> list[dict[str, Any]]:
         return pd.concat([travels(Piece.packed(values)).whole])
 
     found = []
-    with unittest.mock.patch.object(pieces, "MOST_VALUES", math.inf):
+    with unittest.mock.patch.object(grouped_frames, "MOST_VALUES", math.inf):
         for name, call in (("by itself", by_itself), ("put together", together)):
             stands = (data.shape[1] * rows <= MOST_VALUES) == (name == "put together")
             found.append(

@@ -1,4 +1,4 @@
-"""What it costs to hand a call over: it decides two constants of ``pdparallel.auto``.
+"""What it costs to hand a call over: it decides two constants of ``pdparallel.execution.placement``.
 
 The same work, a given number of seconds in one process, is done here and by a pool that must start first, and by one
 that is warm.  ``COLD_WORTH_SECONDS`` is about the least work at which it is worth to start a pool, since the caller

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdparallel.cores import usable_cores
+from pdparallel.core.cpu_count import usable_cores
 from pdparallel.testing import assert_same
 
 RESULTS = Path(__file__).parent / "results"

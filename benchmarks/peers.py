@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks import plots
 from benchmarks.measure import folder, paired, table, write, write_table
 from benchmarks.works import BY_NAME
-from pdparallel.cores import usable_cores
+from pdparallel.core.cpu_count import usable_cores
 
 ROOT = Path(__file__).parent.parent
 OLD_PYTHON = ROOT / ".venv-peers" / "bin" / "python"

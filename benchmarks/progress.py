@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 import pdparallel
-import pdparallel.progress
+import pdparallel.progress.reporter
 from benchmarks.measure import difference, in_turn, paired, seconds, table, write
 from benchmarks.speed import yes
 from benchmarks.works import BY_NAME, quick_rows
@@ -71,7 +71,7 @@ def clocked() -> Iterator[list[float]]:
     """Counts the seconds of its thread's time that a bar takes, from its making to its end."""
     took: list[float] = [0.0]
     places = [(pdparallel.progress, "_made")]
-    places += [(pdparallel.progress._Shown, name) for name in ("add", "under_way", "begin_phase", "close")]
+    places += [(pdparallel.progress.reporter._Shown, name) for name in ("add", "under_way", "begin_phase", "close")]
     before = [getattr(*place) for place in places]
 
     def timed(func: Callable[..., Any]) -> Callable[..., Any]:

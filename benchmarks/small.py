@@ -19,7 +19,7 @@ import pandas as pd
 
 import pdparallel
 from benchmarks.measure import difference, paired, seconds, table, write
-from pdparallel import verbs
+from pdparallel.operations import apply
 
 #: Seconds that a block of calls is to take, roughly.
 BLOCK_SECONDS = 0.002
@@ -102,7 +102,7 @@ def measure(kind: Kind, rows: int, rounds: int) -> Small:
     ways: dict[str, tuple[Callable[[Any], Any], Any]] = {
         "pandas": (kind.pandas, contextlib.nullcontext()),
         "ours": (kind.ours, contextlib.nullcontext()),
-        "runner": (kind.ours, unittest.mock.patch.object(verbs, "ends_by_clock", _never)),
+        "runner": (kind.ours, unittest.mock.patch.object(apply, "ends_by_clock", _never)),
     }
     once, expected = seconds(lambda: kind.pandas(data))
     differs = ""

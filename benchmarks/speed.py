@@ -21,7 +21,7 @@ from benchmarks import plots
 from benchmarks.first_call import in_new_process
 from benchmarks.measure import difference, folder, in_turn, paired, seconds, table, write
 from benchmarks.works import WORKS, Work, first, loop_seconds, quick_rows
-from pdparallel.cores import usable_cores
+from pdparallel.core.cpu_count import usable_cores
 
 #: A bare function that takes longer than this many seconds is run once only: it is a good part of pandas' own time, and
 #: varies as little.

@@ -261,7 +261,7 @@ def groups_of_3(n: int) -> pd.DataFrame:
 
 def flights(n: int) -> pd.DataFrame:
     """Real flights from New York with the places of their airports."""
-    from pdparallel.demo import load_flights
+    from pdparallel.cli.demo import load_flights
 
     return load_flights(n)[0]
 

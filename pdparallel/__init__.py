@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pdparallel.acceleration import accelerate, restore
-from pdparallel.accessor import FramePar, SeriesPar, par
+from pdparallel.api.accelerate import accelerate, restore
+from pdparallel.api.accessor import FramePar, SeriesPar, par
+from pdparallel.api.imap import imap
+from pdparallel.api.map import map
+from pdparallel.api.pandas_engine import Hook, engine
+from pdparallel.api.warning_lines import skip_own_lines
+from pdparallel.core.frozen import serve_if_a_copy
+from pdparallel.core.options import Options, get_options, option_context, set_options
+from pdparallel.diagnostics.explanation import Explanation
+from pdparallel.diagnostics.profile import Profile, profile
 from pdparallel.engines.registry import shutdown
 from pdparallel.errors import (
     CallTimeoutError,
@@ -30,14 +38,6 @@ from pdparallel.errors import (
     WorkerDiedError,
     WorkerStartError,
 )
-from pdparallel.explanation import Explanation
-from pdparallel.frozen import serve_if_a_copy
-from pdparallel.hook import Hook, engine
-from pdparallel.items import map
-from pdparallel.iterating import imap
-from pdparallel.options import Options, get_options, option_context, set_options
-from pdparallel.places import skip_own_lines
-from pdparallel.profiling import Profile, profile
 
 __version__ = "0.1.0.dev0"
 

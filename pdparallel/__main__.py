@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 
 import pdparallel
-from pdparallel import demo, doctor
+from pdparallel.cli import demo, doctor
+from pdparallel.core.options import option_context, resolve
 from pdparallel.errors import InvalidOptionError, PdParallelError
-from pdparallel.options import option_context, resolve
 
 __all__ = ["main"]
 

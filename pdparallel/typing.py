@@ -62,7 +62,7 @@ RowKind: TypeAlias = Literal["series", "namedtuple", "tuple", "dict", "array"]
 #: What becomes of the results of chunks.
 Combine: TypeAlias = Literal["auto", "concat", "list"] | Callable[[list[Any]], Any]
 
-#: How ``func`` is handed each unit of the data; see :mod:`pdparallel.rows`.
+#: How ``func`` is handed each unit of the data; see :mod:`pdparallel.data.iterate`.
 Hand: TypeAlias = Literal[
     "row", "row-broadcast", "row-array", "row-tuple", "row-namedtuple", "row-dict",
     "column", "column-broadcast", "column-array",

@@ -18,11 +18,13 @@ import multiprocess
 import pytest
 
 import pdparallel
-from pdparallel import auto, options, progress
-from pdparallel.engines import launch
+from pdparallel.core import options
+from pdparallel.engines import process_start
 from pdparallel.engines.registry import let_pools_go
-from pdparallel.testing.leaving import Child, children, left_files, wait_until
-from pdparallel.transport import arena
+from pdparallel.execution import placement
+from pdparallel.progress import reporter
+from pdparallel.testing.leaks import Child, children, left_files, wait_until
+from pdparallel.transport import shared_memory
 from tests.oracle.ways import drawn
 
 # Doctests and tests never wait for a person: a hang shows where it hangs.
@@ -122,12 +124,12 @@ def no_process_is_left() -> Iterator[None]:
     pdparallel.shutdown()
     assert wait_until(lambda: not children(), 60), children()
     gc.collect()
-    assert wait_until(lambda: not arena.remove_left()), arena.remove_left()
+    assert wait_until(lambda: not shared_memory.remove_left()), shared_memory.remove_left()
 
 
 def workers() -> list[Child]:
     """Children but for the forkserver, which takes a second to come up again."""
-    forkserver = getattr(launch._forkserver, "_forkserver_pid", None)
+    forkserver = getattr(process_start._forkserver, "_forkserver_pid", None)
     return [child for child in children() if child.pid != forkserver]
 
 
@@ -149,13 +151,13 @@ def anew(alone: None) -> None:
 @pytest.fixture
 def no_rest_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is, ``engine="auto"`` does everything in this process."""
-    monkeypatch.setattr(auto, "WARM_WORTH_SECONDS", math.inf)
+    monkeypatch.setattr(placement, "WARM_WORTH_SECONDS", math.inf)
 
 
 @pytest.fixture
 def bars_are_told_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is, a callable hears of each chunk, and of nothing between: the bar's clock stands."""
-    monkeypatch.setattr(progress, "time", types.SimpleNamespace(perf_counter=lambda: -1.0))
+    monkeypatch.setattr(reporter, "time", types.SimpleNamespace(perf_counter=lambda: -1.0))
 
 
 @pytest.fixture
@@ -166,7 +168,7 @@ def any_rest_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
         once, each = seconds_of_travel(some, n)
         return once if once == math.inf else 0.0, each if each == math.inf else 0.0
 
-    seconds_of_travel = auto.seconds_of_travel
-    monkeypatch.setattr(auto, "seconds_of_travel", nothing_if_at_all)
+    seconds_of_travel = placement.seconds_of_travel
+    monkeypatch.setattr(placement, "seconds_of_travel", nothing_if_at_all)
     for constant in ("LOOK_SECONDS", "COLD_WORTH_SECONDS", "WARM_WORTH_SECONDS"):
-        monkeypatch.setattr(auto, constant, 0.0)
+        monkeypatch.setattr(placement, constant, 0.0)

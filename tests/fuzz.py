@@ -1,7 +1,7 @@
 """Fuzz: calls drawn at random, each made by pandas and by pdparallel, and compared in all that a user can see.
 
-Run it by hand for an hour with ``python -m tests.fuzz 3600``; :mod:`tests.test_fuzz` runs it for 20 s.  A case is a
-few words, so that what is printed of it can be read; hypothesis looks for the smallest case that still differs.
+Run it by hand for an hour with ``python -m tests.fuzz 3600``; :mod:`tests.project.test_fuzz` runs it for 20 s.  A case
+is a few words, so that what is printed of it can be read; hypothesis looks for the smallest case that still differs.
 
 Compared are values, dtypes, labels, names, attrs, flags, what can be written into, what shares memory with the input,
 the input itself after the call, warnings with their place, and errors.  Six differences are meant:

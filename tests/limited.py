@@ -1,8 +1,8 @@
 """Limited: runs a command that may not take longer than so many seconds, and says which tests it was in.
 
-``python -m tests.limited 600 python -m pytest tests/test_map.py`` ends as pytest does, with 124 when the limit strikes.
-No process that the command started lives on. A command with ``-m pytest`` gets this module as a plugin, by which each
-process of pytest notes its current test: also those of xdist, and those that die without a word.
+``python -m tests.limited 600 python -m pytest tests/api/test_map.py`` ends as pytest does, with 124 when the limit
+strikes. No process that the command started lives on. A command with ``-m pytest`` gets this module as a plugin, by
+which each process of pytest notes its current test: also those of xdist, and those that die without a word.
 """
 
 from __future__ import annotations

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import pdparallel
 import pdparallel.testing
-from pdparallel.acceleration import Accelerated
-from pdparallel.accessor import FramePar, SeriesPar
-from pdparallel.background import Background, Running
-from pdparallel.groupby import GroupByPar
-from pdparallel.iterating import Results
-from pdparallel.records import Observer
-from pdparallel.resampling import ResamplePar
+from pdparallel.api.accelerate import Accelerated
+from pdparallel.api.accessor import FramePar, SeriesPar
+from pdparallel.api.background import Background, Running
+from pdparallel.api.groupby import GroupByPar
+from pdparallel.api.imap import Results
+from pdparallel.api.resample import ResamplePar
+from pdparallel.api.rolling import WindowPar
+from pdparallel.execution.records import Observer
 from pdparallel.testing import saboteurs
-from pdparallel.windows import WindowPar
 
 #: What users get from a call, and do not import.
 HANDED_OUT = (
@@ -24,7 +24,7 @@ HANDED_OUT = (
 )  # fmt: skip
 
 #: Methods with a public name that this package calls, and nobody else.
-OUR_OWN = {f"pdparallel.Profile.{name}" for name in vars(Observer)} | {"pdparallel.background.Running.end"}
+OUR_OWN = {f"pdparallel.Profile.{name}" for name in vars(Observer)} | {"pdparallel.api.background.Running.end"}
 
 
 def module_names(module: types.ModuleType) -> Iterator[str]:

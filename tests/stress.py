@@ -1,7 +1,8 @@
 """Stress: eight threads call, cancel, shut down, alternate workers, start methods and engines, and kill workers.
 
-Run it by hand for ten minutes with ``python -m tests.stress 600``; :mod:`tests.test_stress` runs it for 20 seconds.
-Each call must give pandas' answer.  No error is allowed but those that a call asks for, and nothing may be left.
+Run it by hand for ten minutes with ``python -m tests.stress 600``; :mod:`tests.project.test_stress` runs it for 20
+seconds. Each call must give pandas' answer.  No error is allowed but those that a call asks for, and nothing may be
+left.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import pandas as pd
 
 import pdparallel
 from pdparallel.testing import leaves_nothing
-from pdparallel.testing.leaving import children
+from pdparallel.testing.leaks import children
 from tests.conftest import temporary_folder_of_its_own
 
 THREADS = 8

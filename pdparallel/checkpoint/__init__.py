@@ -1,1 +1,1 @@
-"""Checkpoint: what is finished of a call, kept in a folder, so that the same call takes up where it stopped."""
+"""The finished part of a call in a folder, so that the same call can resume."""

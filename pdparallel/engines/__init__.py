@@ -1,1 +1,1 @@
-"""Engines: who runs the tasks. One module each; they never import one another, and the registry imports them late."""
+"""Who runs the tasks: one module for each engine, imported only when a call needs it."""

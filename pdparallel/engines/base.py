@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, ClassVar
 
+from pdparallel.core.chunking import TASK_SECONDS
 from pdparallel.errors import WorkerDiedError
-from pdparallel.plan import TASK_SECONDS
 from pdparallel.transport.task import Reach
-from pdparallel.worker import run_apart
+from pdparallel.worker.run_task import run_apart
 
 __all__ = ["Engine", "InThreads", "chained", "died", "how_it_ended", "is_crash", "signal_name", "why_it_ended"]
 
@@ -62,7 +62,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def submit(self, task: Any) -> Future[bytes]:
-        """Run :func:`pdparallel.worker.run_task` upon the task in a worker.
+        """Run :func:`pdparallel.worker.run_task.run_task` upon the task in a worker.
 
         The task is bytes; an :class:`Parts` for an engine whose reach is ``Reach.STORE``.
 

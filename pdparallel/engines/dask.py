@@ -32,14 +32,14 @@ import dask
 import distributed
 from distributed.comm import connect
 
-from pdparallel.ending import at_exit
+from pdparallel.core.cancellation import StoppedError
+from pdparallel.core.lifetime import at_exit
 from pdparallel.engines.base import Engine
-from pdparallel.engines.cluster import KIND, answer_of, by_value, on_worker, wanted
-from pdparallel.engines.warm import Kept, Warm
+from pdparallel.engines.cluster_worker import KIND, answer_of, by_value, on_worker, wanted
+from pdparallel.engines.pool_cache import Kept, Warm
 from pdparallel.errors import InvalidOptionError, WorkerDiedError, WorkerStartError
-from pdparallel.stopping import StoppedError
 from pdparallel.transport.task import Parts, Reach
-from pdparallel.worker import run_parts
+from pdparallel.worker.run_task import run_parts
 
 __all__ = ["DaskEngine", "run"]
 
@@ -91,7 +91,7 @@ class _Here(_Connected):
         self._folder = tempfile.mkdtemp(prefix="pdparallel-dask-")
         arguments = [str(n_workers), str(threads), self._folder]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pdparallel.engines.dask_here", *arguments],
+            [sys.executable, "-m", "pdparallel.engines.dask_local", *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
             env={
@@ -487,7 +487,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def run(head: bytes, work: bytes, piece: bytes) -> bytes:
-    """Do a task in a worker; called by :func:`pdparallel.engines.cluster.on_worker`."""
+    """Do a task in a worker; called by :func:`pdparallel.engines.cluster_worker.on_worker`."""
     try:
         return run_parts(head, work, memoryview(piece), _stoppable())
     except StoppedError:

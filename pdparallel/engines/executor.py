@@ -9,10 +9,10 @@ from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, Thre
 from typing import Any, ClassVar
 
 from pdparallel.engines.base import Engine, InThreads, chained, died
-from pdparallel.engines.watched import Watched
+from pdparallel.engines.pool_futures import Watched
 from pdparallel.errors import InvalidOptionError
 from pdparallel.transport.task import Reach
-from pdparallel.worker import run_apart
+from pdparallel.worker.run_task import run_apart
 
 __all__ = ["ExecutorEngine"]
 
@@ -142,7 +142,7 @@ class _Polled:
 
 def _run_where_there_is_nothing(task: bytes) -> bytes:
     # Its source travels, without what is around it.
-    from pdparallel.worker import run_apart
+    from pdparallel.worker.run_task import run_apart
 
     return run_apart(task)
 

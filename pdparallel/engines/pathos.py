@@ -16,15 +16,15 @@ from typing import Any, ClassVar
 
 from pathos.pools import ProcessPool
 
-from pdparallel.ending import calls_end_first
+from pdparallel.core.lifetime import calls_end_first
 from pdparallel.engines.base import Engine
-from pdparallel.engines.launch import BROKEN_START, BROKEN_STARTS, Context
-from pdparallel.engines.warm import KEPT_POOLS, Kept, Warm
-from pdparallel.engines.watched import Watched
+from pdparallel.engines.pool_cache import KEPT_POOLS, Kept, Warm
+from pdparallel.engines.pool_futures import Watched
+from pdparallel.engines.process_start import BROKEN_START, BROKEN_STARTS, Context
 from pdparallel.errors import WorkerStartError
-from pdparallel.serving import Setup, start
 from pdparallel.transport.task import Reach
 from pdparallel.typing import StartMethod
+from pdparallel.worker.process import Setup, start
 
 __all__ = ["PathosEngine"]
 

@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from typing import ClassVar
 
 from pdparallel.engines.base import Engine
-from pdparallel.engines.pool import Pool
-from pdparallel.engines.warm import KEPT_POOLS, Warm
-from pdparallel.serving import Setup
+from pdparallel.engines.pool_cache import KEPT_POOLS, Warm
+from pdparallel.engines.process_pool import Pool
 from pdparallel.transport.task import Reach
 from pdparallel.typing import StartMethod
+from pdparallel.worker.process import Setup
 
 __all__ = ["ProcessEngine", "is_warm"]
 

@@ -25,11 +25,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pdparallel.ending import at_exit
+from pdparallel.core.lifetime import at_exit
 from pdparallel.engines.base import Engine
-from pdparallel.engines.cluster import KIND, answer_of, wanted
-from pdparallel.engines.launch import folder_for_sockets
-from pdparallel.engines.warm import Kept, Warm
+from pdparallel.engines.cluster_worker import KIND, answer_of, wanted
+from pdparallel.engines.pool_cache import Kept, Warm
+from pdparallel.engines.process_start import folder_for_sockets
 from pdparallel.errors import WorkerDiedError, WorkerStartError
 from pdparallel.transport.task import Parts, Reach
 

@@ -40,8 +40,8 @@ import numpy as np
 import ray
 from ray import exceptions
 
-from pdparallel.engines.cluster import KIND, by_value, on_worker
-from pdparallel.worker import run_parts
+from pdparallel.engines.cluster_worker import KIND, by_value, on_worker
+from pdparallel.worker.run_task import run_parts
 
 __all__ = ["main", "run"]
 
@@ -247,7 +247,7 @@ def _portable(error: Exception) -> Exception:
 
 
 def run(head: bytes, work: Any, piece: Any) -> bytes:
-    """Do a task in a worker; called by :func:`pdparallel.engines.cluster.on_worker`."""
+    """Do a task in a worker; called by :func:`pdparallel.engines.cluster_worker.on_worker`."""
     return run_parts(head, work.tobytes(), memoryview(piece))
 
 

@@ -6,10 +6,10 @@ import atexit
 import sys
 from typing import Any
 
-from pdparallel.ending import AT_SHUTDOWN
+from pdparallel.core.lifetime import AT_SHUTDOWN
+from pdparallel.core.options import Options
 from pdparallel.engines.base import Engine
-from pdparallel.options import Options
-from pdparallel.worker import inside_task, inside_worker
+from pdparallel.worker.run_task import inside_task, inside_worker
 
 __all__ = ["is_warm", "let_pools_go", "open_engine", "shutdown"]
 
@@ -91,11 +91,11 @@ def shutdown() -> None:
 
 def let_pools_go() -> None:
     """End the warm pools; the forkserver, from which the next ones would start soon, stays."""
-    from pdparallel.engines import warm
+    from pdparallel.engines import pool_cache
 
     for ending in AT_SHUTDOWN:
         ending()
-    warm.drop_all()
+    pool_cache.drop_all()
 
 
 # Registered before any pool library is imported, so that it runs after they have ended their pools.
@@ -106,6 +106,6 @@ def _stop_forkserver() -> None:
 
 def _ask_launch(name: str) -> None:
     """Call a function of the module ``launch``, unless that is not imported, or not yet by another thread."""
-    function = getattr(sys.modules.get("pdparallel.engines.launch"), name, None)
+    function = getattr(sys.modules.get("pdparallel.engines.process_start"), name, None)
     if function is not None:
         function()

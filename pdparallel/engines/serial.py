@@ -6,9 +6,9 @@ from concurrent.futures import Future
 from typing import ClassVar
 
 from pdparallel.engines.base import Engine
-from pdparallel.transport.opening import forget
 from pdparallel.transport.task import Parts, Reach
-from pdparallel.worker import run_parts, run_task
+from pdparallel.worker.decode import forget
+from pdparallel.worker.run_task import run_parts, run_task
 
 __all__ = ["SerialEngine"]
 

@@ -12,12 +12,12 @@
 from __future__ import annotations
 
 from pdparallel.testing import saboteurs
+from pdparallel.testing.against_pandas import assert_same_as_pandas
+from pdparallel.testing.equality import assert_same
 from pdparallel.testing.findings import Finding, Fitness
 from pdparallel.testing.fitness import assert_fit, check
-from pdparallel.testing.leaving import leaves_nothing
-from pdparallel.testing.running import serial
-from pdparallel.testing.same import assert_same
-from pdparallel.testing.same_as_pandas import assert_same_as_pandas
+from pdparallel.testing.leaks import leaves_nothing
+from pdparallel.testing.run_serially import serial
 
 __all__ = [
     "Finding",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from pdparallel.showing import as_html
+from pdparallel.core.format import as_html
 
 __all__ = ["Finding", "Fitness", "Kind", "advised"]
 

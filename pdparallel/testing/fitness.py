@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from pdparallel.arguments import check_func
+from pdparallel.core.validation import check_func
 from pdparallel.errors import InvalidOptionError
 from pdparallel.testing.findings import Fitness, Kind
 from pdparallel.testing.handed import Verb

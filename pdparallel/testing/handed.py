@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from pdparallel.accessor import par
+from pdparallel.api.accessor import par
+from pdparallel.core.options import forcing
 from pdparallel.errors import InvalidOptionError
-from pdparallel.options import forcing
 from pdparallel.typing import Func
 
 __all__ = ["Handed", "Verb", "handed", "here", "name_of", "named"]

@@ -9,20 +9,20 @@ from typing import Any, NamedTuple, TypeAlias
 import pandas as pd
 
 import pdparallel
-from pdparallel import streams
-from pdparallel.accessor import par
-from pdparallel.call import Work, in_words, shown
+from pdparallel.api.accessor import par
+from pdparallel.core import random_state
+from pdparallel.core.call import Work, in_words, shown
+from pdparallel.core.chunking import Chunk
+from pdparallel.core.format import shortened
+from pdparallel.core.outcome import Failure, Outcome
+from pdparallel.core.returns import Returns
 from pdparallel.errors import FunctionNotSerializableError, ResultNotSerializableError
-from pdparallel.outcome import Failure, Outcome
-from pdparallel.packing import Returns
-from pdparallel.plan import Chunk
-from pdparallel.showing import shortened
 from pdparallel.testing.findings import Finding, Kind, advised
 from pdparallel.testing.handed import Handed, Verb, handed, here, name_of, named
 from pdparallel.testing.variables import Variables, alike
 from pdparallel.transport.functions import encode_work
-from pdparallel.transport.objects import SharedTable
 from pdparallel.transport.outcomes import decode_outcome, described, encode_outcome
+from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.typing import Func
 
 __all__ = ["Trial"]
@@ -323,6 +323,6 @@ def _seeded(seed: int | None, at: int) -> Iterator[None]:
     if seed is None:
         yield
         return
-    with streams.seeded(seed, at) as step:
+    with random_state.seeded(seed, at) as step:
         step()
         yield

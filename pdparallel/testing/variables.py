@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pdparallel.testing.same import assert_same
-from pdparallel.transport.byvalue import global_names, travels_by_value
+from pdparallel.testing.equality import assert_same
 from pdparallel.transport.modules import is_of_library
+from pdparallel.transport.pickler import global_names, travels_by_value
 from pdparallel.typing import Func
 
 __all__ = ["Variables", "alike"]

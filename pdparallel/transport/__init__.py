@@ -1,1 +1,1 @@
-"""Transport: everything that crosses an engine, as bytes: functions, data, tasks and outcomes."""
+"""What crosses to a worker, as bytes: functions, data, tasks and outcomes."""

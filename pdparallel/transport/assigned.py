@@ -14,8 +14,8 @@ import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from pdparallel.codes import is_empty
-from pdparallel.transport.byvalue import Global, travels_by_value
+from pdparallel.core.code_objects import is_empty
+from pdparallel.transport.pickler import Global, travels_by_value
 
 __all__ = ["Assigned", "assigned_by"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pdparallel.transport.arena import ALIGNMENT, Span
+from pdparallel.transport.shared_memory import ALIGNMENT, Span
 
 __all__ = ["joined", "taken_apart"]
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdparallel.lean.rows import are_views
-from pdparallel.plan import Chunk
-from pdparallel.transport.objects import SharedTable, dump, load
+from pdparallel.compat import PANDAS_2
+from pdparallel.core.chunking import Chunk
+from pdparallel.core.units import Data, Units
+from pdparallel.data.fastpath.row import are_views
+from pdparallel.transport.shared_classes import SharedTable, dump, load
 from pdparallel.typing import Hand
-from pdparallel.units import Data, Units
-from pdparallel.versions import PANDAS_2
 
 __all__ = ["cut_out", "decode_data", "encode_data", "forgets_that_it_is_read_only", "take"]
 

@@ -14,13 +14,13 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
-from pdparallel.call import Work
+from pdparallel.core.call import Work
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.assigned import assigned_by
-from pdparallel.transport.byvalue import ByValuePickler, CannotBeRebuiltError, Global, global_names, travels_by_value
 from pdparallel.transport.modules import slots_named_by
-from pdparallel.transport.objects import SharedTable
-from pdparallel.transport.reductions import PROTOCOL, arriving, reduced
+from pdparallel.transport.pickler import ByValuePickler, CannotBeRebuiltError, Global, global_names, travels_by_value
+from pdparallel.transport.reducers import PROTOCOL, arriving, reduced
+from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.typing import Serializer
 
 __all__ = ["decode_work", "encode_work", "level_of_the_user", "not_sent"]

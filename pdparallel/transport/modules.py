@@ -44,16 +44,16 @@ from typing import Any
 
 import numpy as np
 
-from pdparallel.codes import codes, is_empty, names_of, to_bytes
+from pdparallel.core.code_objects import codes, is_empty, names_of, to_bytes
 from pdparallel.errors import FunctionNotSerializableError
-from pdparallel.transport.byvalue import (
+from pdparallel.transport.pickler import (
     ATTRIBUTES_OF_ENUMS,
     ByValuePickler,
     global_names,
     is_importable_module,
     travels_by_value,
 )
-from pdparallel.transport.reductions import HEAP_TYPE, PROTOCOL, reduced
+from pdparallel.transport.reducers import HEAP_TYPE, PROTOCOL, reduced
 
 __all__ = [
     "DifferentCodeError",

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from types import CodeType, TracebackType
 from typing import Any
 
+from pdparallel.core.outcome import Failed, Failure, Outcome
+from pdparallel.core.returns import Compact, pack, pack_runs
+from pdparallel.core.tracebacks import below_the_callers, users_part
 from pdparallel.errors import RemoteError, ResultNotSerializableError
-from pdparallel.outcome import Failed, Failure, Outcome
-from pdparallel.packing import Compact, pack, pack_runs
-from pdparallel.tracebacks import below_the_callers, users_part
-from pdparallel.transport.objects import SharedTable, dump, load
+from pdparallel.transport.shared_classes import SharedTable, dump, load
 from pdparallel.typing import Errors
 
 __all__ = [

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from pdparallel.plan import Chunk
-from pdparallel.transport.arena import ArenaRef, Span, open_spans
-from pdparallel.transport.reductions import PROTOCOL
+from pdparallel.core.chunking import Chunk
+from pdparallel.transport.reducers import PROTOCOL
+from pdparallel.transport.shared_memory import ArenaRef, Span, open_spans
 
 __all__ = [
     "LOADING",

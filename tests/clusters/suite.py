@@ -22,16 +22,16 @@ import pytest
 
 import pdparallel
 from pdparallel import InvalidOptionError, WorkerDiedError
+from pdparallel.core.chunking import cut
+from pdparallel.core.options import resolve
 from pdparallel.engines.base import Engine
 from pdparallel.engines.registry import open_engine
-from pdparallel.options import resolve
-from pdparallel.plan import cut
+from pdparallel.execution.encode import pack
 from pdparallel.testing import assert_same_as_pandas
-from pdparallel.testing.leaving import wait_until
-from pdparallel.transport.parcel import pack
+from pdparallel.testing.leaks import wait_until
+from tests.engines.test_engines import _call
 from tests.oracle.frames import FRAMES, NUMBERED, VALUES
 from tests.oracle.functions import RETURNS, UNIT_FUNCTIONS, VALUE_FUNCTIONS
-from tests.test_engines import _call
 
 __all__ = [
     "MARKS",

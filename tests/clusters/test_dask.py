@@ -21,10 +21,10 @@ import pytest
 
 import pdparallel
 from pdparallel import WorkerStartError
+from pdparallel.core.options import resolve
 from pdparallel.engines.registry import open_engine
-from pdparallel.options import resolve
 from pdparallel.testing import assert_same_as_pandas
-from pdparallel.testing.leaving import wait_until
+from pdparallel.testing.leaks import wait_until
 from tests.clusters.suite import (
     MARKS,
     ROOT,

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from pdparallel.testing import assert_same_as_pandas
-from pdparallel.testing.leaving import wait_until
+from pdparallel.testing.leaks import wait_until
 from tests.clusters.suite import (
     MARKS,
     Answers,

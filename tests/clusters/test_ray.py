@@ -12,7 +12,7 @@ import pytest
 import pdparallel
 from pdparallel import WorkerStartError
 from pdparallel.testing import assert_same_as_pandas
-from pdparallel.testing.leaving import children, wait_until
+from pdparallel.testing.leaks import children, wait_until
 from tests.clusters.suite import (
     MARKS,
     ROOT,

@@ -5,21 +5,23 @@ An engine has two methods. ``submit(task)`` takes the bytes of a task and return
 ``reach`` says how the data travel to the workers. They share the objects (``Reach.PROCESS``), the machine (``HOST``)
 or nothing (``ANYWHERE``).
 
-The file of a real engine would be ``pdparallel/engines/fresh.py``. The contract is ``tests/test_engines.py``: it runs
-for each engine in ``ENGINES`` there. It also kills the workers of an engine if "process" is in its name.
-An engine object works at once for one call: ``df.par(engine=FreshEngine(2)).apply_rows(f)``. A name for it needs these
+The file of a real engine would be ``pdparallel/engines/fresh.py``. The contract is ``tests/engines/test_engines.py``:
+it runs for each engine in ``ENGINES`` there. It also kills the workers of an engine if "process" is in its name. An
+engine object works at once for one call: ``df.par(engine=FreshEngine(2)).apply_rows(f)``. A name for it needs these
 steps:
 
-1. Add the name to ``EngineName`` (``typing.py``), ``ENGINE_NAMES`` (``options.py``) and the docstring of ``Options``.
+1. Add the name to ``EngineName`` (``typing.py``), ``ENGINE_NAMES`` (``core/mistakes.py``) and the docstring of
+   ``Options``.
 2. Open it in ``open_engine`` (``engines/registry.py``), which imports its module when a call first needs it.
-3. Add its line to ``LAYERS`` (``tests/test_layers.py``). No engine imports another one.
+3. Add its module to ``ENGINES`` (``tests/project/test_layers.py``). No engine imports another one.
 4. Add it to ``ENGINES`` in ``tests/oracle/test_table_engines.py`` and in ``tests/faults/table.py``.
    Add it to ``PROCESSES`` there if its workers can die.
 5. Describe it in ``docs`` and in ``CHANGELOG.md``.
 
-An engine that keeps a pool for the next call uses ``engines/warm.py``. An engine that replaces its own dead processes
-has ``restarts = True`` and ``kill(pid)``; then lost rows run again and ``timeout=`` works. Dask and Ray have their own
-store of objects (``Reach.STORE``). Such an engine gets a task in three parts, and one function object for all tasks.
+An engine that keeps a pool for the next call uses ``engines/pool_cache.py``. An engine that replaces its own dead
+processes has ``restarts = True`` and ``kill(pid)``; then lost rows run again and ``timeout=`` works. Dask and Ray have
+their own store of objects (``Reach.STORE``). Such an engine gets a task in three parts, and one function object for all
+tasks.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from typing import ClassVar
 from pdparallel.engines.base import Engine, how_it_ended
 from pdparallel.errors import WorkerDiedError
 from pdparallel.transport.task import Reach
-from pdparallel.worker import run_apart
+from pdparallel.worker.run_task import run_apart
 
 __all__ = ["FreshEngine"]
 

@@ -8,8 +8,8 @@ must work, and a check that nothing is left behind.
 ``.venv/bin/python -m pytest tests/faults -k SIGTERM`` runs it on one kind of processes. ``FAULTS=all`` runs it on each.
 ``make faults`` prints the table for users. ``.venv/bin/python -m tests.faults --runs 20`` runs all faults in random
 orders, each on the pool that the one before left. A sabotage that users need in their own tests goes into
-``pdparallel/testing/saboteurs.py``. A fault that needs its own program stands in ``tests/test_interrupt.py`` (Ctrl-C,
-signals, a killed parent) or in ``tests/test_resources.py`` (threads, descriptors, memory, space).
+``pdparallel/testing/saboteurs.py``. A fault that needs its own program stands in ``tests/execution/test_interrupt.py``
+(Ctrl-C, signals, a killed parent) or in ``tests/worker/test_resources.py`` (threads, descriptors, memory, space).
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@ A verb is pandas' own operation without pandas' own loop. The three steps are al
 2. Call ``run``. It cuts, sends and collects by position, and does what the options say.
 3. Let pandas shape all results at once.
 
-``combine_series`` would stand in ``pdparallel/verbs.py`` and ``combine`` in ``SeriesVerbs`` (``series_verbs.py``).
-The verb is then also there in the background (``s.par.background.combine``). It is finished when a table in
+``combine_series`` would stand in ``pdparallel/operations/apply.py`` and ``combine`` in
+``SeriesVerbs`` (``pdparallel/api/series.py``). The verb
+is then also there in the background (``s.par.background.combine``). It is finished when a table in
 ``tests/oracle`` compares it with pandas for each dtype, in chunks of 1, 2, 7 and all values: here ``test_combine``.
 The types of the verb go to ``tests/typing/api.py``, and wrong calls to ``tests/typing/wrong.py``. Users read about it
 in ``docs`` and in ``CHANGELOG.md``.
@@ -20,12 +21,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pdparallel import missing
-from pdparallel.arguments import check_func
-from pdparallel.call import Call, work_of
-from pdparallel.options import Options
-from pdparallel.progress import WholeCall
-from pdparallel.runner import run
+from pdparallel.core.call import Call, work_of
+from pdparallel.core.options import Options
+from pdparallel.core.validation import check_func
+from pdparallel.execution import failures
+from pdparallel.execution.runner import run
+from pdparallel.progress.reporter import WholeCall
 from pdparallel.typing import Func
 from tests.oracle.frames import VALUES
 from tests.oracle.ways import assert_same_on_all, ways_for
@@ -55,7 +56,7 @@ def combine_series(s: Any, other: Any, func: Func, fill_value: Any, options: Opt
     with WholeCall():  # the progress bar
         with np.errstate(all="ignore"):  # as pandas does; without it the third function of PAIRS fails
             returns = run(call, options)
-        missing.settle(call, returns, missing.in_series("map"))  # fills in what errors= asks for
+        failures.settle(call, returns, failures.in_series("map"))  # fills in what errors= asks for
         values = iter(returns.values())
         return s.combine(other, lambda left, right: next(values), fill_value)
 

@@ -28,12 +28,7 @@ from typing import Any
 import pandas as pd
 
 import pdparallel
-from pdparallel import (
-    CallTimeoutError,
-    FunctionNotSerializableError,
-    ResultNotSerializableError,
-    WorkerDiedError,
-)
+from pdparallel import CallTimeoutError, FunctionNotSerializableError, ResultNotSerializableError, WorkerDiedError
 from pdparallel.testing.saboteurs import (
     Bomb,
     NoTextError,

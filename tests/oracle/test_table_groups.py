@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pdparallel.versions import PANDAS_2
+from pdparallel.compat import PANDAS_2
 from tests.oracle import ways
 from tests.oracle.frames import Measured, MeasuredColumn
 from tests.oracle.ways import Way, assert_same_on_all, drawn

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pdparallel import grouped
-from pdparallel.versions import PANDAS_2
+from pdparallel.compat import PANDAS_2
+from pdparallel.operations import groupby
 from tests.oracle.ways import WAYS, assert_same_on_all, drawn, ways_for
 
 pytestmark = [
@@ -226,7 +226,7 @@ def test_pandas_is_not_asked_again(func, labels, by, group_keys, monkeypatch):
     def nobody(*args):
         raise AssertionError("it is known")
 
-    monkeypatch.setattr(grouped.StandIn, "answer", nobody)
+    monkeypatch.setattr(groupby.StandIn, "answer", nobody)
     keys, how = BY[by]
 
     def call(obj):

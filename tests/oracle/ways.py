@@ -13,9 +13,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import pdparallel.auto
-import pdparallel.runner
-import pdparallel.watching
+import pdparallel.execution.pandas_driver
+import pdparallel.execution.placement
+import pdparallel.execution.runner
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.testing import assert_same_as_pandas
 from pdparallel.transport.task import Reach
@@ -80,20 +80,22 @@ def running(way: Way) -> Iterator[None]:
     """Let calls inside the block run in this way."""
     patch = unittest.mock.patch.object
     with contextlib.ExitStack() as patches:
-        patches.enter_context(patch(pdparallel.runner, "open_engine", lambda options: SerialEngine(way.reach)))
+        patches.enter_context(
+            patch(pdparallel.execution.runner, "open_engine", lambda options: SerialEngine(way.reach))
+        )
         # After its first chunk the parent finds any rest worth a pool, and waits for the pool, which is up at once.
-        patches.enter_context(patch(pdparallel.auto, "LOOK_SECONDS", -1.0))
-        patches.enter_context(patch(pdparallel.auto, "COLD_WORTH_SECONDS", -1.0))
-        patches.enter_context(patch(pdparallel.auto, "WARM_WORTH_SECONDS", -1.0))
-        patches.enter_context(patch(pdparallel.auto, "ANSWER_SECONDS", 1.0))
-        patches.enter_context(patch(pdparallel.runner, "is_warm", lambda options: False))
-        patches.enter_context(patch(pdparallel.watching, "is_warm", lambda options: False))
-        patches.enter_context(patch(pdparallel.auto.Worth, "_saved_by_workers", lambda *args: 1e9))
+        patches.enter_context(patch(pdparallel.execution.placement, "LOOK_SECONDS", -1.0))
+        patches.enter_context(patch(pdparallel.execution.placement, "COLD_WORTH_SECONDS", -1.0))
+        patches.enter_context(patch(pdparallel.execution.placement, "WARM_WORTH_SECONDS", -1.0))
+        patches.enter_context(patch(pdparallel.execution.placement, "ANSWER_SECONDS", 1.0))
+        patches.enter_context(patch(pdparallel.execution.runner, "is_warm", lambda options: False))
+        patches.enter_context(patch(pdparallel.execution.pandas_driver, "is_warm", lambda options: False))
+        patches.enter_context(patch(pdparallel.execution.placement.Worth, "_saved_by_workers", lambda *args: 1e9))
         # One group is tried lean, and saves enough.
-        patches.enter_context(patch(pdparallel.watching, "LOOK_AFTER", 1))
-        patches.enter_context(patch(pdparallel.watching, "TRIAL_WORTH_SECONDS", -1.0))
-        patches.enter_context(patch(pdparallel.watching, "LEAN_WORTH_SECONDS", -1e9))
-        patches.enter_context(patch(pdparallel.watching, "LEAN_SECONDS", -1e9))
+        patches.enter_context(patch(pdparallel.execution.pandas_driver, "LOOK_AFTER", 1))
+        patches.enter_context(patch(pdparallel.execution.pandas_driver, "TRIAL_WORTH_SECONDS", -1.0))
+        patches.enter_context(patch(pdparallel.execution.pandas_driver, "LEAN_WORTH_SECONDS", -1e9))
+        patches.enter_context(patch(pdparallel.execution.pandas_driver, "LEAN_SECONDS", -1e9))
         yield
 
 

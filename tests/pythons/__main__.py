@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests import core
+from tests import essential
 from tests.pythons import find
 from tests.pythons.chroot import VERSIONS, Chroot, compile_free_threaded
 
@@ -137,8 +137,8 @@ def run(leg: Leg) -> tuple[list[str], list[str]]:
     limited = [own, "-m", "tests.limited", str(LIMIT), own]
     with open(report.with_suffix(".log"), "w") as log:
         call(
-            [*limited, *core.arguments("-p", "no:cacheprovider", f"--junitxml={report}")],
-            {**core.ENVIRONMENT, **leg.env, "PYTHONDONTWRITEBYTECODE": "1"}, stdout=log, stderr=subprocess.STDOUT,
+            [*limited, *essential.arguments("-p", "no:cacheprovider", f"--junitxml={report}")],
+            {**essential.ENVIRONMENT, **leg.env, "PYTHONDONTWRITEBYTECODE": "1"}, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
     counts, failed = _read(report)
     return [leg.name, *versions, *counts, f"{time.monotonic() - began:.0f}"], failed

@@ -1,6 +1,6 @@
 """What type checkers are to see of the public names: each line is typed as it says, by mypy and by pyright.
 
-Nothing here runs: ``tests/test_typing.py`` has both look at it.
+Nothing here runs: ``tests/api/test_typing.py`` has both look at it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import pandas as pd
 
 import pdparallel
 from pdparallel import testing
-from pdparallel.accessor import FramePar, SeriesPar
-from pdparallel.background import Running
-from pdparallel.iterating import Results
+from pdparallel.api.accessor import FramePar, SeriesPar
+from pdparallel.api.background import Running
+from pdparallel.api.imap import Results
 
 df = pd.DataFrame({"key": ["a", "b"], "x": [1.0, 2.0]})
 s = df["x"]

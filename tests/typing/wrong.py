@@ -1,6 +1,6 @@
 """What type checkers are to refuse: each of these lines is an error, by mypy and by pyright.
 
-Nothing here runs: ``tests/test_typing.py`` has both look at it.
+Nothing here runs: ``tests/api/test_typing.py`` has both look at it.
 """
 
 from __future__ import annotations

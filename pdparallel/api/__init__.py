@@ -1,0 +1,1 @@
+"""What users call: the accessor, its methods, and the functions of the package."""

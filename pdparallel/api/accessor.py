@@ -1,0 +1,333 @@
+"""Accessor: ``df.par`` and ``s.par``: what users hold: the data, the options given to it, and the verbs.
+
+An accessor holds a frame and the options given to it, and nothing else: pandas 3 makes a new one on each access.  Its
+verbs are documented in :mod:`pdparallel.api.frame`, :mod:`pdparallel.api.series`, :mod:`pdparallel.api.chunks` and
+:mod:`pdparallel.api.views`.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, cast, overload
+
+import pandas as pd
+
+from pdparallel.api.background import Background
+from pdparallel.api.chunks import Chunkwise
+from pdparallel.api.frame import FrameVerbs
+from pdparallel.api.futures import FrameFutures, SeriesFutures
+from pdparallel.api.holding import Holding
+from pdparallel.api.series import SeriesVerbs
+from pdparallel.api.views import Views
+from pdparallel.core.mistakes import by_name, missing_attribute, not_selected, place_of
+from pdparallel.core.options import checked, show_options
+from pdparallel.core.tracebacks import trim_tracebacks
+from pdparallel.core.validation import column_labels
+from pdparallel.diagnostics.explanation import Explanation
+from pdparallel.errors import InvalidOptionError
+from pdparallel.typing import Func, OptionsDict
+
+__all__ = ["FramePar", "SeriesPar", "par"]
+
+Futures = TypeVar("Futures")
+
+
+class _Par(Holding, Generic[Futures]):
+    """What the accessors of frames and Series share."""
+
+    def __init__(self, obj: Any) -> None:
+        self._obj = obj
+        self._given = {}
+
+    @show_options()
+    @trim_tracebacks
+    @by_name(skip=1)
+    def __call__(self, **options: Unpack[OptionsDict]) -> Self:
+        """Return the same accessor with options for the call that follows.
+
+        Parameters
+        ----------
+        **options
+            Any of :class:`pdparallel.Options`.
+
+        Returns
+        -------
+        SeriesPar
+            With the verbs; what was given before holds, where it is not given anew.
+
+        Raises
+        ------
+        InvalidOptionError
+            Names the option, its value, and what is allowed.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> pd.Series([1, 2, 3]).par(n_workers=2, engine="thread").map(lambda value: value * 2).tolist()
+        [2, 4, 6]
+        """
+        other = type(self)(self._obj)
+        other._given = {**self._given, **checked(options)}
+        return other
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value}" for name, value in self._shown().items())
+        kind, n = type(self._obj).__name__, len(self._obj)
+        return f"<pdparallel accessor of a {kind} of {n:,} rows; options: {given or 'none given'}>"
+
+    def _shown(self) -> dict[str, str]:
+        return {name: repr(value) for name, value in self._given.items()}
+
+    if not TYPE_CHECKING:  # a type checker then allows any name
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            verbs = [verb for verb in dir(type(self)) if not verb.startswith("_")]
+            raise missing_attribute(name, place_of(self._obj), verbs, self._obj)
+
+        def __getitem__(self, key: Any) -> Any:
+            raise not_selected(key, self._obj)
+
+        __iter__ = None
+
+    @property
+    def background(self) -> Futures:
+        """The same verbs in a thread: each returns a :class:`concurrent.futures.Future` at once.
+
+        Wrong arguments are refused at once, too. ``future.cancel()`` works at any time: whoever waits for the future
+        gets a :class:`concurrent.futures.CancelledError` at once, and the call ends some tenths of a second later,
+        with the workers that are in the middle of it; only a call of the function in this process itself
+        (``engine="auto"`` begins here, and threads cannot be ended) runs out. In asyncio code the future can be
+        awaited, and a task that is cancelled cancels it.
+
+        Notes
+        -----
+        The call works on the data as it is now, whatever is written into it later; on pandas 2 that costs a copy. The
+        options of an :func:`pdparallel.option_context` around it count. What ``engine="auto"`` does in this process
+        takes turns with your own code, five milliseconds each; ``engine="process"`` leaves it alone. At the end
+        of the process the calls that still run are cancelled.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
+        >>> future = df.par.background.apply_rows(lambda row: row["a"] * row["b"])
+        >>> future.result().tolist()
+        [3, 8]
+        >>> df["a"].par(n_workers=2).background.map(str).result().tolist()
+        ['1', '2']
+        """
+        return cast("Futures", Background(self))
+
+
+class FramePar(
+    _Par[FrameFutures],
+    FrameVerbs[pd.Series, pd.DataFrame, Any],
+    Views[pd.Series, pd.DataFrame, Any, pd.DataFrame],
+    Chunkwise,
+):
+    """Accessor ``df.par``: pandas' ``apply`` on all cores, with pandas' exact answer.
+
+    Parameters
+    ----------
+    obj : DataFrame
+        The frame.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> df = pd.DataFrame({"a": [1, 2, 3], "b": [4.0, 5.0, 6.0]})
+    >>> df.par.apply_rows(lambda row: row["a"] + row["b"]).tolist()
+    [5.0, 7.0, 9.0]
+    """
+
+    @show_options()
+    @trim_tracebacks
+    @by_name(skip=1)
+    def __call__(self, *, columns: Iterable[Any] | EllipsisType | None = ..., **options: Unpack[OptionsDict]) -> Self:
+        """Return the same accessor with options, and with the columns that the function needs.
+
+        Parameters
+        ----------
+        columns : iterable of labels, or None
+            The call is that on ``df[list(columns)]``: the function gets these columns in this order, and nothing else
+            travels to a worker. ``by=`` alone still sees the whole frame. None means all columns; where it is not
+            given, what was given before stays.
+        **options
+            Any of :class:`pdparallel.Options`.
+
+        Returns
+        -------
+        FramePar
+            With the verbs; what was given before holds, where it is not given anew.
+
+        Raises
+        ------
+        InvalidOptionError
+            Names the option, its value, and what is allowed; of ``columns`` the labels that the frame has not.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"a": [1, 2, 3], "b": [4, 5, 6], "c": ["x", "y", "z"]})
+        >>> df.par(n_workers=2, engine="thread").apply_rows(lambda row: row["a"] * 2).tolist()
+        [2, 4, 6]
+        >>> df.par(columns=["a", "b"]).apply_rows(lambda row: row.sum()).tolist()
+        [5, 7, 9]
+        """
+        other = super().__call__(**options)
+        if isinstance(columns, EllipsisType):
+            other._columns = self._columns
+        elif columns is not None:
+            other._columns = column_labels(self._obj, columns)
+        return other
+
+    def _shown(self) -> dict[str, str]:
+        if self._columns is None:
+            return super()._shown()
+        return {"columns": reprlib.repr(list(self._columns)), **super()._shown()}
+
+    def _data(self) -> Any:
+        # Cut for each call: an accessor that is kept sees what becomes of its frame.
+        return self._obj if self._columns is None else self._obj[self._columns]
+
+    @trim_tracebacks
+    def explain(self, func: Func, verb: str = "apply_rows", **arguments: Any) -> Explanation:
+        """Explain a call before it runs: the cost of a row, the engine, the reasons, and possible changes.
+
+        The function is really called, with rows from places all over the frame, for some hundredths of a second (one
+        row, where that takes longer), and what it returns is thrown away. The explanation says how often that was.
+        No process is started.
+
+        Parameters
+        ----------
+        func : callable
+            The function.
+        verb : {"apply_rows", "apply_cols", "apply_chunks", "map"}, default "apply_rows"
+            What it would be given to.
+        **arguments
+            Those of the verb: ``args=``, ``rows=``, ``by=``, and further keyword arguments of ``func``.
+
+        Returns
+        -------
+        Explanation
+            Text in a terminal, a table in a notebook; its figures are attributes, in seconds and bytes.
+
+        Raises
+        ------
+        InvalidOptionError
+            For arguments that are not allowed. What the function raises is told in ``problem``, and so is why it
+            cannot travel to another process.
+
+        Notes
+        -----
+        Expected times are from some hundred rows, on a machine that is as busy as now, without the shaping of the
+        result. ``apply_chunks`` is tried with chunks of 64 rows, 256 and so on. The state of ``random`` and
+        ``np.random`` is afterwards what it was. With ``initializer=`` the function is not called.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"a": range(1000), "b": 0.5, "text": "x"})
+        >>> found = df.par.explain(lambda row: row["a"] * row["b"])
+        >>> found.columns_read, found.columns_unread, found.problem
+        (('a', 'b'), ('text',), '')
+        """
+        from pdparallel.diagnostics.explain import explain_verb  # a tenth of the time of all imports
+
+        units = {"apply_rows": "row", "apply_cols": "column", "apply_chunks": "row", "map": "value"}
+        return explain_verb(self, units, func, verb, arguments, nothing=0 in self._data().shape)
+
+
+class SeriesPar(
+    _Par[SeriesFutures],
+    SeriesVerbs[pd.Series, pd.DataFrame, Any],
+    Views[pd.Series, pd.DataFrame, Any, pd.Series],
+    Chunkwise,
+):
+    """Accessor ``s.par``: pandas' ``Series.map`` and ``Series.apply`` on all cores, with pandas' exact answer.
+
+    Parameters
+    ----------
+    obj : Series
+        The Series.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> pd.Series(["a", "bc"]).par.map(len).tolist()
+    [1, 2]
+    """
+
+    @trim_tracebacks
+    def explain(self, func: Func, verb: str = "map", **arguments: Any) -> Explanation:
+        """Explain a call before it runs; see :meth:`pandas.DataFrame.par.explain`.
+
+        Parameters
+        ----------
+        func : callable
+            The function, which is called with some values; what it returns is thrown away.
+        verb : {"map", "apply_chunks"}, default "map"
+            What it would be given to.
+        **arguments
+            Those of the verb, and further keyword arguments of ``func``.
+
+        Returns
+        -------
+        Explanation
+            Text in a terminal, a table in a notebook; its figures are attributes, in seconds and bytes.
+
+        Raises
+        ------
+        InvalidOptionError
+            For arguments that are not allowed.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> found = pd.Series(["a", "bc"]).par.explain(len)
+        >>> found.unit, found.units, found.engine
+        ('value', 2, 'here')
+        """
+        from pdparallel.diagnostics.explain import explain_verb
+
+        return explain_verb(self, {"map": "value", "apply_chunks": "row"}, func, verb, arguments, len(self._obj) == 0)
+
+
+@overload
+def par(obj: pd.DataFrame) -> FramePar: ...
+@overload
+def par(obj: pd.Series) -> SeriesPar: ...
+@trim_tracebacks
+def par(obj: Any) -> Any:
+    """Return the accessor of a frame or Series, for type checkers, which cannot see ``df.par``.
+
+    Parameters
+    ----------
+    obj : DataFrame or Series
+        The data.
+
+    Returns
+    -------
+    FramePar or SeriesPar
+        What ``obj.par`` is.
+
+    Raises
+    ------
+    InvalidOptionError
+        For anything else.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> pdparallel.par(pd.Series([1, 2])).map(str).tolist()
+    ['1', '2']
+    """
+    if isinstance(obj, pd.DataFrame):
+        return FramePar(obj)
+    if isinstance(obj, pd.Series):
+        return SeriesPar(obj)
+    raise InvalidOptionError("obj", obj, "a DataFrame or a Series")

@@ -1,0 +1,397 @@
+"""Background: each verb in a thread of this process, as a future: the cell of a notebook, or the event loop, goes on.
+
+The thread does what the calling thread would have done; what it can be asked for besides is to stop, and it looks
+between two steps (:mod:`pdparallel.core.cancellation`)::
+
+    df.par.background.apply_rows(f)
+      a copy of the frame's labels and references (on pandas 2 of its values) -- a thread: df.par.apply_rows(f)
+      waits until the arguments are checked  <---------------------------------- InvalidOptionError, or the call begins
+      returns a Future  <------------------------------------------------------- the result, or an exception
+      future.cancel() -- asks ------------------------------------------------>  ends its tasks and their workers
+"""
+
+from __future__ import annotations
+
+import contextvars
+import copy
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, TypeVar
+
+from pdparallel.compat import PANDAS_2
+from pdparallel.core.cancellation import Stop, StoppedError, stoppable
+from pdparallel.core.format import as_html, seconds
+from pdparallel.core.lifetime import at_exit
+from pdparallel.core.mistakes import by_name
+from pdparallel.core.options import show_options
+from pdparallel.core.tracebacks import replace_traceback, trim_tracebacks
+from pdparallel.transport.outcomes import described
+from pdparallel.worker.run_task import inside_worker
+
+__all__ = ["Background", "Running"]
+
+R = TypeVar("R")
+
+#: Methods that give an object whose methods are verbs.
+MAKERS = ("groupby", "rolling", "expanding", "ewm", "resample")
+
+#: Seconds that calls get to end when the process ends.
+EXIT_SECONDS = 3.0
+
+
+class Running(Future[R]):
+    """The future of a call that can be cancelled while it runs; in asyncio code it can be awaited as it is.
+
+    Until it is done it counts as pending, so that :meth:`cancel` ends it at any time: whoever waits for it learns so
+    at once, and the call ends some tenths of a second later.
+
+    Parameters
+    ----------
+    stop : Stop
+        By which the call is asked to end.
+    verb : str, default "call"
+        The name of the verb, for what is shown.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> future = pd.Series([1, 2]).par.background.map(str)
+    >>> future.result(timeout=60).tolist(), future.done()
+    (['1', '2'], True)
+    """
+
+    def __init__(self, stop: Stop, verb: str = "call") -> None:
+        super().__init__()
+        self._stop = stop
+        self._verb = verb
+        self._began = time.monotonic()
+        self._ended: float | None = None
+        self._lock = threading.Lock()
+        self._told = False
+        self._trace: TracebackType | None = None
+
+    def cancel(self) -> bool:
+        """Cancel the call.
+
+        Returns
+        -------
+        bool
+            Whether it is cancelled, which is not so when it was done before.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> from pdparallel.testing import saboteurs
+        >>> s = pd.Series(["a", "b"])
+        >>> future = s.par(engine="process").background.map(saboteurs.hangs())
+        >>> future.cancel(), future.cancelled()
+        (True, True)
+        """
+        if self.done():
+            return self.cancelled()
+        self._stop.ask()
+        cancelled = super().cancel()
+        if cancelled:
+            self._ended = time.monotonic()
+            self._tell()
+        return cancelled
+
+    def running(self) -> bool:
+        """Return whether the call is neither done nor cancelled.
+
+        Returns
+        -------
+        bool
+            Until then :meth:`cancel` ends it.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> future = pd.Series([1, 2]).par.background.map(str)
+        >>> _ = future.result()
+        >>> future.running()
+        False
+        """
+        return not self.done()
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait for the result of the call.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait; without it there is no limit.
+
+        Returns
+        -------
+        object
+            The result of the verb.
+
+        Raises
+        ------
+        Exception
+            The error of the call. A :class:`concurrent.futures.CancelledError` if the call is cancelled.
+        TimeoutError
+            If the call takes longer than ``timeout``.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> pd.Series([1, 2]).par.background.map(str).result(timeout=60).tolist()
+        ['1', '2']
+        """
+        try:
+            return super().result(timeout)
+        except BaseException as error:
+            # Each call would add the frames of concurrent.futures once more.
+            replace_traceback(error, self._trace if error is self._exception else None)
+            raise
+
+    def __await__(self) -> Generator[Any, None, R]:
+        import asyncio
+
+        return asyncio.wrap_future(_Awaited(self)).__await__()
+
+    def __repr__(self) -> str:
+        return f"<pdparallel {self._verb} in the background: {self._told_state()}>"
+
+    def _repr_html_(self) -> str:
+        rows = [("state", self._told_state(), "What became of the call.")]
+        error = self._error()
+        rows += [("where", note, "The place of the failure.") for note in getattr(error, "__notes__", ())]
+        seconds_taken = (self._ended or time.monotonic()) - self._began
+        rows.append(("time", seconds(seconds_taken), "The time from the beginning of the call to its end, or to now."))
+        head = ("what", "value", "meaning")
+        return as_html([head, *rows], "lll", head=True, title=f"pdparallel {self._verb} in the background")
+
+    def _told_state(self) -> str:
+        """The state in words, with the message of a call that failed."""
+        if self.cancelled():
+            return "cancelled"
+        if not self.done():
+            return "running"
+        error = self._error()
+        if error is None:
+            return f"done, a {type(self.result()).__name__}"
+        return f"failed, {described(error)}"
+
+    def _error(self) -> BaseException | None:
+        return self.exception() if self.done() and not self.cancelled() else None
+
+    def end(self, result: Any, error: BaseException | None) -> None:
+        """Take what came of the call, unless it was cancelled."""
+        self._ended = time.monotonic()
+        if isinstance(error, StoppedError):
+            super().cancel()
+        if not self._tell():
+            return
+        if error is None:
+            self.set_result(result)
+        else:
+            self._trace = error.__traceback__
+            self.set_exception(error)
+
+    def _tell(self) -> bool:
+        """Let it be running, or tell those that wait that it is cancelled, whoever of both threads is first."""
+        with self._lock:
+            if self._told:
+                return False
+            self._told = True
+            return self.set_running_or_notify_cancel()
+
+
+class _Awaited(Future[R]):
+    """What asyncio waits for: the call, but a StopIteration is the cause of a RuntimeError, as in any coroutine.
+
+    asyncio refuses to take a StopIteration from a future; up to Python 3.11 who awaits that future waits for ever.
+    """
+
+    def __init__(self, running: Running[R]) -> None:
+        super().__init__()
+        self._of: Running[R] | None = running
+        running.add_done_callback(self._take)
+
+    def cancel(self) -> bool:
+        running = self._of
+        return running is not None and running.cancel()
+
+    def _take(self, running: Future[R]) -> None:
+        self._of = None  # which knows this one, too
+        if running.cancelled():
+            super().cancel()
+            self.set_running_or_notify_cancel()
+            return
+        error = running.exception()
+        if error is None:
+            self.set_result(running.result())
+            return
+        if isinstance(error, StopIteration):
+            ended = RuntimeError("the function raised StopIteration")
+            ended.__cause__ = error
+            error = ended
+        self.set_exception(error)
+
+
+class Background:
+    """The verbs of ``df.par.background``: each returns a future.
+
+    Parameters
+    ----------
+    verbs : object
+        The accessor, or what one of its methods made of it, as by ``groupby``.
+    own : bool, default False
+        Whether its data is nobody else's, so that what becomes of theirs is not seen.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3]})
+    >>> future = df.par.background.groupby("key")["x"].apply(lambda x: x.max() - x.min())
+    >>> future.result().to_dict()
+    {'a': 2, 'b': 0}
+    """
+
+    def __init__(self, verbs: Any, own: bool = False) -> None:
+        self._verbs = verbs
+        self._own = own
+
+    def __repr__(self) -> str:
+        return f"<in the background: {self._verbs!r}>"
+
+    def __dir__(self) -> list[str]:
+        return [name for name in dir(self._verbs) if not name.startswith("_") and name not in ("background",)]
+
+    @show_options()
+    @trim_tracebacks
+    @by_name("background", skip=1)
+    def __call__(self, **options: Any) -> Background:
+        """Return the same verbs with options for the call that follows.
+
+        Parameters
+        ----------
+        **options
+            Any of :class:`pdparallel.Options`, and ``columns`` of a frame.
+
+        Returns
+        -------
+        Background
+            With the verbs.
+
+        Raises
+        ------
+        InvalidOptionError
+            Names the option, its value, and what is allowed.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> pd.Series([1, 2]).par.background(engine="thread").map(str).result().tolist()
+        ['1', '2']
+        """
+        return Background(self._verbs(**options), self._own)
+
+    @trim_tracebacks
+    def __getitem__(self, key: Any) -> Background:
+        return Background(self._verbs[key], self._own)
+
+    @trim_tracebacks
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "background":
+            raise AttributeError(name)
+        if name == "iter_chunks":
+            raise AttributeError(
+                "background has no 'iter_chunks', which works while you iterate. Use df.par.iter_chunks(func)."
+            )
+        method = getattr(self._verbs, name)
+        if not callable(method):
+            return Background(method, self._own)
+
+        @functools.wraps(method)
+        @trim_tracebacks
+        def verb(*args: Any, **kwargs: Any) -> Any:
+            verbs = self._verbs if self._own else _with_own_data(self._verbs)
+            call = functools.partial(getattr(verbs, name), *args, **kwargs)
+            return Background(call(), own=True) if name in MAKERS else begun(call, name)
+
+        return verb
+
+
+def _with_own_data(accessor: Any) -> Any:
+    """The accessor of a copy of its data: what is written into the data from now on is not seen."""
+    own = copy.copy(accessor)
+    # From pandas 3 on, who writes into the one or the other gets values of its own then.
+    own._obj = accessor._obj.copy(deep=PANDAS_2)
+    return own
+
+
+def begun(call: Callable[[], R], verb: str = "call") -> Running[R]:
+    """Make a call in a thread of its own; returns as soon as it has its arguments checked.
+
+    Raises
+    ------
+    Exception
+        What the call raised before it began.
+    """
+    stop = Stop()
+    future: Running[R] = Running(stop, verb)
+    if inside_worker():  # every core has its process already, and this thread may hold what the other would wait for
+        _run(call, stop, future, [])
+        return future
+    refused: list[BaseException] = []
+    thread = threading.Thread(
+        target=contextvars.copy_context().run, args=(_run, call, stop, future, refused),
+        name="pdparallel-background", daemon=True,
+    )  # fmt: skip
+    _running[future] = thread, os.getpid()
+    try:
+        thread.start()
+        stop.begun.wait()
+    except BaseException:  # an interrupt, too, leaves no call behind that nobody has
+        future.cancel()
+        raise
+    if refused:
+        raise refused[0]
+    return future
+
+
+def _run(call: Callable[[], Any], stop: Stop, future: Running[Any], refused: list[BaseException]) -> None:
+    result, error = None, None
+    try:
+        with stoppable(stop):
+            result = call()
+    except BaseException as raised:  # an exit of the function, too, is for whoever has the future
+        error = raised
+        below = error.__traceback__.tb_next if error.__traceback__ is not None else None
+        replace_traceback(error, below)  # without this frame
+    try:
+        if error is not None and not stop.begun.is_set():
+            refused.append(error)
+        stop.begun.set()
+        future.end(result, error)
+    finally:
+        _running.pop(future, None)
+        error = None  # whose traceback leads here, and so to itself
+
+
+#: The thread of each call, and the process that began it.
+_running: dict[Running[Any], tuple[threading.Thread, int]] = {}
+
+
+def _cancel_all() -> None:
+    running = [(future, thread) for future, (thread, process) in list(_running.items()) if process == os.getpid()]
+    _wait_for_the_end(running, time.monotonic() + EXIT_SECONDS)
+
+
+at_exit(_cancel_all)
+
+
+def _wait_for_the_end(running: Sequence[tuple[Running[Any], threading.Thread]], until: float) -> None:
+    for future, _ in running:
+        future.cancel()
+    for _, thread in running:
+        thread.join(max(0.0, until - time.monotonic()))

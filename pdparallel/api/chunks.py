@@ -1,0 +1,214 @@
+"""Chunkwise: functions of a chunk, of frames and of Series: what users call and read about, and the way to the verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Never, TypeVar, overload
+
+import numpy as np
+import pandas as pd
+
+from pdparallel.api import imap
+from pdparallel.api.holding import Holding
+from pdparallel.core.mistakes import refuse_options
+from pdparallel.core.tracebacks import trim_tracebacks
+from pdparallel.core.validation import check_combine, check_func, neighbours
+from pdparallel.operations import apply
+from pdparallel.typing import Combine, Func, Plain
+
+__all__ = ["Chunkwise"]
+
+R = TypeVar("R")
+C = TypeVar("C")
+S = TypeVar("S", bound=Plain)
+
+
+class Chunkwise(Holding):
+    """What the accessors of frames and Series share of that."""
+
+    @trim_tracebacks
+    def iter_chunks(
+        self,
+        func: Callable[..., R],
+        args: Sequence[Any] = (),
+        by: Any = None,
+        overlap: int | tuple[int, int] | None = None,
+        ordered: bool = True,
+        **kwargs: Any,
+    ) -> imap.Results[R]:
+        """Call a function with consecutive chunks of rows, and iterate over the results.
+
+        All results together may be more than memory holds: no further chunk is begun while nobody takes those that are
+        done.
+
+        Parameters
+        ----------
+        func : callable
+            Takes a chunk.
+        args : sequence, default ()
+            Further positional arguments of ``func``.
+        by : label, list of labels, Series, array or function, optional
+            As for ``apply_chunks``, which cuts the same chunks: rows of one group are never in two.
+        overlap : int or (int, int), optional
+            As for ``apply_chunks``: rows of the neighbours that each chunk gets before and after its own.
+        ordered : bool, default True
+            Whether the results come in the order of the chunks; else each comes as soon as it is done.
+        **kwargs
+            Further keyword arguments of ``func``.
+
+        Returns
+        -------
+        iterator
+            Work begins with the first ``next``. It is closed by ``close()``, at the end of a ``with`` block, and when
+            nobody has it any more: then what runs is ended.
+
+        Raises
+        ------
+        Exception
+            While iterating, what ``func`` raised for the first failing chunk (option ``errors``), after the results
+            of those before it.
+        InvalidOptionError
+            For arguments that are not allowed, and ``checkpoint=``, at once.
+        FunctionNotSerializableError
+            If ``func`` cannot travel to another process; names the variable.
+        WorkerDiedError
+            If a worker ended.
+
+        Notes
+        -----
+        At most four chunks for each worker are on their way or wait for one before them, so ``chunk_size=`` says how
+        much memory it takes. With the option ``errors="coerce"`` None comes for a chunk that failed, and one
+        warning at the end. The frame is the one of now, whatever is written into it later (from pandas 3 on).
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"a": [1, 2, 3, 4]})
+        >>> for total in df.par(chunk_size=2).iter_chunks(lambda chunk: int(chunk["a"].sum())):
+        ...     print(total)
+        3
+        7
+        """
+        check_func(func)
+        if kwargs:
+            refuse_options(func, kwargs, "iter_chunks", self._obj)
+        around = neighbours(overlap, by)
+        data = self._data().copy(deep=False)
+        return imap.iter_chunks(data, self._obj, func, args, kwargs, by, around, ordered, self._options())
+
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., R], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, *, combine: Literal["list"], **kwargs: Any,
+    ) -> list[R]: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., R], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, *, combine: Callable[[list[R]], C], **kwargs: Any,
+    ) -> C: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., Never], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
+    ) -> Any: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., pd.DataFrame], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
+    ) -> pd.DataFrame: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., pd.Series], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
+    ) -> pd.Series: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., np.ndarray], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
+    ) -> np.ndarray: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., S], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, combine: Literal["auto"] = "auto", **kwargs: Any,
+    ) -> list[S]: ...  # fmt: skip
+    @trim_tracebacks
+    def apply_chunks(
+        self,
+        func: Func,
+        args: Sequence[Any] = (),
+        by: Any = None,
+        overlap: int | tuple[int, int] | None = None,
+        combine: Combine = "auto",
+        **kwargs: Any,
+    ) -> Any:
+        """Call a function with consecutive chunks of rows, each a frame (or Series) like the whole.
+
+        Parameters
+        ----------
+        func : callable
+            Takes a chunk. For a result that does not depend on the cut it must treat each row (with ``by=`` each
+            group) by itself.
+        args : sequence, default ()
+            Further positional arguments of ``func``.
+        by : label, list of labels, Series, array or function, optional
+            As in ``groupby``: rows of one group are never in two chunks. Groups come in sorted order, as from
+            ``groupby``; where each result has exactly the rows of its chunk, the frame's own order is restored.
+            Labels are looked up in the whole frame, also where ``columns=`` leaves them out of the chunks.
+        overlap : int or (int, int), optional
+            Rows of the neighbours that each chunk gets before and after its own. ``func`` must return one row for
+            each row that it was given; those of the neighbours are taken away again.
+        combine : {"auto", "concat", "list"} or callable, default "auto"
+            ``"auto"``: frames and Series are concatenated in order, arrays are stacked along axis 0, and
+            everything else comes back as a list in order. A callable gets the list.
+        **kwargs
+            Further keyword arguments of ``func``.
+
+        Returns
+        -------
+        DataFrame, Series, ndarray, list or object
+            As ``combine`` says.
+
+        Raises
+        ------
+        InvalidOptionError
+            For arguments that are not allowed, before anything runs.
+        FunctionNotSerializableError
+            If ``func`` cannot travel to another process; names the variable.
+        WorkerDiedError
+            If a worker ended.
+
+        Notes
+        -----
+        There is a chunk for each worker, and up to four where each still has 1,000 rows, and of many rows a small one
+        before them, which shows what a row costs; ``chunk_size=`` sets the number of rows exactly. An empty frame is
+        one chunk. Without ``by=`` it replaces ``np.vstack(pool.map(func, np.array_split(df, cores)))``.
+
+        With the option ``errors="coerce"`` a chunk that failed has missing rows if each of the other results has a row
+        for each row of its chunk; no rows if they are frames, Series or arrays with other rows; and None in a list.
+        With ``errors="return"`` the result is a list as soon as an exception stands in it.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> df = pd.DataFrame({"a": [1, 2, 3, 4]})
+        >>> df.par(chunk_size=2).apply_chunks(lambda chunk: chunk * 10)
+            a
+        0  10
+        1  20
+        2  30
+        3  40
+        >>> df.par(chunk_size=2).apply_chunks(lambda chunk: int(chunk["a"].sum()))
+        [3, 7]
+        >>> df.par(chunk_size=2).apply_chunks(lambda chunk: int(chunk["a"].sum()), combine=sum)
+        10
+        >>> df.par(chunk_size=2).apply_chunks(lambda chunk: chunk["a"].diff(), overlap=(1, 0)).tolist()
+        [nan, 1.0, 1.0, 1.0]
+        """
+        check_func(func)
+        if kwargs:
+            refuse_options(func, kwargs, "apply_chunks", self._obj)
+        check_combine(combine)
+        around = neighbours(overlap, by)
+        return apply.apply_chunks(
+            self._data(), self._obj, func, args, kwargs, by, around, combine, self._options()
+        )  # fmt: skip

@@ -1,0 +1,89 @@
+"""Futures: what type checkers see of ``df.par.background``: the verbs of the accessor, each of which gives a future.
+
+What runs is :class:`pdparallel.api.background.Background`, which makes them of the accessor's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import EllipsisType
+from typing import Any, Literal, Never, Protocol, Self, TypeVar, Unpack, overload
+
+import numpy as np
+import pandas as pd
+
+from pdparallel.api.background import Running
+from pdparallel.api.frame import FrameVerbs
+from pdparallel.api.series import SeriesVerbs
+from pdparallel.api.views import Views
+from pdparallel.typing import OptionsDict, Plain
+
+__all__ = ["FrameFutures", "SeriesFutures"]
+
+R = TypeVar("R")
+C = TypeVar("C")
+S = TypeVar("S", bound=Plain)
+
+
+class _OfChunks(Protocol):
+    """See :meth:`pdparallel.api.chunks.Chunkwise.apply_chunks`."""
+
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., R], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, *, combine: Literal["list"], **kwargs: Any,
+    ) -> Running[list[R]]: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., R], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, *, combine: Callable[[list[R]], C], **kwargs: Any,
+    ) -> Running[C]: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., Never], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
+    ) -> Running[Any]: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., pd.DataFrame], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
+    ) -> Running[pd.DataFrame]: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., pd.Series], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
+    ) -> Running[pd.Series]: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., np.ndarray], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
+    ) -> Running[np.ndarray]: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., S], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, combine: Literal["auto"] = "auto", **kwargs: Any,
+    ) -> Running[list[S]]: ...  # fmt: skip
+
+
+class FrameFutures(
+    FrameVerbs[Running[pd.Series], Running[pd.DataFrame], Running[Any]],
+    Views[Running[pd.Series], Running[pd.DataFrame], Running[Any], Running[pd.DataFrame]],
+    _OfChunks,
+):
+    """Of a frame."""
+
+    def __call__(self, *, columns: Iterable[Any] | EllipsisType | None = ..., **options: Unpack[OptionsDict]) -> Self:
+        """The same with options."""
+        raise NotImplementedError
+
+
+class SeriesFutures(
+    SeriesVerbs[Running[pd.Series], Running[pd.DataFrame], Running[Any]],
+    Views[Running[pd.Series], Running[pd.DataFrame], Running[Any], Running[pd.Series]],
+    _OfChunks,
+):
+    """Of a Series."""
+
+    def __call__(self, **options: Unpack[OptionsDict]) -> Self:
+        """The same with options."""
+        raise NotImplementedError

@@ -1,0 +1,35 @@
+"""Holding: what each part of an accessor finds in it: the data, and the options that were given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pdparallel.core.options import Options, resolve
+
+__all__ = ["Holding"]
+
+
+class Holding:
+    """The base of all parts of an accessor.
+
+    Attributes
+    ----------
+    _obj : DataFrame or Series
+        What the accessor is of.
+    _given : mapping
+        Options that were given to it, checked.
+    _columns : list of labels, optional
+        Those that the call is about; None for all.
+    """
+
+    _obj: Any
+    _given: Mapping[str, Any]
+    _columns: Any = None
+
+    def _data(self) -> Any:
+        """What the call works on."""
+        return self._obj
+
+    def _options(self) -> Options:
+        return resolve(self._given)

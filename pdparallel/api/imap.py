@@ -1,0 +1,362 @@
+"""Iterating: results one after the other, as they come, so that all of them need not have room at once.
+
+The data path is the one of every call (:func:`pdparallel.execution.runner.path`).  Each step of the iterator
+goes on with it until something may be passed on; between two steps nothing is begun, so that
+a consumer who is slow is waited for.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import numbers
+import os
+import reprlib
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
+
+from pdparallel.core.call import Call, work_of
+from pdparallel.core.chunking import Gaps, Left
+from pdparallel.core.lifetime import AT_SHUTDOWN, at_exit
+from pdparallel.core.mistakes import refuse_calls_without_items
+from pdparallel.core.options import Options, checked, resolve, show_options
+from pdparallel.core.outcome import Failed, Outcome
+from pdparallel.core.returns import Returns
+from pdparallel.core.tracebacks import trim_tracebacks
+from pdparallel.core.validation import check_func
+from pdparallel.data.lazy_items import Source
+from pdparallel.errors import InvalidOptionError, Shown
+from pdparallel.execution import failures
+from pdparallel.execution.collector import Passing, told
+from pdparallel.execution.runner import check, path
+from pdparallel.operations import apply, concat
+from pdparallel.progress.reporter import bar, inside_call
+from pdparallel.typing import Errors, Func, OptionsButErrors
+
+__all__ = ["Results", "imap", "iter_chunks"]
+
+R = TypeVar("R")
+A = TypeVar("A")
+B = TypeVar("B")
+
+#: Results, each with the number of its chunk or item.
+_Numbered: TypeAlias = Generator[tuple[int, Any], None, None]
+
+#: Seconds at most that who lets the pools go waits for iterators that nobody has any more.
+MOST_CLOSING_SECONDS = 3.0
+
+#: Failures of ``errors="coerce"`` that are kept for the warning at the end: an iterable may have no end.
+MAX_KEPT_FAILURES = 10_000
+
+#: Letters of an item that are kept with its failure.
+MAX_LABEL_LETTERS = 200
+
+#: Chunks for each worker that are on their way, or wait for one before them: twice what keeps a worker busy.
+MOST_OF_A_WORKER = 4
+
+
+class Results(Iterator[R]):
+    """An iterator over results; work begins with the first that is asked for, and ends with it.
+
+    Whoever does not want all of them closes it, or uses it in a ``with`` block; it closes itself when nobody has it any
+    more, and when the process ends.
+
+    Parameters
+    ----------
+    steps : generator
+        Gives the results.
+
+    Examples
+    --------
+    >>> import itertools, pdparallel
+    >>> with pdparallel.imap(abs, itertools.count(-2)) as results:
+    ...     [next(results) for _ in range(4)]
+    [2, 1, 0, 1]
+    """
+
+    def __init__(self, steps: Generator[R, None, None]) -> None:
+        self._steps = steps
+        self._process = os.getpid()
+        _unfinished.add(self)
+
+    @trim_tracebacks
+    def __next__(self) -> R:
+        return next(self._steps)
+
+    def close(self) -> None:
+        """End the work: what runs gets a moment to end by itself, then its workers are ended.
+
+        Examples
+        --------
+        >>> import pdparallel
+        >>> results = pdparallel.imap(abs, [-1, -2])
+        >>> next(results)
+        1
+        >>> results.close()
+        >>> list(results)
+        []
+        """
+        self._steps.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        steps = getattr(self, "_steps", None)
+        if steps is None or not steps.gi_suspended:  # not begun, or at its end
+            return
+        if os.getpid() != self._process:
+            return
+        # The garbage collector comes by anywhere, also where this thread holds a lock that is needed to close; and a
+        # thread of the threading module takes a lock, too, when it is started.
+        with contextlib.suppress(RuntimeError):  # the interpreter ends, and has closed all that it knew of
+            _thread.start_new_thread(_close_dropped, (steps,))
+
+
+_unfinished: weakref.WeakSet[Results[Any]] = weakref.WeakSet()
+
+#: Iterators that nobody has any more, and that are being closed.
+_closing: list[Generator[Any, None, None]] = []
+
+
+def _close_dropped(steps: Generator[Any, None, None]) -> None:
+    _closing.append(steps)
+    try:
+        steps.close()
+    finally:
+        _closing.remove(steps)
+
+
+def _wait_for_the_dropped() -> None:
+    """Until they are closed, which takes some tenths of a second."""
+    until = time.monotonic() + MOST_CLOSING_SECONDS
+    while _closing and time.monotonic() < until:
+        time.sleep(0.005)
+
+
+AT_SHUTDOWN.append(_wait_for_the_dropped)
+
+
+def _close_all() -> None:
+    for results in list(_unfinished):
+        with contextlib.suppress(Exception):  # another thread is in the middle of a step, and ends with the process
+            results.close()
+
+
+at_exit(_close_all)
+
+
+def iter_chunks(
+    data: Any, whole: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
+    by: Any, around: tuple[int, int] | None, ordered: bool, options: Options,
+) -> Results[Any]:  # fmt: skip
+    """``func`` of consecutive chunks; arguments as of :func:`pdparallel.operations.apply.apply_chunks`."""
+    _check(options, ordered)
+    call, _ = apply.call_by_chunks("iter_chunks", data, whole, func, args, kwargs, by, around, options)
+    plan = call.plan or ()
+    numbers = {chunk.start: number for number, chunk in enumerate(plan)}
+
+    def pieces(outcome: Outcome) -> Iterator[tuple[int, Any]]:
+        number = numbers[outcome.chunk.start]
+        for piece in Returns([outcome.returns]):
+            if around is not None and type(piece) is not Failed:
+                piece = concat.without_overlap(piece, plan[number])
+            yield number, piece
+
+    def steps() -> _Numbered:
+        if len(data):
+            yield from _taken(call, options, ordered, Gaps(call.n, (), plan), call.n, pieces)
+        else:
+            yield 0, apply.of_no_rows(call)
+
+    return Results(_settled(call, steps()))
+
+
+@overload
+def imap(
+    func: Callable[..., R], *iterables: Iterable[Any], errors: Literal["coerce"], ordered: bool = True,
+    **options: Unpack[OptionsButErrors],
+) -> Results[R | None]: ...  # fmt: skip
+@overload
+def imap(
+    func: Callable[..., R], *iterables: Iterable[Any], errors: Literal["return"], ordered: bool = True,
+    **options: Unpack[OptionsButErrors],
+) -> Results[R | Exception]: ...  # fmt: skip
+@overload
+def imap(
+    func: Callable[[A], R], first: Iterable[A], /, *, errors: Literal["raise"] = "raise", ordered: bool = True,
+    **options: Unpack[OptionsButErrors],
+) -> Results[R]: ...  # fmt: skip
+@overload
+def imap(
+    func: Callable[[A, B], R], first: Iterable[A], second: Iterable[B], /, *,
+    errors: Literal["raise"] = "raise", ordered: bool = True, **options: Unpack[OptionsButErrors],
+) -> Results[R]: ...  # fmt: skip
+@overload
+def imap(
+    func: Callable[..., R], first: Iterable[Any], second: Iterable[Any], third: Iterable[Any], /,
+    *more: Iterable[Any], errors: Literal["raise"] = "raise", ordered: bool = True,
+    **options: Unpack[OptionsButErrors],
+) -> Results[R]: ...  # fmt: skip
+@overload
+def imap(
+    func: Func, *iterables: Iterable[Any], errors: Errors, ordered: bool = True, **options: Unpack[OptionsButErrors]
+) -> Results[Any]: ...
+@show_options(but=("checkpoint",))
+@trim_tracebacks
+def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options: Any) -> Results[Any]:
+    """Call a function with each item of an iterable, on all cores: the builtin ``map``, as an iterator.
+
+    The iterable may be lazy, and without an end: it is read only as far ahead as items are on their way, and nothing
+    further is begun while nobody takes the results that are done.
+
+    Parameters
+    ----------
+    func : callable
+        Takes an item of each iterable.
+    *iterables : iterable
+        As for the builtin: with several, ``func`` gets one item of each, and the shortest decides the end. They are
+        read in the thread that iterates over the results.
+    ordered : bool, default True
+        Whether the results come in the order of the items; else each comes as soon as it is done.
+    **options
+        Any of :class:`pdparallel.Options` but ``checkpoint``.
+
+    Returns
+    -------
+    iterator
+        Work begins with the first ``next``. It is closed by ``close()``, at the end of a ``with`` block, and when
+        nobody has it any more: then what runs is ended.
+
+    Raises
+    ------
+    Exception
+        While iterating, what ``func`` raised for the first failing item (option ``errors``), with a note that names
+        it, or what an iterable raised; after the results of the items before it.
+    InvalidOptionError
+        For arguments that are not allowed, and ``checkpoint=``, at once.
+
+    Notes
+    -----
+    Items travel in chunks of some tenths of a second of work, and at most four chunks for each worker are on their way
+    or wait for one before them; ``chunk_size=`` sets the number of items exactly. A chunk has 16 MB of items and
+    results or so at most, unless one item has more.
+
+    Examples
+    --------
+    >>> import itertools, pdparallel
+    >>> squares = pdparallel.imap(lambda x: x * x, itertools.count(1))
+    >>> next(squares), next(squares), next(squares)
+    (1, 4, 9)
+    >>> squares.close()
+    >>> list(pdparallel.imap(len, ["a", "bc"], engine="thread", n_workers=2))
+    [1, 2]
+    """
+    refuse_calls_without_items(func, iterables, "pdparallel.imap")
+    check_func(func)
+    resolved = resolve(checked(options, of_items=True))
+    _check(resolved, ordered)
+    known = [len(one) for one in iterables if isinstance(one, Sized)]
+    total = min(known) if len(known) == len(iterables) else None
+    source = Source(iterables[0] if len(iterables) == 1 else zip(*iterables, strict=False), total)
+    call = Call(
+        verb="imap",
+        work=work_of(func, (), {}, "item" if len(iterables) == 1 else "star", resolved),
+        data=source,
+        n=total or 0,
+        unit="item",
+        label=source.item,
+    )
+
+    def items(outcome: Outcome) -> Iterator[tuple[int, Any]]:
+        yield from enumerate(Returns([outcome.returns]), outcome.chunk.start)
+        source.forget(outcome.chunk)
+
+    def steps() -> _Numbered:
+        yield from _taken(call, resolved, ordered, source, total, items)
+        if source.error is not None:
+            raise source.error
+
+    return Results(_settled(call, steps()))
+
+
+def _check(options: Options, ordered: Any) -> None:
+    if not isinstance(ordered, bool):
+        raise InvalidOptionError("ordered", ordered, "True or False")
+    if options.checkpoint is not None:
+        raise InvalidOptionError(
+            "checkpoint", options.checkpoint, "None to imap and iter_chunks",
+            "pdparallel.map and apply_chunks(..., combine='list') can keep results in a folder.",
+        )  # fmt: skip
+    check(options)
+
+
+def _taken(
+    call: Call, options: Options, ordered: bool, left: Left, total: int | None,
+    results: Callable[[Outcome], Iterator[tuple[int, Any]]],
+) -> _Numbered:  # fmt: skip
+    """What came of each chunk, by the number of the chunk or item; at last the first failure."""
+    ledger = Passing(call, ordered, options.workers * MOST_OF_A_WORKER)
+    problem: Exception | None = None
+    with (
+        bar(options.progress, total, options.desc or call.verb, call.unit, alone=True) as shown,
+        contextlib.closing(path(call, options, ledger, left, shown)) as steps,
+    ):
+        while True:
+            try:
+                with inside_call():
+                    going_on = next(steps, ...) is None
+            except Exception as error:  # what came before it goes out before
+                going_on, problem = False, error
+            for outcome in ledger.taken():
+                yield from results(outcome)
+            if not going_on:
+                break
+        if problem is not None:
+            raise problem
+        ledger.raise_failure()
+
+
+def _settled(call: Call, results: _Numbered) -> Generator[Any, None, None]:
+    """The results, with what stands for those that there are not; and one warning at the end."""
+    if call.work.errors == "raise":
+        for _, result in results:
+            yield result
+        return
+    n = times = 0
+    kept: list[tuple[int, Failed]] = []
+    labels: list[Any] = []
+    for at, result in results:
+        n += 1
+        if type(result) is not Failed:
+            yield result
+            continue
+        times += 1
+        if call.work.errors == "return":
+            yield told(result, failures.place(call, at))
+            continue
+        if len(kept) < MAX_KEPT_FAILURES:
+            kept.append((at, result))
+            labels.append(None if call.plan else _as_label(call.label(at)))  # it forgets items that were passed on
+        yield None
+    if kept:
+        order = sorted(range(len(kept)), key=lambda number: kept[number][0])
+        known = None if call.plan else [labels[number] for number in order]
+        failures.warn(call, [kept[number] for number in order], times, n, known)
+
+
+def _as_label(item: Any) -> Any:
+    """An item if it is small, else its text in short: thousands may be kept."""
+    if isinstance(item, (str, bytes)):
+        return item if len(item) <= MAX_LABEL_LETTERS else item[:MAX_LABEL_LETTERS]
+    if item is None or isinstance(item, numbers.Number):
+        return item
+    return Shown(reprlib.repr(item))

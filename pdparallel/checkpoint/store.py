@@ -1,0 +1,343 @@
+"""Folder: where ``checkpoint=`` keeps what is finished of one call, so that no end of the process loses it::
+
+    night/                 mode 0700
+      call.json            what the call is: a digest for each of its parts
+      lock                 held while a process uses the folder
+      00000001.chunks      some chunks that were finished, with their returns, mode 0600
+      .pdparallel-*.tmp    a file that is being written
+
+Each file comes into being whole or not at all (:mod:`pdparallel.checkpoint.atomic_write`).  What is read back is
+checked to the last byte; what does not pass runs again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from pdparallel.checkpoint.atomic_write import InUseError, Lock, is_temporary, sync_folder, write_whole
+from pdparallel.checkpoint.file_format import DamagedError, ForeignError, decoded, encoded
+from pdparallel.checkpoint.fingerprint import identity_of
+from pdparallel.core.call import Call
+from pdparallel.core.chunking import Chunk
+from pdparallel.core.options import Options
+from pdparallel.core.outcome import Outcome
+from pdparallel.errors import CheckpointError
+
+__all__ = ["Checkpoint", "opened"]
+
+#: Seconds between two files at least: each costs some milliseconds until it is on the disk.
+SAVE_SECONDS = 0.2
+
+#: The same in a long call, as a part of what it has taken so far, up to a limit: so a night makes no million files.
+SAVE_PART = 0.01
+MOST_SAVE_SECONDS = 2.0
+
+#: Writing takes this part of the time at most.
+WRITING_PART = 0.1
+
+#: A chunk that took so long is written at once.
+LONG_SECONDS = 2.0
+
+_CALL, _LOCK, _CHUNKS = "call.json", "lock", ".chunks"
+
+
+class Collector(Protocol):
+    """What collects the outcomes of a call, and passes each on that comes from a worker."""
+
+    keep: Callable[[Outcome], None] | None
+
+    def add(self, outcome: Outcome) -> object:
+        """Take one outcome."""
+
+
+@contextlib.contextmanager
+def opened(call: Call, options: Options, ledger: Collector) -> Iterator[list[Chunk]]:
+    """Fill a ledger with what an earlier run of the call finished, and keep what comes to it meanwhile.
+
+    Gives the positions that are finished.
+
+    Raises
+    ------
+    CheckpointError
+        Before anything runs: where the folder cannot be used, is in use, or holds another call.
+    """
+    if options.checkpoint is None:
+        yield []
+        return
+    checkpoint = Checkpoint(options.checkpoint, call)
+    try:
+        finished = checkpoint.finished()
+        for outcome in finished:
+            ledger.add(outcome)
+        ledger.keep = checkpoint.save
+        yield [outcome.chunk for outcome in finished]
+        checkpoint.flush()
+    except BaseException as error:  # an interrupt, too
+        with contextlib.suppress(Exception):  # warnings may be errors, and an exception class may refuse attributes
+            checkpoint.flush()
+            error.add_note(
+                f"pdparallel: {checkpoint.safe:,} of {call.n:,} {call.unit}s are safe in {options.checkpoint!r}; "
+                "the same call goes on from there"
+            )
+        raise
+    finally:
+        ledger.keep = None
+        checkpoint.close()
+
+
+class Checkpoint:
+    """The folder of a call, while the call runs.
+
+    Parameters
+    ----------
+    folder : str
+        Made where it is not there.
+    call : Call
+        What runs.
+
+    Attributes
+    ----------
+    safe : int
+        Rows (columns, items) whose returns are in the folder.
+    """
+
+    def __init__(self, folder: str, call: Call) -> None:
+        self._call = call
+        self._shown = folder
+        self._path = Path(folder).expanduser().absolute()
+        self._identity = identity_of(call)
+        self._waiting: list[Outcome] = []
+        self._joins = call.work.hand != "chunk"  # which has one return for all of it
+        self._number = 0
+        self._planned = None if call.plan is None else {(chunk.start, chunk.stop) for chunk in call.plan}
+        self._warned = False
+        self._began = self._saved = time.monotonic()
+        self._pause, self._long = SAVE_SECONDS, LONG_SECONDS
+        self.safe = 0
+        with self._refusing():
+            self._make()
+            self._lock = Lock(self._path / _LOCK)
+        try:
+            with self._refusing():
+                self._check_call()
+        except BaseException:  # an interrupt, too, lets the folder go
+            self.close()
+            raise
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._error(f"cannot be used: {error}") from error
+        except InUseError as error:
+            raise self._error(f"is in use{error}. Give each call a folder of its own.") from None
+
+    def _error(self, what: str, differs: tuple[str, ...] = ()) -> CheckpointError:
+        return CheckpointError(f"The checkpoint folder {self._shown!r} {what}", str(self._path), differs)
+
+    # Opening
+
+    def _make(self) -> None:
+        if not self._path.is_dir():
+            self._path.mkdir(mode=0o700, parents=True)
+            sync_folder(self._path.parent)
+        if os.name == "posix" and stat.S_IMODE(self._path.stat().st_mode) & stat.S_IWOTH:
+            raise self._error(
+                "can be written to by all users, and pdparallel runs code from it. Give a folder of your own, or run "
+                f"chmod 700 {self._path}"
+            )
+
+    def _check_call(self) -> None:
+        """Refuse the folder of another call, and make it that of this one where it is new."""
+        names = sorted(os.listdir(self._path))
+        ours = [name for name in names if name in (_CALL, _LOCK) or name.endswith(_CHUNKS) or is_temporary(name)]
+        for name in filter(is_temporary, names):
+            (self._path / name).unlink()
+        written = self._written_call()
+        if written is not None:
+            self._compare(written)
+            return
+        if len(ours) < len(names):
+            others = sorted(set(names).difference(ours))
+            raise self._error(f"holds another file: {others[0]!r}. Give a new or an empty folder.")
+        identity = self._identity
+        head = {"call": identity.whole, "verb": self._call.verb, "units": self._call.n}
+        text = json.dumps({**head, "parts": identity.parts, "details": identity.details}, indent=1)
+        write_whole(self._path, _CALL, [text.encode()])
+
+    def _written_call(self) -> dict[str, Any] | None:
+        """What the folder says of its call; None where it says nothing, or nothing that can be read."""
+        try:
+            written = json.loads((self._path / _CALL).read_bytes())
+            return written if isinstance(written["parts"], dict) and isinstance(written["details"], dict) else None
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError):  # each file of chunks says, too, of which call it is
+            return None
+
+    def _compare(self, written: dict[str, Any]) -> None:
+        identity = self._identity
+        differs = tuple(name for name, digest in identity.parts.items() if written["parts"].get(name) != digest)
+        if not differs:
+            return
+        said = ", ".join(self._said(name, written["details"]) for name in differs)
+        hint = ""
+        if differs == ("chunks",):
+            hint = " (give the same n_workers= or chunk_size=)"
+        raise self._error(
+            f"holds another call ({written.get('verb')}, {written.get('units')} units). What differs: {said}{hint}. "
+            "Repeat that call, give another folder, or delete this one to start again.",
+            differs,
+        )
+
+    def _said(self, part: str, details: dict[str, Any]) -> str:
+        names = {
+            "verb": "the verb",
+            "chunks": "the cut into chunks",
+            "options": "an option that changes the result, such as seed=",
+            "versions": "the version of Python, pandas or NumPy",
+        }
+        said = names.get(part, f"the {part}")
+        here = self._identity.details
+        if part == "function":
+            changed = [name for name in here if name in details and here[name] != details[name]]
+            said += f" ({', '.join(changed)})" if changed else ""
+        return said
+
+    # What is there
+
+    def finished(self) -> list[Outcome]:
+        """What an earlier run finished, in order of position."""
+        found = []
+        for path in sorted(self._path.glob(f"*{_CHUNKS}")):
+            number = path.name.removesuffix(_CHUNKS)
+            self._number = max(self._number, int(number) if number.isdecimal() else 0)
+            found += self._read(path)
+        found.sort(key=lambda outcome: (outcome.chunk.start, -len(outcome.chunk)))
+        taken: list[Outcome] = []
+        for outcome in found:
+            # An interrupt may have come between a file and the note that it is written: then it was written again.
+            if not taken or taken[-1].chunk.stop <= outcome.chunk.start:
+                taken.append(outcome)
+        self.safe = sum(len(outcome.chunk) for outcome in taken)
+        return taken
+
+    def _read(self, path: Path) -> list[Outcome]:
+        try:
+            outcomes = decoded(_bytes_of(path), self._identity, self._call.work.errors, self._joins)
+            if all(map(self._fits, outcomes)):
+                return outcomes
+            reason = "its positions are not those of the call"
+        except DamagedError as error:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            reason = str(error)
+        except (ForeignError, OSError) as error:
+            reason = str(error)
+        warnings.warn(
+            f"The file {path.name} in the checkpoint folder {self._shown!r} is not used: {reason}. Its part of the "
+            "call runs again.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return []
+
+    def _fits(self, outcome: Outcome) -> bool:
+        chunk, call = outcome.chunk, self._call
+        if self._planned is not None and (chunk.start, chunk.stop) not in self._planned:
+            return False
+        returns = 1 if call.work.hand == "chunk" else len(chunk)
+        return 0 <= chunk.start < chunk.stop <= call.n and len(outcome.returns) == returns
+
+    # Writing
+
+    def save(self, outcome: Outcome) -> None:
+        """Keep an outcome: at once where its loss would cost much, else with others that come soon after."""
+        done = self._done(outcome)
+        if done is None:
+            return
+        self._waiting.append(done)
+        if outcome.seconds >= self._long or time.monotonic() - self._saved >= self._pause:
+            self.flush()
+
+    def _done(self, outcome: Outcome) -> Outcome | None:
+        """The part of an outcome before its failure."""
+        if outcome.failure is None:
+            return outcome
+        n = len(outcome.returns)
+        if n == 0 or self._call.work.hand == "chunk":
+            return None
+        return Outcome(Chunk(outcome.chunk.start, outcome.chunk.start + n), outcome.returns, None, outcome.seconds)
+
+    def flush(self) -> None:
+        """Write what waits; where that fails, the call goes on, and the next time all that waits is tried again."""
+        if not self._waiting:
+            return
+        began = time.monotonic()
+        problem: Exception | None = None
+        try:
+            parts = self._encoded(self._waiting)
+        except Exception as error:  # returns that cannot be pickled: what has none of them can still be written
+            problem = error
+            self._waiting = [outcome for outcome in self._waiting if self._can_be_written(outcome)]
+            parts = self._encoded(self._waiting)
+        try:
+            if self._waiting:
+                write_whole(self._path, f"{self._number + 1:08d}{_CHUNKS}", parts)
+                self._number += 1
+                self.safe += sum(len(outcome.chunk) for outcome in self._waiting)
+                self._waiting = []
+        except OSError as error:  # a full disk
+            problem = error
+        self._saved = time.monotonic()
+        cost = (self._saved - began) / WRITING_PART
+        self._pause = max(SAVE_SECONDS, cost, min(SAVE_PART * (self._saved - self._began), MOST_SAVE_SECONDS))
+        self._long = max(LONG_SECONDS, cost / WRITING_PART)
+        if problem is not None:
+            self._warn(problem)
+
+    def _encoded(self, outcomes: list[Outcome]) -> list[Any]:
+        return encoded(outcomes, self._identity, self._call.work.errors, self._joins)
+
+    def _can_be_written(self, outcome: Outcome) -> bool:
+        try:
+            self._encoded([outcome])
+        except Exception:  # whatever a class's own __reduce__ raises
+            return False
+        return True
+
+    def _warn(self, problem: Exception) -> None:
+        """Once a call, that not all of it can be kept."""
+        if self._warned:
+            return
+        self._warned = True
+        reason = f"({type(problem).__name__}: {problem})"
+        what = f"Some results cannot be kept in the checkpoint folder {self._shown!r} {reason}."
+        if isinstance(problem, OSError):
+            what = f"The checkpoint folder {self._shown!r} cannot be written {reason}."
+        warnings.warn(
+            f"{what} The call goes on; so far {self.safe:,} of {self._call.n:,} {self._call.unit}s are safe.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+    def close(self) -> None:
+        """Let the folder go."""
+        self._lock.close()
+
+
+def _bytes_of(path: Path) -> bytearray:
+    """What stands in a file; arrays over it can be written into."""
+    with open(path, "rb") as file:
+        data = bytearray(os.fstat(file.fileno()).st_size)
+        del data[file.readinto(data) :]
+        return data

@@ -1,0 +1,1 @@
+"""Plain values that all other folders use: options, calls, chunks, returns."""

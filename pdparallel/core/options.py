@@ -1,0 +1,650 @@
+"""Options: what can be set, where from (call, context, process, environment, default), and what is allowed.
+
+One frozen dataclass holds them; everything else asks :func:`resolve` once a call and passes the result on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import importlib.util
+import inspect
+import logging
+import math
+import multiprocessing
+import numbers
+import operator
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar, Unpack
+
+import numpy as np
+
+from pdparallel.core.cpu_count import WINDOWS_MOST_WORKERS, usable_cores
+from pdparallel.core.format import as_html, shortened
+from pdparallel.core.mistakes import ENGINE_NAMES, by_name, shown, unknown_engine, unknown_option, unknown_value
+from pdparallel.core.tracebacks import trim_tracebacks
+from pdparallel.errors import InvalidOptionError
+from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Progress, Serializer, StartMethod
+
+__all__ = [
+    "ENGINE_NAMES",
+    "MEANINGS",
+    "Options",
+    "forcing",
+    "get_options",
+    "option_context",
+    "resolve",
+    "set_options",
+    "show_options",
+]
+
+_START_METHODS = ("forkserver", "spawn", "fork")
+_SERIALIZERS = ("dill", "cloudpickle")
+_ERRORS = ("raise", "coerce", "return")
+_PROGRESS = ("text", "notebook", "log")
+_ENVIRONMENT_PREFIX = "PDPARALLEL_"
+
+
+#: Each option in one sentence, for help and tables; :class:`Options` says all.
+MEANINGS: dict[str, str] = {
+    "engine": "Who does the work: this process, threads, processes, or a cluster.",
+    "n_workers": "How many workers share the work. None: the cores that this process may use.",
+    "chunk_size": "Rows, columns or items of a chunk. None: pdparallel chooses.",
+    "start_method": "How worker processes start. None: forkserver on Linux, spawn on macOS and Windows.",
+    "progress": "Whether and where a progress bar is shown.",
+    "desc": "The text before the progress bar. None: the name of the verb.",
+    "errors": "After a call raises: raise it, leave a missing value, or return the exception.",
+    "retries": "How often rows run again after their worker died.",
+    "timeout": "Seconds that one call of the function may take. None: no limit.",
+    "threads_per_worker": "Threads of BLAS, OpenMP and Arrow in each worker. None: cores // workers.",
+    "serializer": "The package that writes the function for other processes.",
+    "checkpoint": "A folder that keeps finished results, so that the same call can continue later.",
+    "seed": "A number that makes random and np.random repeatable.",
+    "initializer": "A function that each worker calls once, before the first row.",
+    "initargs": "Arguments of the initializer.",
+    "capture_output": "Whether output of workers is shown where you made the call. None: yes.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Options:
+    """All options of a call, each with a value that was checked.
+
+    They are given by name to the accessor, to :func:`option_context`, :func:`set_options` and :func:`engine`, and to
+    :func:`map` and :func:`imap`; in the environment ``PDPARALLEL_N_WORKERS=4`` is that for ``n_workers``, and so on.
+
+    Parameters
+    ----------
+    engine : str or object, default "auto"
+        ``"auto"`` works in this process until the pool is worth its price and its workers have loaded the function; a
+        function that cannot be sent to workers stays here. On a Python without the GIL, threads take what is left of a
+        function that only reads its row or value, and names nothing that threads could change. ``"process"`` and
+        ``"pathos"`` are pools of processes, ``"thread"`` of threads, ``"serial"`` none; ``"dask"`` is the current
+        client's cluster, or one on this machine, ``"ray"`` the Ray that runs, or one on this machine.
+        ``"tcp://scheduler:8786"`` is the address of a Dask scheduler. Or an object: any
+        :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a pathos pool, a ``Client`` or cluster of
+        ``dask.distributed``.
+    n_workers : int, default None
+        Workers; None means the cores that this process may use.
+    chunk_size : int, default None
+        Rows (columns, items) of a chunk, exactly; None lets pdparallel choose.
+    start_method : str, default None
+        ``"forkserver"``, ``"spawn"`` or ``"fork"``; None means forkserver on Linux, spawn on macOS and Windows.
+    progress : bool, str, logger or callable, default False
+        One bar for the call, which counts rows (columns, groups, items) and moves within long chunks, too.  True shows
+        it as it fits the place: widgets in a notebook that has ipywidgets, text in any other notebook and on a
+        terminal, and where standard error is a file or ``TERM=dumb`` a line now and then.  ``"text"`` takes no widgets,
+        ``"notebook"`` nothing else.  ``"log"`` writes such lines at level INFO to the logger ``pdparallel.progress``,
+        a :class:`logging.Logger` to that one.  A callable is given ``(done, total)``, in this thread, with a total of
+        None where that is not known; one that is slow is called less often, so that it takes a hundredth of the time
+        or so, one that raises is called no more.  Calls made by the function show nothing.
+    desc : str, default None
+        The text before the bar of ``progress``. None means the name of the verb, such as ``apply_rows``.
+    errors : str, default "raise"
+        What becomes of a call that raises an :class:`Exception`: ``"raise"`` raises the first one, ``"coerce"`` leaves
+        a missing value in its place (in a list None) and warns once (:class:`FailedCallsWarning`), ``"return"`` leaves
+        the exception. SystemExit, KeyboardInterrupt and their like always end the call; what goes to
+        pandas as it is (names of functions, ufuncs, lists, dicts) raises as ever.
+    retries : int, default 2
+        Times that units are run again after the worker that ran them ended; an exception is never tried again.
+    timeout : float, default None
+        Seconds that one call of the function may take; then its worker is ended.  For worker processes only.
+    threads_per_worker : int, default None
+        Threads that BLAS, OpenMP and Arrow may use in each worker process; None means cores // workers.
+    serializer : str, default "dill"
+        ``"dill"`` or ``"cloudpickle"``, for the function and its arguments.
+    checkpoint : str or path, default None
+        A folder of one call: what is finished is kept there, and the same call takes up where it stopped; with another
+        ``errors`` it does again what failed.
+    seed : int, default None
+        Makes what ``random`` and ``np.random`` draw in the function the same for any engine, number of workers and
+        size of chunks; the streams of this process stay as they are.  Each row (column, value, item) has its own
+        stream, by its position; of ``apply_chunks`` each chunk, so give ``chunk_size`` too.  None leaves it to chance.
+    initializer : callable, default None
+        Called once in each worker before the first call of the function there, as to load a model into a global
+        variable that the function reads.  With an initializer nothing runs in this process (but with
+        ``engine="serial"``); a warm worker that has run it for the same function does not run it again.
+    initargs : tuple, default ()
+        What the initializer is called with.
+    capture_output : bool, default None
+        Whether what the function prints, logs and warns of in worker processes is shown where the call is made, with
+        the outcome of each chunk; False leaves it to the workers' own streams and handlers. None means True.
+
+    See Also
+    --------
+    get_options : Those in force.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> pd.Series([1, 2, 3]).par(engine="thread", n_workers=2, chunk_size=1).map(lambda value: value * 2).tolist()
+    [2, 4, 6]
+    """
+
+    engine: EngineName | EngineObject = "auto"
+    n_workers: int | None = None
+    chunk_size: int | None = None
+    start_method: StartMethod | None = None
+    progress: Progress = False
+    desc: str | None = None
+    errors: Errors = "raise"
+    retries: int = 2
+    timeout: float | None = None
+    threads_per_worker: int | None = None
+    serializer: Serializer = "dill"
+    checkpoint: str | None = None
+    seed: int | None = None
+    initializer: Callable[..., Any] | None = None
+    initargs: tuple[Any, ...] = ()
+    capture_output: bool | None = None
+
+    def __repr__(self) -> str:
+        fields = [(field.name, getattr(self, field.name), field.default) for field in dataclasses.fields(self)]
+        given = [f"{name}={value!r}" for name, value, default in fields if not _is_same(value, default)]
+        return f"Options({', '.join(given)})"
+
+    def _repr_html_(self) -> str:
+        rows = [("option", "value", "meaning")]
+        rows += [
+            (field.name, shortened(repr(getattr(self, field.name))), MEANINGS[field.name])
+            for field in dataclasses.fields(self)
+        ]
+        return as_html(rows, "lll", head=True, title="pdparallel options")
+
+    @property
+    def workers(self) -> int:
+        """The number of workers, with None resolved to the usable cores.
+
+        Examples
+        --------
+        >>> import pdparallel
+        >>> pdparallel.Options(n_workers=3).workers
+        3
+        """
+        return self.n_workers if self.n_workers is not None else usable_cores().number
+
+    @property
+    def threads(self) -> int:
+        """The threads of a worker, with None resolved to cores // workers.
+
+        Examples
+        --------
+        >>> import pdparallel
+        >>> pdparallel.Options(threads_per_worker=2).threads
+        2
+        """
+        if self.threads_per_worker is not None:
+            return self.threads_per_worker
+        return max(1, usable_cores().number // self.workers)
+
+    @property
+    def method(self) -> StartMethod:
+        """The start method, with None resolved to the platform's safest.
+
+        Examples
+        --------
+        >>> import pdparallel
+        >>> pdparallel.Options(start_method="spawn").method
+        'spawn'
+        """
+        if self.start_method is not None:
+            return self.start_method
+        if sys.platform == "darwin":  # whose libraries start threads, which a forked process does not have
+            return "spawn"
+        return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def _is_same(value: Any, default: Any) -> bool:
+    # The value may be an object of the user's, whose comparison can be anything.
+    return value is default or (
+        type(value) is type(default) and isinstance(value, (str, int, tuple)) and value == default
+    )
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: The entry of ``**options`` in a docstring.
+_ENTRY = re.compile(r"^(?P<indent> *)\*\*options\n(?:(?P=indent) +\S.*\n)+", re.MULTILINE)
+
+
+def show_options(*, but: tuple[str, ...] = (), defaults: bool = True) -> Callable[[F], F]:
+    """Spell out the options of a function that takes ``**options``, in its signature and its docstring.
+
+    Editors then complete the names, and show the defaults.
+
+    Parameters
+    ----------
+    but : tuple of str, optional
+        Options that the function does not take.
+    defaults : bool, default True
+        Whether an option that is not given has its default.
+    """
+    fields = [field for field in dataclasses.fields(Options) if field.name not in but]
+
+    def spell_out(func: F) -> F:
+        signature = inspect.signature(func)
+        parameters = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters += [
+            inspect.Parameter(field.name, kind, default=field.default if defaults else ..., annotation=field.type)
+            for field in fields
+            if field.name not in signature.parameters
+        ]
+        shown: Any = func
+        shown.__signature__ = signature.replace(parameters=parameters)
+        if func.__doc__:
+            shown.__doc__ = _ENTRY.sub(entries, func.__doc__)
+        return func
+
+    def entries(found: re.Match[str]) -> str:
+        indent = found["indent"]
+        lines = [
+            f"{indent}{field.name} : {field.type}, {f'default {field.default!r}' if defaults else 'optional'}\n"
+            f"{indent}    {MEANINGS[field.name]}\n"
+            for field in fields
+        ]
+        return "".join(lines)
+
+    return spell_out
+
+
+def _whole_number(least: int, none: bool = True, of_none: str = "") -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        allowed = f"a whole number of at least {least}" + (f", or None{of_none}" if none else "")
+        if value is None and none:
+            return None
+        if isinstance(value, (bool, np.bool_)):
+            raise InvalidOptionError(name, value, allowed)
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise InvalidOptionError(name, value, allowed) from None
+        if number < least:
+            raise InvalidOptionError(name, value, allowed)
+        return number
+
+    return check
+
+
+_number_of_workers = _whole_number(1, of_none=" for all cores")
+_chunk_size = _whole_number(1, of_none=" to let pdparallel choose")
+_threads = _whole_number(1)
+_seed = _whole_number(0)
+_times = _whole_number(0, none=False)
+
+
+def _workers(name: str, value: Any) -> Any:
+    number = _number_of_workers(name, value)
+    if os.name == "nt" and number is not None and number > WINDOWS_MOST_WORKERS:
+        raise InvalidOptionError(
+            name, value, f"at most {WINDOWS_MOST_WORKERS}, or None",
+            "On Windows one process cannot wait for more workers.",
+        )  # fmt: skip
+    return number
+
+
+def _seconds(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, datetime.timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
+        raise InvalidOptionError(name, value, "a number of seconds above 0, or None for no limit")
+    return float(value)
+
+
+def _yes_or_no(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    raise InvalidOptionError(name, value, "True, False, or None")
+
+
+def _one_of(*choices: str) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if isinstance(value, str) and value in choices:
+            return value
+        raise unknown_value(name, value, choices)
+
+    return check
+
+
+def _engine(name: str, value: Any) -> Any:
+    # The registry of engines looks at an object, because it knows the kinds. Here only a name can be wrong.
+    if isinstance(value, str):
+        if value not in ENGINE_NAMES and "://" not in value:
+            allowed = ", ".join(map(repr, ENGINE_NAMES))
+            raise unknown_engine(
+                name, value, f"one of {allowed}, the address of a Dask scheduler, or an executor or pool object"
+            )
+        if value == "ray":
+            _installed(name, value, "ray", "ray")
+        elif value == "dask" or "://" in value:
+            _installed(name, value, "distributed", "dask")
+        return value
+    allowed = "one of " + ", ".join(map(repr, ENGINE_NAMES))
+    allowed += ", or an object with submit() (executors), apply_async() (pools) or apipe() (pathos)"
+    if not any(hasattr(value, method) for method in ("submit", "apply_async", "apipe", "scheduler_address")):
+        raise InvalidOptionError(name, value, allowed)
+    if isinstance(value, type):
+        text = f"{name}={value.__name__} is a class. Give an object of it: {name}={value.__name__}(...)."
+        raise InvalidOptionError(name, value, allowed, message=text)
+    return value
+
+
+def _installed(name: str, value: Any, module: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise InvalidOptionError(
+            name, value, "an engine that is installed",
+            message=f"{name}={value!r} needs {module}, which is not installed: pip install 'pdparallel[{extra}]'",
+        )  # fmt: skip
+
+
+def _start_method(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    here = [method for method in _START_METHODS if method in multiprocessing.get_all_start_methods()]
+    if value not in here:
+        raise unknown_value(name, value, here, ", or None")
+    return value
+
+
+def _progress(name: str, value: Any) -> Any:
+    if isinstance(value, (bool, logging.Logger, logging.LoggerAdapter)):
+        return value
+    if value in _PROGRESS if isinstance(value, str) else callable(value) and not isinstance(value, type):
+        return value
+    allowed = ", ".join(map(repr, _PROGRESS))
+    raise InvalidOptionError(name, value, f"True, False, {allowed}, a logging.Logger, or a function of (done, total)")
+
+
+def _desc(name: str, value: Any) -> Any:
+    if value is None or (isinstance(value, str) and value.strip() and value.isprintable()):
+        return value
+    raise InvalidOptionError(name, value, "a text of one line, or None")
+
+
+def _serializer(name: str, value: Any) -> Any:
+    _one_of(*_SERIALIZERS)(name, value)
+    if value == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
+        raise InvalidOptionError(
+            name, value, "'dill'",
+            message=f"{name}={value!r} needs cloudpickle, which is not installed: pip install cloudpickle",
+        )  # fmt: skip
+    return value
+
+
+def _folder(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path:
+        raise InvalidOptionError(name, value, "the path of a folder, or None")
+    return path
+
+
+def _initializer(name: str, value: Any) -> Any:
+    if value is None or callable(value):
+        return value
+    raise InvalidOptionError(name, value, "a function, or None", "Each worker calls it once.")
+
+
+def _initargs(name: str, value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return tuple(value)
+    raise InvalidOptionError(
+        name, value, "a tuple or list of arguments", f"For one argument: {name}=({shown(value)},)."
+    )
+
+
+def _of_one_call(name: str, value: Any) -> InvalidOptionError:
+    return InvalidOptionError(
+        name, value, "columns= to the accessor of a frame: df.par(columns=['a', 'b']).apply_rows(func)",
+        "It belongs to one call on one frame.",
+    )  # fmt: skip
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "engine": _engine,
+    "n_workers": _workers,
+    "chunk_size": _chunk_size,
+    "start_method": _start_method,
+    "progress": _progress,
+    "desc": _desc,
+    "errors": _one_of(*_ERRORS),
+    "retries": _times,
+    "timeout": _seconds,
+    "threads_per_worker": _threads,
+    "serializer": _serializer,
+    "checkpoint": _folder,
+    "seed": _seed,
+    "initializer": _initializer,
+    "initargs": _initargs,
+    "capture_output": _yes_or_no,
+}
+
+
+def checked(given: Mapping[str, Any], of_items: bool = False) -> dict[str, Any]:
+    """Check options by name and value; returns them normalised.
+
+    Parameters
+    ----------
+    given : mapping
+        The options.
+    of_items : bool, default False
+        Whether they stand beside a function and items, for which there is no verb.
+
+    Raises
+    ------
+    InvalidOptionError
+        Names the option, its value, and what is allowed.
+    """
+    for name in given:
+        if name == "columns":
+            raise _of_one_call(name, given[name])
+        if name not in _CHECKS:
+            known = [*_CHECKS] if of_items else [*_CHECKS, "columns"]
+            to_func = f"functools.partial: map(partial(func, {name}={shown(given[name])}), items)" if of_items else ""
+            raise unknown_option(name, given[name], known, to_func)
+    return {name: _CHECKS[name](name, value) for name, value in given.items()}
+
+
+_process_wide: dict[str, Any] = {}
+_process_wide_lock = threading.Lock()
+_context: ContextVar[Mapping[str, Any] | None] = ContextVar("pdparallel_options", default=None)
+
+
+_COLUMNS_VARIABLE = _ENVIRONMENT_PREFIX + "COLUMNS"
+_VARIABLES = {_ENVIRONMENT_PREFIX + name.upper(): name for name in _CHECKS}
+_ALL_VARIABLES = frozenset(
+    os.fsencode(name) if hasattr(os, "environb") else name for name in (*_VARIABLES, _COLUMNS_VARIABLE)
+)
+
+
+def _environment() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    # Mostly there is none, and to look for each by itself would take a tenth of a call upon ten rows; so would to go
+    # through a mapping that is written in Python, instead of the dict in it.
+    environment = getattr(os, "environb", os.environ)
+    if _ALL_VARIABLES.isdisjoint(getattr(environment, "_data", environment)):
+        return found
+    if os.environ.get(_COLUMNS_VARIABLE, "").strip():
+        raise _of_one_call(_COLUMNS_VARIABLE, os.environ[_COLUMNS_VARIABLE])
+    for variable, name in _VARIABLES.items():
+        text = os.environ.get(variable, "").strip()
+        if text:
+            found[name] = _CHECKS[name](variable, _from_text(name, text))
+    return found
+
+
+def _from_text(name: str, text: str) -> Any:
+    if _CHECKS[name] in (_chunk_size, _workers, _times, _threads, _seed):
+        return int(text) if text.isdecimal() else text
+    if _CHECKS[name] is _seconds:
+        with contextlib.suppress(ValueError):
+            return float(text)
+    if name in ("progress", "capture_output") and text.lower() in ("1", "true", "yes", "0", "false", "no"):
+        return text.lower() in ("1", "true", "yes")
+    return text
+
+
+#: What beats even what a call says, while a test runs; the last one counts.
+_forced: list[Mapping[str, Any]] = []
+
+
+@contextlib.contextmanager
+def forcing(values: Mapping[str, Any]) -> Iterator[None]:
+    """Options for every call of this process inside a ``with`` block, whatever the calls say.
+
+    Parameters
+    ----------
+    values : mapping
+        Checked options.
+    """
+    forced = dict(values)
+    _forced.append(forced)
+    try:
+        yield
+    finally:
+        _forced[:] = [other for other in _forced if other is not forced]
+
+
+#: What is in force where nothing was set: to make it takes longer than a function takes for ten values.
+_DEFAULT = Options()
+
+
+def resolve(call: Mapping[str, Any] | None = None) -> Options:
+    """The options in force: those of the call, then of the context, the process, the environment, the defaults.
+
+    Parameters
+    ----------
+    call : mapping, optional
+        What was given to ``df.par(...)``, checked before.
+    """
+    merged = {**_environment(), **_process_wide, **(_context.get() or {}), **(call or {})}
+    if _forced:
+        merged |= _forced[-1]
+    if not merged:
+        return _DEFAULT
+    options = Options(**merged)
+    if options.initargs and options.initializer is None:
+        raise InvalidOptionError(
+            "initargs", options.initargs, "initializer=, too",
+            message=f"initargs={shown(options.initargs)} needs initializer=, the function that takes them.",
+        )  # fmt: skip
+    return options
+
+
+@trim_tracebacks
+def get_options() -> dict[str, Any]:
+    """Return the options in force here, by name.
+
+    Returns
+    -------
+    dict
+        Each of :class:`Options`: what the context says, else the process, else the environment, else its default.
+
+    Examples
+    --------
+    >>> import pdparallel
+    >>> with pdparallel.option_context(n_workers=3):
+    ...     pdparallel.get_options()["n_workers"]
+    3
+    """
+    options = resolve()
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+
+
+@show_options(defaults=False)
+@trim_tracebacks
+@by_name("pdparallel.set_options")
+def set_options(**options: Unpack[OptionsDict]) -> None:
+    """Set options for the whole process, until they are set again.
+
+    Parameters
+    ----------
+    **options
+        Any of the options of :class:`Options`.
+
+    Raises
+    ------
+    InvalidOptionError
+        Names the option, its value, and what is allowed; nothing is set then.
+
+    Examples
+    --------
+    >>> import pdparallel
+    >>> pdparallel.set_options(n_workers=2)
+    >>> pdparallel.get_options()["n_workers"]
+    2
+    >>> pdparallel.set_options(n_workers=None)
+    """
+    values = checked(options)
+    with _process_wide_lock:
+        _process_wide.update(values)
+
+
+@show_options(defaults=False)
+@trim_tracebacks
+@by_name("pdparallel.option_context")
+def option_context(**options: Unpack[OptionsDict]) -> contextlib.AbstractContextManager[None]:
+    """Set options for the calls inside a ``with`` block, in this thread or task only.
+
+    Parameters
+    ----------
+    **options
+        Any of the options of :class:`Options`.
+
+    Returns
+    -------
+    context manager
+        The options hold in its ``with`` block.
+
+    Raises
+    ------
+    InvalidOptionError
+        Names the option, its value, and what is allowed.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> with pdparallel.option_context(engine="serial"):
+    ...     pd.Series([1, 2]).par.map(lambda x: x + 1).tolist()
+    [2, 3]
+    """
+    return _in_context(checked(options))
+
+
+@contextlib.contextmanager
+def _in_context(values: Mapping[str, Any]) -> Iterator[None]:
+    token = _context.set({**(_context.get() or {}), **values})
+    try:
+        yield
+    finally:
+        _context.reset(token)

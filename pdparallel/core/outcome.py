@@ -1,0 +1,108 @@
+"""Outcome: what a worker says of a chunk: the recorded returns by position, and what ended it if something did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pdparallel.core.chunking import Chunk
+from pdparallel.core.returns import Packed
+
+__all__ = ["Assigned", "Failed", "Failure", "NotKeptError", "Outcome", "Timing"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failed:
+    """Stands among the returns for one that there is not, in a call that goes on after a failure.
+
+    Without a traceback: its frames would keep alive what they worked on, in the parent the user's frames too.  What it
+    said is in ``traceback_text``.
+    """
+
+    exception: BaseException
+    traceback_text: str = ""
+
+
+class NotKeptError(Exception):
+    """Placeholder for an exception of ``errors="coerce"`` that was not kept, because its chunk had too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception that ended a chunk, where, and the worker's traceback as text (empty where it has its own).
+
+    ``offset`` counts from the start of the chunk.  ``by_function`` says that the user's function raised it; else it is
+    an initializer's or our own, and pandas is not to see it.
+    """
+
+    offset: int
+    exception: BaseException
+    traceback_text: str = ""
+    by_function: bool = False
+
+
+class Timing(NamedTuple):
+    """Who did a chunk, and when, by ``time.perf_counter`` of its machine; told only where somebody looks at the call.
+
+    Attributes
+    ----------
+    pid, thread : int
+        The worker: process, and thread of the operating system.
+    began, ready, loaded, called, written : float
+        When it had the task, had loaded the function (with what that imports) and the data, had called the function
+        with all, and had written what came of it.
+    """
+
+    pid: int
+    thread: int
+    began: float
+    ready: float
+    loaded: float
+    called: float
+    written: float
+
+
+class Assigned(NamedTuple):
+    """What a function did to rows of which pandas allows one assignment; see :mod:`pdparallel.data.fastpath.row`.
+
+    Attributes
+    ----------
+    first : int or None
+        Rows from the start of the chunk to the first one that was assigned to.
+    shares : bool
+        Whether a row was returned before that: pandas allows one more assignment then.
+    unshared : bool
+        Whether pandas lets the next assignment fail, after the last row.
+    """
+
+    first: int | None
+    shares: bool
+    unshared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one chunk: ``returns`` holds what ``func`` returned for each unit from ``chunk.start`` on.
+
+    Where ``errors=`` lets a call go on, there is a :class:`Failed` for each unit of which ``func`` raised.
+    With a failure, ``returns`` ends just before it.  A chunk function has one return for the whole chunk.
+    ``seconds`` is how long the calls took.
+    ``assigned`` says what the function did to rows that are read-only views; None if it is nothing of consequence.
+    """
+
+    chunk: Chunk
+    returns: list[Any] | Packed
+    failure: Failure | None = None
+    seconds: float = 0.0
+    timing: Timing | None = None
+    assigned: Assigned | None = None
+
+    @property
+    def done(self) -> int:
+        """Units that are done: all, or those before the failure."""
+        return len(self.chunk) if self.failure is None else len(self.returns)
+
+    def count_failed(self) -> int:
+        """Count the calls that failed where ``errors=`` lets the others go on."""
+        # What is packed has no failures in it.
+        return list(map(type, self.returns)).count(Failed) if isinstance(self.returns, list) else 0

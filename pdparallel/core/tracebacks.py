@@ -1,0 +1,181 @@
+"""Tracebacks without the frames of this package: the user's lines, pandas' lines and the message stay.
+
+A public function that has :func:`trim_tracebacks` as its decorator leaves no frame of its own in a traceback.
+Three things keep all frames: an error that is a fault of this package, and the environment variable
+``PDPARALLEL_FULL_TRACEBACKS=1``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+from typing import Any, TypeVar, cast
+
+from pdparallel.errors import PdParallelError
+
+__all__ = [
+    "below_the_callers",
+    "remove_own_frames",
+    "replace_traceback",
+    "trim_tracebacks",
+    "users_lines",
+    "users_part",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Environment variable that keeps all frames.
+FULL_TRACEBACKS = "PDPARALLEL_FULL_TRACEBACKS"
+
+#: Modules of this package whose functions stand for those of a user.
+_NOT_OWN = ("pdparallel.testing", "pdparallel.cli.demo")
+
+#: Modules that call the function, and what does so in them.
+_CALLERS = {
+    **dict.fromkeys(
+        [
+            "pdparallel.worker.loop",
+            "pdparallel.operations.build_result",
+            "pdparallel.data.aligned_series",
+            "pdparallel.execution.pandas_driver",
+            "pdparallel.data.fastpath.group",
+        ],
+        frozenset({"one", "own", "all", "guarded", "watch", "call", "<lambda>", "__call__"}),
+    ),
+    "pdparallel.data.groups": frozenset({"keep"}),  # its __call__ calls pandas first
+}
+
+#: Functions that raise errors of users: of their function, or of wrong arguments. ``*`` means each module.
+_RAISE_FOR_USERS = {
+    ("*", "__getattr__"),
+    ("*", "__getitem__"),
+    ("pdparallel.execution.inline", "_calls"),
+    ("pdparallel.execution.inline", "done_here"),
+    ("pdparallel.execution.collector", "raise_failure"),
+    ("pdparallel.core.mistakes", "attribute_of_pandas"),
+    ("pdparallel.progress.reporter", "one"),
+    ("pdparallel.core.tracebacks", "call"),
+    ("pdparallel.operations.apply", "keep"),
+    ("pdparallel.api.rolling", "_apply"),
+}
+
+_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+def trim_tracebacks(func: F) -> F:
+    """Keep the frames of this package out of the traceback of each error that leaves a function."""
+
+    @functools.wraps(func)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return func(*args, **kwargs)
+        except BaseException as error:
+            remove_own_frames(error)
+            raise  # a bare one: "raise error" would put this frame back
+
+    return cast("F", call)
+
+
+def remove_own_frames(error: BaseException) -> None:
+    """Remove the frames of this package from the tracebacks of an error and of its causes.
+
+    Does nothing if the error is a fault of this package, or if ``PDPARALLEL_FULL_TRACEBACKS`` is set.
+    """
+    with contextlib.suppress(Exception):  # the error matters more than its lines
+        if not _wants_all() and not _is_our_fault(error):
+            for one in _with_causes(error):
+                _set_traceback(one, _without_own(one.__traceback__))
+
+
+def _with_causes(error: BaseException) -> list[BaseException]:
+    """The error, and all that are shown above it."""
+    shown: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and not any(following is one for one in shown):
+        shown.append(following)
+        following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
+    return shown
+
+
+def replace_traceback(error: BaseException, tb: TracebackType | None) -> None:
+    """Give an error another traceback, unless all frames are wanted."""
+    if not _wants_all():
+        _set_traceback(error, tb)
+
+
+def _set_traceback(error: BaseException, tb: TracebackType | None) -> None:
+    # Not by assignment, which a class of the user's may refuse.
+    BaseException.with_traceback(error, tb)
+
+
+def _wants_all() -> bool:
+    return os.environ.get(FULL_TRACEBACKS, "").strip().lower() not in ("", "0", "false", "no")
+
+
+def _is_our_fault(error: BaseException) -> bool:
+    """Whether this package raised an error that it does not know, so that its lines are needed for a report."""
+    if isinstance(error, PdParallelError) or not isinstance(error, Exception):
+        return False
+    if below_the_callers(error.__traceback__)[1]:
+        return False
+    for frame in reversed(list(_frames(error.__traceback__))):
+        if not _is_of_python(frame):
+            module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_name
+            return _is_own(frame) and _RAISE_FOR_USERS.isdisjoint({("*", name), (module, name)})
+    return True
+
+
+def _frames(tb: TracebackType | None) -> Iterator[FrameType]:
+    while tb is not None:
+        yield tb.tb_frame
+        tb = tb.tb_next
+
+
+def _is_own(frame: FrameType) -> bool:
+    name = str(frame.f_globals.get("__name__"))
+    return name.partition(".")[0] == "pdparallel" and not name.startswith(_NOT_OWN)
+
+
+def _is_of_python(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    is_standard = file.startswith((_STANDARD_LIBRARY, "<frozen "))
+    return is_standard and not any(folder in file for folder in _INSTALLED)
+
+
+def _without_own(tb: TracebackType | None) -> TracebackType | None:
+    """A traceback of the frames that are not ours, in the same order."""
+    kept = []
+    while tb is not None:
+        if not _is_own(tb.tb_frame):
+            kept.append(tb)
+        tb = tb.tb_next
+    following = None
+    for one in reversed(kept):
+        following = TracebackType(following, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return following
+
+
+def users_part(tb: TracebackType | None) -> TracebackType | None:
+    """A traceback from the first frame of the user's function on, without pdparallel's and pandas' loops above it."""
+    return below_the_callers(tb)[0] or tb
+
+
+def users_lines(tb: TracebackType | None) -> TracebackType | None:
+    """The same without our frames below that one, as of lazy rows; None if the function has no frame."""
+    return users_part(tb) if _wants_all() else _without_own(users_part(tb))
+
+
+def below_the_callers(tb: TracebackType | None) -> tuple[TracebackType | None, bool]:
+    """A traceback below what calls the function, if there is any, and whether that was reached."""
+    at, inside = tb, False
+    while at is not None:
+        callers = _CALLERS.get(at.tb_frame.f_globals.get("__name__", ""))
+        if inside and callers is None:
+            return at, True
+        inside = callers is not None and at.tb_frame.f_code.co_name in callers
+        at = at.tb_next
+    return None, inside

@@ -1,0 +1,1 @@
+"""Units: how rows, values, groups and windows are cut and handed to a function."""

@@ -1,0 +1,307 @@
+"""Lean columns: columns of a group that give NumPy their array at once, and count.
+
+A column becomes pandas' own by itself, by a cut from that of the chunk, where pandas copies what is written into
+(pandas 3); else with its whole group, because what is written into one is to be seen in the other.  What comes of
+arithmetic is a lean column, too, over values of its own.
+"""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pdparallel.compat import PANDAS_2
+from pdparallel.data.fastpath.base import (
+    ELSEWHERE,
+    applied,
+    become,
+    is_lean,
+    is_wide,
+    keep,
+    missed,
+    new,
+    no_arguments,
+    own_dict,
+    reduced,
+    stands_for,
+    with_reductions,
+)
+from pdparallel.data.fastpath.slices import Cut, Labels, Source
+
+__all__ = ["Column", "column_of", "look_at_columns", "plain_column"]
+
+#: Values of a column up to which arithmetic is done here, by NumPy: of a million pandas may ask numexpr.
+MOST_COUNTED = 100_000
+
+#: Whole numbers that are less than that can be no matter of dtypes.
+MOST_INT = 1 << 31
+
+#: What NumPy asks an object for before ``__array__``, and what a Series says to that.
+_ASKED_BY_NUMPY = {
+    name: f"'Series' object has no attribute {name!r}" for name in ("__array_interface__", "__array_struct__")
+}
+
+
+#: What a lean column keeps: its group, its name, its values if an array is all that there is to them, what it is made
+#: of when it becomes pandas' own (the column of the chunk, or an array that is its own), and its labels.
+Kept = tuple[Cut, Any, np.ndarray | None, Any, Labels]
+
+
+def column_of(cut: Cut, name: Any, array: np.ndarray | None, series: pd.Series) -> Any:
+    """A lean column of a group."""
+    column = new(Column)
+    own = None if array is None else array[cut.start : cut.stop]
+    keep(column, "_lean", (cut, name, own, series, Labels(cut)))
+    return column
+
+
+def _computed(cut: Cut, name: Any, values: np.ndarray, labels: Labels) -> Any:
+    """A lean column of values that are its own."""
+    column = new(Column)
+    shown = values.view()
+    shown.flags.writeable = PANDAS_2  # as pandas shows them
+    keep(column, "_lean", (cut, name, shown, values, labels))
+    cut.source.handed.append(weakref.ref(column))
+    return column
+
+
+def look_at_columns(source: Source) -> None:
+    """Columns that outlive their group's call are pandas' own from then on."""
+    before = source.became
+    for column in [ref() for ref in source.handed]:
+        if column is not None and is_lean(column):
+            plain_column(column)
+    source.became = before
+    source.handed.clear()
+
+
+def plain_column(column: Any) -> Any:
+    """Make a lean column, which may be a group of a Series, the Series that pandas would have handed out, in place."""
+    cut, name, _, made, labels = column._lean
+    if isinstance(made, np.ndarray):
+        become(column, pd.Series(made, index=labels.index, name=name, copy=False), pd.Series)
+        return column
+    group = None if cut.group is None else cut.group()
+    if group is not None and is_lean(group) and cut.columns and cut.columns.get(made.name) is column:
+        cut.source.plain_group(group)
+        return column
+    if cut.source.data is made:
+        cut.source.became += 1
+    real = made.iloc[cut.start : cut.stop]
+    real.index = labels.index
+    become(column, real, pd.Series, _name=name)
+    return column
+
+
+def _locator(name: str) -> Any:
+    """The class of ``iloc`` or ``iat`` of a lean column, which reads one scalar by itself.
+
+    It extends that of pandas, which finds out by the references to the column whether a value that is set is lost.
+    """
+    base: Any = type(getattr(pd.Series([0.0]), name))
+
+    class Locator(base):  # type: ignore[misc]  # one that is found when this runs
+        def __getitem__(self, key: Any) -> Any:
+            if is_lean(self.obj):
+                value = _located(self.obj._lean, name, key)
+                if value is not ELSEWHERE:
+                    return value
+            return super().__getitem__(key)
+
+    Locator.__name__, Locator.__qualname__, Locator.__module__ = base.__name__, base.__qualname__, base.__module__
+    return Locator
+
+
+_Iloc, _Iat = _locator("iloc"), _locator("iat")
+
+
+class Column(pd.Series):
+    """A Series for as long as it is only read; see the module."""
+
+    _lean: Kept
+    __dict__ = own_dict
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self._lean[2]
+        if array is None or (dtype is not None and dtype != array.dtype):
+            plain = plain_column(self)
+            found: np.ndarray = plain.__array__(dtype) if copy is None else plain.__array__(dtype, copy)
+            return found
+        return array.copy() if copy else array.view()
+
+    def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
+        if type(self) is not Column:
+            return missed(self, name)
+        lean = self._lean
+        if name == "_name":
+            return lean[1]
+        if name in _ASKED_BY_NUMPY and not (lean[0].source.has_texts and name in lean[0].index):
+            raise AttributeError(_ASKED_BY_NUMPY[name])
+        return getattr(plain_column(self), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(plain_column(self), name, value)
+
+    def __dir__(self) -> Any:
+        return dir(plain_column(self))
+
+    def __len__(self) -> int:
+        cut = self._lean[0]
+        return cut.stop - cut.start
+
+    def __iter__(self) -> Iterator[Any]:
+        array = self._lean[2]
+        if array is None:
+            return iter(plain_column(self))
+        # One after the other, as pandas does: what is written meanwhile into a column of pandas 2 is seen.
+        return iter(array) if array.dtype.kind == "O" else map(array.item, range(len(array)))
+
+    def tolist(self) -> list[Any]:
+        array = self._lean[2]
+        found: list[Any] = (plain_column(self) if array is None else array).tolist()
+        return found
+
+    to_list = tolist
+
+    def to_numpy(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        array = self._lean[2]
+        if array is None or args or kwargs:
+            found: np.ndarray = plain_column(self).to_numpy(*args, **kwargs)
+            return found
+        return array.view()
+
+    @property
+    def values(self) -> Any:
+        array = self._lean[2]
+        return plain_column(self).values if array is None else array.view()
+
+    @property  # type: ignore[misc] # who sets it has a plain one by then
+    def index(self) -> pd.Index:
+        return self._lean[4].index
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (len(self),)
+
+    @property
+    def size(self) -> int:
+        return len(self)
+
+    @property
+    def empty(self) -> bool:
+        return len(self) == 0
+
+    @property
+    def dtype(self) -> Any:
+        return self._lean[3].dtype
+
+    def __add__(self, other: Any) -> Any:
+        return _operated(operator.add, self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return _operated(operator.add, self, other, turned=True)
+
+    def __sub__(self, other: Any) -> Any:
+        return _operated(operator.sub, self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _operated(operator.sub, self, other, turned=True)
+
+    def __mul__(self, other: Any) -> Any:
+        return _operated(operator.mul, self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _operated(operator.mul, self, other, turned=True)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _operated(operator.truediv, self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _operated(operator.truediv, self, other, turned=True)
+
+    def __pow__(self, other: Any) -> Any:
+        return _operated(operator.pow, self, other)
+
+    @property
+    def iloc(self) -> Any:
+        return _Iloc("iloc", self)
+
+    @property
+    def iat(self) -> Any:
+        return _Iat("iat", self)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+        return applied(ufunc, method, inputs, kwargs)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return plain_column(self).__reduce_ex__(protocol)
+
+    @property  # type: ignore[misc] # what isinstance asks, and what users see
+    def __class__(self) -> Any:
+        return pd.Series
+
+
+def _operated(op: Callable[[Any, Any], Any], column: Any, other: Any, *, turned: bool = False) -> Any:
+    """``op(column, other)``, or ``op(other, column)``."""
+    if is_lean(column):
+        value = _counted(op, column, other, turned)
+        if value is not ELSEWHERE:
+            return value
+        plain_column(column)
+    return op(other, column) if turned else op(column, other)
+
+
+def _counted(op: Callable[[Any, Any], Any], column: Any, other: Any, turned: bool) -> Any:
+    """The same of plain numbers, and of columns of one group; :data:`ELSEWHERE` for what only pandas knows."""
+    cut, name, array, _, labels = column._lean
+    if array is None or not is_wide(array.dtype) or not cut.source.counts or len(array) > MOST_COUNTED:
+        return ELSEWHERE
+    kind = type(other)
+    if kind is Column:
+        its_cut, its_name, right, _, _ = other._lean
+        if its_cut is not cut or right is None or not is_wide(right.dtype) or op is operator.pow:
+            return ELSEWHERE
+        if its_name is not name:
+            if type(its_name) is not str or type(name) is not str:
+                return ELSEWHERE
+            name = name if its_name == name else None
+    elif op is operator.pow:
+        if kind is not int or other != 2:
+            return ELSEWHERE
+        right = other
+    elif kind is float or kind is np.float64:
+        right = float(other)  # as pandas makes them
+    elif (kind is int or kind is np.int64) and abs(other) < MOST_INT:
+        right = int(other)
+    else:
+        return ELSEWHERE
+    with np.errstate(all="ignore"):  # as in pandas
+        values = op(right, array) if turned else op(array, right)
+    return _computed(cut, name, values, labels)
+
+
+def _reduced(column: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What the Series method of that name gives."""
+    array = column._lean[2]
+    if array is not None and no_arguments(args, kwargs):
+        value = reduced(array, name)
+        if value is not ELSEWHERE:
+            return value
+    return getattr(plain_column(column), name)(*args, **kwargs)
+
+
+def _located(lean: Kept, name: str, key: Any) -> Any:
+    """What ``column.iloc[key]`` gives, where that is one scalar."""
+    array = lean[2]
+    if type(key) is not int or array is None or not -len(array) <= key < len(array):
+        return ELSEWHERE
+    return array[key]
+
+
+with_reductions(Column, ("sum", "max", "min", "mean", "std", "var"), _reduced)
+stands_for(Column, pd.Series, plain_column)

@@ -1,0 +1,360 @@
+"""Lean groups: groups of rows that cost a fraction of pandas' own until more than reading is asked of them.
+
+Of ``groupby(...).apply(func)`` three quarters are often not the function's: pandas cuts out a frame for each group and
+makes a Series of each column that the function takes, and NumPy asks that Series three things before it gets the array.
+A lean group knows the rows of the whole chunk and where its own begin and end; a column of it is a lean column, which
+gives NumPy its array at once::
+
+    group["x"], group.x, len(group), group.shape, group.index, group.name          a lean group answers
+    np.average(column), column.to_numpy(), sum(column), column.max(), .mean()      a lean column answers
+    column.iloc[0], len(column), column.index, column * other - 1
+    anything else                                                                  becomes pandas' own
+
+A function that needs whole groups anyway would pay for both kinds: after a few groups it gets pandas' own.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from sys import getrefcount
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_object_dtype
+
+from pdparallel.compat import PANDAS_2
+from pdparallel.data.fastpath.base import (
+    FRESH,
+    Tested,
+    agree,
+    applied,
+    become,
+    dict_of,
+    is_lean,
+    look_for_methods,
+    made_plain,
+    missed,
+    new,
+    own_dict,
+    relabel,
+    stands_for,
+)
+from pdparallel.data.fastpath.column import Column, column_of, look_at_columns, plain_column
+from pdparallel.data.fastpath.slices import Cut, Source, TimedSource, is_array, with_array
+from pdparallel.data.fastpath.type_checks import leading, may_ask_for_types
+from pdparallel.typing import Func, Taker
+
+__all__ = ["LOOK_AFTER", "LeanGroups", "LeanTrial", "held"]
+
+#: Groups of a call after which it is seen whether the function leaves its groups lean.
+LOOK_AFTER = 16
+
+
+class LeanGroups:
+    """Hands out the groups of a call's chunks, and remembers from chunk to chunk whether lean ones pay.
+
+    Parameters
+    ----------
+    func : callable
+        Who will get the groups.
+    given : sequence
+        The arguments that it gets besides.
+    """
+
+    def __init__(self, func: Func, given: Sequence[Any] = ()) -> None:
+        self._func = func
+        self._given = given
+        self._pay: bool | None = None
+
+    def hand_out(self, data: Any, sizes: Sequence[int], names: Sequence[Any] | None, taker: Taker) -> int:
+        """Give the taker each group, for as long as lean ones pay.
+
+        Parameters
+        ----------
+        data : DataFrame or Series
+            Rows, group by group.
+        sizes : sequence of int
+            Rows of each group.
+        names : sequence or None
+            What each group is called, where the function is told.
+        taker : Taker
+            Gets them.
+
+        Returns
+        -------
+        int
+            So many were given; the others are to be pandas' own.
+        """
+        if self._pay is None:
+            look_for_methods()
+            given = [*self._given, *_held_by(data)]
+            self._pay = _may_be_lean() and not may_ask_for_types(self._func, given)
+        if not self._pay or not _fits(data):
+            return 0
+        source = Source(data, plain_group)
+        units = _columns(source, sizes, names) if data.ndim == 1 else _groups(source, sizes, names)
+        try:
+            return self._hand_out(source, units, len(sizes), taker)
+        finally:
+            next(units, None)  # which looks whether the last one is kept, whatever ended it
+
+    def _hand_out(self, source: Source, units: Iterator[Any], n: int, taker: Taker) -> int:
+        at = 0
+        while self._pay and at < n:
+            stop = n if at else min(n, LOOK_AFTER)
+            while at < stop:
+                size = taker.block(stop - at)
+                for _ in range(size):
+                    taker.own(next(units))
+                at += size
+            self._pay = 2 * source.became <= at
+        return at
+
+
+class LeanTrial:
+    """Finds out whether lean groups would pay, by groups that pandas has made.
+
+    Parameters
+    ----------
+    func : callable
+        Who gets them.
+
+    Attributes
+    ----------
+    seconds : list of float
+        What the function took for each, without what it takes to make columns of one group only.
+    """
+
+    def __init__(self, func: Func) -> None:
+        self.seconds: list[float] = []
+        self._stayed = 0
+        self._may: bool | None = None
+
+    @property
+    def pays(self) -> bool:
+        """Whether most of them stayed lean."""
+        return 2 * self._stayed >= len(self.seconds) > 0
+
+    def call(self, func: Func, unit: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the function returns for a group of pandas, of which it gets a lean one where that can be."""
+        if self._may is None:
+            look_for_methods()
+            given = [*args, *kwargs.values(), *_held_by(unit)]
+            self._may = _may_be_lean() and not may_ask_for_types(func, given)
+        if not (self._may and _fits(unit)):
+            began = perf_counter()
+            value = func(unit, *args, **kwargs)
+            self.seconds.append(perf_counter() - began)
+            return value
+        source = TimedSource(unit, plain_group)
+        named = unit.ndim == 1 or "name" in vars(unit)
+        hand_out = _columns if unit.ndim == 1 else _groups
+        groups = hand_out(source, [len(unit)], [unit.name] if named else None)
+        group = next(groups)
+        try:
+            began = perf_counter()
+            value = func(group, *args, **kwargs)
+            self.seconds.append(perf_counter() - began - source.seconds)
+            self._stayed += source.became == 0
+            if not is_lean(group) and not _has_labels(group, unit):
+                relabel(unit, group.index, group.columns if unit.ndim == 2 else None)  # pandas looks at these again
+        finally:
+            del group
+            next(groups, None)  # which looks whether it is kept
+        return made_plain(value)
+
+
+def _has_labels(group: Any, unit: Any) -> bool:
+    """Whether the labels of a group are still those of the unit that it stands for."""
+    return bool(group.index.is_(unit.index)) and (unit.ndim == 1 or bool(group.columns.is_(unit.columns)))
+
+
+def held(value: Any, unit: Any) -> tuple[np.ndarray, Any, pd.Index | None] | None:
+    """What a lean column of a group that is lean itself holds; None for all else.
+
+    Parameters
+    ----------
+    value : object
+        What the function returned for the group.
+    unit : object
+        The group.
+
+    Returns
+    -------
+    tuple or None
+        Its values, its name, and its index if anybody has asked for that; else it is the group's.
+    """
+    if type(value) is not Column or not is_lean(unit):
+        return None
+    cut, name, array, _, labels = value._lean
+    of_the_unit = unit._lean if unit.ndim == 2 else unit._lean[0]
+    return (array, name, labels.made) if array is not None and cut is of_the_unit and cut.source.counts else None
+
+
+def _held_by(data: Any) -> list[Any]:
+    """Objects in the first rows that may lead to a function."""
+    if data.ndim == 1:
+        columns = [data] if is_object_dtype(data.dtype) else []
+    else:
+        columns = [data.iloc[:LOOK_AFTER, at] for at, dtype in enumerate(data.dtypes) if is_object_dtype(dtype)]
+    return [value for column in columns for value in leading(column.iloc[:LOOK_AFTER].tolist())]
+
+
+def _fits(data: Any) -> bool:
+    if type(data) is pd.Series:
+        return is_array(data.dtype)
+    if type(data) is not pd.DataFrame or (PANDAS_2 and pd.get_option("mode.copy_on_write")):
+        return False
+    labels = data.columns
+    # "_lean" is the name under which a lean group keeps what it has.
+    return labels.nlevels == 1 and labels.is_unique and labels.inferred_type == "string" and "_lean" not in labels
+
+
+def _groups(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) -> Iterator[Any]:
+    """A lean group for each; what of the one before is kept by anybody is pandas' own by then."""
+    handed, start = source.handed, 0
+    for at, size in enumerate(sizes):
+        cut = Cut(source, start, start + size)
+        start += size
+        group = new(Group)
+        own = dict_of(group)
+        own["_lean"] = cut
+        if names is not None:
+            own["name"] = names[at]
+        if PANDAS_2:
+            cut.group, cut.columns = weakref.ref(group), {}
+        yield group
+        if getrefcount(group) > FRESH and is_lean(group):
+            plain_group(group)
+            source.became -= 1  # which was no wish
+        if cut.columns:
+            cut.columns.clear()
+        if handed:
+            look_at_columns(source)
+
+
+def _columns(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) -> Iterator[Any]:
+    """The same of a Series, whose groups are lean columns."""
+    array, series = with_array(source.data)
+    start, name = 0, series.name
+    for at, size in enumerate(sizes):
+        cut = Cut(source, start, start + size)
+        start += size
+        column = column_of(cut, name if names is None else names[at], array, series)
+        yield column
+        if getrefcount(column) > FRESH and is_lean(column):
+            plain_column(column)
+            source.became -= 1
+        if source.handed:
+            look_at_columns(source)
+
+
+def plain_group(group: Any) -> Any:
+    """Make a lean group the frame that pandas would have handed out, in place."""
+    own = dict_of(group)
+    cut: Cut = own["_lean"]
+    cut.source.became += 1
+    named = {"name": own["name"]} if "name" in own else {}
+    become(group, cut.frame(), pd.DataFrame, **named)
+    if cut.columns:
+        for label, column in cut.columns.items():
+            if is_lean(column):
+                become(column, group[label], pd.Series)
+                group._item_cache[label] = column  # pandas 2 gives the same Series again and again
+        cut.columns.clear()
+    return group
+
+
+class Group(pd.DataFrame):
+    """A DataFrame for as long as it is only read; see the module."""
+
+    _lean: Cut
+    __dict__ = own_dict
+
+    def __getitem__(self, key: Any) -> Any:
+        if type(key) is str:
+            cut = self._lean
+            source = cut.source
+            if key in source.places:
+                kept = cut.columns
+                if kept is not None and key in kept:
+                    return kept[key]
+                column = column_of(cut, key, *source.column(key))
+                source.handed.append(weakref.ref(column))
+                if kept is not None:
+                    kept[key] = column
+                return column
+        return plain_group(self)[key]
+
+    def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
+        if type(self) is not Group:
+            return missed(self, name)
+        cut = self._lean
+        if not name.startswith("_") and name in cut.source.places:
+            return self[name]
+        return getattr(plain_group(self), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(plain_group(self), name, value)
+
+    def __dir__(self) -> Any:
+        return dir(plain_group(self))
+
+    def __len__(self) -> int:
+        cut = self._lean
+        return cut.stop - cut.start
+
+    def __iter__(self) -> Any:
+        return iter(self._lean.source.data)
+
+    def __contains__(self, key: Any) -> bool:  # type: ignore[misc] # the stubs call it final
+        return key in self._lean.source.data
+
+    @property  # type: ignore[misc] # who sets it has a plain one by then
+    def index(self) -> pd.Index:
+        return self._lean.index
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        cut = self._lean
+        return cut.stop - cut.start, len(cut.source.places)
+
+    @property
+    def empty(self) -> bool:
+        return len(self) == 0 or not self._lean.source.places
+
+    @property
+    def ndim(self) -> int:
+        return 2
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return applied(ufunc, method, inputs, kwargs)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return plain_group(self).__reduce_ex__(protocol)
+
+    @property  # type: ignore[misc] # what isinstance asks, and what users see
+    def __class__(self) -> Any:
+        return pd.DataFrame
+
+
+stands_for(Group, pd.DataFrame, plain_group)
+
+
+def _test() -> None:
+    """Make a lean group and a lean column of it, and let them become what pandas' own are."""
+    frame = pd.DataFrame({"a": [1.5, 2.5, 3.5], "b": ["t", "u", "v"]}, index=["x", "y", "z"])
+    units = _groups(Source(frame, plain_group), [2, 1], None)
+    group = next(units)
+    column = group["a"]
+    answers = len(group), column.sum()
+    if answers != (2, 4.0) or not (is_lean(group) and is_lean(column)):
+        raise AssertionError(f"a group answers {answers}")
+    for found, expected in ((column, frame["a"].iloc[:2]), (group, frame.iloc[:2]), (next(units), frame.iloc[2:])):
+        agree(made_plain(found), expected)
+
+
+_may_be_lean = Tested(_test)

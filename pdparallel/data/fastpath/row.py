@@ -1,0 +1,641 @@
+"""Lean rows: rows of a frame that cost a fraction of pandas' own until something asks for more than reading them.
+
+Most of ``df.apply(func, axis=1)`` is not the function but the making of a Series for each row.  A lean row knows its
+frame's columns as lists, and its position.  It answers by itself what row functions do most; for all else it becomes
+the very row that pandas would have made, as :mod:`pdparallel.data.fastpath.base` has it::
+
+    row["a"], row.a, row.get("a"), row.iloc[0], row.loc["a"], "a" in row        answered here
+    len(row), iter(row), row.items(), row.to_dict(), row.sum(), row.name        answered here
+    anything else -> row._mgr is missing -> __getattr__ -> a plain Series
+
+A function that needs plain Series anyway would pay for both kinds: after a few rows it gets pandas' own loop.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from sys import getrefcount
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pdparallel.compat import PANDAS_2, converting, without_copy_warnings
+from pdparallel.data.fastpath.base import (
+    ELSEWHERE,
+    FRESH,
+    Locator,
+    Tested,
+    agree,
+    become,
+    dict_of,
+    is_wide,
+    keep,
+    look_for_methods,
+    missed,
+    new,
+    no_arguments,
+    own_dict,
+    reduced,
+    stands_for,
+    with_reductions,
+)
+from pdparallel.data.fastpath.type_checks import leading, may_ask_for_types
+from pdparallel.typing import Func, Taker
+
+__all__ = ["LeanRows", "NotingRows", "are_views", "blocks_of", "dtypes_of", "is_unshared"]
+
+#: Rows whose scalars are listed at a time: few enough to stay in the caches, many enough to forget what a list costs
+#: (``benchmarks/constants.py``).
+ROWS_LISTED = 2_048
+
+#: Rows of a call after which it is seen whether the function leaves its rows lean.
+LOOK_AFTER = 16
+
+#: Types that ``Series.to_dict`` leaves as they are.
+_NATIVE = {str, int, float, bool, type(None)}
+
+
+class LeanRows:
+    """Hands out the rows of a call's chunks, and remembers from chunk to chunk whether lean rows pay.
+
+    Parameters
+    ----------
+    func : callable
+        Who will get the rows.
+    given : sequence
+        The arguments that it gets besides.
+    views : bool, optional
+        Whether pandas' rows are read-only views of the whole frame; see :func:`are_views`. None asks the first chunk.
+    unshared : bool, default False
+        Whether an earlier row was assigned to, so that the next assignment fails.
+    """
+
+    def __init__(
+        self, func: Func, given: Sequence[Any] = (), views: bool | None = None, unshared: bool = False
+    ) -> None:
+        self._func = func
+        self._given = given
+        self._views = views
+        self._unshared = unshared
+        self._pay: bool | None = None
+        self._common: np.dtype[Any] | None = None
+        self._attributes: set[str] = set()
+        self._places: dict[Any, int] = {}
+
+    @property
+    def are_lean(self) -> bool:
+        """Whether they do, as far as it is known."""
+        return self._pay is not False
+
+    def feed(self, frame: Any, taker: Taker) -> None:
+        """Give the taker each row of the frame, as ``frame.apply(taker.one, axis=1)`` does, but lean rows in blocks."""
+        first = self._pay is None
+        if first:  # all chunks of a call have the same columns
+            look_for_methods()
+            # By a dict: the first question to an index of texts costs a tenth of a call upon ten rows.
+            self._places = {label: place for place, label in enumerate(frame.columns)}
+            with converting():
+                self._common = _dtype_of_rows(frame, self._places)
+            self._pay = self._common is not None and not may_ask_for_types(self._func, self._given, rows=True)
+        if self._views is None:
+            self._views = are_views(frame)
+        writes = _Writes(taker, self._unshared) if self._views else None
+        with without_copy_warnings():
+            try:
+                self._feed(frame, taker, writes, first)
+            finally:
+                if writes is not None:
+                    writes.look()
+
+    def _feed(self, frame: Any, taker: Taker, writes: _Writes | None, is_first: bool) -> None:
+        n, at = len(frame), 0
+        while self._pay and at < n:
+            stop = min(n, at + (ROWS_LISTED if at else LOOK_AFTER))
+            part = frame.iloc[at:stop] if stop - at < n else frame
+            columns = self._listed(part)
+            columns.writes, columns.first = writes, at
+            if is_first and columns.common.kind == "O":
+                is_first = False
+                held = leading(columns.rows[:LOOK_AFTER].ravel().tolist())
+                if held and may_ask_for_types(self._func, [*self._given, *held], rows=True):
+                    self._pay = False
+                    break
+            names, done = tuple(self._attributes), 0
+            while done < stop - at:
+                rows = range(done, done + taker.block(stop - at - done))
+                if names:
+                    _visit_with_attributes(columns, rows, names, taker.in_block)
+                else:
+                    _visit(columns, rows, taker.in_block)
+                done = rows.stop
+            if writes is not None:
+                writes.look()
+            self._attributes |= columns.asked_by_attribute
+            self._pay = columns.became_series * 2 <= stop - at
+            at = stop
+        if at < n:
+            self._by_pandas(frame.iloc[at:] if at else frame, taker, writes, at)
+
+    def _by_pandas(self, frame: Any, taker: Taker, writes: _Writes | None, at: int) -> None:
+        """Give the taker each row by pandas' own loop, whatever blocks the chunk has."""
+        is_plain = type(frame) is pd.DataFrame
+        if writes is not None:
+            if is_plain and not are_views(frame):
+                frame = _over(_as_writable(frame.to_numpy(), False), frame)
+            frame.apply(writes.watched(taker.one, frame, at), axis=1)
+            return
+        if is_plain and are_views(frame):
+            # As two blocks, which pandas brings together in a new array.
+            values = frame.to_numpy()
+            parts = [_over(values[:, :1], frame.iloc[:, :1]), _over(values[:, 1:], frame.iloc[:, 1:])]
+            frame = _told(pd.concat(parts, axis=1), frame)
+        frame.apply(taker.one, axis=1)
+
+    def _listed(self, part: pd.DataFrame) -> _Columns:
+        return _Columns(part, self._common, self._places)
+
+
+class NotingRows(LeanRows):
+    """The same, and notes what the function reads of its rows; that costs more, so that it is for a few of them."""
+
+    def __init__(self, func: Func, given: Sequence[Any] = (), views: bool | None = None) -> None:
+        super().__init__(func, given, views)
+        self._made: list[_Noting] = []
+
+    def _listed(self, part: pd.DataFrame) -> _Columns:
+        columns = _Noting(part, self._common, self._places)
+        self._made.append(columns)
+        return columns
+
+    def pay(self, rows: int) -> bool:
+        """Whether so many rows, which were handed out, mostly stayed lean."""
+        return self._pay is not False and 2 * sum(columns.became_series for columns in self._made) <= rows
+
+    @property
+    def fit(self) -> bool:
+        """Whether the frame is one of which they can be."""
+        return self._common is not None
+
+    @property
+    def read(self) -> frozenset[str] | None:
+        """The columns that the function has asked for; None where it has asked for whole rows."""
+        if not self._pay or any(columns.whole for columns in self._made):
+            return None
+        return frozenset(label for columns in self._made for label in columns)
+
+
+def are_views(frame: Any, dtypes: Iterable[Any] | None = None) -> bool:
+    """Whether the rows that pandas hands out are read-only views of the frame.
+
+    They are if one block holds all of it, from pandas 3 on, or over a read-only array. Else they are new arrays; or, in
+    pandas 2, views that can be written into.
+    """
+    kinds = set(dtypes_of(frame) if dtypes is None else dtypes)
+    if len(kinds) != 1 or not isinstance(next(iter(kinds)), np.dtype):
+        return False
+    # One block is shown as it is. Several are brought together, which takes long; one row of them does not.
+    is_one = getattr(frame._mgr, "is_single_block", False)
+    return not (frame if is_one else frame.iloc[:1]).to_numpy().flags.writeable
+
+
+def _as_writable(values: np.ndarray, writable: bool) -> np.ndarray:
+    """An array that can be written into or not; it is copied if it must become writable."""
+    if values.flags.writeable == writable:
+        return values
+    if writable:
+        return values.copy(order="K")
+    values = values.view()
+    values.flags.writeable = False
+    return values
+
+
+def _over(values: np.ndarray, frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame of one block over the very array, else like another one."""
+    made = pd.DataFrame(values, index=frame.index, columns=frame.columns, dtype=values.dtype, copy=False)
+    _told(made, frame)
+    return made
+
+
+def _told(made: Any, frame: pd.DataFrame) -> Any:
+    """Something that was made of a frame, with the frame's attrs and flags."""
+    if frame.attrs:
+        made.attrs = copy.deepcopy(frame.attrs)
+    if not frame.flags.allows_duplicate_labels:
+        made.flags.allows_duplicate_labels = False
+    return made
+
+
+def _blocks(manager: Any) -> Any:
+    """What pandas replaces when it copies the array of a Series before an assignment; None if that is not known."""
+    return getattr(manager, "blocks", None)
+
+
+def _has_no_reference(manager: Any) -> bool:
+    refs = getattr((_blocks(manager) or (None,))[0], "refs", None)
+    return refs is not None and not refs.has_reference()
+
+
+def blocks_of(row: Any) -> Any:
+    """The inner parts of a row, which are others after an assignment that had to copy."""
+    return _blocks(getattr(row, "_mgr", None))
+
+
+def is_unshared(row: Any) -> bool:
+    """Whether pandas writes into the very array of a row, because it knows of nobody who shares it."""
+    return _has_no_reference(row._mgr)
+
+
+class _Writes:
+    """Knows whether the rows of a chunk have been assigned to, and whether the next assignment fails.
+
+    pandas 3 hands out one Series again and again. It copies the array of a row at the first assignment, as
+    ``row["a"] = 0``. Nobody shares that copy unless the row is returned. pandas then writes into the next row itself,
+    which is read-only: the next assignment fails.
+
+    Parameters
+    ----------
+    taker : Taker
+        Told in ``wrote`` where the first assignment was, and in ``unshared`` whether the next one fails.
+    unshared : bool
+        Whether the first one fails.
+    """
+
+    def __init__(self, taker: Any, unshared: bool) -> None:
+        self.unshared = unshared
+        self._taker = taker
+        self._wrote: int | None = None
+        self._manager: Any = None
+        self._blocks: Any = None
+        self._at = 0
+
+    def hold(self, row: pd.Series, at: int) -> None:
+        """Look at the parts of the row before, and remember those of a row that is handed out now."""
+        self.look()
+        self._manager, self._blocks, self._at = row._mgr, blocks_of(row), at
+
+    def look(self) -> None:
+        """See what became of the row that was handed out last."""
+        manager, self._manager = self._manager, None
+        if manager is None:
+            return
+        if _blocks(manager) is not self._blocks:
+            self._tell()
+        self._taker.unshared = self.unshared = _has_no_reference(manager)
+
+    def _tell(self) -> None:
+        if self._wrote is None:
+            self._taker.wrote = self._wrote = self._at
+
+    def watched(self, one: Callable[[Any], None], frame: Any, at: int) -> Callable[[Any], None]:
+        """A function for pandas' own loop that looks after each row."""
+        is_first, at = True, at - 1
+
+        def watch(row: Any) -> None:
+            nonlocal is_first, at
+            at += 1
+            blocks = blocks_of(row)
+            if blocks is not self._blocks:
+                if not is_first:
+                    self._tell()
+                elif self.unshared:
+                    _assign(row)  # pandas' Series is one that was assigned to, from here on
+                    self._manager, self._blocks = row._mgr, blocks_of(row)
+                    row = _series_over(_as_writable(frame.iloc[:1].to_numpy(), False)[0], frame)
+                    row.name = frame.index[0]
+                    self._at, is_first = at, False
+                    one(row)
+                    return
+                self._manager, self._blocks, is_first = row._mgr, blocks, False
+            self._at = at
+            one(row)
+
+        return watch
+
+
+def _series_over(values: np.ndarray, frame: pd.DataFrame) -> pd.Series:
+    """A row of a frame over the very array."""
+    row: pd.Series = _told(pd.Series(values, index=frame.columns, dtype=values.dtype, copy=False), frame)
+    return row
+
+
+def _assign(row: Any) -> None:
+    row.iat[0] = None if row.dtype == object else row.iat[0]
+
+
+def _visit(columns: _Columns, rows: range, visit: Callable[[Any], None]) -> None:
+    for lean in zip(itertools.repeat(columns), rows, strict=False):
+        row = new(_Row)
+        keep(row, "_lean", lean)
+        visit(row)
+        if getrefcount(row) > FRESH:
+            _kept(row)
+
+
+def _visit_with_attributes(
+    columns: _Columns, rows: range, names: tuple[str, ...], visit: Callable[[Any], None]
+) -> None:
+    """The same for a function that reads columns as attributes, which are found quickest in the row's own dict."""
+    listed = (columns[name][rows.start : rows.stop] for name in names)
+    for position, values in zip(rows, zip(*listed, strict=True), strict=True):
+        row = new(_Row)
+        own = dict_of(row)
+        own.update(zip(names, values, strict=True))
+        own["_lean"] = columns, position
+        visit(row)
+        if getrefcount(row) > FRESH:
+            _kept(row)
+
+
+def _kept(row: Any) -> None:
+    """A row that outlives its call, in a list or a closure, is a plain Series from then on."""
+    if type(row) is _Row:
+        lean = row._lean
+        _plain(row)
+        lean[0].became_series -= 1  # which was no wish for a Series
+
+
+def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any] | None:
+    """The dtype of the array of a row, if lean rows can give its scalars; else None.
+
+    They can where the dtypes are plain, and the labels are texts, each once.
+    """
+    labels = frame.columns
+    if type(frame) is not pd.DataFrame or labels.nlevels > 1 or len(places) < len(labels) or len(frame) == 0:
+        return None
+    if labels.inferred_type != "string" or "_lean" in places:  # the name under which a lean row keeps what it has
+        return None
+    if not _may_be_lean():
+        return None
+    kinds = set(dtypes_of(frame))
+    first = next(iter(kinds))
+    if len(kinds) == 1 and isinstance(first, np.dtype):
+        common: Any = first
+    elif all(isinstance(d, (np.dtype, pd.StringDtype, pd.DatetimeTZDtype, pd.CategoricalDtype)) for d in kinds):
+        # That of all columns in common; where it is an extension dtype, the row's array makes the scalars.
+        common = frame.iloc[0].dtype
+        if frame.iloc[:1].to_numpy().dtype != common:
+            return None
+    else:
+        return None
+    return common if common.kind in "biufcO" else None
+
+
+def dtypes_of(frame: pd.DataFrame) -> Iterable[Any]:
+    """The dtypes of the columns."""
+    try:
+        found: Iterable[Any] = frame._mgr.get_dtypes()
+    except AttributeError:  # no public name: the public way makes a Series of them, a tenth of a call upon ten rows
+        found = frame.dtypes
+    return found
+
+
+class _Columns(dict[str, list[Any]]):
+    """The scalars of some rows by column label; a column is listed when it is first asked for."""
+
+    def __init__(self, frame: pd.DataFrame, common: Any, places: dict[Any, int]) -> None:
+        super().__init__()
+        self.frame = frame
+        self.labels = frame.columns
+        self.places = places
+        self.common: np.dtype[Any] = common
+        self.is_wide = is_wide(common)
+        self.became_series = 0
+        self.first = 0
+        self.writes: _Writes | None = None
+        self.asked_by_attribute: set[str] = set()
+
+    def __missing__(self, label: str) -> list[Any]:
+        if type(label) is not str or label not in self.places:
+            raise KeyError(label)
+        # Of few rows all columns as one array cost less than one column of the frame.
+        if len(self.frame) > LOOK_AFTER and self.common.kind == "O":
+            with converting():
+                values: list[Any] = self.frame[label].astype(object).tolist()
+        else:
+            column = self.rows[:, self.places[label]]
+            # NumPy scalars in a list are had several times quicker than from the array.
+            values = column.tolist() if self.common.kind == "O" else list(column)
+        self[label] = values
+        return values
+
+    @functools.cached_property
+    def order(self) -> list[str]:
+        """The labels by position."""
+        return list(self.places)
+
+    def values_at(self, at: int) -> list[Any]:
+        """The scalars of a row as iteration gives them: of numbers, Python's own."""
+        values: list[Any] = self.rows[at].tolist()
+        return values
+
+    def array_at(self, at: int) -> np.ndarray:
+        """The array of a row."""
+        array: np.ndarray = self.rows[at]
+        return array
+
+    def series_at(self, at: int) -> pd.Series:
+        """The row as pandas' own ``apply`` makes it."""
+        writes = self.writes
+        if writes is not None:
+            writes.look()
+            row = _series_over(self.rows[at], self.frame) if writes.unshared else self.shown.iloc[at]
+            writes.hold(row, self.first + at)
+            return row
+        # Not by ``iloc``, which puts NumPy's scalars into the row of a mixed frame, ``apply`` Python's.
+        row = pd.Series(self.rows[at], index=self.labels, dtype=self.rows.dtype, copy=False)
+        return _told(row, self.frame) if self.is_told else row
+
+    @functools.cached_property
+    def shown(self) -> pd.DataFrame:
+        """The frame over an array that nobody can write into: pandas copies it before an assignment."""
+        return _over(self.rows, self.frame)
+
+    @functools.cached_property
+    def is_told(self) -> bool:
+        """Whether rows have attrs or flags of their frame."""
+        return bool(self.frame.attrs) or not self.frame.flags.allows_duplicate_labels
+
+    @functools.cached_property
+    def names(self) -> list[Any]:
+        """The labels of the rows, as iteration gives them."""
+        return list(self.frame.index)
+
+    @functools.cached_property
+    def rows(self) -> np.ndarray:
+        """The scalars row by row, which can be written into if those of pandas can."""
+        with converting():
+            return _as_writable(self.frame.to_numpy(), self.writes is None)
+
+
+class _Noting(_Columns):
+    """The same, and notes whether a whole row was asked for."""
+
+    whole = False
+
+    def values_at(self, at: int) -> list[Any]:
+        self.whole = True
+        return super().values_at(at)
+
+    def array_at(self, at: int) -> np.ndarray:
+        self.whole = True
+        return super().array_at(at)
+
+    def series_at(self, at: int) -> pd.Series:
+        self.whole = True
+        return super().series_at(at)
+
+
+def _plain(row: Any) -> Any:
+    """Make a lean row the Series that pandas would have handed out, in place."""
+    columns, at = row._lean
+    columns.became_series += 1
+    become(row, columns.series_at(at), pd.Series, _name=columns.names[at])
+    return row
+
+
+class _Row(pd.Series):
+    """A Series for as long as it is only read; see the module."""
+
+    _lean: tuple[_Columns, int]
+    __dict__ = own_dict
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            columns, at = self._lean
+            return columns[key][at]
+        except (KeyError, TypeError):  # no label, or nothing that can be one
+            return _plain(self)[key]
+
+    def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
+        if type(self) is not _Row:
+            return missed(self, name)
+        columns, at = self._lean
+        if name == "_name":
+            return columns.names[at]
+        if not name.startswith("_"):
+            try:
+                value = columns[name][at]
+            except KeyError:
+                pass
+            else:
+                columns.asked_by_attribute.add(name)
+                return value
+        return getattr(_plain(self), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(_plain(self), name, value)
+
+    def __dir__(self) -> Any:
+        return dir(_plain(self))
+
+    def __len__(self) -> int:
+        return len(self._lean[0].places)
+
+    def __iter__(self) -> Iterator[Any]:
+        columns, at = self._lean
+        return iter(columns.values_at(at))
+
+    def tolist(self) -> list[Any]:
+        columns, at = self._lean
+        return columns.values_at(at)
+
+    to_list = tolist
+
+    def items(self) -> Any:
+        columns, at = self._lean
+        return zip(columns.order, columns.values_at(at), strict=False)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        if type(key) is str:
+            columns, at = self._lean
+            try:
+                return columns[key][at]
+            except KeyError:
+                pass
+        return _plain(self).get(key, default)
+
+    def to_dict(self, *args: Any, **kwargs: Any) -> Any:
+        if not (args or kwargs):
+            columns, at = self._lean
+            values = columns.values_at(at)
+            if _NATIVE.issuperset(map(type, values)):
+                return dict(zip(columns.order, values, strict=True))
+        return _plain(self).to_dict(*args, **kwargs)
+
+    @property
+    def iloc(self) -> Any:
+        return Locator(self, "iloc", _located)
+
+    @property
+    def iat(self) -> Any:
+        return Locator(self, "iat", _located)
+
+    @property
+    def loc(self) -> Any:
+        return Locator(self, "loc", _located)
+
+    @property
+    def at(self) -> Any:
+        return Locator(self, "at", _located)
+
+    def __contains__(self, key: Any) -> bool:  # type: ignore[misc] # the stubs call it final
+        return key in self._lean[0].labels
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _plain(self).__reduce_ex__(protocol)
+
+    @property  # type: ignore[misc] # what isinstance asks, and what users see
+    def __class__(self) -> Any:
+        return pd.Series
+
+
+def _reduced(row: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What the Series method of that name gives."""
+    columns, at = row._lean
+    if columns.is_wide and no_arguments(args, kwargs):
+        value = reduced(columns.array_at(at), name)
+        if value is not ELSEWHERE:
+            return value
+    return getattr(_plain(row), name)(*args, **kwargs)
+
+
+def _located(lean: tuple[_Columns, int], name: str, key: Any) -> Any:
+    """What ``row.iloc[key]`` and its like give, where that is one scalar."""
+    columns, at = lean
+    if type(key) is int and name.startswith("i") and -len(columns.order) <= key < len(columns.order):
+        return columns[columns.order[key]][at]
+    if type(key) is str and not name.startswith("i") and key in columns.places:
+        return columns[key][at]
+    return ELSEWHERE
+
+
+with_reductions(_Row, ("sum", "max", "min", "mean", "std", "var"), _reduced)
+stands_for(_Row, pd.Series, _plain)
+
+
+def _test() -> None:
+    """Make lean rows of numbers and of objects, let them become Series, and write into one."""
+    numbers = pd.DataFrame({"a": [1.5, 2.5], "b": [3.5, 4.5]}, index=["x", "y"])
+    for frame in (numbers, numbers.assign(b=["t", "u"])):
+        expected: list[Any] = []
+        frame.apply(lambda row, keep=expected: keep.append(row.copy()), axis=1)
+        places = {label: place for place, label in enumerate(frame.columns)}
+        row = new(_Row)
+        keep(row, "_lean", (_Columns(frame, _dtype_of_rows(frame, places), places), 1))
+        answers = row["a"], row.b, row.name, len(row)
+        agree(_plain(row), expected[1])
+        if answers != (expected[1]["a"], expected[1].b, "y", 2):
+            raise AssertionError(f"a row answers {answers}")
+    if not PANDAS_2:
+        shared = numbers.iloc[0]
+        before = blocks_of(shared)
+        shared["a"] = 0.0
+        if before is None or blocks_of(shared) is before or not is_unshared(shared):
+            raise AssertionError("an assignment is not seen")
+
+
+_may_be_lean = Tested(_test)

@@ -1,0 +1,477 @@
+"""Asking: whether a function may ask for the very type of its unit, which a lean object answers in another way.
+
+``type(row)`` cannot be answered by an object itself: the interpreter reads it off.  So the function is looked at before
+it gets lean objects, together with all that it names: helpers, methods, closures, defaults, arguments.  When in doubt
+the answer is yes, and the function gets pandas' own objects::
+
+    the names of the function lead nowhere          no
+    its row is only read: row["a"], row.a           no, whatever else it calls
+    type, eval, ... is reached by what it names     yes
+    too much is reached to look at all of it        yes
+    else                                            no
+
+Functions of the standard library, NumPy and pandas are not looked into, and those of C cannot be.  Nothing is kept but
+what the code itself says, because a global may have changed at the next call.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import contextvars
+import dataclasses
+import dis
+import functools
+import importlib
+import itertools
+import os
+import sys
+import sysconfig
+import threading
+import types
+from collections import ChainMap, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from pdparallel.core.code_objects import Import, codes, names_of, steps_of
+from pdparallel.typing import Func
+
+__all__ = ["is_trusted", "leading", "may_ask_for_types", "only_reads"]
+
+#: Objects looked at for one function, after which it counts as one that asks.
+MOST_LOOKED_AT = 2_000
+
+#: Objects looked at before the steps of the code are.
+FEW_LOOKED_AT = 2
+
+#: Elements of a dict, list or tuple that are looked at.
+MOST_ELEMENTS = 500
+
+#: Packages that take a Series of any class for one, apart from the standard library.
+_TRUSTED = {"numpy", "pandas", "scipy", "numba", "numexpr", "bottleneck", "pyarrow", "dateutil", "pytz"}
+_TRUSTED |= {"attr", "attrs"}
+
+#: What tells the type, or runs code that nobody can look at beforehand.
+_ASKING = {
+    id(one) for one in (type, eval, exec, compile, globals, __import__, importlib.import_module, sys.modules)
+}  # fmt: skip
+
+#: Names under which modules have one of those.
+_ASKING_NAMES = frozenset({"type", "eval", "exec", "compile", "globals", "__import__", "import_module", "modules"})
+
+#: Names by which code gets at attributes that it does not name.
+_READING_NAMES = frozenset({"getattr", "vars", "__dict__", "attrgetter", "methodcaller", "__getattribute__"})
+
+#: Names by which code gets at a local variable without loading it.
+_LOOKING_NAMES = frozenset({"locals", "vars", "dir", "eval", "exec", "_getframe", "currentframe", "__self__"})
+
+#: Attributes of classes that say nothing about what they do.
+_ABOUT = frozenset(
+    {"__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__dataclass_fields__"}
+    | {
+        "__dataclass_params__",
+        "__attrs_attrs__",
+        "__attrs_props__",
+        "__match_args__",
+        "__doc__",
+        "__module__",
+        "__qualname__",
+        "__orig_bases__",
+    }
+    | {"__parameters__", "__slots__", "__dict__", "__weakref__", "_abc_impl"}
+)
+
+#: Methods that a frozen dataclass gets, which ask for the type of the instance only.
+_OF_FROZEN = {"__setattr__", "__delattr__"}
+
+#: The most frequent types whose values lead to no function.
+_PLAIN = {
+    type(None), bool, int, float, complex, str, bytes, bytearray, range, slice, type(Ellipsis), type(NotImplemented),
+    types.CodeType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
+    types.ClassMethodDescriptorType, types.MemberDescriptorType,
+}  # fmt: skip
+
+_OURS = __name__.partition(".")[0]
+
+_GLOBAL_LOADS = frozenset(
+    name
+    for name in dis.opmap
+    if name.startswith("LOAD_") and (name.endswith("_GLOBAL") or name in ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
+)
+
+
+@functools.lru_cache(maxsize=1024)
+def _loads_global(code: types.CodeType, name: str) -> bool:
+    """Whether a name of some code is that of a global or builtin; else it is one of an attribute."""
+    return any(
+        step.argval == name and step.opname in _GLOBAL_LOADS for inner in codes(code)
+        for step in dis.get_instructions(inner)
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1024)
+def is_trusted(name: Any) -> bool:
+    """Whether a module is of a package that need not be looked into."""
+    if type(name) is not str:
+        return False
+    package = name.partition(".")[0]
+    if package in _TRUSTED or package == "builtins":
+        return True
+    if package not in sys.stdlib_module_names:
+        return False
+    # A module of the user's may have a name of the standard library's.
+    origin = getattr(getattr(sys.modules.get(package), "__spec__", None), "origin", None)
+    return origin in (None, "built-in", "frozen") or os.path.abspath(origin).startswith(_STDLIB)
+
+
+_STDLIB = tuple({os.path.abspath(sysconfig.get_path(kind)) + os.sep for kind in ("stdlib", "platstdlib")})
+
+
+def only_reads(code: types.CodeType, place: int) -> bool:
+    """Whether a function only reads its argument of that place: ``row["a"]``, ``row.a``, ``for value in row``.
+
+    Nothing else has the argument then, so that it does not matter what is called.
+    """
+    if place >= code.co_argcount or not _LOOKING_NAMES.isdisjoint(names_of(code).all):
+        return False
+    row = code.co_varnames[place]
+    if row in code.co_cellvars:
+        return False
+    steps = steps_of(code)
+    for at, step in enumerate(steps):
+        if step.opname.startswith(("STORE_FAST", "DELETE_FAST")) and "LOAD" not in step.opname:
+            continue
+        if "_FAST" not in step.opname:
+            continue
+        loaded = step.argval if isinstance(step.argval, tuple) else (step.argval,)
+        if step.opname.startswith("STORE_FAST"):  # and loads the second
+            loaded = loaded[1:]
+        if row not in loaded:
+            continue
+        after = steps[at + 1 : at + 3]
+        if loaded[-1] == row and loaded.count(row) == 1:
+            if not _reads(after):
+                return False
+        elif loaded[0] != row or loaded.count(row) > 1 or not after or not _by_key(after[0]):
+            return False
+    return True
+
+
+_READS = {"LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR", "GET_ITER", "UNPACK_SEQUENCE", "CONTAINS_OP"}
+
+
+def _reads(steps: list[Any]) -> bool:
+    """Whether these steps take what is on top of the stack, and read it."""
+    if not steps:
+        return False
+    if steps[0].opname in _READS:
+        return True
+    loads = steps[0].opname in ("LOAD_CONST", "LOAD_SMALL_INT", "LOAD_GLOBAL", "LOAD_DEREF") or (
+        steps[0].opname in ("LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK")
+    )
+    return loads and len(steps) == 2 and _by_key(steps[1])
+
+
+def _by_key(step: Any) -> bool:
+    if step.opname in ("BINARY_SUBSCR", "STORE_SUBSCR", "DELETE_SUBSCR"):
+        return True
+    return bool(step.opname == "BINARY_OP" and step.argrepr == "[]")
+
+
+def may_ask_for_types(func: Func, given: Iterable[Any] = (), *, rows: bool = False) -> bool:
+    """Whether a function, or anything that it names, may ask for the type of what it gets.
+
+    Parameters
+    ----------
+    func : callable
+        The user's function.
+    given : iterable
+        What it gets besides: its arguments.
+    rows : bool
+        Whether what it reads of its unit is lean in no case, as the scalars of a row are.
+    """
+    while type(func).__module__.partition(".")[0] == _OURS and hasattr(func, "func"):
+        func = func.func
+    given = list(given)
+    if not given and _leads_nowhere(func):
+        return False
+    if not rows:
+        return _asks(func, given, MOST_LOOKED_AT)
+    found = _code_and_place(func)
+    if found in _known_to_read:
+        return False
+    # What is next to nothing to look at costs less than the steps of the code.
+    if not _asks(func, given, FEW_LOOKED_AT):
+        return False
+    if found is not None and only_reads(*found):
+        if len(_known_to_read) >= MOST_KNOWN:
+            _known_to_read.clear()
+        _known_to_read.add(found)
+        return False
+    return _asks(func, given, MOST_LOOKED_AT)
+
+
+#: Code that only reads its row, with the place of that; code never changes.
+_known_to_read: set[Any] = set()
+
+#: Most entries of that set.
+MOST_KNOWN = 1_000
+
+
+def leading(values: Sequence[Any]) -> list[Any]:
+    """Those of some values of the data that lead to a function, as a model that a cell holds; mostly none."""
+    kinds = {kind for kind in set(map(type, values)) - _PLAIN if _is_worth_a_look(kind)}
+    return [value for value in values if type(value) in kinds] if kinds else []
+
+
+def _asks(func: Func, given: list[Any], most: int) -> bool:
+    try:
+        look = _Look(most)
+        look.at(func)
+        look.at_all(given)
+        look.finish()
+    except _AsksError:
+        return True
+    except Exception:  # of an object of the user's that does not like to be looked at
+        return True
+    return False
+
+
+def _leads_nowhere(func: Any) -> bool:
+    """Whether no name of a function leads to anything but plain values and modules that need no look; quick."""
+    if type(func) is not types.FunctionType or func.__defaults__ or func.__kwdefaults__ or func.__dict__:
+        return False
+    names, imports = names_of(func.__code__)
+    if imports or not _ASKING_NAMES.isdisjoint(names):
+        return False
+    space = func.__globals__
+    for name in names:
+        if name in space:
+            value = space[name]
+            kind = type(value)
+            if not (kind in _PLAIN or (kind is types.ModuleType and is_trusted(value.__name__))):
+                return False
+    for cell in func.__closure__ or ():
+        try:
+            if type(cell.cell_contents) not in _PLAIN:
+                return False
+        except ValueError:  # an empty cell, which may be filled by the time of the call
+            return False
+    return True
+
+
+def _code_and_place(func: Any) -> tuple[types.CodeType, int] | None:
+    """The code that a call runs first, and the place of the unit among its arguments; None if there is none."""
+    place = 0
+    for _ in range(10):
+        kind = type(func)
+        if kind is types.FunctionType:
+            return func.__code__, place
+        if kind is functools.partial:
+            func, place = func.func, place + len(func.args)
+        elif kind is types.MethodType:
+            func, place = func.__func__, place + 1
+        elif type(getattr(kind, "__call__", None)) is types.FunctionType:  # noqa: B004 - it is that of the class
+            func, place = kind.__call__, place + 1
+        else:
+            break
+    return None
+
+
+class _AsksError(Exception):
+    """Ends a look."""
+
+
+class _Look:
+    """Goes through all that a function names."""
+
+    def __init__(self, most: int) -> None:
+        self._seen: set[int] = set()
+        self._later: list[Any] = []
+        self._kept: list[Any] = []  # so that no id comes twice
+        self._names: set[str] = set()
+        self._modules: list[types.ModuleType] = []
+        self._bases: set[type] = set()
+        self._left = most
+
+    def at(self, value: Any) -> None:
+        """Look at a value, now or later."""
+        if type(value) in _PLAIN:
+            return
+        number = id(value)
+        if number in self._seen:
+            return
+        self._seen.add(number)
+        self._kept.append(value)
+        if number in _ASKING:
+            raise _AsksError
+        self._later.append(value)
+
+    def at_all(self, values: Iterable[Any]) -> None:
+        """Look at each."""
+        for value in values:
+            self.at(value)
+
+    def finish(self) -> None:
+        """Look at all that is left."""
+        done: tuple[int, int] | None = None
+        while self._later or done != (len(self._names), len(self._modules)):
+            while self._later:
+                self._left -= 1
+                if self._left < 0:
+                    raise _AsksError
+                self._into(self._later.pop())
+            # Whichever code has the module by now, it may read any name of it that some code reads.
+            done = len(self._names), len(self._modules)
+            for module in self._modules:
+                self._module(module)
+
+    def _into(self, value: Any) -> None:
+        kind = type(value)
+        if kind is types.FunctionType:
+            self._function(value)
+        elif kind is types.MethodType:
+            self.at(value.__func__)
+            self.at(value.__self__)
+        elif issubclass(kind, types.ModuleType):
+            self._modules.append(value)
+        elif issubclass(kind, type):
+            self._class(value)
+        elif kind is types.BuiltinFunctionType:
+            if not isinstance(value.__self__, types.ModuleType):
+                self.at(value.__self__)
+        elif kind is types.CellType:
+            self._cell(value)
+        elif issubclass(kind, (dict, types.MappingProxyType, ChainMap)):
+            self.at_all(_first(value.values()))
+            self._instance(value, kind)
+        elif issubclass(kind, (list, tuple, set, frozenset, deque)):
+            self.at_all(_first(value))
+            self._instance(value, kind)
+        elif issubclass(kind, functools.partial):
+            self.at(value.func)
+            self.at_all(value.args)
+            self.at_all(value.keywords.values())
+            self._instance(value, kind)
+        elif issubclass(kind, (staticmethod, classmethod)):
+            self.at(value.__func__)
+        elif issubclass(kind, property):
+            self.at_all((value.fget, value.fset, value.fdel))
+            self._instance(value, kind)
+        else:
+            self._instance(value, kind)
+
+    def _function(self, func: types.FunctionType) -> None:
+        self._values(func.__closure__)
+        self._values(func.__defaults__)
+        if func.__kwdefaults__:
+            self.at_all(func.__kwdefaults__.values())
+        if func.__dict__:
+            self.at_all(func.__dict__.values())
+        space = func.__globals__
+        if is_trusted(space.get("__name__")):
+            return
+        code = func.__code__
+        names, imports = names_of(code)
+        self._names |= names
+        for name in names:
+            if name in space:
+                self.at(space[name])
+            elif name in _ASKING_NAMES and id(_builtin(func, name)) in _ASKING and _loads_global(code, name):
+                raise _AsksError
+        for one in imports:
+            self._import(one, space)
+
+    def _import(self, one: Import, space: Mapping[str, Any]) -> None:
+        name, level, parts = one
+        if level == 0 and is_trusted(name):
+            if name in sys.modules:
+                self.at(sys.modules[name])
+            elif name.partition(".")[0] in ("builtins", "importlib"):
+                raise _AsksError
+            return
+        if level:
+            package = (space.get("__package__") or "").split(".")
+            name = ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
+        module = sys.modules.get(name)
+        if module is None or ("__path__" in vars(module) and not vars(module).keys() >= set(parts)):
+            raise _AsksError  # what it has is not known yet
+        self.at(module)
+        self.at(sys.modules.get(name.partition(".")[0]))
+
+    def _values(self, values: Any) -> None:
+        if values:
+            self.at_all(values)
+
+    def _cell(self, cell: types.CellType) -> None:
+        try:
+            self.at(cell.cell_contents)
+        except ValueError:  # an empty one, which may be filled by the time of the call
+            raise _AsksError from None
+
+    def _module(self, module: types.ModuleType) -> None:
+        space = vars(module)
+        trusted = is_trusted(space.get("__name__"))
+        by_name = _READING_NAMES.isdisjoint(self._names)
+        if trusted:
+            names: Iterable[str] = _ASKING_NAMES if not by_name and module is builtins else self._names & _ASKING_NAMES
+            if any(id(space.get(name)) in _ASKING for name in names):
+                raise _AsksError
+            return
+        if by_name:
+            self.at_all([space[name] for name in self._names if name in space])
+            if "__getattr__" in space:
+                self.at(space["__getattr__"])
+        else:
+            self.at_all([value for name, value in list(space.items()) if name != "__builtins__"])
+
+    def _class(self, cls: type) -> None:
+        for base in (*_mro(cls), *_mro(type(cls))):
+            if base in self._bases or is_trusted(base.__module__):
+                continue
+            self._bases.add(base)
+            skipped = _ABOUT | _OF_FROZEN if dataclasses.is_dataclass(base) else _ABOUT
+            self.at_all([part for name, part in list(vars(base).items()) if name not in skipped])
+
+    def _instance(self, value: Any, kind: type) -> None:
+        try:
+            own = object.__getattribute__(value, "__dict__")
+        except AttributeError:
+            own = {}
+        if kind is contextvars.ContextVar:
+            self.at(value.get(None))
+        if is_trusted(kind.__module__) and kind not in _NAMESPACES:
+            # Its class needs no look; but it may hold a function, as what decorates one does.
+            self.at_all([part for part in _first(own.values()) if _is_worth_a_look(type(part))])
+            return
+        self._class(kind)
+        self.at_all(_first(own.values()))
+        for base in _mro(kind):
+            for slot in list(vars(base).values()):
+                if type(slot) is types.MemberDescriptorType:
+                    with contextlib.suppress(AttributeError):  # a slot that was never set
+                        self.at(slot.__get__(value))
+
+
+#: Types of the standard library whose attributes are the user's.
+_NAMESPACES = {types.SimpleNamespace, threading.local}
+
+
+def _is_worth_a_look(kind: type) -> bool:
+    return issubclass(kind, _FUNCTIONS) or not is_trusted(kind.__module__)
+
+
+_FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial, type)
+
+_mro: Callable[[type], tuple[type, ...]] = vars(type)["__mro__"].__get__
+
+
+def _builtin(func: types.FunctionType, name: str) -> Any:
+    space = func.__builtins__
+    return space.get(name) if isinstance(space, dict) else getattr(space, name, None)
+
+
+def _first(values: Any) -> list[Any]:
+    """The elements of a container that may lead somewhere; the first ones of a long one."""
+    some = list(itertools.islice(values, MOST_ELEMENTS))
+    return [] if _PLAIN.issuperset(map(type, some)) else some

@@ -1,0 +1,467 @@
+"""Groups: which rows belong to which group, found by asking pandas, and the groups as units of a call.
+
+The rows are brought into the order of the groups once, as pandas does it; a chunk is a range of groups, so that no
+group is ever in two chunks, many small ones travel together, and rows travel once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_object_dtype, is_scalar
+
+from pdparallel.compat import PANDAS_2, no_copy, without_copy_warnings
+from pdparallel.core.units import InColumns, Units
+from pdparallel.data.aligned_series import Given, likened
+from pdparallel.data.fastpath.group import LeanGroups
+from pdparallel.data.grouped_frames import same_name
+from pdparallel.data.values import bytes_of
+from pdparallel.typing import Func, Taker
+
+__all__ = ["EachColumn", "Grouping", "Groups", "Several", "Taken", "first_unit"]
+
+#: Arguments of pandas' groupby, which its object has as attributes.
+_HOW = ("as_index", "sort", "group_keys", "observed", "dropna")
+
+#: Groups of a chunk from which pandas' own loop over groups is quicker than ``iloc`` (``benchmarks/constants.py``).
+MANY = 80
+
+
+class _SeenError(BaseException):
+    """Leaves pandas' own call with the first thing that it called the function with; no ``except Exception`` stops it.
+
+    The class extends BaseException for that reason alone.
+    """
+
+    def __init__(self, unit: Any) -> None:
+        self.unit = unit
+
+
+def first_unit(ask: Any) -> tuple[Any, Any]:
+    """What pandas would call a function with first.
+
+    Parameters
+    ----------
+    ask : callable
+        Takes a function; pandas' own call with it.
+
+    Returns
+    -------
+    tuple
+        The unit and None; or None and pandas' answer, where it calls nothing.
+    """
+
+    def look(unit: Any, *args: Any, **kwargs: Any) -> Any:
+        raise _SeenError(unit)
+
+    try:
+        return None, ask(look)
+    except _SeenError as seen:
+        return seen.unit, None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Rows of big data in another order, into which they are brought part by part: all at once would be a copy.
+
+    Attributes
+    ----------
+    source : DataFrame or Series
+        The data.
+    order : ndarray of int
+        Positions of the rows.
+    index : Index
+        Their labels, in that order.
+    columns : Index or None
+        The columns that are wanted; None for all.
+    """
+
+    source: Any
+    order: np.ndarray
+    index: pd.Index
+    columns: pd.Index | None = None
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @property
+    def ndim(self) -> int:
+        return int(self.source.ndim)
+
+    @property
+    def name(self) -> Any:
+        return self.source.name
+
+    def part(self, start: int, stop: int | None = None) -> Self:
+        """The rows at these positions."""
+        return replace(self, order=self.order[start:stop], index=self.index[start:stop])
+
+    def column(self, at: int) -> Self:
+        """The column at that position of those that are wanted."""
+        column = self.source.iloc[:, at] if self.columns is None else self.source[self.columns[at]]
+        return replace(self, source=column, columns=None)
+
+    def whole(self) -> Any:
+        """The frame or Series itself."""
+        taken = self.source.take(self.order)
+        if self.columns is not None:
+            taken = taken[self.columns]
+        # What pandas makes of some labels may differ from some of what it makes of all: a range, a frequency.
+        taken.index = self.index
+        return taken
+
+    def __reduce__(self) -> Any:
+        return _itself, (self.whole(),)
+
+
+def _itself(data: Any) -> Any:
+    return data
+
+
+class Grouping:
+    """The groups of a pandas GroupBy.
+
+    Parameters
+    ----------
+    grouped : DataFrameGroupBy or SeriesGroupBy
+        What pandas made of keys, levels, functions and so on.
+    is_big : bool
+        Whether a copy of the data would be too much.
+
+    Attributes
+    ----------
+    order : ndarray of int
+        Positions of the rows, group by group; without those that belong to no group.
+    sizes : ndarray of int
+        Rows of each group; 0 for categories and times that no row has.
+    is_known : bool
+        Whether it is known which of them come where among the groups; else only pandas can hand them out.
+    """
+
+    def __init__(self, grouped: Any, is_big: bool) -> None:
+        self.is_big = is_big
+        self._grouped = grouped
+        if not grouped.as_index:
+            # The same groups; what pandas warns of is no matter of a result that nobody sees.
+            self._grouped = copy.copy(grouped)
+            self._grouped.as_index = True
+        self.obj: Any = grouped.obj
+        numbers = grouped.ngroup()
+        # NaN for rows of no group
+        codes = (numbers if numbers.dtype.kind == "i" else numbers.fillna(-1)).to_numpy().astype(np.intp, copy=False)
+        self.sizes: np.ndarray = np.bincount(codes[codes >= 0], minlength=grouped.ngroups)
+        self._every_row = _stable_order(codes + 1)
+        self.order: np.ndarray = self._every_row[len(codes) - int(self.sizes.sum()) :]
+        self.is_known = True
+        if not self.sizes.all():
+            # pandas leaves categories without rows out when it numbers groups, and not when it hands them out.
+            sizes = self._sized.iloc[:, -1] if self._sized.ndim == 2 else self._sized
+            in_order = sizes.to_numpy()
+            self.is_known = len(in_order) == len(self.sizes) and np.array_equal(
+                in_order[in_order > 0], self.sizes[self.sizes > 0]
+            )
+            if self.is_known:
+                self.sizes = in_order.astype(self.sizes.dtype, copy=False)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def of_first(self) -> Any:
+        """A grouping of pandas that has the rows of the first group only; of all rows pandas would make a copy.
+
+        Returns
+        -------
+        DataFrameGroupBy or None
+            None where another grouping of other rows could differ, as it could by anything but labels of columns.
+        """
+        grouped, obj = self._grouped, self.obj
+        keys = getattr(grouped, "keys", None)
+        labels = keys if isinstance(keys, list) else [keys]
+        known = {*obj.columns, *obj.index.names} if type(obj) is pd.DataFrame and obj.columns.is_unique else set()
+        if not (self.is_known and all(is_scalar(label) and label in known for label in labels)):
+            return None
+        if keys is None or not len(self) or not self.sizes[0]:
+            return None
+        first = obj.take(self.order[: self.sizes[0]]).groupby(keys, **{name: getattr(grouped, name) for name in _HOW})
+        return first[list(grouped.head(0).columns)] if self.has_selection else first
+
+    @functools.cached_property
+    def has_selection(self) -> bool:
+        """Whether some columns of the frame were selected, if only all of them."""
+        try:
+            self._grouped[list(self.obj.columns[:1])]
+        except IndexError:  # pandas lets nobody select twice
+            return True
+        return False
+
+    def ordered(self, data: Any, columns: pd.Index | None = None) -> Any:
+        """The rows of a frame or Series, group by group; of big data as :class:`Taken`."""
+        if self.is_big:
+            return Taken(data, self.order, self.rows, columns)
+        return self.in_order(data if columns is None else data[columns])
+
+    def in_order(self, rows: Any) -> Any:
+        """The rows of a frame or Series, or the labels of an index, group by group.
+
+        In pandas 2 those of no group come first and are cut away, upon which it depends what becomes of ranges, and of
+        the frequency of times.
+        """
+        if not PANDAS_2:
+            return rows.take(self.order)
+        taken = rows.take(self._every_row)
+        first = len(self._every_row) - len(self.order)
+        return taken[first:] if isinstance(rows, pd.Index) else taken.iloc[first:]
+
+    @functools.cached_property
+    def rows(self) -> pd.Index:
+        """The labels of the rows, group by group."""
+        index: pd.Index = self.in_order(self.obj.index)
+        return index
+
+    @functools.cached_property
+    def _sized(self) -> Any:
+        """pandas' own count of the rows of each group."""
+        return self._grouped.size()
+
+    @functools.cached_property
+    def labels(self) -> pd.Index | None:
+        """The index of a result with a value for each group; None where it is not known without asking for one."""
+        sized = self._sized
+        if isinstance(sized, pd.DataFrame) or len(sized) != len(self):
+            return None
+        index: pd.Index = sized.index
+        return index
+
+    def names(self, one: Any, at: int = 0) -> Sequence[Any]:
+        """The name of each group, as pandas pins it to the group.
+
+        Parameters
+        ----------
+        one : object
+            That of one group, as pandas gave it.
+        at : int, default 0
+            Which one it is.
+        """
+        names = None if self.labels is None else _listed(self.labels)
+        return self.known_names if names is None or not same_name(names[at], one) else names
+
+    @functools.cached_property
+    def known_names(self) -> list[Any]:
+        """The same, asked of pandas group by group, which is never wrong, but takes its time."""
+        names: list[Any] = []
+
+        def look(group: Any) -> None:
+            names.append(group.name)
+
+        grouped = self._grouped
+        grouped.apply(look, **without_keys(grouped))
+        return names
+
+    @functools.cached_property
+    def columns(self) -> pd.Index:
+        """The columns that are no keys and were not left out."""
+        alone = self.of_first() if self.is_big else None
+        grouped = self._grouped if alone is None else alone
+        unit, _ = first_unit(lambda look: grouped.apply(look, **without_keys(grouped)))
+        columns: pd.Index = unit.columns if isinstance(unit, pd.DataFrame) else self.obj.columns
+        return columns
+
+    def frame(self, columns: pd.Index) -> Any:
+        """The rows of all groups, group by group, with these columns; None where it is not clear which they are."""
+        obj, wanted = self.obj, None
+        if not obj.columns.equals(columns):
+            if not (obj.columns.is_unique and columns.is_unique):
+                return None
+            wanted = columns
+        found = obj.columns if wanted is None else obj.iloc[:0][wanted].columns
+        if type(found) is not type(columns) or list(found.names) != list(columns.names):
+            return None
+        return self.ordered(obj, wanted)
+
+
+def _stable_order(numbers: np.ndarray) -> np.ndarray:
+    """Positions by number, from 0 on; by 16 bits at a time, of which NumPy sorts a million in some milliseconds."""
+    order = np.argsort((numbers & 0xFFFF).astype(np.uint16), kind="stable")
+    for shift in (16, 32, 48):
+        higher = numbers >> shift
+        if not higher.any():
+            break
+        order = order[np.argsort((higher[order] & 0xFFFF).astype(np.uint16), kind="stable")]
+    return order
+
+
+def without_keys(grouped: Any) -> dict[str, Any]:
+    """What makes pandas 2 leave keys out of what a function gets."""
+    return {"include_groups": False} if PANDAS_2 and grouped.obj.ndim == 2 else {}
+
+
+def _listed(labels: pd.Index) -> list[Any]:
+    if not PANDAS_2 or not isinstance(labels, pd.MultiIndex):
+        return list(labels)
+    # pandas 2 makes tuples of what each level holds, NumPy's scalars among it.
+    levels = [[level[at] for at in range(len(level))] for level in labels.levels]
+    columns = [
+        [level[code] if code >= 0 else np.nan for code in codes]
+        for level, codes in zip(levels, labels.codes, strict=True)
+    ]
+    return list(zip(*columns, strict=True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Groups(Units):
+    """Groups, each a frame or Series as pandas cuts it.
+
+    Attributes
+    ----------
+    data : DataFrame, Series or Taken
+        Rows, group by group.
+    sizes : ndarray of int
+        Rows of each group.
+    names : sequence, optional
+        What each group is called; None where pandas does not tell the function.
+    quiet : bool
+        Whether pandas 2 warns of no copies meanwhile, as in its ``apply``.
+    """
+
+    data: Any
+    sizes: np.ndarray
+    names: Sequence[Any] | None = None
+    quiet: bool = False
+
+    @property
+    def by_chunk(self) -> bool:
+        """Whether objects of Python are among the rows, or these are too many for a copy."""
+        if isinstance(self.data, Taken):
+            return True
+        dtypes = self.data.dtypes if self.data.ndim == 2 else [self.data.dtype]
+        return any(map(is_object_dtype, dtypes))
+
+    @property
+    def big_bytes(self) -> int:
+        """Those of rows that are not in order yet."""
+        return bytes_of(self.data.source) if isinstance(self.data, Taken) else 0
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def cut(self, start: int, stop: int) -> Self:
+        before, rows = int(self.sizes[:start].sum()), int(self.sizes[start:stop].sum())
+        data = self.data
+        return type(self)(
+            data.part(before, before + rows).whole() if isinstance(data, Taken) else data.iloc[before : before + rows],
+            self.sizes[start:stop],
+            None if self.names is None else self.names[start:stop],
+            self.quiet,
+        )
+
+    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
+        with without_copy_warnings() if self.quiet else contextlib.nullcontext():
+            self.hand_out(taker, lean)
+
+    def hand_out(self, taker: Taker, lean: LeanGroups | None) -> None:
+        """Give the taker each group, lean ones for as long as those pay."""
+        if isinstance(self.data, Taken):
+            self.cut(0, len(self)).hand_out(taker, lean)
+            return
+        n = len(self)
+        at = 0 if lean is None else lean.hand_out(self.data, self.sizes.tolist(), self.names, taker)
+        units = (self.cut(at, n) if at else self).units()
+        while at < n:
+            size = taker.block(n - at)
+            for unit in itertools.islice(units, size):
+                taker.own(unit)
+            at += size
+
+    def units(self) -> Iterator[Any]:
+        """One after the other."""
+        if self.names is None:
+            yield from self._cut_out()
+            return
+        for name, group in zip(self.names, self._cut_out(), strict=True):
+            object.__setattr__(group, "name", name)
+            yield group
+
+    def _cut_out(self) -> Iterator[Any]:
+        """Few groups by ``iloc``; many by pandas' own loop over groups, which costs half of it once it has begun."""
+        if self.data.ndim == 2 and self.data.shape[1]:
+            # pandas looks up where its columns are when one is first asked for, and what is cut out knows it from there
+            # on; else each group would look it up again, which takes a twentieth of a call.
+            self.data.iloc[:, 0]
+        if len(self.sizes) < MANY or len(self.data) == 0:
+            begin = 0
+            for size in self.sizes.tolist():
+                yield no_copy(self.data.iloc[begin : begin + size])
+                begin += size
+            return
+        whole = iter(self.data.groupby(_Numbers.of(self.sizes), sort=False))
+        for size in self.sizes.tolist():
+            yield next(whole)[1] if size else no_copy(self.data.iloc[:0])
+
+
+class _Numbers(np.ndarray):
+    """The number of its group for each row.
+
+    pandas asks the columns whether that is one of them, and what they say is an exception with the whole array in
+    words, which takes longer than a hundred groups.
+    """
+
+    @classmethod
+    def of(cls, sizes: np.ndarray) -> Self:
+        return np.repeat(np.arange(len(sizes)), sizes).view(cls)
+
+    def __str__(self) -> str:
+        return "numbers of groups"
+
+
+class Several(InColumns):
+    """Units of several kinds of data, one after the other: the groups of each column.
+
+    Parameters
+    ----------
+    columns : sequence of Groups
+    """
+
+    columns: Sequence[Groups]
+
+    @property
+    def by_chunk(self) -> bool:
+        """Whether any of them wants it."""
+        return any(column.by_chunk for column in self.columns)
+
+    @property
+    def big_bytes(self) -> int:
+        """Those of all columns."""
+        return sum(column.big_bytes for column in self.columns)
+
+    def _cut(self, column: Groups, start: int, stop: int) -> Groups:
+        return column.cut(start, stop)
+
+    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
+        for column in self.columns:
+            column.hand_out(taker, lean)
+
+
+@dataclass(frozen=True, slots=True)
+class EachColumn:
+    """A function of a column as one of a group: what it returns for each column, in a list."""
+
+    func: Func
+
+    def __call__(self, group: pd.DataFrame, *args: Any, **kwargs: Any) -> list[Any]:
+        returns: list[Any] = []
+
+        def keep(column: Any) -> None:
+            given = Given.of(column)
+            returns.append(likened(self.func(column, *args, **kwargs), given))
+
+        each: Any = group
+        each.apply(keep, axis=0)
+        return returns

@@ -1,0 +1,129 @@
+"""Values: the objects that a function of a value gets from pandas, made of what holds them, or found by asking it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.extensions import ExtensionDtype
+
+from pdparallel.typing import Func, Hand
+
+__all__ = ["KINDS", "bytes_of", "converted", "held", "is_plain", "looked_up", "passed"]
+
+#: Kinds of NumPy dtypes whose arrays give as a list what pandas passes to a function.
+KINDS = "biufcO"
+
+#: Values from which it is asked how many bytes a frame has: fewer are not big, but for long texts.
+CELLS_WORTH_A_LOOK = 1_000_000
+
+
+def is_plain(dtype: Any) -> bool:
+    """Whether a value looks the same to a function when pandas is given a part of the column only.
+
+    It does not for categoricals and sparse data (mapped by category, by fill value), nor for nullable and Arrow
+    numbers, where one missing value makes floats of all.
+    """
+    return isinstance(dtype, (np.dtype, pd.DatetimeTZDtype, pd.StringDtype))
+
+
+def bytes_of(data: pd.DataFrame | pd.Series) -> int:
+    """Bytes of the values, as far as they are no objects of Python; 0 where it takes longer to ask than it is worth."""
+    if data.size < CELLS_WORTH_A_LOOK:
+        return 0
+    return int(np.sum(data.memory_usage(index=False)))
+
+
+def held(s: pd.Series) -> Any:
+    """What holds the values of a Series of a plain dtype: an array of which :func:`passed` makes what pandas passes."""
+    # NumPy makes the same objects as pandas, which takes twenty times as long to begin.
+    return s.to_numpy() if isinstance(s.dtype, np.dtype) and s.dtype.kind in KINDS else s.array
+
+
+def passed(values: Any) -> Iterable[Any]:
+    """What a function of a value gets, in order.
+
+    Parameters
+    ----------
+    values : ndarray, ExtensionArray or list
+        As from :func:`held`; or a list of the very objects, which may have travelled.
+
+    Examples
+    --------
+    >>> list(passed(pd.array(pd.to_datetime(["2024-01-01"]))))
+    [Timestamp('2024-01-01 00:00:00')]
+    """
+    if isinstance(values, list):
+        # A function may ask whether a value *is* np.nan, as pandas does too; a nan that travelled is another object.
+        return (np.nan if type(item) is float and item != item else item for item in values)
+    objects: list[Any] = (values if isinstance(values, np.ndarray) else values.astype(object)).tolist()
+    return objects
+
+
+def looked_up(ask: Callable[[Func], Any]) -> list[Any] | None:
+    """What pandas calls a function with, in order, found by letting it call one that changes nothing.
+
+    None where pandas refuses what that returns, so that it cannot be known: sparse data that store fill values.
+
+    Parameters
+    ----------
+    ask : callable
+        Takes a function; pandas' own call with it.
+    """
+    seen: list[Any] = []
+
+    def look(value: Any) -> Any:
+        seen.append(value)
+        return value
+
+    try:
+        ask(look)
+    except ValueError:
+        return None
+    return seen
+
+
+def converted(df: Any, hand: Hand, dtypes: Sequence[Any]) -> Any:
+    """The frame whose rows look the same whatever it is cut into; None if that is the frame itself.
+
+    Some columns become values in a way that depends on all of them. Whole numbers of a categorical become floats if
+    one is missing. Lists in Arrow become arrays of floats if a list of the part has a missing value. pandas converts
+    the whole frame before the first call.
+
+    Parameters
+    ----------
+    df : DataFrame
+        With a row at least.
+    hand : Hand
+        How the rows are handed out.
+    dtypes : sequence of dtype
+        Of its columns.
+    """
+    if not hand.startswith("row") or hand == "row-array":
+        return None
+    places = [at for at, dtype in enumerate(dtypes) if _depends_on_all(dtype, df, at)]
+    if not places:
+        return None
+    if hand in ("row", "row-broadcast"):
+        # Of an extension dtype in common pandas makes each row by itself.
+        if isinstance((df.iloc[0] if hand == "row" else df.iloc[:1].T.iloc[:, 0]).dtype, ExtensionDtype):
+            return None
+        values = df.to_numpy()
+        made = df._constructor(values, index=df.index, columns=df.columns, dtype=values.dtype, copy=False)
+        return made.__finalize__(df)
+    made = df.copy(deep=False)
+    for at in places:
+        made.isetitem(at, pd.Series(list(df.iloc[:, at]), index=df.index, dtype=object))
+    return made
+
+
+def _depends_on_all(dtype: Any, df: pd.DataFrame, at: int) -> bool:
+    """Whether what a value of a column becomes depends on the others."""
+    if isinstance(dtype, pd.CategoricalDtype):
+        kind = dtype.categories.dtype
+        number = isinstance(kind, np.dtype) and kind.kind in "iub"
+        return (number or isinstance(kind, pd.IntervalDtype)) and bool(df.iloc[:, at].hasnans)
+    in_arrow: Any = getattr(dtype, "pyarrow_dtype", None)
+    return in_arrow is not None and bool(in_arrow.num_fields)

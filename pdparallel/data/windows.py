@@ -1,0 +1,185 @@
+"""Spans: windows over columns of floats as units, so that a chunk carries the values that its windows need, no more.
+
+::
+
+    values   0 1 2 3 4 5 6 7 8 9        windows of three, the chunk of those that end at 5, 6 and 7:
+                   [- - -]
+                     [- - -]            it has the values 3 to 7
+                       [- - -]
+"""
+
+from __future__ import annotations
+
+import abc
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pdparallel.core.units import InColumns
+from pdparallel.data.fastpath.group import LeanGroups
+from pdparallel.typing import Taker
+
+__all__ = ["Bounds", "Even", "Span", "Spans", "Uneven", "bounds_of"]
+
+
+class Bounds(abc.ABC):
+    """Where windows start and stop, as positions among some values."""
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """The number of windows."""
+
+    @abc.abstractmethod
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each starts, and where each stops."""
+
+    @abc.abstractmethod
+    def cut(self, start: int, stop: int) -> tuple[int, int, Bounds]:
+        """The first value that some of the windows need, the one after the last, and their bounds among those."""
+
+
+@dataclass(frozen=True, slots=True)
+class Even(Bounds):
+    """Windows of one size at one distance, of which no array need say where they are.
+
+    Attributes
+    ----------
+    first : int
+        Where the first one starts.
+    size : int
+        Values of a window, 1 at least.
+    step : int
+        From one to the next, 1 at least.
+    n : int
+        How many there are.
+    """
+
+    first: int
+    size: int
+    step: int
+    n: int
+
+    def __len__(self) -> int:
+        return self.n
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        starts = np.arange(self.first, self.first + self.n * self.step, self.step, dtype=np.int64)
+        return starts, starts + self.size
+
+    def cut(self, start: int, stop: int) -> tuple[int, int, Bounds]:
+        low = self.first + start * self.step
+        return low, self.first + (stop - 1) * self.step + self.size, Even(0, self.size, self.step, stop - start)
+
+    def rows(self, values: np.ndarray) -> np.ndarray:
+        """The windows as the rows of an array that overlap: to take one costs half of what a slice does."""
+        one = values.itemsize
+        return np.ndarray((self.n, self.size), values.dtype, values, self.first * one, (self.step * one, one))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Uneven(Bounds):
+    """Windows of any kind.
+
+    Attributes
+    ----------
+    starts, stops : ndarray of int64
+        Of each window.
+    """
+
+    starts: np.ndarray
+    stops: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.starts, self.stops
+
+    def cut(self, start: int, stop: int) -> tuple[int, int, Bounds]:
+        starts, stops = self.starts[start:stop], self.stops[start:stop]
+        low = int(starts.min())
+        return low, int(stops.max()), Uneven(starts - low, stops - low)
+
+
+def bounds_of(starts: np.ndarray, stops: np.ndarray) -> Bounds:
+    """Those of windows that may be even.
+
+    >>> bounds_of(np.array([1, 3, 5]), np.array([4, 6, 8]))
+    Even(first=1, size=3, step=2, n=3)
+    """
+    if len(starts) > 1:
+        size, step = int(stops[0] - starts[0]), int(starts[1] - starts[0])
+        if size > 0 and step > 0 and (stops - starts == size).all() and (np.diff(starts) == step).all():
+            return Even(int(starts[0]), size, step, len(starts))
+    return Uneven(starts, stops)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """Windows over one column.
+
+    Attributes
+    ----------
+    values : ndarray of float64
+        Of the column, in the order in which the windows see the rows.
+    bounds : Bounds
+        Where the windows are among the values.
+    index : Index or None
+        Labels of the values, where a window is handed out as a Series; else it is an array.
+    apart : {1, 2, -1}
+        How far apart in memory one value and the next are to be in a Series: some functions sum in another order where
+        that is not 1, and round otherwise.
+    """
+
+    values: np.ndarray
+    bounds: Bounds
+    index: pd.Index | None
+    apart: int = 1
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def cut(self, start: int, stop: int) -> Span:
+        """Some of the windows, with the values from the first that any of them needs to the last."""
+        low, high, bounds = self.bounds.cut(start, stop)
+        return Span(self.values[low:high], bounds, None if self.index is None else self.index[low:high], self.apart)
+
+    def windows(self) -> Iterable[Any]:
+        """What pandas calls a function with."""
+        # In C from end to end: of a light function it is half of what a call costs.
+        if self.index is None and isinstance(self.bounds, Even):
+            return self.bounds.rows(self.values)
+        starts, stops = self.bounds.arrays()
+        slices = map(slice, starts.tolist(), stops.tolist())
+        if self.index is None:
+            return map(self.values.__getitem__, slices)
+        values = self.values
+        if self.apart != 1:
+            values = np.empty(len(values) * abs(self.apart))[:: self.apart]
+            values[:] = self.values
+        return map(pd.Series(values, index=self.index, copy=False).iloc.__getitem__, slices)
+
+
+class Spans(InColumns):
+    """The windows of several columns, column by column.
+
+    Parameters
+    ----------
+    columns : sequence of Span
+        None of them without a window.
+    """
+
+    columns: Sequence[Span]
+
+    def _cut(self, column: Span, start: int, stop: int) -> Span:
+        return column.cut(start, stop)
+
+    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
+        # As pandas does around its own loop: a division by nothing in a function is silent.
+        with np.errstate(all="ignore"):
+            # As one iterable: where one ends early, for the function raised StopIteration, no other follows.
+            taker.all(itertools.chain.from_iterable(column.windows() for column in self.columns))

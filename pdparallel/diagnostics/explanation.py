@@ -1,0 +1,220 @@
+"""Explanation: what is told of a call before it is made, as figures, as text in a terminal, as a notebook's table."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pdparallel.core.format import MUCH, aligned, as_html, few, seconds, share, size
+
+__all__ = ["Explanation", "counted"]
+
+#: Letters of a line of text at most, beside its name.
+WIDTH = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Explanation:
+    """Report on a call before it runs, with reasons; made by ``df.par.explain(func)``.
+
+    Times are in seconds and for one unit where that is said; what could not be found out is NaN or None.
+
+    Attributes
+    ----------
+    verb, unit : str
+        The verb, and what its units are: rows, columns, values, groups.
+    units : int
+        How many there are.
+    calls : int
+        How often the function was called to find this out. The results were thrown away.
+    sampled : tuple of (int, int)
+        The positions that it was called with, in the order of the calls, as ranges; pandas' own loop was tried with
+        some of them again.
+    cost : float
+        Seconds of a unit in this process: the function, and what hands it its unit.
+    function : float
+        Seconds of the function alone, reading its unit included.
+    handing : float
+        Seconds of handing out a unit here.
+    pandas_handing : float
+        Seconds in which pandas makes a unit, for rows; else NaN.
+    pandas_cost : float
+        Seconds of a unit in pandas.
+    waiting : float
+        The part of the time in which the function waited (for a file, the network, ``sleep``) and did not compute.
+    travel_parent, travel_workers : float
+        Seconds that the travels of a unit and of its return take this process, and the workers, who share them.
+    bytes_data, bytes_unit, bytes_return : float
+        Of all the data, of a unit, and of what the function returned for it, as they travel.
+    bytes_function : int or None
+        Of the function and its arguments; None where they cannot travel.
+    engine : str
+        Who would do it: ``"here"`` for this process alone, else the name of an engine.
+    warm : bool
+        Whether the pool of ``engine="auto"`` and ``"process"`` is up.
+    workers, cores : int
+        Workers that would share the work, and cores that this process may use.
+    chunk_size : int
+        Units of a chunk, once the cost is known.
+    reason : str
+        Why there.
+    seconds, seconds_here, seconds_pandas : float
+        Expected for the whole call; if it all were done in this process; and in pandas.
+    speed_up : float
+        Expected: of ``seconds_pandas`` over ``seconds``.
+    lean : bool or None
+        Whether rows are handed out without making a Series of each; None where units are no Series rows.
+    columns_read, columns_unread : tuple or None
+        The columns that the function read of the rows it was called with, and those that it neither read nor names;
+        None where that cannot be seen.
+    limit : str
+        What the speed-up ends at.
+    problem : str
+        What the function raised, or why it cannot travel; "" for nothing.
+    advice : tuple of str
+        What to change.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> found = pd.Series(range(100)).par.explain(lambda value: value * 2)
+    >>> found.units, found.engine, found.problem
+    (100, 'here', '')
+    """
+
+    verb: str
+    unit: str
+    units: int
+    calls: int = 0
+    sampled: tuple[tuple[int, int], ...] = ()
+    cost: float = math.nan
+    function: float = math.nan
+    handing: float = math.nan
+    pandas_handing: float = math.nan
+    pandas_cost: float = math.nan
+    waiting: float = math.nan
+    travel_parent: float = 0.0
+    travel_workers: float = 0.0
+    bytes_data: float = math.nan
+    bytes_unit: float = math.nan
+    bytes_return: float = math.nan
+    bytes_function: int | None = None
+    engine: str = "here"
+    warm: bool = False
+    workers: int = 1
+    cores: int = 1
+    chunk_size: int = 0
+    reason: str = ""
+    seconds: float = math.nan
+    seconds_here: float = math.nan
+    seconds_pandas: float = math.nan
+    speed_up: float = math.nan
+    lean: bool | None = None
+    columns_read: tuple[Any, ...] | None = None
+    columns_unread: tuple[Any, ...] | None = None
+    limit: str = ""
+    problem: str = ""
+    advice: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all attributes by name.
+
+        Returns
+        -------
+        dict
+            As for a row of a frame in which several functions are compared.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> pd.Series(["a", "bc"]).par.explain(len).to_dict()["units"]
+        2
+        """
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def _title(self) -> str:
+        return f"{self.verb} of {counted(self.units, self.unit)}"
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        """What is told, line by line, each under a name."""
+        yield "measured", self._measured()
+        if self.problem:
+            yield "problem", self.problem
+        if not math.isnan(self.cost):
+            yield f"a {self.unit}", f"{seconds(self.cost)} here, {seconds(self.pandas_cost)} in pandas"
+            yield "  the function", seconds(self.function) + self._waits()
+            yield "  making it", self._handing()
+            yield (
+                "  sending it",
+                f"{seconds(self.travel_parent)} in this process, {seconds(self.travel_workers)} in workers",
+            )
+        if not math.isnan(self.bytes_unit):
+            returned = "" if math.isnan(self.bytes_return) else f", a return {size(self.bytes_return)}"
+            yield "bytes", f"a {self.unit} {size(self.bytes_unit)}, all {size(self.bytes_data)}{returned}"
+        if self.bytes_function is not None:
+            yield "  the function", size(self.bytes_function)
+        if self.columns_read is not None:
+            yield "columns read", few(self.columns_read) if self.columns_read else "none"
+        if self.engine:
+            yield "runs in", self._done_by()
+        if self.reason:
+            yield "because", self.reason
+        if not math.isnan(self.seconds):
+            yield "expected", self._expected()
+        if self.limit:
+            yield "limited by", self.limit
+        for number, one in enumerate(self.advice):
+            yield "" if number else "advice", one
+
+    def _measured(self) -> str:
+        if not self.calls:
+            return "nothing: the function was not called"
+        units = sum(stop - start for start, stop in self.sampled)
+        places = len(self.sampled)
+        where = f" at {places} places, spread evenly" if places > 1 else ""
+        times = "once" if self.calls == 1 else f"{self.calls:,} times"
+        return f"the function was called {times}, with {counted(units, self.unit)}{where}; the results are not kept"
+
+    def _waits(self) -> str:
+        return f", {share(self.waiting)} of it waiting" if self.waiting >= MUCH else ""
+
+    def _handing(self) -> str:
+        if math.isnan(self.pandas_handing):
+            return seconds(self.handing)
+        kind = "" if self.lean is None else ", as lean rows" if self.lean else ", as real Series"
+        return f"{seconds(self.handing)}{kind}; pandas takes {seconds(self.pandas_handing)} to make a Series"
+
+    def _done_by(self) -> str:
+        if self.engine == "here":
+            return f"this process ({counted(self.cores, 'core')} available)"
+        start = (
+            "" if self.engine not in ("auto", "process") else ", already running" if self.warm else ", not started yet"
+        )
+        chunks = f", chunks of {counted(self.chunk_size, self.unit)}"
+        return f"engine {self.engine!r}, {counted(self.workers, 'worker')}{start}{chunks}"
+
+    def _expected(self) -> str:
+        text = f"{seconds(self.seconds)}; this process alone {seconds(self.seconds_here)}"
+        if math.isnan(self.seconds_pandas):
+            return text
+        return f"{text}, pandas {seconds(self.seconds_pandas)}: speed-up {self.speed_up:.1f}"
+
+    def __repr__(self) -> str:
+        rows = [
+            (f"  {'' if number else name}", part)
+            for name, text in self._lines()
+            for number, part in enumerate(textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False))
+        ]
+        return "\n".join([self._title(), aligned(rows, "ll")])
+
+    def _repr_html_(self) -> str:
+        return as_html(((name.strip(), text) for name, text in self._lines()), "ll", head=False, title=self._title())
+
+
+def counted(number: int, unit: str) -> str:
+    """A number of units in words."""
+    return f"{number:,} {unit}" + ("" if number == 1 else "s")

@@ -1,0 +1,127 @@
+"""Watched: futures over a ``multiprocessing``-like pool, which loses a task for ever when its worker dies.
+
+Such a pool replaces a dead worker in silence, and the result of its task never comes.  So a thread waits for
+the sentinels of the workers while there is something to wait for, and ends the open futures with an error::
+
+    pool.apply_async(...) -- callback -------------> future.set_result
+    worker's sentinel    --> _Watcher (a thread) --> future.set_exception(WorkerDiedError)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from multiprocessing.connection import wait
+from typing import Any
+
+from pdparallel.engines.base import died
+from pdparallel.worker.run_task import run_apart
+
+__all__ = ["Watched"]
+
+#: Seconds between two looks; a dead worker is noticed at once, by its sentinel, a new one by the next look.
+LOOK_SECONDS = 0.1
+
+#: Seconds that a result which was on its way when a worker died gets to arrive.
+GRACE_SECONDS = 0.3
+
+
+class Watched:
+    """Submits tasks to a pool with ``apply_async`` and notices dead workers.
+
+    Parameters
+    ----------
+    pool : multiprocessing.pool.Pool or alike
+        The pool itself, not a wrapper.
+    on_death : callable, optional
+        Called once after a worker died, before the futures end.
+    run : callable
+        Runs a task in a worker.
+    """
+
+    def __init__(
+        self, pool: Any, on_death: Callable[[], None] | None = None, run: Callable[[bytes], bytes] = run_apart
+    ) -> None:
+        self.pool = pool
+        self._run = run
+        self._on_death = on_death
+        self._lock = threading.Lock()
+        self._open: set[Future[bytes]] = set()
+        self._thread: threading.Thread | None = None
+        self._seen: dict[int, Any] = {}
+        self.sound = True
+        self._look()
+
+    def submit(self, task: bytes) -> Future[bytes]:
+        """Run the task in the pool; the future ends in any case."""
+        future: Future[bytes] = Future()
+        future.set_running_or_notify_cancel()
+        with self._lock:
+            self._look()
+            self._open.add(future)
+            self.pool.apply_async(
+                self._run,
+                (task,),
+                callback=lambda value: self._finish(future, value, None),
+                error_callback=lambda error: self._finish(future, b"", error),
+            )
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="pdparallel-pool-watch", daemon=True)
+                self._thread.start()
+        return future
+
+    @property
+    def processes(self) -> list[Any]:
+        """The worker processes seen so far; none for pools that do not tell."""
+        return list(self._seen.values())
+
+    def _look(self) -> None:
+        for process in list(getattr(self.pool, "_pool", None) or ()):
+            if hasattr(process, "sentinel"):
+                self._seen.setdefault(process.pid, process)
+
+    def _finish(self, future: Future[bytes], value: bytes, error: BaseException | None) -> None:
+        with self._lock:
+            self._open.discard(future)
+        try:
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+        except InvalidStateError:  # it ended by the worker's death already
+            pass
+
+    def _watch(self) -> None:
+        while True:
+            with self._lock:
+                if not self._open:
+                    self._thread = None
+                    return
+                self._look()
+                processes = list(self._seen.values())
+            closed = wait([process.sentinel for process in processes], timeout=LOOK_SECONDS)
+            for process in processes:
+                if process.sentinel in closed:
+                    process.join(LOOK_SECONDS)  # its exit code comes a moment later than its end
+            ended = [process for process in processes if process.exitcode is not None]
+            if getattr(self.pool, "_maxtasksperchild", None) is not None:
+                # Workers of such a pool leave between two tasks, with exit code 0; that loses nothing.
+                ended = [process for process in ended if process.exitcode != 0]
+            if ended:
+                self._give_up(ended)
+
+    def _give_up(self, ended: list[Any]) -> None:
+        threading.Event().wait(GRACE_SECONDS)
+        self.sound = False
+        if self._on_death is not None:
+            self._on_death()
+        with self._lock:
+            lost, self._open = list(self._open), set()
+            for process in ended:
+                self._seen.pop(process.pid, None)
+        for future in lost:
+            try:
+                future.set_exception(died(ended))
+            except InvalidStateError:
+                pass

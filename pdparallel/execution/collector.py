@@ -1,0 +1,202 @@
+"""Ledger: what came back of a call, by position, and the failure that pandas would have met first.
+
+One that keeps all, for a result that is shaped over all; one that passes on what comes, for results that are taken one
+after the other and may be more than memory holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from pdparallel.core.call import Call
+from pdparallel.core.mistakes import hint_for_row
+from pdparallel.core.outcome import Failed, Failure, Outcome
+from pdparallel.core.returns import Returns
+from pdparallel.core.tracebacks import users_lines, users_part
+from pdparallel.errors import CallTimeoutError, WorkerDiedError
+from pdparallel.typing import Hand
+
+__all__ = ["Ledger", "Passing", "told"]
+
+
+class Ledger:
+    """Takes the outcomes of a call in any order.
+
+    Parameters
+    ----------
+    call : Call
+        Whose outcomes come.
+
+    Attributes
+    ----------
+    keep : callable or None
+        Told of each outcome that comes, to write it down.
+    failure : Outcome or None
+        The outcome with the first failing position so far.
+    units : int
+        Units whose function has returned.
+    seconds : float
+        How long these took where they ran, for one core.
+    passes_on : bool
+        Whether somebody waits for each outcome, so that none is held back for the sake of those behind it.
+    """
+
+    passes_on = False
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._outcomes: dict[int, Outcome] = {}
+        self.keep: Callable[[Outcome], None] | None = None
+        self.failure: Outcome | None = None
+        self.units = 0
+        self.seconds = 0.0
+        self._looked_at = 0
+        self._fails = False
+
+    def add(self, outcome: Outcome) -> None:
+        """Take an outcome."""
+        self._outcomes[outcome.chunk.start] = outcome
+        self._note(outcome)
+        if self._call.again is not None:
+            self._look_at_assignments(self._call.again)
+
+    def _look_at_assignments(self, again: Callable[[int], Outcome]) -> None:
+        """Ask again for the first row that was assigned to in a chunk, if pandas would have let that fail.
+
+        That depends on the rows before, of which the worker of a chunk does not know.
+        """
+        while (outcome := self._outcomes.get(self._looked_at)) is not None and len(outcome.chunk):
+            if outcome.assigned is not None:
+                first, shares, unshared = outcome.assigned
+                self._fails = self._fails and not shares
+                if first is not None:
+                    if self._fails:
+                        outcome = self._outcomes[self._looked_at] = _with_row(outcome, first, again)
+                        self._note_failure(outcome)
+                    self._fails = unshared
+            self._looked_at = outcome.chunk.stop
+            if outcome.failure is not None:
+                self._looked_at = -1
+
+    def has_room(self, on_their_way: int) -> bool:
+        """Whether a further chunk may be begun while so many are on their way."""
+        return True
+
+    def _note(self, outcome: Outcome) -> None:
+        self.units += len(outcome.chunk)
+        self.seconds += outcome.seconds
+        self._note_failure(outcome)
+        if self.keep is not None:
+            self.keep(outcome)
+
+    def _note_failure(self, outcome: Outcome) -> None:
+        if outcome.failure is not None and not self.fails_before(outcome.chunk.start):
+            self.failure = outcome
+
+    def fails_before(self, position: int) -> bool:
+        """Whether a unit before that position has failed."""
+        return self.failure is not None and self.failure.chunk.start < position
+
+    def raise_failure(self) -> None:
+        """Raise the first failure, if there is one, with a note of its place and its worker's traceback as cause."""
+        if self.failure is None:
+            return
+        failure = self.failure.failure
+        assert failure is not None
+        if self._call.taking is not None:
+            before = [start for start in sorted(self._outcomes) if start <= self.failure.chunk.start]
+            returns = Returns([self._outcomes[start].returns for start in before])
+            if len(returns):
+                self._call.taking(returns)
+        place = self._call.where(self.failure.chunk, failure.offset)
+        exception = told(failure, f"{self._call.verb}, {place}", self._call.work.hand)
+        of_function = users_lines if failure.by_function else users_part
+        raise exception.with_traceback(of_function(exception.__traceback__))
+
+    def is_of_the_function(self, exception: BaseException) -> bool:
+        """Whether an exception is the first failure, and the user's function raised it."""
+        failure = None if self.failure is None else self.failure.failure
+        return failure is not None and failure.exception is exception and failure.by_function
+
+    def returns(self) -> Returns:
+        """Everything that came back, in order of position."""
+        returns = Returns([self._outcomes[start].returns for start in sorted(self._outcomes)])
+        if self._call.work.hand != "chunk" and len(returns) != self._call.n:
+            raise RuntimeError(f"{len(returns)} returns for {self._call.n} {self._call.unit}s: please report this")
+        return returns
+
+
+def _with_row(outcome: Outcome, offset: int, again: Callable[[int], Outcome]) -> Outcome:
+    """The outcome with what a row gives when the function is called with it again."""
+    one = again(outcome.chunk.start + offset)
+    returns, failure = list(outcome.returns), outcome.failure
+    if one.failure is not None:
+        return replace(outcome, returns=returns[:offset], failure=replace(one.failure, offset=offset))
+    returns[offset : offset + 1] = one.returns
+    if failure is not None and failure.offset == offset:
+        failure = None
+    return replace(outcome, returns=returns, failure=failure)
+
+
+class Passing(Ledger):
+    """Passes on what comes, and forgets it.
+
+    Parameters
+    ----------
+    call : Call
+        Whose outcomes come.
+    ordered : bool
+        Whether each waits for those before it.
+    most : int
+        Chunks that may be on their way or wait for others.
+    """
+
+    passes_on = True
+
+    def __init__(self, call: Call, ordered: bool, most: int) -> None:
+        super().__init__(call)
+        self._ordered = ordered
+        self._most = most
+        self._next = 0
+
+    def has_room(self, on_their_way: int) -> bool:
+        return on_their_way + len(self._outcomes) < self._most
+
+    def taken(self) -> Iterator[Outcome]:
+        """What may be passed on by now; in order nothing comes behind a failure."""
+        while self._outcomes:
+            start = self._next if self._ordered else next(iter(self._outcomes))
+            outcome = self._outcomes.pop(start, None)
+            if outcome is None:
+                return
+            self._next = outcome.chunk.stop if outcome.failure is None else -1
+            yield outcome
+
+
+def told(failure: Failure | Failed, place: str, hand: Hand | None = None) -> BaseException:
+    """Return the exception of a failure with a note of its place.
+
+    If the traceback is a text of a worker, it becomes the cause.  If the function read a row as another kind than
+    ``hand``, a second note says how to read it.
+    """
+    exception = failure.exception
+    # An exception class may refuse attributes; the exception matters more than its note.
+    with contextlib.suppress(Exception):
+        if not (isinstance(exception, (CallTimeoutError, WorkerDiedError)) and exception._names_unit):
+            exception.add_note(f"pdparallel: {place}")
+        hint = None if hand is None else hint_for_row(exception, hand)
+        if hint is not None:
+            exception.add_note(f"pdparallel: {hint}")
+    with contextlib.suppress(Exception):
+        if failure.traceback_text and exception.__cause__ is None:
+            exception.__cause__ = WorkerTraceback(failure)
+    return exception
+
+
+class WorkerTraceback(Exception):  # noqa: N818 - shown as a cause, never raised
+    """Shows the traceback of a worker above the exception that came from there."""
+
+    def __init__(self, failure: Failure | Failed) -> None:
+        super().__init__(f"in a worker process\n\n{failure.traceback_text.rstrip()}")

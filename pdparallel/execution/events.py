@@ -1,0 +1,327 @@
+"""Observing: what a call tells of itself while somebody looks: a profile, the log, who wants to know what would happen.
+
+A call asks once, when it begins, whether anybody looks.  Mostly nobody does: then it talks to a :class:`Watch` that
+does nothing, and no worker measures anything.  Else a :class:`Watching` writes down what is done where, and when::
+
+    runner     begins, decided, ends      ----+
+    auto       begun, did                     +--> Watching --> Record, Pieces --> each Observer
+    delivery   writes, sends, reads, takes ---+       ^
+    assemble   shaping                                +-- Timing, which a worker puts into its outcome
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+from pdparallel.core.call import Call
+from pdparallel.core.chunking import Chunk, Gaps, Left
+from pdparallel.core.options import Options
+from pdparallel.core.outcome import Outcome, Timing
+from pdparallel.execution.records import LOG, Lines, Observer, Piece, Record
+
+__all__ = ["Watch", "Watching", "nobody", "observed", "observing", "shaping", "told_to_pandas", "watch"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Watch:
+    """What a call tells to nobody; see :class:`Watching` for what is told."""
+
+    #: Whether workers are to measure.
+    timed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def decided(self, why: str, engine: str = "here", workers: int = 1) -> None:
+        """Who does it, and why."""
+
+    def packs(self) -> None:
+        """What travels once is about to be written."""
+
+    def packed(self) -> None:
+        """It is."""
+
+    def loads(self, outcome: Outcome) -> None:
+        """A worker has loaded the function, or could not."""
+
+    def begins(self) -> None:
+        """This process is about to do a chunk itself."""
+
+    def did(self, outcome: Outcome) -> None:
+        """It has."""
+
+    def writes(self, chunk: Chunk) -> None:
+        """A task is about to be written."""
+
+    def sends(self, chunk: Chunk, size: int) -> None:
+        """It is, in so many bytes, and goes to the engine."""
+
+    def reads(self, chunk: Chunk) -> None:
+        """An outcome has come, and is about to be read."""
+
+    def takes(self, outcome: Outcome, size: int) -> None:
+        """It is, from so many bytes."""
+
+    def loses(self, chunk: Chunk) -> None:
+        """The worker of a chunk has ended."""
+
+    def gives_up(self, chunk: Chunk) -> None:
+        """Units will not be tried again."""
+
+    def travelled_once(self, size: int) -> None:
+        """So many bytes went once for the whole call."""
+
+
+#: Of calls that nobody looks at.
+nobody = Watch()
+
+
+class Watching(Watch):
+    """Writes down what a call does.
+
+    Parameters
+    ----------
+    call : Call
+        Which one.
+    options : Options
+        How it is done.
+    left : Left
+        What there is to do.
+    begun : Outcome, optional
+        What was done before.
+    observers : tuple of Observer
+        Who is told.
+    """
+
+    timed = True
+
+    def __init__(
+        self, call: Call, options: Options, left: Left, begun: Outcome | None, observers: tuple[Observer, ...]
+    ) -> None:
+        now = time.perf_counter()
+        asked = options.engine if isinstance(options.engine, str) else type(options.engine).__name__
+        before = 0.0 if begun is None else begun.seconds
+        self._record = Record(call.verb, call.unit, call.n, asked, now - before, pid=os.getpid())
+        self._observers = observers
+        self._begun = begun
+        if isinstance(left, Gaps):
+            self._record.kept = call.n - len(left) - (0 if begun is None else len(begun.chunk))
+        self._pieces: dict[int, Piece] = {}
+        self._since = now
+        self._call, self._options = call, options
+
+    def __enter__(self) -> Self:
+        self._while_shaping = _stop_shaping(self._since)
+        for observer in self._observers:
+            observer.begins(self._record, self._call, self._options)
+        del self._call, self._options  # whose data is the user's
+        _latest.record, _latest.observers = self._record, self._observers
+        if self._begun is not None:
+            self._since = self._record.began
+            self.did(self._begun)
+            self._begun = None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        record = self._record
+        record.ended = time.perf_counter()
+        if kind is not None and not record.error:
+            record.error = "given up" if kind is GeneratorExit else kind.__name__
+        for observer in self._observers:
+            observer.ends(record)
+        if self._while_shaping:
+            _latest.record, _latest.observers, _latest.since = record, self._observers, record.ended
+
+    def decided(self, why: str, engine: str = "here", workers: int = 1) -> None:
+        record = self._record
+        record.why, record.engine, record.workers = why, engine, workers
+        for observer in self._observers:
+            observer.decided(record)
+
+    def packs(self) -> None:
+        self._since = time.perf_counter()
+
+    def packed(self) -> None:
+        self._record.packed.append((self._since, time.perf_counter()))
+
+    def travelled_once(self, size: int) -> None:
+        self._record.once = size
+
+    def loads(self, outcome: Outcome) -> None:
+        timing = outcome.timing
+        if timing is not None:
+            self._record.loads.append((timing.pid, timing.thread, timing.began, timing.written))
+
+    def begins(self) -> None:
+        self._since = time.perf_counter()
+
+    def did(self, outcome: Outcome) -> None:
+        now, began, chunk = time.perf_counter(), self._since, outcome.chunk
+        piece = Piece(
+            chunk.start, chunk.stop, os.getpid(), threading.get_native_id(), True,
+            began, began, began, began, began, now, now, now, now,
+        )  # fmt: skip
+        self._add(piece, outcome)
+
+    def writes(self, chunk: Chunk) -> None:
+        # A chunk that is tried again begins anew.
+        self._pieces[chunk.start] = Piece(chunk.start, chunk.stop, writing=time.perf_counter())
+
+    def sends(self, chunk: Chunk, size: int) -> None:
+        piece = self._pieces[chunk.start]
+        piece.out, piece.sent = size, time.perf_counter()
+
+    def reads(self, chunk: Chunk) -> None:
+        self._pieces[chunk.start].received = time.perf_counter()
+
+    def takes(self, outcome: Outcome, size: int) -> None:
+        piece = self._pieces.pop(outcome.chunk.start)
+        piece.back, piece.taken = size, time.perf_counter()
+        timing = outcome.timing
+        if timing is None:  # the task could not be opened
+            timing = Timing(0, 0, piece.sent, piece.sent, piece.received, piece.received, piece.received)
+        timing = _between(piece.sent, timing, piece.received)
+        piece.pid, piece.thread, piece.began, piece.ready, piece.loaded, piece.called, piece.written = timing
+        self._add(piece, outcome)
+
+    def _add(self, piece: Piece, outcome: Outcome) -> None:
+        piece.seconds, piece.failed = outcome.seconds, outcome.failure is not None
+        if outcome.failure is not None:
+            self._record.error = type(outcome.failure.exception).__name__
+        self._record.pieces.append(piece)
+        for observer in self._observers:
+            observer.came(self._record, piece)
+
+    def loses(self, chunk: Chunk) -> None:
+        self._record.lost += 1
+        self._pieces.pop(chunk.start, None)
+
+    def gives_up(self, chunk: Chunk) -> None:
+        now = time.perf_counter()
+        piece = Piece(chunk.start, chunk.stop, 0, 0, False, now, now, now, now, now, now, now, now, now, failed=True)
+        self._record.pieces.append(piece)
+        for observer in self._observers:
+            observer.came(self._record, piece)
+
+
+def _between(sent: float, timing: Timing, received: float) -> Timing:
+    """What a worker tells, where its clock is another one moved to where it must have been."""
+    pid, thread, *times = timing
+    if not (sent <= times[0] and times[-1] <= received):
+        by = received - times[-1]
+        times = [min(max(at + by, sent), received) for at in times]
+    return Timing(pid, thread, *times)
+
+
+_observers: ContextVar[tuple[Observer, ...]] = ContextVar("pdparallel_observers", default=())
+
+
+class _Latest(threading.local):
+    """The latest call of a thread, as long as its result is not shaped, and since when it is being shaped."""
+
+    record: Record | None = None
+    observers: tuple[Observer, ...] = ()
+    since: float | None = None
+
+
+_latest = _Latest()
+
+
+_lines = Lines()
+
+
+def observed() -> bool:
+    """Whether anybody looks at the calls that are made here."""
+    return bool(_observers.get()) or LOG.isEnabledFor(logging.DEBUG)
+
+
+def _here() -> tuple[Observer, ...]:
+    observers = _observers.get()
+    return (*observers, _lines) if LOG.isEnabledFor(logging.DEBUG) else observers
+
+
+def watch(call: Call, options: Options, left: Left, begun: Outcome | None = None) -> Watch:
+    """Whom a call is to tell what it does.
+
+    Parameters
+    ----------
+    call : Call
+        Which one.
+    options : Options
+        How it is done.
+    left : Left
+        What there is to do.
+    begun : Outcome, optional
+        What was done before.
+    """
+    observers = _here()
+    return Watching(call, options, left, begun, observers) if observers else nobody
+
+
+@contextlib.contextmanager
+def observing(observer: Observer, alone: bool = False) -> Iterator[None]:
+    """Have the calls inside a ``with`` block looked at; unless ``alone``, those of a block around it look, too."""
+    token = _observers.set((observer,) if alone else (*_observers.get(), observer))
+    try:
+        yield
+    finally:
+        _observers.reset(token)
+        _latest.record = None  # of a call without a result, as one that failed
+
+
+def told_to_pandas() -> None:
+    """Say that pandas is about to call the function by itself."""
+    for observer in _observers.get():
+        observer.to_pandas()
+
+
+def shaping(func: Callable[P, R]) -> Callable[P, R]:
+    """A function that makes the result of the latest call of this thread, and tells how long that took.
+
+    One that it calls is a part of it; where it makes a further call, as pandas may with groups, what comes after that
+    is the shaping of that one.
+    """
+
+    @functools.wraps(func)
+    def shaped(*args: P.args, **kwargs: P.kwargs) -> R:
+        if _latest.record is None or _latest.since is not None:
+            return func(*args, **kwargs)
+        _latest.since = time.perf_counter()
+        try:
+            return func(*args, **kwargs)
+        finally:
+            _stop_shaping(time.perf_counter())
+
+    return shaped
+
+
+def _stop_shaping(at: float) -> bool:
+    """Tell how long it took, if that was going on."""
+    record, since, observers = _latest.record, _latest.since, _latest.observers
+    _latest.since = None
+    if since is None:
+        return False
+    _latest.record = None
+    if record is not None:
+        record.shaped.append((since, at))
+        for observer in observers:
+            observer.shaped(record)
+    return True

@@ -1,0 +1,235 @@
+"""Missing: what stands in the result for a call of the function that failed, where ``errors=`` lets the others go on.
+
+With ``errors="return"`` it is the exception.  With ``errors="coerce"`` it is what is missing *among what the others
+returned*, so that one failure changes the kind of the result no more than a missing value must::
+
+    the first return that did not fail        in the place of one that failed
+    a number, a text, a time, an object       np.nan: pandas makes of it what is missing in such a column
+    a Series, where they become a frame       a Series of NaN over the same index
+    a list, array or dict that is expanded    as many NaN
+    a result of broadcast                     a row (column) of NaN, or of NaT
+
+All calls may have failed: then each place has ``np.nan``.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_list_like
+
+from pdparallel.core.call import Call, in_words
+from pdparallel.core.chunking import Chunk
+from pdparallel.core.format import shortened
+from pdparallel.core.outcome import Failed, NotKeptError
+from pdparallel.core.returns import Returns
+from pdparallel.errors import FailedCall, FailedCallsWarning, RemoteError
+from pdparallel.execution.collector import told
+from pdparallel.transport.functions import level_of_the_user
+from pdparallel.transport.outcomes import described
+from pdparallel.typing import Errors, ResultType
+
+__all__ = ["Fill", "array_of_nan", "in_frame", "in_series", "none_for_nan", "place", "settle", "warn", "with_room"]
+
+#: Takes the first return that did not fail (a list of it, empty if there is none), a position, and ``np.nan`` or the
+#: exception: gives what stands there.
+Fill = Callable[[list[Any], int, Any], Any]
+
+#: Characters of an exception's message that a warning shows, and failures that it names.
+MOST_SHOWN, MAX_NAMED = 300, 3
+
+
+def settle(call: Call, returns: Returns, fill: Fill) -> bool:
+    """Put into each place of a call that failed what ``errors=`` asks for, and warn where that hides a failure.
+
+    Parameters
+    ----------
+    call : Call
+        Whose returns these are.
+    returns : Returns
+        In order of position; nothing was asked of them yet.
+    fill : callable
+        Says what stands there.
+
+    Returns
+    -------
+    bool
+        Whether any failed.
+    """
+    places: dict[int, Failed] = {} if call.work.errors == "raise" else returns.places_of(Failed)
+    if not places:
+        return False
+    good = returns.first_but(Failed)
+    if call.work.errors == "coerce":
+        warn(call, sorted(places.items()), len(places), len(returns))
+        returns.put({at: fill(good, at, np.nan) for at in places})
+    else:
+        returns.put(
+            {at: fill(good, at, told(failed, place(call, at), call.work.hand)) for at, failed in places.items()}
+        )
+    return True
+
+
+def place(call: Call, at: int) -> str:
+    """The place of a return in words."""
+    chunk = call.plan[at] if call.work.hand == "chunk" and call.plan else Chunk(at, at + 1)
+    return f"{call.verb}, {call.where(chunk, 0)}"
+
+
+def warn(
+    call: Call, failures: Sequence[tuple[int, Failed]], times: int, n: int, labels: Sequence[Any] | None = None
+) -> None:
+    """Warn once of the calls that failed.
+
+    Parameters
+    ----------
+    call : Call
+        The call that they belong to.
+    failures : sequence of (int, Failed)
+        Each failure with its place, in order; the first one at least.
+    times, n : int
+        How many calls failed, and how many there were.
+    labels : sequence, optional
+        Of the failures, if the call does not know them any more.
+    """
+    shown = [f"  {_shown_place(call, at, labels, number)}: {_shown(failed)}" for number, (at, failed) in
+             enumerate(failures[:MAX_NAMED])]  # fmt: skip
+    if times > len(shown):
+        shown.append(f"  and {times - len(shown):,} more")
+    warning = FailedCallsWarning(
+        "\n".join(
+            [
+                f"{times:,} of {n:,} calls of the function failed, and their results are missing:",
+                *shown,
+                "All failures are in the attribute 'failures' of this warning, a frame. With errors='return' the "
+                "exceptions come back in these places.",
+            ]
+        ),
+        functools.partial(_all_failures, call, failures, labels),
+    )
+    warning.__cause__ = failures[0][1].exception
+    warnings.warn(warning, stacklevel=level_of_the_user())
+
+
+def _shown(failed: Failed) -> str:
+    exception = failed.exception
+    if isinstance(exception, NotKeptError):
+        return "its exception was not kept"
+    return shortened(str(exception) if type(exception) is RemoteError else described(exception), MOST_SHOWN)
+
+
+def _shown_place(call: Call, at: int, labels: Sequence[Any] | None, number: int) -> str:
+    if labels is None:
+        return place(call, at)
+    return f"{call.verb}, {in_words(call.unit, labels[number], at)}"
+
+
+def _all_failures(
+    call: Call, failures: Sequence[tuple[int, Failed]], labels: Sequence[Any] | None
+) -> Iterator[FailedCall]:
+    """The label, the position and the exception of each failure."""
+    for number, (at, failed) in enumerate(failures):
+        position = call.plan[at].start if call.work.hand == "chunk" and call.plan else call.start + at
+        label = call.label(position - call.start) if labels is None else labels[number]
+        yield label, position, None if isinstance(failed.exception, NotKeptError) else failed.exception
+
+
+# What fits
+
+
+def none_for_nan(good: list[Any], at: int, value: Any) -> Any:
+    """For a list, which has no missing value but None."""
+    return None if value is np.nan else value
+
+
+def in_series(verb: str) -> Fill:
+    """For what ``s.map`` or ``s.apply`` makes a Series of, or a frame: ``apply`` if the first return is a Series."""
+
+    def fill(good: list[Any], at: int, value: Any) -> Any:
+        if value is np.nan and verb == "apply" and good and isinstance(good[0], pd.Series):
+            return _series_of_nan(good[0])
+        return value
+
+    return fill
+
+
+def in_frame(df: pd.DataFrame, axis: int, raw: bool, result_type: ResultType) -> Fill:
+    """For what ``df.apply`` makes a Series or a frame of."""
+    if result_type == "broadcast":
+        dtype = _common_dtype(df)
+        return lambda good, at, value: _full((), value, _with_room(dtype, value is np.nan))
+    if raw:
+        return lambda good, at, value: _like_array(good[0], value) if good else value
+    return lambda good, at, value: _like(good[0], axis, result_type) if good and value is np.nan else value
+
+
+def _like(good: Any, axis: int, result_type: ResultType) -> Any:
+    """NaN in the form of another return, as far as pandas looks into it."""
+    if isinstance(good, pd.Series) and (axis == 1 or result_type != "reduce"):
+        return _series_of_nan(good)
+    expands = result_type == "expand" or (axis == 0 and result_type is None)
+    if not expands or not is_list_like(good) or not hasattr(good, "__len__"):
+        return np.nan
+    return dict.fromkeys(good, np.nan) if isinstance(good, dict) else [np.nan] * len(good)
+
+
+def _series_of_nan(good: pd.Series) -> pd.Series:
+    return pd.Series(np.nan, index=good.index)
+
+
+# Arrays: with raw=True and result_type="broadcast" what is returned goes into one that has a dtype already
+
+
+def array_of_nan(shape: tuple[int, ...], like: np.dtype[Any]) -> np.ndarray:
+    """An array of missing values that goes together with arrays of a dtype."""
+    return _full(shape, np.nan, _with_room(like, for_nan=True))
+
+
+def _like_array(good: Any, value: Any) -> np.ndarray:
+    array = _as_array(good)
+    return _full(array.shape, value, _with_room(array.dtype, value is np.nan))
+
+
+def _as_array(value: Any) -> np.ndarray:
+    """What pandas hands on to ``numpy.apply_along_axis``."""
+    return np.array(value, dtype=object) if isinstance(value, str) else np.asanyarray(value)
+
+
+def _full(shape: tuple[int, ...], value: Any, dtype: np.dtype[Any]) -> np.ndarray:
+    filled = np.empty(shape, dtype)
+    filled.fill(np.array("NaT", dtype) if dtype.kind in "mM" else value)  # not by index: it may look like a sequence
+    return filled
+
+
+def _with_room(dtype: np.dtype[Any], for_nan: bool) -> np.dtype[Any]:
+    """The dtype, or one that can hold NaN (any object) as well, by pandas' own rules."""
+    if for_nan and dtype.kind in "iu":
+        return np.dtype(np.float64)
+    return dtype if for_nan and dtype.kind in "fcmM" else np.dtype(object)
+
+
+def _common_dtype(df: pd.DataFrame) -> np.dtype[Any]:
+    return df.iloc[:1].to_numpy().dtype
+
+
+def with_room(df: pd.DataFrame, returns: Returns, raw: bool, result_type: ResultType, errors: Errors) -> pd.DataFrame:
+    """The frame to shape upon, after some calls failed, so that what stands in their places fits.
+
+    With ``raw=True`` the first return decides the dtype of the whole, so that this one may be changed too.
+    """
+    for_nan = errors == "coerce"
+    if result_type == "broadcast":
+        dtype = _common_dtype(df)
+        room = _with_room(dtype, for_nan)
+        return df if room == dtype else df.astype(room)
+    if raw:
+        first = _as_array(returns.first_but(Failed)[0])
+        room = _with_room(first.dtype, for_nan)
+        if room != first.dtype:
+            returns.put({0: first.astype(room)})
+    return df

@@ -1,0 +1,322 @@
+"""Watching: pandas begins, with a function that keeps what the user's one returned and tells when others are to go on.
+
+A call that is soon done is pandas' own, and is to cost what pandas costs.  Now and then the watching function looks
+whether the rest is worth workers.  If it is not, it finds out with a few groups whether lean ones would do, and what
+they would save: then this process goes on without pandas' loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pandas as pd
+
+from pdparallel.core.call import Call
+from pdparallel.core.cancellation import begin, current
+from pdparallel.core.chunking import Chunk
+from pdparallel.core.options import Options
+from pdparallel.core.outcome import Failure, Outcome
+from pdparallel.data.aligned_series import Given, likened
+from pdparallel.data.fastpath.group import LOOK_AFTER, LeanTrial
+from pdparallel.engines.registry import is_warm
+from pdparallel.execution.collector import told
+from pdparallel.execution.leaving_error import LeavingError, outside
+from pdparallel.execution.placement import MOST_LOOK_SECONDS, Worth
+from pdparallel.typing import Func
+
+__all__ = ["First", "Go", "Goes", "Kept", "Watching"]
+
+#: Seconds of work that are left from which it is worth finding out whether lean groups would do: that takes half a
+#: millisecond (``benchmarks/constants.py``).
+TRIAL_WORTH_SECONDS = 0.02
+
+#: Seconds that they must save then, beside what it takes to bring the rows into the order of the groups, for which
+#: stands twice the time that pandas took to do so and to find the groups.
+LEAN_WORTH_SECONDS = 0.005
+
+#: Seconds that a lean group costs besides the function, or less (``benchmarks/constants.py``).
+LEAN_SECONDS = 2e-6
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first unit of a go as the function was given it, whatever that made of it in place.
+
+    Attributes
+    ----------
+    kind : type
+        Of the unit.
+    columns : Index or None
+        Of a frame.
+    index : Index
+        Of its rows.
+    name : object
+        What it is called; None for a frame that has no name.
+    is_named : bool
+        Whether pandas has pinned a name to it, of a frame.
+    """
+
+    kind: Any
+    columns: pd.Index | None
+    index: pd.Index
+    name: Any
+    is_named: bool
+
+    @classmethod
+    def of(cls, unit: Any) -> First:
+        """That of a unit, before the function is called with it."""
+        if isinstance(unit, pd.Series):
+            return cls(type(unit), None, unit.index, unit.name, False)
+        is_named = "name" in vars(unit)
+        return cls(type(unit), unit.columns, unit.index, unit.name if is_named else None, is_named)
+
+    @property
+    def is_frame(self) -> bool:
+        return self.columns is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """What pandas asks for in one go.
+
+    Attributes
+    ----------
+    call : Call
+        The units, and what is called with them.
+    fits : callable
+        Takes a unit and its number: whether that is the one which pandas was expected to ask for.
+    several : int
+        Answers that a return of the call holds, as a list; 0 where a return is an answer.
+    of_all : int or None
+        Units in all, where further gos follow this one; 0 where its units were counted in one before.
+    """
+
+    call: Call
+    fits: Callable[[Any, int], bool]
+    several: int = 0
+    of_all: int | None = None
+
+
+class Goes(Protocol):
+    """Foresees what pandas will ask for, go by go, by the first unit of each."""
+
+    @property
+    def tries(self) -> bool:
+        """Whether there may be several gos."""
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether pandas looks at the labels of a unit once more, when it has the answer."""
+
+    def size(self, number: int, first: First) -> int:
+        """How many answers pandas will want in the go of that number."""
+
+    def go(self, number: int, first: First) -> Go | None:
+        """That go; None where it cannot be foreseen."""
+
+    def is_next(self, number: int, unit: Any) -> bool:
+        """Whether a unit belongs to the go after that of ``number``; asked only where there may be several."""
+
+    def place(self, number: int, unit: Any, at: int) -> str:
+        """A unit of a go in words, for messages."""
+
+    def is_shaped(self, answers: Sequence[Any]) -> bool:
+        """Whether it is known what pandas makes of such answers, without asking it."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """What the function returned in a go that this process began, and how long that took when last looked at.
+
+    ``given`` has what each unit was like, where the function returns Series.  ``raised`` ended the go, if anything did.
+    """
+
+    number: int
+    first: First
+    began: float
+    seconds: float = 0.0
+    answers: list[Any] = field(default_factory=list)
+    given: list[Given] = field(default_factory=list)
+    raised: BaseException | None = None
+
+    def returns(self) -> list[Any]:
+        """The answers, as they are best kept."""
+        # Asked for again and again: a million numbers are left alone.
+        are_objects = bool(self.answers) and type(self.answers[0]) in (pd.DataFrame, pd.Series)
+        return list(map(likened, self.answers, self.given or itertools.repeat(None))) if are_objects else self.answers
+
+    def outcome(self, go: Go) -> Outcome:
+        """The same as of the first units of the go."""
+        returns = self.returns()
+        if go.several:
+            returns = [returns[at : at + go.several] for at in range(0, len(returns), go.several)]
+        return Outcome(Chunk(0, len(returns)), returns, None, self.seconds)
+
+
+class _HandOverError(BaseException):
+    """Leaves pandas' own call for others to go on; no ``except Exception`` on the way stops it."""
+
+
+class _UnforeseenError(Exception):
+    """There is no call that others could take over."""
+
+
+class Watching:
+    """What pandas' own call gets in the place of a function, as long as it is pandas' own.
+
+    Parameters
+    ----------
+    func : callable
+        The user's function.
+    goes : Goes
+        What pandas will ask for.
+    options : Options
+        How it is done.
+    go : callable
+        Takes the number of a go and its first unit, gives the go.
+
+    Attributes
+    ----------
+    kept : deque of Kept
+        One for each go so far.
+    for_workers : bool
+        Whether workers are to go on; else this process is, where anybody is.
+    """
+
+    def __init__(self, func: Func, goes: Goes, options: Options, go: Callable[[int, First], Go | None]) -> None:
+        self.kept: deque[Kept] = deque()
+        self.for_workers = False
+        self._func = func
+        self._goes = goes
+        self._options = options
+        self._go = go
+        self._stop = current()
+        self._worth = Worth(options, None if self._stop is None else MOST_LOOK_SECONDS)
+        self._next_look = 0.0
+        self._trial: LeanTrial | None = None
+        self._tried = False
+        self._changed = False
+        self._began = 0.0
+        self._before = 0.0
+
+    def watched(self, ask: Callable[[Func], Any]) -> tuple[bool, Any]:
+        """Let pandas begin.
+
+        Parameters
+        ----------
+        ask : callable
+            Takes a function; pandas' own call with it.
+
+        Returns
+        -------
+        tuple of bool and object
+            Whether pandas has come to its end, and its answer; else others are to go on.
+        """
+        begin()
+        self._began = time.perf_counter()
+        try:
+            answer = outside(ask, self._watching())
+        except _HandOverError:
+            return False, None
+        self._worth.stayed()
+        return True, answer
+
+    def _watching(self) -> Func:
+        # All that each unit needs is at hand here: what this costs, a function that does next to nothing has to pay.
+        func, clock, goes, tries = self._func, time.perf_counter, self._goes, self._goes.tries
+        looks_again = goes.looks_again
+        kept: Kept | None = None
+        gives_series: bool | None = None
+
+        def watch(unit: Any, *args: Any, **kwargs: Any) -> Any:
+            nonlocal kept, gives_series
+            try:
+                if kept is None or kept.raised is not None or (tries and goes.is_next(kept.number, unit)):
+                    kept, gives_series = self._begin(unit), None
+                elif clock() >= self._next_look:
+                    self._consider(kept)
+                given = None if gives_series is False else Given.of(unit)
+                if looks_again:
+                    index, columns = unit.index, unit.columns if tries and unit.ndim == 2 else None
+            except Exception as error:
+                raise LeavingError(error) from None
+            try:
+                if self._trial is None:
+                    value = func(unit, *args, **kwargs)
+                else:
+                    value = self._trial.call(func, unit, args, kwargs)
+            except BaseException as exception:
+                kept.raised = exception
+                with contextlib.suppress(Exception):  # the exception matters more than its note
+                    told(Failure(0, exception), goes.place(kept.number, unit, len(kept.answers)))
+                raise
+            kept.answers.append(value)
+            if looks_again and not (unit.index.is_(index) and (columns is None or unit.columns.is_(columns))):
+                self._changed = True
+            if gives_series is None:
+                gives_series = type(value) is pd.Series
+            if gives_series:
+                kept.given.append(given)  # type: ignore[arg-type]  # it is there from the first unit on
+            return value
+
+        watch.__name__ = getattr(func, "__name__", "<function>")  # which pandas looks at
+        return watch
+
+    def _begin(self, unit: Any) -> Kept:
+        """The next go."""
+        now = time.perf_counter()
+        if not self.kept:
+            self._before = now - self._began
+        self._trial = None
+        kept = Kept(len(self.kept), First.of(unit), now)
+        self.kept.append(kept)
+        # From here on: what pandas did before says nothing of the function, and one unit little.
+        self._next_look = now + self._worth.look
+        return kept
+
+    def _consider(self, kept: Kept) -> None:
+        """Leave pandas' call if others would be done sooner, or if it is to end."""
+        if self._stop is not None:
+            self._stop.look()
+        now = time.perf_counter()
+        size, done = self._goes.size(kept.number, kept.first), len(kept.answers)
+        kept.seconds = now - kept.began
+        # A unit that has got other labels is one that nobody can hand to pandas again.
+        if done < size and not self._changed:
+            left, cost = size - done, kept.seconds / done
+            with contextlib.suppress(_UnforeseenError):
+                if self._trial is not None:
+                    if len(self._trial.seconds) >= LOOK_AFTER:
+                        self._judge(kept, left, cost)
+                elif self._worth.a_pool(cost, left, lambda: is_warm(self._options), lambda: self._so_far(kept)):
+                    self.for_workers = True
+                    raise _HandOverError
+                elif not self._tried and left > LOOK_AFTER and left * cost > TRIAL_WORTH_SECONDS:
+                    self._tried = True
+                    if not self._goes.tries:
+                        self._trial = LeanTrial(self._func)
+        looked = time.perf_counter()
+        kept.began += looked - now  # to look is no part of what the function takes
+        self._next_look = looked if self._trial is not None else looked + self._worth.look
+
+    def _judge(self, kept: Kept, left: int, cost: float) -> None:
+        """Go on without pandas' loop if lean groups save enough, by what was tried."""
+        trial, self._trial = self._trial, None
+        assert trial is not None
+        saved = cost - sorted(trial.seconds)[len(trial.seconds) // 2] - LEAN_SECONDS
+        enough = saved > cost / 10 and saved * left > LEAN_WORTH_SECONDS + 2 * self._before
+        if trial.pays and enough and self._goes.is_shaped(kept.returns()):
+            self._so_far(kept)
+            raise _HandOverError
+
+    def _so_far(self, kept: Kept) -> tuple[Call, Outcome]:
+        go = self._go(kept.number, kept.first)
+        if go is None or (go.several and len(kept.answers) % go.several):
+            raise _UnforeseenError
+        return go.call, kept.outcome(go)

@@ -1,0 +1,266 @@
+"""Runner: the data path of every call, from the plan to the recorded returns.
+
+::
+
+    |=================== parent ====================|================= worker =================|
+     df.par.apply_rows(f)
+       accessor   check arguments
+       verbs      what is asked          -> Call
+       plan       position ranges        -> chunks
+       parcel     f: dill, once; the frame: once,
+                  into an arena (memfd)  -> Task (arena, chunk) --+
+       delivery   bounded in flight,
+       engine     to whichever is free                            v
+                                                     map the arena (private, copy on write),
+                                                     take rows start:stop, call f, record
+       delivery   what was lost again    <------------------------ Outcome, as bytes
+       ledger     by position; the first failing position wins
+     assemble     shape once, in pandas
+
+The path is a generator, which comes back to whoever asked each time that something has come to the ledger: who wants
+all goes through it to the end; who wants results one after the other takes them from the ledger in between, and while
+nobody asks for more, no further chunk is begun.
+
+With ``engine="auto"`` the parent does the first units itself and keeps what they returned.  If the rest is worth it, a
+pool starts in the background while the parent works on; what is left when its workers have loaded the function is
+handed over.  A function that cannot be sent or loaded stays in this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, wait
+from dataclasses import replace
+
+from pdparallel.checkpoint.store import opened
+from pdparallel.core.call import Call
+from pdparallel.core.cancellation import Stop, begin, current
+from pdparallel.core.chunking import Chunk, Gaps, Left
+from pdparallel.core.options import Options
+from pdparallel.core.outcome import Outcome
+from pdparallel.core.returns import Returns
+from pdparallel.engines.base import Engine
+from pdparallel.engines.registry import is_warm, open_engine
+from pdparallel.errors import FunctionNotSerializableError, InvalidOptionError, PerformanceHint
+from pdparallel.execution.collector import Ledger
+from pdparallel.execution.encode import Parcel, pack
+from pdparallel.execution.events import Watch, watch
+from pdparallel.execution.placement import MOST_THREAD_SECONDS, Parent, Reason
+from pdparallel.execution.scheduler import Delivery
+from pdparallel.progress.reporter import Bar, bar
+from pdparallel.transport.functions import level_of_the_user
+
+__all__ = ["check", "path", "run"]
+
+
+def run(
+    call: Call, options: Options, begun: Outcome | None = None, decided: bool = False, ledger: Ledger | None = None
+) -> Returns:  # fmt: skip
+    """Everything that the function returned, in order of position.
+
+    Parameters
+    ----------
+    call : Call
+        What is asked.
+    options : Options
+        How.
+    begun : Outcome, optional
+        Of the first units, where they were done in this process, before there was a call.
+    decided : bool, default False
+        Whether it is known already that the rest is worth workers.
+    ledger : Ledger, optional
+        Takes what comes; for who wants to know more of a failure.
+
+    Raises
+    ------
+    Exception
+        What the function raised at the first failing position, with the worker's traceback as its cause and a note
+        of label and position.
+    WorkerDiedError
+        Where workers ended, and kept ending when their chunks were run again.
+    CallTimeoutError
+        Where a call took longer than ``timeout=`` allows.
+    """
+    check(options)
+    ledger = ledger or Ledger(call)
+    with opened(call, options, ledger) as finished:
+        if begun is not None:
+            ledger.add(begun)
+            finished = [*finished, begun.chunk]
+        gaps = Gaps(call.n, finished, call.plan)
+        with bar(options.progress, call.n, options.desc or call.verb, call.unit, call.n - len(gaps)) as shown:
+            if ledger.failure is None:
+                for _ in path(call, options, ledger, gaps, shown, decided, begun):
+                    pass
+            ledger.raise_failure()
+    return ledger.returns()
+
+
+def check(options: Options) -> None:
+    """Refuse what the engine cannot do, before anything runs.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
+    if options.timeout is None:
+        return
+    with contextlib.closing(open_engine(options)) as engine:  # which starts nothing before it has a task
+        if not engine.restarts:
+            raise InvalidOptionError(
+                "timeout", options.timeout, f"None with engine={engine.name!r}",
+                "A time limit needs processes that can be ended: engine='process' or engine='pathos'.",
+            )  # fmt: skip
+
+
+def path(
+    call: Call,
+    options: Options,
+    ledger: Ledger,
+    gaps: Left,
+    shown: Bar,
+    decided: bool = False,
+    begun: Outcome | None = None,
+) -> Generator[None, None, None]:
+    """The way of a call from what is left to do into the ledger; comes back each time that something has come there.
+
+    ``decided`` says that it is known already that what is left is worth workers; ``begun`` is what shows whether it is,
+    where some of it was done already.
+    """
+    with watch(call, options, gaps, begun) as observed:
+        begin()
+        stop = current()
+        parent = Parent(call, options, ledger, shown, gaps, stop, observed)
+        # This process cannot be ended after a time, and what an initializer sets is for workers.
+        begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
+        if begins_here and not decided:
+            yield from parent.begin(lambda: is_warm(options), begun)
+            if parent.reason is Reason.THREADS and gaps and ledger.failure is None:
+                threads = replace(options, engine="thread")
+                yield from _by_engine(
+                    call,
+                    threads,
+                    ledger,
+                    gaps,
+                    shown,
+                    stop,
+                    observed,
+                    parent.reason.value,
+                    most_seconds=parent.most_in_threads,
+                )
+                if not gaps or ledger.failure is not None:
+                    return
+                parent.leave_threads()
+                yield from parent.begin(lambda: is_warm(options))
+        if not gaps or ledger.failure is not None:
+            observed.decided(parent.reason.value if begins_here else "there is nothing left to do")
+        else:
+            why = _why(options, decided, parent.reason)
+            yield from _by_engine(
+                call, options, ledger, gaps, shown, stop, observed, why, parent if begins_here else None
+            )
+
+
+def _by_engine(
+    call: Call, options: Options, ledger: Ledger, gaps: Left, shown: Bar, stop: Stop | None, observed: Watch, why: str,
+    parent: Parent | None = None, most_seconds: float | None = None,
+) -> Generator[None, None, None]:  # fmt: skip
+    """Hand what is left to an engine; the parent, if it is given, works on meanwhile, and does what cannot be sent.
+
+    If a unit takes more than ``most_seconds`` there, the engine gains nothing, and the rest is left.
+    """
+    engine = open_engine(options)
+    parcel: Parcel | None = None
+    delivery: Delivery | None = None
+    try:
+        observed.decided(why, engine.name, engine.n_workers)
+        tell = (lambda units: shown.under_way(lambda: units)) if engine.runs_here else None
+        observed.packs()
+        heard = options.capture_output is not False
+        problem: BaseException | None = None
+        try:
+            parcel = pack(call, engine.reach, options.serializer, heard, noted=shown.look is not None, tell=tell)
+        except FunctionNotSerializableError as error:
+            if parent is None:
+                raise
+            problem = error
+        else:
+            parcel.timed = observed.timed
+            observed.packed()
+            if parent is not None:
+                problem = yield from parent.go_on_until_loaded(engine, parcel, is_warm(options))
+        if problem is not None or parcel is None:
+            assert parent is not None
+            _stay(problem, observed)
+            yield from parent.go_on()
+            return
+        delivery = Delivery(call, options, engine, parcel, ledger, shown, stop, observed)
+        yield from delivery.run(_chunks(options, gaps, engine, ledger, parcel, stop, most_seconds))
+    finally:
+        if most_seconds is not None and delivery is not None:
+            wait(delivery.left(), MOST_THREAD_SECONDS)
+        # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
+        engine.close(kill=delivery is not None and not delivery.settled)
+        if parcel is not None:
+            observed.travelled_once(parcel.once)
+            _close(parcel, [] if delivery is None else delivery.left())
+
+
+def _stay(problem: BaseException | None, observed: Watch) -> None:
+    """Say that a function stays in this process, and why."""
+    observed.decided(Reason.CANNOT.value)
+    text = str(problem)
+    if not isinstance(problem, FunctionNotSerializableError):
+        text = f"The function cannot be loaded in a worker process: {type(problem).__name__}: {problem}"
+    warnings.warn(f"This call runs in this process only. {text}", PerformanceHint, stacklevel=level_of_the_user())
+
+
+def _why(options: Options, decided: bool, reason: Reason) -> str:
+    """Why an engine is asked, in words."""
+    if options.engine != "auto":
+        return "engine= names it"
+    if options.timeout is not None or options.initializer is not None:
+        return f"{'timeout=' if options.initializer is None else 'initializer='} needs workers"
+    return (Reason.WORTH if decided else reason).value
+
+
+def _close(parcel: Parcel, running: list[Future[bytes]]) -> None:
+    """Close a parcel when no task refers to it any more: what it held may then be another call's, by the same name."""
+    lock, left = threading.Lock(), len(running)
+    if not left:
+        parcel.close()
+
+    def ended(_: Future[bytes]) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = left == 0
+        if last:
+            parcel.close()
+
+    for future in running:
+        future.add_done_callback(ended)
+
+
+def _chunks(
+    options: Options, gaps: Left, engine: Engine, ledger: Ledger, parcel: Parcel, stop: Stop | None,
+    most_seconds: float | None = None,
+) -> Iterator[Chunk]:  # fmt: skip
+    """The chunks of what is left; each is cut when its turn comes, by what the units before it cost."""
+    units, seconds = ledger.units, ledger.seconds
+    while gaps:
+        if most_seconds is not None and ledger.seconds - seconds > most_seconds * (ledger.units - units):
+            return
+        cost = ledger.seconds / ledger.units if ledger.units else None
+        size = options.chunk_size or gaps.next_size(engine.n_workers, cost, parcel.bytes_of_a_unit, engine.task_seconds)
+        if cost is None and options.chunk_size is None and (options.checkpoint is not None or stop is not None):
+            size = 1  # what a long first chunk holds would not be in the folder for hours, nor could it be stopped
+        most = parcel.most_units(engine.in_flight)
+        if most is not None and options.chunk_size is None:
+            size = min(size, most)
+        chunk = gaps.first(size)
+        gaps.drop(chunk.stop)
+        yield chunk

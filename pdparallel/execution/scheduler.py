@@ -1,0 +1,402 @@
+"""Delivery: brings the chunks of a call to an engine and their outcomes back, whatever happens to the workers.
+
+A chunk whose worker died is run again, and only that one.  Its mailbox says which units ran at that moment, so it is
+cut around them; a unit that ends its worker each time is then alone, and all others are done::
+
+    [ 0 ......... 17 ........ 99 ]      worker killed at 17
+    [ 0 ... 16 ] [17] [ 18 .. 99 ]      run again; 17 kills once more, and again: WorkerDiedError for 17
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from typing import Any
+
+from pdparallel.core.call import Call, shown
+from pdparallel.core.cancellation import Stop, StoppedError
+from pdparallel.core.chunking import Chunk
+from pdparallel.core.options import Options
+from pdparallel.core.outcome import Failed, Failure, Outcome
+from pdparallel.engines.base import Engine, is_crash, signal_name, why_it_ended
+from pdparallel.errors import CallTimeoutError, WorkerDiedError, WorkerStartError
+from pdparallel.execution.collector import Ledger
+from pdparallel.execution.encode import Parcel
+from pdparallel.execution.events import Watch, nobody
+from pdparallel.progress.reporter import Bar
+from pdparallel.transport.modules import DifferentCodeError
+from pdparallel.transport.shared_memory import Running
+from pdparallel.transport.task import LOADING
+
+__all__ = ["Delivery"]
+
+#: Seconds that tasks which run when a call fails or is given up get to end by themselves, before their workers are
+#: ended.
+RUN_OUT_SECONDS = 0.2
+
+#: Seconds between two moments in which Ctrl-C is heard: on Windows it does not end a wait.
+INTERRUPT_SECONDS = 0.1 if sys.platform == "win32" else None
+
+#: Times that a task may be lost before its worker has begun it.
+MOST_LOST = 10
+
+#: Parts of ``timeout=`` after which it is looked how long each call takes, and seconds at least and at most.
+LOOK_PART, LOOK_LEAST, LOOK_MOST = 0.1, 0.01, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """A chunk that is to be run.
+
+    Attributes
+    ----------
+    deaths : int
+        How many workers ended while they ran these units, and no others.
+    lost : int
+        How many ended before they began with them.
+    """
+
+    chunk: Chunk
+    deaths: int = 0
+    lost: int = 0
+
+
+class Delivery:
+    """The tasks of one call on an engine.
+
+    Parameters
+    ----------
+    call : Call
+        Whose chunks are run.
+    options : Options
+        Of which ``retries`` and ``timeout`` matter here.
+    engine : Engine
+        Runs them.
+    parcel : Parcel
+        Makes the tasks.
+    ledger : Ledger
+        Takes the outcomes.
+    bar : Bar
+        Told how many units are done.
+    stop : Stop, optional
+        Says whether to give up.
+    watch : Watch, optional
+        Told what goes and comes.
+
+    Attributes
+    ----------
+    settled : bool
+        Whether no task of this call is left running.
+    """
+
+    def __init__(
+        self, call: Call, options: Options, engine: Engine, parcel: Parcel, ledger: Ledger, bar: Bar,
+        stop: Stop | None = None, watch: Watch = nobody,
+    ) -> None:  # fmt: skip
+        self._call = call
+        self._retries = options.retries
+        self._timeout = options.timeout
+        self._engine = engine
+        self._parcel = parcel
+        self._ledger = ledger
+        self._bar = bar
+        self._stop = stop
+        self._watch = watch
+        self.settled = True
+        self._flying: dict[Future[bytes], _Try] = {}
+        self._again: deque[_Try] = deque()
+        self._hopeless: list[Outcome] = []
+        self._clock = _Clock(options.timeout)
+        # Of light units some are noted together, which a second try tells apart; there must be one.
+        self._one_by_one = options.timeout is not None or options.retries == 0
+
+    def run(self, chunks: Iterator[Chunk]) -> Iterator[None]:
+        """Run the chunks; comes back each time that something has come to the ledger.
+
+        Whoever does not wait for the end lets what runs end by itself, if that is soon.
+        """
+        self.settled = False
+        try:
+            while True:
+                self._send(chunks)
+                if not self._flying:
+                    break
+                for future in sorted(self._done(), key=self._position):
+                    self._take(future, self._flying.pop(future))
+                if self._timeout is not None:
+                    self._end_what_takes_too_long()
+                if self._ledger.failure is not None and not self._only_what_comes_before():
+                    return
+                yield
+        except (GeneratorExit, StoppedError):
+            self.settled = self._run_out(list(self._flying))
+            raise
+        for outcome in self._hopeless:
+            self._ledger.add(outcome)
+        self.settled = True
+
+    def _position(self, future: Future[Any]) -> int:
+        """By which what came at the same time is taken, so that its output is in order."""
+        return self._flying[future].chunk.start
+
+    def left(self) -> list[Future[bytes]]:
+        """The tasks that have not ended."""
+        return [future for future in self._flying if not future.done()]
+
+    def _done(self) -> list[Future[bytes]]:
+        """Wait for what comes next."""
+        looks = (look for look in (self._clock.look, self._bar.look, INTERRUPT_SECONDS) if look is not None)
+        look = min(looks, default=None)
+        awaited: list[Future[Any]] = [*self._flying]
+        if self._stop is not None:
+            awaited.append(self._stop.asked)
+        done = wait(awaited, timeout=look, return_when=FIRST_COMPLETED).done
+        self._bar.under_way(self._under_way)
+        if self._stop is not None:
+            self._stop.look()
+        return list(done)
+
+    def _under_way(self) -> int:
+        """Units that are done of the chunks that are not."""
+        units = 0
+        for one in self._flying.values():
+            running = self._parcel.running(one.chunk)
+            if running is not None and running.first != LOADING:
+                units += min(running.first - one.chunk.start, len(one.chunk))
+        return units
+
+    def _has_room(self) -> bool:
+        flying, engine = len(self._flying), self._engine
+        return flying < engine.in_flight and self._parcel.has_room(flying, engine.n_workers)
+
+    def _send(self, chunks: Iterator[Chunk]) -> None:
+        sent = 0
+        while self._has_room():
+            if self._again:
+                one: _Try | None = self._again.popleft()
+            elif sent and self._ledger.passes_on and len(self.left()) < len(self._flying):
+                return  # to read further items may take long: what has come goes out before
+            elif self._ledger.failure is None and self._ledger.has_room(len(self._flying)):
+                one = _next(chunks)
+            else:  # what is not begun yet lies behind any failure
+                return
+            if one is None:
+                return
+            sent += 1
+            if self._ledger.fails_before(one.chunk.start):
+                continue
+            one_by_one = self._one_by_one or one.deaths > 0
+            self._watch.writes(one.chunk)
+            task = self._parcel.task(one.chunk, one_by_one=one_by_one)
+            self._watch.sends(one.chunk, self._parcel.out)
+            future = self._engine.submit(task)
+            self._flying[future] = one
+            if future.done():  # the serial engine: look at the outcome before the next chunk runs
+                return
+
+    def _take(self, future: Future[bytes], one: _Try) -> None:
+        """Take what became of a task."""
+        if future.cancelled():
+            return
+        problem = future.exception()
+        if problem is None:
+            self._watch.reads(one.chunk)
+            outcome = self._parcel.outcome(future.result())
+            if outcome.failure is not None and isinstance(outcome.failure.exception, DifferentCodeError):
+                # The worker has other code than this process, and has run nothing.
+                self._clock.forget(future)
+                self._parcel.bring(outcome.failure.exception.slots)
+                self._again.append(one)
+                return
+            self._watch.takes(outcome, self._parcel.back)
+            if not self._ledger.fails_before(one.chunk.start):
+                self._show(one.chunk)
+            self._clock.forget(future)
+            self._ledger.add(outcome)
+            self._bar.add(outcome.done, outcome.count_failed)
+        elif isinstance(problem, WorkerDiedError):
+            self._worker_died(one, future, problem)
+        else:
+            raise problem
+
+    def _show(self, chunk: Chunk, units: Chunk | None = None) -> None:
+        """Print what the function printed in a chunk, or in some of its units, and so on."""
+        said = self._parcel.said(chunk)
+        if said is not None:
+            said.show(units)
+
+    # Workers that ended
+
+    def _worker_died(self, one: _Try, future: Future[bytes], problem: WorkerDiedError) -> None:
+        """Run again what the worker had, but for the unit that ended it once too often."""
+        self._watch.loses(one.chunk)
+        running, late_at = self._parcel.running(one.chunk), self._clock.forget(future)
+        if isinstance(problem, WorkerStartError) or not self._engine.restarts:
+            self._show_all_that_is_lost(one)
+            raise self._lost(problem, one)
+        if running is None or running.pid != (problem.pid or running.pid):
+            # It had not begun, or another worker's end took it along.
+            self._lost_before_it_began(one, problem, MOST_LOST)
+            return
+        if running.first == LOADING:
+            self._lost_before_it_began(one, problem, self._retries)
+            return
+        units, alone = self._units(one.chunk, running)
+        if late_at is not None and late_at != running.first:
+            self._lost_before_it_began(one, problem, MOST_LOST)  # the call was done in the moment of its end
+        elif late_at is not None:
+            self._show(one.chunk, units)
+            self._give_up(units, _took_too_long(self._call, units, self._timeout or 0.0), self._ledger.add)
+            self._run_again(one.chunk, units)
+        elif one.deaths >= self._retries and alone:
+            tell = self._ledger.add if self._ledger.passes_on else self._hopeless.append
+            self._show(one.chunk, units)
+            self._give_up(units, self._named(problem, units, one.deaths + 1), tell)
+            self._run_again(one.chunk, units)
+        else:
+            self._run_again(one.chunk, units)
+            self._again.append(_Try(units, one.deaths + 1))
+
+    def _units(self, chunk: Chunk, running: Running) -> tuple[Chunk, bool]:
+        """The units that ran, and whether that is the one to blame."""
+        if self._call.work.hand == "chunk":
+            return chunk, True
+        units = Chunk(running.first, min(running.last + 1, chunk.stop))
+        return units, len(units) == 1
+
+    def _run_again(self, chunk: Chunk, but: Chunk) -> None:
+        """What is left of a chunk around some units."""
+        for rest in (Chunk(chunk.start, but.start), Chunk(but.stop, chunk.stop)):
+            if len(rest) > 0:
+                self._again.append(_Try(rest))
+
+    def _lost_before_it_began(self, one: _Try, problem: WorkerDiedError, most: int) -> None:
+        if one.lost >= most:
+            self._show(one.chunk)
+            raise self._lost(problem, one)
+        self._again.append(_Try(one.chunk, one.deaths, one.lost + 1))
+
+    def _show_all_that_is_lost(self, one: _Try) -> None:
+        """Where nothing is run again."""
+        for chunk in sorted((other.chunk for other in (one, *self._flying.values())), key=lambda chunk: chunk.start):
+            self._show(chunk)
+
+    def _give_up(self, units: Chunk, error: Exception, tell: Callable[[Outcome], None]) -> None:
+        self._watch.gives_up(units)
+        work = self._call.work
+        if work.errors == "raise":
+            tell(Outcome(units, [], Failure(0, error)))
+        else:
+            tell(Outcome(units, [Failed(error)] * (1 if work.hand == "chunk" else len(units))))
+        self._bar.add(len(units), lambda: 0 if work.errors == "raise" else len(units))
+
+    def _named(self, problem: WorkerDiedError, units: Chunk, times: int) -> WorkerDiedError:
+        code = problem.exitcode
+        how = "" if code is None else f" ({signal_name(code)})" if code < 0 else f" (exit code {code})"
+        did = "crashed" if is_crash(code) else "ended"
+        attempts = {1: "", 2: " in both attempts"}.get(times, f" in all {times} attempts")
+        error = WorkerDiedError(
+            f"{self._call.subject(units)} {did} its worker{how}{attempts}. {why_it_ended(code)} "
+            f"errors='coerce' keeps the results of all other {self._call.unit}s.",
+            problem.pid,
+            code,
+        )
+        error._names_unit = True
+        return error
+
+    def _lost(self, problem: WorkerDiedError, one: _Try) -> WorkerDiedError:
+        """The error with a note of what was on its way."""
+        spans = sorted((other.chunk.start, other.chunk.stop - 1) for other in (one, *self._flying.values()))
+        ranges = ", ".join(f"{first} to {last}" for first, last in spans[:4]) + (", ..." if len(spans) > 4 else "")
+        call, chunk = self._call, one.chunk
+        problem.add_note(
+            f"pdparallel: {call.verb}, in the chunk of {call.unit}s {shown(call.label(chunk.start))} to "
+            f"{shown(call.label(chunk.stop - 1))} (positions {chunk.start} to {chunk.stop - 1}). "
+            f"Not finished: {call.unit}s at positions {ranges}"
+        )
+        return problem
+
+    # Calls that take too long
+
+    def _end_what_takes_too_long(self) -> None:
+        for future, one in self._flying.items():
+            running = self._parcel.running(one.chunk)
+            if running is not None and running.first != LOADING and self._clock.is_late(future, running.first):
+                self._engine.kill(running.pid)
+
+    # Failures of the function
+
+    def _only_what_comes_before(self) -> bool:
+        """After a failure: cancel what comes behind it, wait for what comes before; False if something still runs."""
+        behind = [future for future, one in self._flying.items() if self._ledger.fails_before(one.chunk.start)]
+        if len(behind) < len(self._flying):
+            for future in behind:
+                future.cancel()
+            return True
+        return self._run_out(behind)
+
+    def _run_out(self, futures: list[Future[bytes]]) -> bool:
+        """Cancel what has not begun, and wait a little for what has; returns whether nothing runs any more."""
+        for future in futures:
+            future.cancel()
+        _, running = wait(futures, timeout=RUN_OUT_SECONDS)
+        if not running:
+            self._flying.clear()
+        return not running
+
+
+class _Clock:
+    """How long each task has been at the same unit.
+
+    Parameters
+    ----------
+    seconds : float or None
+        How long it may.
+
+    Attributes
+    ----------
+    look : float or None
+        Seconds after which to look again.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self.look = None if seconds is None else min(max(seconds * LOOK_PART, LOOK_LEAST), LOOK_MOST)
+        self._seen: dict[Future[bytes], tuple[int, float]] = {}
+        self._late: dict[Future[bytes], int] = {}
+
+    def is_late(self, future: Future[bytes], position: int) -> bool:
+        """Whether a task has been at a position for too long, for the first time."""
+        now = time.monotonic()
+        at, since = self._seen.setdefault(future, (position, now))
+        if at != position:
+            self._seen[future] = (position, now)
+            return False
+        if self._seconds is None or now - since <= self._seconds or future in self._late:
+            return False
+        self._late[future] = position
+        return True
+
+    def forget(self, future: Future[bytes]) -> int | None:
+        """Drop a task; the position at which it was late, if it was."""
+        self._seen.pop(future, None)
+        return self._late.pop(future, None)
+
+
+def _took_too_long(call: Call, units: Chunk, seconds: float) -> CallTimeoutError:
+    error = CallTimeoutError(
+        f"{call.subject(units)} took longer than timeout={seconds:g} seconds, so its worker was ended. Give a longer "
+        f"timeout=, or errors='coerce' to keep the results of all other {call.unit}s.",
+        seconds,
+    )
+    error._names_unit = True
+    return error
+
+
+def _next(chunks: Iterator[Chunk]) -> _Try | None:
+    chunk = next(chunks, None)
+    return None if chunk is None else _Try(chunk)

@@ -1,0 +1,1 @@
+"""How each operation of pandas is split, and how its result is rebuilt."""

@@ -1,0 +1,415 @@
+"""Verbs: what each does with arguments that were checked: a Call is built, run, and its returns shaped.
+
+Frames and Series meet here as plain data: what a verb says to its users stands in :mod:`pdparallel.api.frame` and
+beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pdparallel.core import random_state
+from pdparallel.core.call import Call, Work, work_of
+from pdparallel.core.cancellation import begin
+from pdparallel.core.chunking import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_chunks
+from pdparallel.core.options import Options
+from pdparallel.core.outcome import Failed, Outcome
+from pdparallel.core.returns import Returns
+from pdparallel.core.validation import goes_to_pandas
+from pdparallel.data.fastpath.row import LeanRows, are_views, dtypes_of
+from pdparallel.data.frame_values import Cells, cells_of
+from pdparallel.data.values import bytes_of, converted, held, is_plain, looked_up, passed
+from pdparallel.execution import failures
+from pdparallel.execution.inline import Beginning, PandasStoppedError, called_here, done_here, ends_by_clock
+from pdparallel.execution.runner import run
+from pdparallel.operations import build_result, concat
+from pdparallel.progress.reporter import WholeCall, counted
+from pdparallel.transport.frames import take
+from pdparallel.typing import Combine, Func, Hand, ResultType
+from pdparallel.worker.loop import calling, record
+
+__all__ = [
+    "apply_chunks",
+    "apply_frame",
+    "apply_series",
+    "call_by_chunks",
+    "map_frame",
+    "map_items",
+    "of_no_rows",
+]
+
+#: Rows at most for which pandas begins: for so many its loop takes less than lean rows need by themselves
+#: (``benchmarks/small.py``).
+FEW_ROWS = 25
+
+#: Values at most that this process begins with, where nobody looks on, without a runner, which needs more by itself
+#: (``benchmarks/small.py``).
+FEW = 10_000
+
+
+def apply_frame(
+    df: Any, func: Func, axis: int, args: Sequence[Any], kwargs: dict[str, Any],
+    raw: bool, result_type: ResultType, verb: str, hand: Hand, options: Options,
+) -> Any:  # fmt: skip
+    """``df.apply(func, axis, ...)``, by ``hand`` for each row or column."""
+    labels = df.index if axis else df.columns
+    # For broadcast pandas takes the units by label, so that a label that repeats brings a frame: its business.
+    by_pandas = 0 in df.shape or (result_type == "broadcast" and not labels.is_unique)
+    # It tries what becomes of nothing, and takes an exception for an answer, but for these.
+    tries = result_type not in ("broadcast", "reduce")
+    if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
+        work = work_of(func, args, kwargs, hand, options)
+        begin()
+        with random_state.whole(work.seed) if goes_to_pandas(func) else called_here(work):
+            return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
+    begun: Outcome | None = None
+    few = axis == 0 or len(labels) <= FEW_ROWS
+    as_in_pandas = hand == ("row" if axis else "column") and result_type != "broadcast" and not by_pandas
+    if as_in_pandas and few and ends_by_clock(options):
+        beginning = Beginning(work_of(func, args, kwargs, hand, options))
+        try:
+            return df.apply(beginning.begin(), axis=axis, raw=raw, result_type=result_type)
+        except PandasStoppedError:
+            begun = beginning.outcome()
+    data: Any = df
+    views: bool | None = None
+    if result_type == "broadcast":
+        hand = "row-broadcast" if axis else "column-broadcast"
+    elif raw:
+        hand = "row-array" if axis else "column-array"
+    if hand.endswith("-array"):
+        # The common dtype of all columns is decided upon the whole frame, not upon some of its columns.
+        data = df.to_numpy()
+    elif axis and len(df):
+        dtypes = list(dtypes_of(df))
+        with contextlib.nullcontext() if begun is None else np.errstate(all="ignore"):  # pandas has warned
+            made = None if all(isinstance(dtype, np.dtype) for dtype in dtypes) else converted(df, hand, dtypes)
+        data = df if made is None else made
+        # Of the frame itself: rows of another one may be views, and those of pandas none.
+        views = hand == "row" and made is None and are_views(df, dtypes)
+    work = work_of(func, args, kwargs, hand, options, views)
+    call = Call(
+        verb=verb,
+        work=work,
+        data=data,
+        n=len(labels),
+        unit="row" if axis else "column",
+        label=labels.__getitem__,
+        taking=(
+            functools.partial(_taken_raw, df, axis)
+            if hand.endswith("-array") and raw and options.errors == "raise"
+            else None
+        ),
+        again=functools.partial(_again, data, work) if views else None,
+    )
+    raw = raw and result_type != "broadcast"
+    fill = failures.in_frame(df, axis, raw, result_type)
+    if by_pandas:
+        how: dict[str, Any] = {"axis": axis, "result_type": result_type}
+        return _by_pandas(
+            call,
+            lambda keep: df.apply(keep, **how),
+            fill,
+            lambda returns: failures.with_room(df, returns, False, result_type, options.errors).apply(
+                build_result.hand_out(returns), **how
+            ),
+            0,
+            [],
+            options,
+        )
+    with WholeCall():
+        returns = run(call, options, begun)
+        if failures.settle(call, returns, fill):
+            df = failures.with_room(df, returns, raw, result_type, options.errors)
+        return build_result.shaped_apply(df, returns, axis, raw, result_type)
+
+
+def _again(df: pd.DataFrame, work: Work, position: int) -> Outcome:
+    """Call the function with a row as pandas does after an earlier one was written into."""
+    chunk = Chunk(position, position + 1)
+    return record(work, LeanRows(work.func, work.given, work.views, unshared=True).feed, take(df, "row", chunk), chunk)
+
+
+def _by_pandas(
+    call: Call, ask: Callable[[Func], Any], fill: failures.Fill, shape: Callable[[Returns], Any], meanwhile: Any,
+    seen: list[Any], options: Options,
+) -> Any:  # fmt: skip
+    """Where only pandas knows what to call the function with, it does so, here.
+
+    Parameters
+    ----------
+    call : Call
+        What is called.
+    ask : callable
+        Takes a function; pandas' own call with it.
+    fill : callable
+        What stands for a call that failed.
+    shape : callable
+        Takes returns; pandas' own call with a function that hands them out.
+    meanwhile : object
+        What pandas gets first for a call that failed, before it is known what fits.
+    seen : list
+        Gets what pandas calls the function with.
+    options : Options
+        Of which ``progress`` matters here.
+    """
+    func, kept = counted(calling(call.work), options.progress, options.desc or call.verb, call.unit), []
+
+    def keep(unit: Any) -> Any:
+        seen.append(unit)
+        value = func(unit)
+        kept.append(value)
+        return meanwhile if type(value) is Failed else value
+
+    with WholeCall(), called_here(call.work):
+        result = ask(keep)
+        returns = Returns([kept])
+        return shape(returns) if failures.settle(call, returns, fill) else result
+
+
+def _taken_raw(df: pd.DataFrame, axis: int, returns: Returns) -> None:
+    """With ``raw=True`` each return goes into an array of the first one's dtype, at once, where it may not fit."""
+    part = df.iloc[: len(returns)] if axis else df.iloc[:, : len(returns)]
+    build_result.shaped_apply(part, returns, axis, True, None)
+
+
+def apply_series(
+    s: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any], na_action: str | None, verb: str, options: Options
+) -> Any:
+    """``s.map(func, na_action)`` or ``s.apply(func)``, for each value."""
+    how = {"na_action": na_action} if verb == "map" else {}
+    hand: Hand = "value"
+    data: Any = s
+    plain = type(s) is pd.Series and is_plain(s.dtype)
+    if not plain:
+        hand, data = "item", looked_up(lambda look: getattr(s, verb)(look, **how))
+    elif na_action == "ignore":
+        data = s[s.notna().to_numpy()]
+    begun: Outcome | None = None
+    if plain and 0 < len(data) <= FEW and ends_by_clock(options):
+        begun = done_here(work_of(func, args, kwargs, hand, options), list(passed(held(data))))
+        if begun.failure is None and len(begun.returns) == len(data):
+            return build_result.shaped_map(s, Returns([begun.returns]), verb, **how)
+    by_pandas = len(s) == 0 or data is None  # categories and fill values are mapped even where there is no value
+    if by_pandas:
+        hand, data = "item", []
+    elif isinstance(s.dtype, pd.CategoricalDtype):
+        func = build_result.TellingNan(func)
+    call = Call(
+        verb=verb,
+        work=work_of(func, args, kwargs, hand, options),
+        data=data,
+        n=len(data),
+        unit="value",
+        label=(lambda position: data[position]) if hand == "item" else data.index.__getitem__,
+        taking=(
+            functools.partial(_taken_sparse, s, na_action)
+            if options.errors == "raise" and _is_sparse(s.dtype) and not by_pandas
+            else None
+        ),
+    )
+    if by_pandas:
+        return _by_pandas(
+            call,
+            lambda keep: getattr(s, verb)(keep, **how),
+            failures.in_series(verb),
+            lambda returns: getattr(s, verb)(build_result.hand_out(returns), **how),
+            np.nan,
+            data,
+            options,
+        )
+    with WholeCall():
+        returns = run(call, options, begun)
+        failures.settle(call, returns, failures.in_series(verb))
+        return build_result.shaped_map(s, returns, verb, **how)
+
+
+def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None, options: Options) -> Any:
+    """``df.map(func, na_action)``: for each value, column after column."""
+    how: dict[str, Any] = {"na_action": na_action}
+    if df.empty:
+        return df.map(func, **how)
+    dtypes = list(df.dtypes)  # which pandas puts together each time
+    cells = cells_of(df, dtypes, na_action)
+    seen: list[Any] = []
+    if cells is not None and any(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes):
+        func = build_result.TellingNan(func)
+    call = Call(
+        verb="map",
+        work=work_of(func, (), kwargs, "item" if cells is None else "unit", options),
+        data=seen if cells is None else cells,
+        n=0 if cells is None else len(cells),
+        unit="value",
+        label=seen.__getitem__ if cells is None else functools.partial(_label_of_cell, df, cells, na_action),
+        taking=(
+            functools.partial(_taken_columns, df, cells, na_action)
+            if options.errors == "raise" and cells is not None and any(map(_is_sparse, dtypes))
+            else None
+        ),
+    )
+    fill = failures.in_series("map")
+    if cells is None:
+        return _by_pandas(
+            call,
+            lambda keep: df.map(keep, **how),
+            fill,
+            lambda returns: df.map(build_result.hand_out(returns), **how),
+            np.nan,
+            seen,
+            options,
+        )
+    begun: Outcome | None = None
+    if 0 < call.n <= FEW and call.taking is None and ends_by_clock(options):
+        begun = done_here(call.work, list(cells.values()))
+        if begun.failure is None and len(begun.returns) == call.n:
+            return build_result.shaped_frame_map(df, dtypes, cells.sizes, Returns([begun.returns]), na_action)
+    with WholeCall():
+        returns = run(call, options, begun)
+        failures.settle(call, returns, fill)
+        return build_result.shaped_frame_map(df, dtypes, cells.sizes, returns, na_action)
+
+
+def _label_of_cell(df: pd.DataFrame, cells: Cells, na_action: str | None, position: int) -> tuple[Any, Any]:
+    """The labels of its row and column; of what is mapped by category or fill value, that value in place of the row."""
+    number, at = cells.place(position)
+    column = df.iloc[:, number]
+    rows = df.index[column.notna().to_numpy()] if na_action == "ignore" else df.index
+    by_row = not (isinstance(column.dtype, pd.CategoricalDtype) or _is_sparse(column.dtype))
+    return rows[at] if by_row else cells.columns[number][at], df.columns[number]
+
+
+def _is_sparse(dtype: Any) -> bool:
+    return isinstance(dtype, pd.SparseDtype)
+
+
+def _taken_columns(df: pd.DataFrame, cells: Cells, na_action: str | None, returns: Returns) -> None:
+    for number, part in enumerate(returns.split(cells.sizes)):
+        _taken_sparse(df.iloc[:, number], na_action, part)
+
+
+def _taken_sparse(s: Any, na_action: str | None, returns: Returns) -> None:
+    """pandas may refuse what a function made of a sparse value, before it calls it with the next one."""
+    if _is_sparse(s.dtype):
+        given = iter(returns.values())
+
+        def give(value: Any) -> Any:
+            try:
+                return next(given)
+            except StopIteration:
+                raise PandasStoppedError from None
+
+        with contextlib.suppress(PandasStoppedError):
+            s.array.map(give, na_action=na_action)
+
+
+def apply_chunks(
+    data: Any, whole: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
+    by: Any, around: tuple[int, int] | None, combine: Combine, options: Options,
+) -> Any:  # fmt: skip
+    """``func`` of consecutive chunks of a frame or Series, and their results as one.
+
+    ``by`` is looked up in ``whole``, which may have more columns than the data. ``around`` is None where there is
+    no overlap to be taken away again.
+    """
+    index = data.index
+    call, order = call_by_chunks("apply_chunks", data, whole, func, args, kwargs, by, around, options)
+    data, plan = call.data, call.plan
+    assert plan is not None
+    with WholeCall():
+        pieces = run(call, options).values() if len(data) else [of_no_rows(call)]
+        if around is not None:
+            pieces = [
+                piece if type(piece) is Failed else concat.without_overlap(piece, chunk)
+                for piece, chunk in zip(pieces, plan, strict=True)
+            ]
+        if options.errors != "raise":
+            pieces, combine = _settled_pieces(call, pieces, combine, lambda chunk: data.index[chunk.start : chunk.stop])
+        return concat.combined(pieces, combine, index, plan, order)
+
+
+def call_by_chunks(
+    verb: str, data: Any, whole: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
+    by: Any, around: tuple[int, int] | None, options: Options,
+) -> tuple[Call, np.ndarray | None]:  # fmt: skip
+    """The call of a function with consecutive chunks, and with ``by`` the order in which it has the rows."""
+    order, plan = None, _plan(data, options, *(around or (0, 0)))
+    if by is not None:
+        order, plan = _plan_by(whole, by, options)
+        data = data.iloc[order]
+    call = Call(
+        verb=verb,
+        work=work_of(func, args, kwargs, "chunk", options),
+        data=data,
+        n=len(data),
+        unit="row",
+        label=data.index.__getitem__,
+        plan=plan,
+    )
+    return call, order
+
+
+def of_no_rows(call: Call) -> Any:
+    """The result for no rows, which are a chunk too, but have no positions for a runner to count by."""
+    with called_here(call.work):
+        return calling(call.work)(call.data)
+
+
+def _settled_pieces(
+    call: Call, pieces: list[Any], combine: Combine, labels: Callable[[Chunk], pd.Index]
+) -> tuple[list[Any], Combine]:
+    """The results of chunks with what stands for those that failed, and how they can be combined then."""
+    assert call.plan is not None
+    good = {number: piece for number, piece in enumerate(pieces) if type(piece) is not Failed}
+    if len(good) == len(pieces):
+        return pieces, combine
+    blank = concat.blank(good, combine, call.plan, labels)
+    returns = Returns([pieces])
+    failures.settle(call, returns, lambda _, number, value: blank(number) if value is np.nan else value)
+    if combine == "concat" and (not good or call.work.errors == "return"):
+        combine = "list"  # exceptions cannot be joined to frames, nor None
+    return returns.values(), combine
+
+
+def _plan(data: pd.DataFrame | pd.Series, options: Options, before: int, after: int) -> tuple[Chunk, ...]:
+    n, size = len(data), options.chunk_size
+    chunks = cut_for_chunks(n, options.workers, bytes_of(data)) if size is None else cut(0, n, size=size)
+    return tuple(
+        Chunk(chunk.start, chunk.stop, min(before, chunk.start), min(after, n - chunk.stop)) for chunk in chunks
+    ) or (Chunk(0, 0),)
+
+
+def _plan_by(obj: Any, by: Any, options: Options) -> tuple[np.ndarray, tuple[Chunk, ...]]:
+    """The rows in the order of the chunks, and chunks that keep groups whole."""
+    n = len(obj)
+    number = obj.groupby(by, sort=True, dropna=False, observed=True).ngroup().to_numpy()
+    sizes = np.bincount(number)[np.unique(number)] if n else np.array([], dtype=np.intp)
+    pieces = pieces_for_chunks(n, options.workers, bytes_of(obj))
+    chunks = cut_whole([int(size) for size in sizes], size=options.chunk_size, pieces=pieces)
+    by_group = np.argsort(number, kind="stable")
+    # Inside a chunk the rows keep the order that they have in the frame.
+    order = [np.sort(by_group[chunk.start : chunk.stop]) for chunk in chunks]
+    return (np.concatenate(order) if order else by_group), chunks or (Chunk(0, 0),)
+
+
+def map_items(func: Func, items: list[Any], hand: Hand, options: Options) -> list[Any]:
+    """What ``func`` returns for each item of a list."""
+    call = Call(
+        verb="map",
+        work=work_of(func, (), {}, hand, options),
+        data=items,
+        n=len(items),
+        unit="item",
+        label=items.__getitem__,
+    )
+    if not items:
+        return []
+    with WholeCall():
+        returns = run(call, options)
+        failures.settle(call, returns, failures.none_for_nan)
+        return returns.values()

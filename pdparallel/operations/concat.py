@@ -1,0 +1,245 @@
+"""Joining: one result of what ``apply_chunks`` got for each chunk, as a function of the whole would give it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_object_dtype
+
+from pdparallel.compat import PANDAS_2
+from pdparallel.core.chunking import Chunk
+from pdparallel.errors import InvalidOptionError
+from pdparallel.execution.events import shaping
+from pdparallel.execution.failures import array_of_nan
+from pdparallel.operations.stacking import stack
+from pdparallel.typing import Combine
+
+__all__ = ["blank", "combined", "without_overlap"]
+
+
+@shaping
+def combined(
+    pieces: list[Any],
+    combine: Combine,
+    index: pd.Index,
+    plan: Sequence[Chunk],
+    order: np.ndarray | None = None,
+) -> Any:
+    """The results of ``apply_chunks`` as one, or as a list.
+
+    Parameters
+    ----------
+    pieces : list
+        What the function returned, in order of the chunks.
+    combine : {"auto", "concat", "list"} or callable
+        ``"auto"``: frames and Series are concatenated, arrays stacked along axis 0, anything else is a list.
+    index : Index
+        Row labels of the frame.
+    plan : sequence of Chunk
+        The chunks.
+    order : ndarray of int, optional
+        With ``by=``: position in the frame of each row, in the order of the chunks.
+    """
+    try:
+        if isinstance(combine, str) and combine != "list":
+            pieces = _in_row_order(pieces, index, order, plan) or pieces
+        return _combined(pieces, combine)
+    except Exception as error:
+        # The work of hours may lie in the pieces: whoever catches the error gets them.
+        error.add_note(f"pdparallel: the results of all {len(pieces)} chunks are kept in this exception's .pieces")
+        error.pieces = pieces  # type: ignore[attr-defined] # an attribute of ours
+        raise
+
+
+def _combined(pieces: list[Any], combine: Combine) -> Any:
+    if callable(combine):
+        return combine(pieces)
+    kinds = {_kind(piece) for piece in pieces}
+    if combine == "list" or (combine == "auto" and (len(kinds) != 1 or kinds == {"other"})):
+        return pieces
+    if len(pieces) == 1 and kinds != {"other"}:
+        return pieces[0]
+    if kinds == {"array"}:
+        stacked = stack(pieces)
+        return np.concatenate(pieces, axis=0) if stacked is None else stacked
+    if kinds <= {"frame", "series"}:
+        return _joined(pieces)
+    raise InvalidOptionError(
+        "combine", combine, "'auto', 'list' or a callable for a function that returns "
+        + " and ".join(sorted({type(piece).__name__ for piece in pieces})),
+        "'concat' joins frames, Series or arrays of at least one dimension.",
+    )  # fmt: skip
+
+
+def _kind(piece: Any) -> str:
+    if isinstance(piece, pd.DataFrame):
+        return "frame"
+    if isinstance(piece, pd.Series):
+        return "series"
+    if isinstance(piece, np.ndarray) and piece.ndim > 0:
+        return "array"
+    return "other"
+
+
+def without_overlap(piece: Any, chunk: Chunk) -> Any:
+    """A chunk's result without the rows that belong to its neighbours.
+
+    Raises
+    ------
+    ValueError
+        Where the result has not one row for each row that the function was given.
+    """
+    given = len(chunk) + chunk.before + chunk.after
+    if _kind(piece) == "other" or len(piece) != given:
+        got = f"{len(piece)} rows" if _kind(piece) != "other" else f"a {type(piece).__name__}"
+        raise ValueError(
+            "With overlap= the function must return a frame, Series or array with one row for each row of its chunk. "
+            f"It was given {given} rows and returned {got}."
+        )
+    cut = slice(chunk.before, given - chunk.after)
+    return piece[cut] if isinstance(piece, np.ndarray) else piece.iloc[cut]
+
+
+def blank(
+    good: Mapping[int, Any], combine: Combine, plan: Sequence[Chunk], labels: Callable[[Chunk], pd.Index]
+) -> Callable[[int], Any]:
+    """What stands for the result of a chunk that failed, so that the others can be combined as if it had not.
+
+    Parameters
+    ----------
+    good : mapping of int to object
+        What the function returned for the other chunks, by number.
+    combine : {"auto", "concat", "list"} or callable
+        Lists have None.
+    plan : sequence of Chunk
+        The chunks.
+    labels : callable
+        Takes a chunk; its row labels.
+
+    Returns
+    -------
+    callable
+        Takes the number of a chunk that failed. If each of the others has a row for each row of its chunk, gives
+        missing rows; if they are frames or Series or arrays with other rows, none at all; else None.
+    """
+    kinds = {_kind(piece) for piece in good.values()}
+    if callable(combine) or combine == "list" or len(kinds) != 1 or kinds == {"other"}:
+        return lambda number: None
+    first = next(iter(good.values()))
+    if not all(_has_the_rows_of(piece, plan[number], labels) for number, piece in good.items()):
+        return lambda number: first[:0] if isinstance(first, np.ndarray) else first.iloc[:0]
+    if isinstance(first, np.ndarray):
+        return lambda number: array_of_nan((len(plan[number]), *first.shape[1:]), first.dtype)
+    empty = first.iloc[:0].reset_index(drop=True)
+
+    def rows(number: int) -> Any:
+        missing = empty.reindex(range(len(plan[number])))
+        missing.index = labels(plan[number]).set_names(first.index.names)
+        return missing
+
+    return rows
+
+
+def _has_the_rows_of(piece: Any, chunk: Chunk, labels: Callable[[Chunk], pd.Index]) -> bool:
+    if isinstance(piece, np.ndarray):
+        return len(piece) == len(chunk)
+    return bool(piece.index.equals(labels(chunk)))
+
+
+def _in_row_order(
+    pieces: list[Any], index: pd.Index, order: np.ndarray | None, plan: Sequence[Chunk]
+) -> list[Any] | None:
+    """The pieces as one in the frame's own order of rows, where each piece has exactly the rows of its chunk.
+
+    Parameters
+    ----------
+    pieces : list
+        What the function returned for each chunk.
+    index : Index
+        Row labels of the frame.
+    order : ndarray of int, or None
+        With ``by=``: position in the frame of each row, in the order of the chunks.
+    plan : sequence of Chunk
+        The chunks.
+
+    Returns
+    -------
+    list of one, or None
+        None where some piece has other rows than its chunk, so that only the order of the chunks is left.
+    """
+    if len(pieces) == 1 and order is None:
+        return None
+    freq = getattr(index, "freq", None)
+    for piece, chunk in zip(pieces, plan, strict=True):
+        rows: Any = slice(chunk.start, chunk.stop)
+        labels = index[rows] if order is None else index[order[rows]]
+        if _kind(piece) not in ("frame", "series") or not piece.index.equals(labels):
+            return None
+        if order is None and getattr(piece.index, "freq", None) != freq:
+            return None
+    if len({_kind(piece) for piece in pieces}) > 1:
+        return None
+    joined = _joined(pieces)
+    if order is not None:
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        joined = joined.iloc[back]
+    if joined.index.dtype == index.dtype:
+        # The frame's own index may be a range, or have a freq; labels that were put together have that no more.
+        joined.index = index.set_names(joined.index.names)
+    return [joined]
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """``pd.concat``, with what a function of the whole frame would have kept: attrs, and metadata of a subclass."""
+    attrs = [piece.attrs for piece in pieces]
+    dtypes = {piece.index.dtype for piece in pieces}
+    joined = stack(pieces)
+    if joined is None:
+        joined = _concatenated(pieces)
+    if len(dtypes) == 1 and joined.index.nlevels == 1 and joined.index.dtype not in dtypes:
+        joined.index = joined.index.astype(dtypes.pop())  # concat makes numbers of objects that all are numbers
+    if all(_alike(each, attrs[0]) for each in attrs):
+        joined.attrs = attrs[0]
+    for name in getattr(joined, "_metadata", ()):
+        if name not in ("name", "_name") and all(hasattr(piece, name) for piece in pieces):
+            values = [getattr(piece, name) for piece in pieces]
+            if all(_alike(value, values[0]) for value in values):
+                object.__setattr__(joined, name, values[0])
+    return joined
+
+
+def _concatenated(pieces: list[Any]) -> Any:
+    given = pieces
+    if any(piece.attrs for piece in pieces):
+        # concat compares attrs by ==, and breaks upon arrays in them.
+        given = [piece.copy(deep=False) for piece in pieces]
+        for piece in given:
+            piece.attrs = {}
+    joined = pd.concat(given)
+    if PANDAS_2 and isinstance(joined, pd.DataFrame):
+        _keep_kinds_of_missing(joined, pieces)
+    return joined
+
+
+def _keep_kinds_of_missing(joined: pd.DataFrame, pieces: list[Any]) -> None:
+    """Where all objects of a piece are missing, pandas 2 makes each of them nan: None, NaT and NA as well."""
+    if not all(piece.columns.equals(joined.columns) for piece in pieces):
+        return
+    positions = [at for at, dtype in enumerate(pieces[0].dtypes) if is_object_dtype(dtype)]
+    for position in positions:
+        columns = [piece.iloc[:, position] for piece in pieces]
+        missing = any(len(column) and column.isna().all() for column in columns)
+        if missing and all(is_object_dtype(column.dtype) for column in columns):
+            joined.isetitem(position, pd.concat(columns, ignore_index=True).array)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except ValueError:  # arrays
+        return pickle.dumps(one) == pickle.dumps(other)

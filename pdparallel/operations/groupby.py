@@ -1,0 +1,538 @@
+"""Grouped: what pandas asks a function for, group by group, foreseen; and what it makes of the answers.
+
+The methods of a GroupBy call a function with each group, with each group of each column, or try first which of both
+gives a result.  To hand that to others it has to be known beforehand: which unit comes when, and what it is called.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_scalar
+
+from pdparallel.compat import PANDAS_2
+from pdparallel.core.call import Call, in_words, shown, work_of
+from pdparallel.core.cancellation import begin
+from pdparallel.core.options import Options, resolve
+from pdparallel.core.returns import Numbers, Packed, Returns, SeriesRows, Texts, Times, pack
+from pdparallel.core.units import Units
+from pdparallel.core.validation import check_func, goes_to_pandas
+from pdparallel.data.aligned_series import Changed, Like, Likes, TellingChanges, TellingLike
+from pdparallel.data.grouped_frames import Piece, Pieces, is_joinable, same_name
+from pdparallel.data.groups import EachColumn, Grouping, Groups, Several, Taken, first_unit
+from pdparallel.data.values import bytes_of
+from pdparallel.errors import Shown
+from pdparallel.execution.events import shaping
+from pdparallel.execution.inline import begins_here
+from pdparallel.execution.pandas_driver import First, Go
+from pdparallel.execution.replay import StandIn
+from pdparallel.operations.build_result import PLAIN_NUMBERS, values_for_series
+from pdparallel.progress.reporter import WholeCall, counted
+from pdparallel.transport.data import is_big
+from pdparallel.typing import Func
+
+__all__ = ["call_grouped", "is_replaced"]
+
+#: Functions that pandas 2 replaces by its own, as it does names: they are not called.
+_REPLACED_BY_PANDAS_2 = (sum, max, min)
+
+#: The dtypes that Python's numbers have in NumPy.
+_WIDE = (np.dtype(np.int64), np.dtype(np.float64))
+
+
+def call_grouped(
+    grouped: Callable[[], Any], method: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any],
+    bound: Callable[..., Any], given: Mapping[str, Any], *before: Any, straight: bool = False,
+) -> Any:  # fmt: skip
+    """A method of a GroupBy that calls a function for each group.
+
+    Parameters
+    ----------
+    grouped : callable
+        Gives pandas' DataFrameGroupBy or SeriesGroupBy.
+    method : {"apply", "agg", "transform", "filter", "resample"}
+        Which one; ``"resample"`` is the ``apply`` of what ``resample`` gives.
+    func : callable
+        Takes a group; what pandas does by itself goes there as it is.
+    args, kwargs
+        Further arguments of ``func``.
+    bound : callable
+        pandas' own method.
+    given : mapping
+        Options of the accessor.
+    *before
+        Arguments of pandas' own that come before those of ``func``.
+    straight : bool, default False
+        Whether it is a matter of pandas, whatever the function.
+    """
+
+    def ask(function: Func) -> Any:
+        return bound(function, *before, *args, **kwargs)
+
+    if straight or func is None or goes_to_pandas(func) or is_replaced(func):
+        begin()
+        return ask(func)
+    check_func(func)
+    options = resolve(given)
+    goes = _Goes(grouped(), method, func, args, kwargs, options)
+    stand_in = StandIn(counted(func, options.progress, options.desc or goes.verb, "group"), goes, options, goes.fill)
+    unit, first, of_first = None, None, goes.of_first(bound)
+    if of_first is None and begins_here(options):
+        done, answer = stand_in.watched(ask)
+        if done:
+            return answer
+    else:
+        if of_first is not None:
+            unit, _ = first_unit(lambda function: of_first(function, *before, *args, **kwargs))
+        if unit is None:
+            unit, answer = first_unit(ask)
+        if unit is None:
+            return answer
+        first, unit = First.of(unit), None  # it is a view of pandas' copy of all rows
+        goes.has_first_alone = method == "resample" and options.errors == "raise"
+    with WholeCall():
+        returns = stand_in.begin(first)
+        return _answered(goes, stand_in, returns, ask)
+
+
+@shaping
+def _answered(goes: _Goes, stand_in: StandIn, returns: Returns | None, ask: Callable[[Func], Any]) -> Any:
+    short = None if returns is None else goes.shaped(returns)
+    if short is None:
+        return stand_in.answer(ask)
+    goes.warn_as_pandas()
+    return short
+
+
+class _Goes:
+    """What a method of a GroupBy asks a function for; see :class:`pdparallel.execution.pandas_driver.Goes`.
+
+    ``apply`` and ``filter`` ask for each group; ``agg`` for each group of each column.  ``transform`` of a frame asks
+    for the columns of the first group, then for that group as a frame, and goes on in the way that gave a result.
+    """
+
+    def __init__(
+        self, grouped: Any, method: str, func: Func, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
+    ) -> None:
+        self._grouped = grouped
+        self._method = method
+        self._func = func
+        self._args = tuple(args)
+        self._kwargs = dict(kwargs)
+        self._options = options
+        self._of_frame = grouped.obj.ndim == 2
+        self.looks_again = method == "transform"
+        self.tries = method == "transform" and self._of_frame
+        self._has_frames = False
+        self._columns_given = 0
+        self._which = np.array([0])
+        #: Whether the first unit is a go of its own: upon what it returns, pandas may ask for other ones.
+        self.has_first_alone = False
+        self._first_go: Go | None = None
+
+    @functools.cached_property
+    def _is_big(self) -> bool:
+        return is_big(bytes_of(self._grouped.obj))
+
+    @functools.cached_property
+    def grouping(self) -> Grouping:
+        return Grouping(self._grouped, self._is_big)
+
+    def of_first(self, bound: Callable[..., Any]) -> Callable[..., Any] | None:
+        """The method, bound to the first group alone. It is for big data: of all rows pandas would make a copy."""
+        method: Any = bound.func if isinstance(bound, functools.partial) else bound
+        given = bound.keywords if isinstance(bound, functools.partial) else {}
+        is_own = isinstance(method, types.MethodType) and method.__self__ is self._grouped
+        if self._method == "agg" or not (is_own and self._of_frame and self._is_big):
+            return None
+        alone = self.grouping.of_first()
+        return None if alone is None else functools.partial(types.MethodType(method.__func__, alone), **given)
+
+    # What is asked for
+
+    def is_next(self, number: int, unit: Any) -> bool:
+        return number == 1 or (number == 0 and isinstance(unit, pd.DataFrame))
+
+    def size(self, number: int, first: First) -> int:
+        if self.tries:
+            return self._size_of_trying(number, first)
+        groups = int(self._grouped.ngroups)
+        by_column = self._of_frame and not first.is_frame
+        return groups * len(self.grouping.columns) if by_column else groups
+
+    def _size_of_trying(self, number: int, first: First) -> int:
+        if number == 1:
+            return 1
+        columns = 1 if first.is_frame else len(self.grouping.columns)
+        return columns * (1 if number == 0 else len(self._rest()))
+
+    def _rest(self) -> np.ndarray:
+        """The groups that are left after the first: pandas leaves out those of no rows."""
+        return 1 + np.flatnonzero(self.grouping.sizes[1:])
+
+    def go(self, number: int, first: First) -> Go | None:
+        if self._method == "agg" and number > 0:
+            return None  # pandas 2, after a KeyError: with the name of the group, which it says will come to an end
+        if not self.grouping.is_known:
+            return None
+        if self.tries:
+            return self._go_of_trying(number, first)
+        if self.has_first_alone and not first.is_frame:
+            if number == 0:
+                self._first_go = self._go_by_units(number, first)
+                return None if self._first_go is None else self._part(self._first_go, 0, 1)
+            if number == 1 and self._first_go is not None and (self._of_frame or self._is_own_name(first.name)):
+                return self._part(self._first_go, 1, self._first_go.call.n)
+        return self._go_by_units(number, first)
+
+    def _is_own_name(self, name: Any) -> bool:
+        return same_name(name, self.grouping.obj.name)
+
+    def _part(self, go: Go, start: int, stop: int) -> Go:
+        """Some units of a go, as one of its own."""
+        call, fits, work, units = go.call, go.fits, go.call.work, cast("Units", go.call.data)
+        if start and work.seed is not None:
+            work = replace(work, seed=_of_the_rest(work.seed))
+        part = replace(
+            call, work=work, data=units.cut(start, stop), n=stop - start, start=start,
+            label=lambda at: call.label(start + at),
+        )  # fmt: skip
+        return Go(part, lambda unit, at: fits(unit, start + at), of_all=0 if start else call.n)
+
+    def _go_by_units(self, number: int, first: First) -> Go | None:
+        if first.columns is not None:
+            self._has_frames = True
+            self._columns_given = len(first.columns)
+            data = self.grouping.frame(first.columns)
+            return None if data is None else self._go(data, first, first.is_named)
+        if not self._of_frame:
+            is_named = self._method in ("apply", "transform") or number > 0
+            return self._go(self.grouping.ordered(self.grouping.obj), first, is_named)
+        return self._go_by_column(first)
+
+    def _go(self, data: Any, first: First, is_named: bool) -> Go | None:
+        grouping = self.grouping
+        if not self._begins_with(data, first):
+            return None
+        names = grouping.names(first.name) if is_named else None
+        quiet = self._method == "apply" or (self._method == "resample" and first.is_frame)
+        units, sizes, kind = Groups(data, grouping.sizes, names, quiet), grouping.sizes.tolist(), first.kind
+        own = None if is_named or data.ndim == 2 else data.name
+
+        def fits(unit: Any, at: int) -> bool:
+            if type(unit) is not kind or len(unit) != sizes[at]:
+                return False
+            if names is not None:
+                return same_name(unit.name, names[at])
+            return "name" not in vars(unit) and (unit.ndim == 2 or same_name(unit.name, own))
+
+        telling = TellingChanges if self.looks_again else TellingLike
+        return Go(self._call(units, telling(self._func), self._label), fits)
+
+    def _begins_with(self, data: Any, first: First) -> bool:
+        """Whether pandas hands the same group out first; else it groups in another way than it says."""
+        n = len(first.index)
+        return n == self.grouping.sizes[0] and bool(first.index.equals(data.index[:n]))
+
+    def _go_by_column(self, first: First) -> Go | None:
+        grouping = self.grouping
+        columns = grouping.columns
+        data = grouping.frame(columns)
+        if data is None or not self._begins_with(data, first):
+            return None
+        column = data.column if isinstance(data, Taken) else lambda at: data.iloc[:, at]
+        units = Several([Groups(column(at), grouping.sizes) for at in range(len(columns))])
+        groups, sizes, labels = len(grouping), grouping.sizes.tolist(), list(columns)
+
+        def fits(unit: Any, at: int) -> bool:
+            column, group = divmod(at, groups)
+            return isinstance(unit, pd.Series) and len(unit) == sizes[group] and same_name(unit.name, labels[column])
+
+        return Go(self._call(units, TellingLike(self._func), self._label_by_column), fits)
+
+    def _go_of_trying(self, number: int, first: First) -> Go | None:
+        grouping = self.grouping
+        data = grouping.frame(grouping.columns)
+        which = self._which = self._rest() if number == 2 else np.array([0])
+        several = 0 if first.is_frame else len(grouping.columns)
+        if data is None or (several and not grouping.sizes[0]):
+            return None
+        part = data.part if isinstance(data, Taken) else lambda *of: data.iloc[slice(*of)]
+        # Groups of no rows take no rows away: those of the others stay one piece.
+        rows = part(int(grouping.sizes[0]), None) if number == 2 else part(0, int(grouping.sizes[0]))
+        every = None if several else grouping.names(first.name, int(which[0]))
+        names = None if every is None else [every[at] for at in which.tolist()]
+        sizes = grouping.sizes[which].tolist()
+
+        def fits(unit: Any, at: int) -> bool:
+            return type(unit) is first.kind and len(unit) == sizes[at // (several or 1)]
+
+        units = Groups(rows, grouping.sizes[which], names)
+        func = EachColumn(self._func) if several else TellingChanges(self._func)
+        options = self._options
+        if number == 2 and options.seed is not None:
+            # Its units are counted from 0 on as well, and are not to draw what the first group drew.
+            options = replace(options, seed=_of_the_rest(options.seed))
+        in_all = {0: 1 + len(self._rest()), 1: 0}.get(number)
+        return Go(self._call(units, func, lambda at: self._label(int(which[at])), options), fits, several, in_all)
+
+    def _call(self, units: Units, func: Func, label: Callable[[int], Any], options: Options | None = None) -> Call:
+        return Call(
+            verb=self.verb,
+            work=work_of(func, self._args, self._kwargs, "unit", options or self._options),
+            data=units,
+            n=len(units),
+            unit="group",
+            label=label,
+        )
+
+    # Words
+
+    def _label(self, at: int) -> Any:
+        labels = self.grouping.labels
+        return self.grouping.known_names[at] if labels is None else labels[at]
+
+    def _label_by_column(self, at: int) -> Any:
+        column, group = divmod(at, len(self.grouping))
+        return Shown(f"{shown(self._label(group))} of column {shown(self.grouping.columns[column])}")
+
+    @property
+    def verb(self) -> str:
+        """As the user wrote it, for messages."""
+        return "resample.apply" if self._method == "resample" else f"groupby.{self._method}"
+
+    def place(self, number: int, unit: Any, at: int) -> str:
+        """See :class:`pdparallel.execution.pandas_driver.Goes`."""
+        if self.tries:
+            label = unit.name if isinstance(unit, pd.DataFrame) else Shown(f"of column {shown(unit.name)}")
+        elif self._of_frame and isinstance(unit, pd.Series):
+            label = self._label_by_column(at)
+        else:
+            label = self._label(at)
+        return f"{self.verb}, {in_words('group', label, at)}"
+
+    # Results
+
+    def fill(self, good: list[Any], at: int, value: Any) -> Any:
+        """What stands for a call that failed; see :mod:`pdparallel.execution.failures`."""
+        first = next(iter(good), None)
+        if type(first) is Changed:
+            first = first.value
+        if type(first) is Piece:
+            first = first.value
+        if self._method == "agg" or not isinstance(first, (pd.DataFrame, pd.Series, Like)):
+            return value
+        raised = isinstance(value, BaseException)
+        if isinstance(first, pd.DataFrame):
+            if self._method == "transform":
+                labels = self._rows_of(at)
+                return Piece(_frame_of(value if raised else np.nan, labels, first.columns))
+            # No rows: pandas leaves out the groups of which there is None.
+            return Piece(_frame_of(value, self._label_of_one(first, at), first.columns)) if raised else None
+        if self._method == "transform":
+            return value
+        if isinstance(first, Like):
+            rows = len(self._rows_of(at))
+            return first.raised(rows, value) if raised else first.missing(rows)
+        return Piece(_series_of(value, first.index) if raised else pd.Series(np.nan, index=first.index))
+
+    def _rows_of(self, at: int) -> pd.Index:
+        """The labels of the rows of a group."""
+        group = int(self._which[at]) if self.tries else at
+        start = int(self.grouping.sizes[:group].sum())
+        return self.grouping.rows[start : start + int(self.grouping.sizes[group])]
+
+    def _label_of_one(self, first: pd.DataFrame, at: int) -> pd.Index:
+        """The label of a row that stands for all of a group: its first one's, if others have such labels, too."""
+        rows, labels = self._rows_of(at), first.index
+        is_own = labels.nlevels == rows.nlevels and bool(labels.isin(self.grouping.obj.index).all())
+        return rows[:1] if len(rows) and (is_own or not len(labels)) else labels[:1]
+
+    def shaped(self, returns: Returns) -> Any:
+        """pandas' result, where it is known what pandas makes of such returns; else None."""
+        if not self._may_be_shaped:
+            return None
+        packed, grouping = returns.packed(), self.grouping
+        if self._method == "transform":
+            return _transformed(grouping, packed)
+        if self._method == "apply" and isinstance(packed, (Likes, Pieces)):
+            return self._put_together(packed)
+        labels = grouping.labels
+        if labels is None or not self._is_known(packed):
+            return None
+        if self._method == "agg":
+            return self._aggregated(packed, labels)
+        if isinstance(packed, SeriesRows):
+            return pd.DataFrame(packed.values, index=labels, columns=packed.index.copy())
+        values, obj = values_for_series(packed, returns), grouping.obj
+        return pd.Series(values, index=labels, name=obj.name if obj.ndim == 1 else None)
+
+    def warn_as_pandas(self) -> None:
+        """Warn as pandas 2 does after the ``apply`` that it was not asked for, if the groups had their keys."""
+        if not (PANDAS_2 and self._method == "apply" and self._has_frames):
+            return
+        if self.grouping.has_selection or self._columns_given == len(self.grouping.columns):
+            return
+        pd.DataFrame({"key": [0], "value": [0]}).groupby("key").apply(len)
+
+    def is_shaped(self, answers: Sequence[Any]) -> bool:
+        """See :class:`pdparallel.execution.pandas_driver.Goes`."""
+        if not self._may_be_shaped:
+            return False
+        packed = pack(list(answers))
+        if self._method == "transform":
+            return packed is not None and _fills_rows(self.grouping, packed)
+        if self._method == "apply" and isinstance(packed, (Likes, Pieces)):
+            return is_joinable(self.grouping.obj.index)
+        return self._is_known(packed) and self.grouping.labels is not None
+
+    @property
+    def _may_be_shaped(self) -> bool:
+        obj = self._grouped.obj
+        plain = type(obj) in (pd.DataFrame, pd.Series) and not obj.attrs and obj.flags.allows_duplicate_labels
+        known = self._method == "transform" or (self._method in ("apply", "agg") and self._grouped.as_index)
+        return plain and known and not self.tries
+
+    def _is_known(self, packed: Packed | None) -> bool:
+        """Whether it is known what ``apply`` or ``agg`` make of such returns."""
+        if self._method == "agg":
+            # Of numbers, and columns of NumPy's numbers, the objects' own dtype is what pandas finds.
+            return (
+                isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS and not self._has_frames
+                and self._is_of_numbers and (PANDAS_2 or not self._is_narrowed(packed.array.dtype.kind))
+            )  # fmt: skip
+        if isinstance(packed, SeriesRows):
+            return self._of_frame and packed.values.dtype != object
+        return isinstance(packed, (Numbers, Texts, Times))
+
+    @functools.cached_property
+    def _is_of_numbers(self) -> bool:
+        if self._of_frame and not self.grouping.columns.is_unique:
+            return False
+        return all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in self._dtypes)
+
+    @functools.cached_property
+    def _dtypes(self) -> list[Any]:
+        """Those of the columns."""
+        obj: Any = self.grouping.obj
+        return list(obj[self.grouping.columns].dtypes) if self._of_frame else [obj.dtype]
+
+    def _is_narrowed(self, kind: str) -> bool:
+        """Whether pandas 3 may give numbers of that kind the dtype of a column: it does if none of them changes."""
+        kinds = "iu" if kind == "i" else kind
+        return any(dtype.kind in kinds and dtype not in _WIDE for dtype in self._dtypes)
+
+    def _put_together(self, packed: Likes | Pieces) -> Any:
+        """What pandas makes of frames, or of Series that are not all over the same index."""
+        pieces, obj = packed if isinstance(packed, Pieces) else self._over_the_rows(packed), self.grouping.obj
+        if pieces is None or not is_joinable(obj.index):
+            return None
+        whole, has_series = pieces.whole, pieces.whole.ndim == 1
+        if self._of_frame and has_series and pieces.are_over_the_same:
+            return None  # a frame with a row for each
+        as_before = False
+        if self._grouped.group_keys:
+            labels = self.grouping.labels
+            index: Any = None if labels is None else pieces.index_with(labels)
+            if index is None:
+                return None
+        else:
+            index = pieces.index
+            as_before = not (self._of_frame and has_series) and self._is_of_the_rows(pieces)
+            if as_before and (len(index) != len(obj) or obj.index.has_duplicates):
+                return None
+        whole.index = index
+        if has_series and not self._of_frame:
+            whole.name = obj.name
+        return whole.reindex(self._rows_of_groups()) if as_before else whole
+
+    def _rows_of_groups(self) -> pd.Index:
+        """The labels of the rows, all of which belong to a group; pandas 2 makes no range of some of a range."""
+        index: pd.Index = self.grouping.obj.index
+        return index[np.ones(len(index), dtype=bool)] if self._grouped.dropna else index
+
+    def _over_the_rows(self, likes: Likes) -> Pieces | None:
+        """Series over the indexes of their groups."""
+        grouping = self.grouping
+        if likes.lengths != grouping.sizes.tolist():
+            return None
+        name = grouping.obj.name if likes.is_named_as_the_unit else likes.name
+        if name is not None and is_scalar(name) and pd.isna(name):
+            return None  # which is no name to pandas where it meets itself
+        return Pieces(pd.Series(likes.array, index=grouping.rows, name=name, copy=False), likes.lengths)
+
+    def _is_of_the_rows(self, pieces: Pieces) -> bool:
+        """Whether each has the labels of its group: pandas then brings all into the order that they had."""
+        grouping = self.grouping
+        return pieces.lengths == grouping.sizes.tolist() and bool(pieces.index.equals(grouping.rows))
+
+    def _aggregated(self, packed: Any, labels: pd.Index) -> Any:
+        if not self._of_frame:
+            return pd.Series(packed.array, index=labels, name=self.grouping.obj.name)
+        columns: Any = self.grouping.columns
+        by_column = packed.array.reshape(len(columns), len(labels))
+        return pd.DataFrame(by_column.T, index=labels, columns=columns, copy=True)
+
+
+def _series_of(error: Any, labels: pd.Index) -> pd.Series:
+    """An exception at each label, however much it looks like a sequence."""
+    values = np.empty(len(labels), object)
+    values.fill(error)
+    return pd.Series(values, index=labels)
+
+
+def _frame_of(value: Any, labels: pd.Index, columns: pd.Index) -> pd.DataFrame:
+    """A frame that has the same value everywhere."""
+    values = np.empty((len(labels), len(columns)), float if value is np.nan else object)
+    values.fill(value)
+    return pd.DataFrame(values, index=labels, columns=columns)
+
+
+def _of_the_rest(seed: int) -> int:
+    """Another seed, for what comes after the first group."""
+    return int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0])
+
+
+def _may_be_named_na(grouping: Grouping) -> bool:
+    """Whether a group may be called ``pd.NA``, at which pandas fails when it compares names."""
+    labels = grouping.labels
+    if labels is None:
+        return True
+    levels = labels.levels if isinstance(labels, pd.MultiIndex) else [labels]
+    if all(isinstance(level.dtype, np.dtype) and level.dtype != object for level in levels):
+        return False
+    return any((codes < 0).any() for codes in labels.codes) if isinstance(labels, pd.MultiIndex) else labels.hasnans
+
+
+def _fills_rows(grouping: Grouping, packed: Packed | None) -> bool:
+    """Whether it is known what ``transform`` makes of a Series for each group over its own index, or of a number."""
+    if isinstance(packed, Likes):
+        if packed.is_named_as_the_unit and _may_be_named_na(grouping):
+            return False
+    elif not (isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS):
+        return False
+    # Rows of no group get what is missing; the dtype of a result of no rows counts, too.
+    return len(grouping.order) == len(grouping.obj) and bool(grouping.sizes.all())
+
+
+def _transformed(grouping: Grouping, packed: Any) -> Any:
+    """That result."""
+    if not _fills_rows(grouping, packed):
+        return None
+    values = packed.array if isinstance(packed, Likes) else np.repeat(packed.array, grouping.sizes)
+    in_order, obj = np.empty_like(values), grouping.obj
+    in_order[grouping.order] = values
+    return pd.Series(in_order, index=obj.index, name=obj.name, copy=False)
+
+
+def is_replaced(func: Any) -> bool:
+    """Whether pandas calls something of its own instead of a function."""
+    if not PANDAS_2:
+        return False
+    return func in _REPLACED_BY_PANDAS_2 or getattr(func, "__module__", None) == "numpy"

@@ -1,0 +1,311 @@
+"""Progress: one bar for a call, from its first unit to its result, which can never break a run or hold it up.
+
+A unit is a row, column, value, group, window or item.  What counts is what has come back; beside it the bar shows what
+workers have done of the chunks that they are at, so that it moves within long ones, too::
+
+    [====== come back ======][== under way ==]............ total
+
+It never goes back, and ends with the exact number.  Then it says that the result is shaped, and ends when that is
+there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, Token
+from typing import Any, Self
+
+from pdparallel.core.outcome import Failed
+from pdparallel.progress.displays import Display, State, display_for
+from pdparallel.transport.functions import level_of_the_user
+from pdparallel.typing import Func, Progress
+from pdparallel.worker.run_task import inside_worker
+
+__all__ = ["Bar", "WholeCall", "bar", "counted", "inside_call", "of_all"]
+
+#: Part of the time that drawing may take, and seconds that it may take in any case: a display that is slow is asked
+#: ever less often (``benchmarks/progress.py``).
+COST_PART, COST_SECONDS = 0.01, 0.05
+
+#: Seconds after which it is drawn again, whatever it costs.
+MOST_PAUSE_SECONDS = 60.0
+
+#: What is done when all units are done.
+SHAPING = "shaping"
+
+
+class Bar:
+    """Told what becomes of a call; this one shows nothing.
+
+    Attributes
+    ----------
+    look : float or None
+        Seconds after which whoever waits is to say what is under way; None where nobody wants to know.
+    """
+
+    look: float | None = None
+
+    def add(self, units: int, failed: Callable[[], int] = int) -> None:
+        """Take units that are done.
+
+        Parameters
+        ----------
+        units : int
+            How many more are done.
+        failed : callable, optional
+            Counts those of them whose call failed. A bar that shows nothing does not call it.
+        """
+
+    def under_way(self, units: Callable[[], int]) -> None:
+        """So many units are done beside these, of what has not come back yet; asked only when it is time to show it."""
+
+    def go_on(self, total: int) -> None:
+        """So many units follow."""
+
+    def begin_phase(self, phase: str) -> None:
+        """All units are done; say what comes now."""
+
+    def note(self, phase: str) -> None:
+        """Say beside the count what is going on, from the next drawing on."""
+
+    def close(self, failed: bool) -> None:
+        """Show what there is for the last time."""
+
+
+_SILENT = Bar()
+
+
+class _Shown(Bar):
+    """Shown on a display."""
+
+    def __init__(self, display: Display, state: State) -> None:
+        self._display: Display | None = display
+        self._state = state
+        self._done = state.before
+        self._spent = self._cost = 0.0
+        self._made = self._last = time.perf_counter()
+        self._next, self._next_look = self._made + display.pause, 0.0
+        self.look = display.look
+        if state.before and display.is_users:
+            self._show(display.draw)
+
+    def add(self, units: int, failed: Callable[[], int] = int) -> None:
+        if self._display is None:
+            return
+        self._done += units
+        self._state.failed += failed()
+        self._count(self._done)
+        if time.perf_counter() >= self._next:
+            self._show(self._display.draw)
+
+    def under_way(self, units: Callable[[], int]) -> None:
+        display, now = self._display, time.perf_counter()
+        if display is None or now < self._next_look:
+            return
+        self._next_look = now + display.look
+        more = 0
+        with contextlib.suppress(Exception):  # nothing that is only to be shown may end a call
+            more = units()
+        grown = self._count(self._done + more)
+        if now >= self._next and (grown or (display.beat is not None and now >= self._last + display.beat)):
+            self._show(display.draw)
+
+    def go_on(self, total: int) -> None:
+        self._state.phase = ""
+        known = self._state.total
+        if known is not None and self._done + total > known:
+            self._state.total = self._done + total
+
+    def begin_phase(self, phase: str) -> None:
+        self._state.phase = phase
+        if self._display is not None:
+            self._show(self._display.begin_phase)
+
+    def note(self, phase: str) -> None:
+        self._state.phase = phase
+
+    def close(self, failed: bool) -> None:
+        display, self._state.phase = self._display, ""
+        if display is not None:
+            self._show(lambda state: display.close(state, failed))
+        self._display = self.look = None
+
+    def _count(self, count: int) -> bool:
+        """Take a count, unless more was shown already; returns whether it is more."""
+        state = self._state
+        if state.total is not None and count > state.total:
+            count = state.total
+        grown = count > state.count
+        if grown:
+            state.count = count
+        return grown
+
+    def _show(self, how: Callable[[State], None]) -> None:
+        display, began = self._display, time.perf_counter()
+        assert display is not None
+        try:
+            how(self._state)
+        except Exception as error:  # whatever a function or a closed stream raises: the run matters more
+            self._display = self.look = None
+            with contextlib.suppress(Exception):
+                display.close(self._state, True)
+            if display.is_users or not isinstance(error, (OSError, ValueError)):
+                _warn(f"the progress display failed and is off: {type(error).__name__}: {error}")
+            return
+        now = self._last = time.perf_counter()
+        cost, self._cost = self._cost, now - began
+        self._spent += min(cost, self._cost)  # one that was held up once is not slow
+        allowed = self._made + (self._spent - COST_SECONDS) / COST_PART
+        self._next = max(now + display.pause, min(allowed, now + MOST_PAUSE_SECONDS))
+
+
+def _warn(text: str) -> None:
+    with contextlib.suppress(Exception):  # warnings may be errors
+        warnings.warn(text, UserWarning, stacklevel=level_of_the_user())
+
+
+def _made(kind: Progress, state: State) -> Bar:
+    """The bar for the option ``progress``; one that shows nothing where nothing can be shown, or in a worker."""
+    if kind is False or inside_worker():
+        return _SILENT
+    try:
+        display, problem = display_for(kind, state)
+    except Exception as error:  # no such stream, a broken installation
+        _warn(f"no progress display: {type(error).__name__}: {error}")
+        return _SILENT
+    if problem:
+        _warn(problem)
+    return _SILENT if display is None else _Shown(display, state)
+
+
+# How long it stays
+
+
+class WholeCall:
+    """A ``with`` block in which a verb has its units done and makes the result: there is one bar until its end.
+
+    Calls that are made inside of it, by the user's function, show none.
+    """
+
+    def __init__(self) -> None:
+        self.bar: Bar | None = None
+        self.is_inner = False
+        self.of_all: int | None = None
+        self._token: Token[WholeCall | None]
+
+    def __enter__(self) -> Self:
+        self.is_inner = _around.get() is not None
+        self._token = _around.set(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        _around.reset(self._token)
+        if self.bar is not None:
+            self.bar.close(kind is not None)
+
+    def bar_for(self, kind: Progress, state: State) -> Bar:
+        """Its bar; where there is one already, more units follow."""
+        if self.is_inner or self.of_all == 0:
+            return _SILENT
+        if self.bar is None:
+            if state.total is not None and self.of_all is not None:
+                state.total = max(state.total, self.of_all)
+            self.bar = _made(kind, state)
+        elif state.total is not None:
+            self.bar.go_on(state.total)
+        return self.bar
+
+
+_around: ContextVar[WholeCall | None] = ContextVar("pdparallel_whole_call", default=None)
+
+
+@contextlib.contextmanager
+def inside_call() -> Iterator[None]:
+    """For what a call does outside of a :class:`WholeCall`: calls that are made inside of it show no bar."""
+    token = _around.set(WholeCall())
+    try:
+        yield
+    finally:
+        _around.reset(token)
+
+
+@contextlib.contextmanager
+def of_all(total: int | None) -> Iterator[None]:
+    """For some of the units of a call, which are of so many in all; 0 where these were counted before."""
+    around = _around.get()
+    if around is None or total is None:
+        yield
+        return
+    before, around.of_all = around.of_all, total
+    try:
+        yield
+    finally:
+        around.of_all = before
+
+
+class bar:  # noqa: N801 - it reads as a function, and is called like one
+    """A bar for the length of a ``with`` block; inside of a :class:`WholeCall` it stays until the end of that.
+
+    Parameters
+    ----------
+    kind : bool, str, logger or callable
+        The option ``progress``.
+    total : int or None
+        Units in all; None where that is not known.
+    label, unit : str
+        What stands before the bar, and what it counts.
+    before : int, default 0
+        Units that were done before.
+    alone : bool, default False
+        Whether this is no part of a :class:`WholeCall`: one that there is belongs to another call.
+    """
+
+    def __init__(
+        self, kind: Progress, total: int | None, label: str, unit: str, before: int = 0, alone: bool = False
+    ) -> None:
+        self._kind = kind
+        self._state = State(label, unit, total, before, before)
+        self._alone = alone
+        self._is_ours = False
+
+    def __enter__(self) -> Bar:
+        around = _around.get()
+        if self._kind is False or self._state.total == 0 or (self._alone and around is not None):
+            self._bar = _SILENT
+        elif around is not None:
+            self._bar = around.bar_for(self._kind, self._state)
+        else:
+            self._bar, self._is_ours = _made(self._kind, self._state), True
+        return self._bar
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self._is_ours:
+            self._bar.close(kind is not None)
+        elif kind is None:
+            self._bar.begin_phase(SHAPING)
+
+
+def counted(func: Func, kind: Progress, label: str, unit: str) -> Func:
+    """A function that pandas calls in this process, inside of a :class:`WholeCall`; each call of it is a unit.
+
+    How many there will be only pandas knows.
+    """
+    if kind is False:
+        return func
+
+    @functools.wraps(func, assigned=("__name__",), updated=())
+    def one(*args: Any, **kwargs: Any) -> Any:
+        value = func(*args, **kwargs)
+        around = _around.get()
+        if around is not None:
+            if around.bar is None:
+                around.bar_for(kind, State(label, unit, None, 0, 0))
+            if around.bar is not None:
+                around.bar.add(1, lambda: type(value) is Failed)
+        return value
+
+    return one

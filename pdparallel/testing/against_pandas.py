@@ -1,0 +1,144 @@
+"""Same as pandas: pandas is the oracle: whatever the cut, a call gives its result, or raises its error."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from pdparallel.api.accessor import par
+from pdparallel.core.options import checked
+from pdparallel.errors import InvalidOptionError
+from pdparallel.testing.equality import assert_same
+from pdparallel.testing.run_serially import as_options
+from pdparallel.transport.task import Reach
+
+__all__ = ["assert_same_as_pandas"]
+
+#: More units than any chunk of a test has.
+ALL = 1 << 30
+
+
+def assert_same_as_pandas(
+    ours: Callable[..., Any],
+    pandas: Callable[..., Any] | None = None,
+    obj: Any = None,
+    *,
+    chunk_sizes: Sequence[int | None] = (1, 2, None),
+    **options: Any,
+) -> None:
+    """Assert that a call gives pandas' exact result, or its error, wherever the data is cut.
+
+    Each time all takes the way to workers and back, but in this process, so that it is quick and the same each time.
+
+    Parameters
+    ----------
+    ours : callable
+        Takes the accessor of ``obj``, and calls it: ``lambda par: par.apply_rows(func)``.
+    pandas : callable, optional
+        Takes ``obj``, and makes the call of pandas: ``lambda df: df.apply(func, axis=1)``. Not needed where both have
+        the same words: ``lambda df: df.groupby("key").apply(func)``.
+    obj : DataFrame or Series, optional
+        Each call gets a copy. Without it both functions take nothing, make their calls upon what they have, and
+        ``ours`` is called once.
+    chunk_sizes : sequence of int or None, default (1, 2, None)
+        ``ours`` is called once for each; None stands for one chunk over all.
+    **options
+        Any other of :class:`pdparallel.Options`, for ``ours``.
+
+    Raises
+    ------
+    AssertionError
+        Says what differs, and in which cut.
+    InvalidOptionError
+        For options that are not allowed, ``engine`` and ``timeout`` among them.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> from pdparallel.testing import assert_same_as_pandas
+    >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3]})
+    >>> func = lambda row: None if row["x"] > 2 else row["x"]
+    >>> assert_same_as_pandas(lambda par: par.apply_rows(func), lambda df: df.apply(func, axis=1), df)
+    >>> assert_same_as_pandas(lambda df: df.groupby("key")["x"].agg(lambda x: x.max()), obj=df)
+    >>> scale = lambda chunk: chunk[["x"]] / chunk["x"].max()      # which looks at more than a row
+    >>> assert_same_as_pandas(lambda par: par.apply_chunks(scale), scale, df)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    AssertionError: Series are different
+    ...
+    """
+    if obj is None:
+        if pandas is None:
+            raise InvalidOptionError("pandas", pandas, "a function that makes the call of pandas, if there is no obj=")
+        _assert_same(_attempt(ours), _attempt(pandas))
+        return
+    for name in ("engine", "timeout", "chunk_size"):
+        if name in options:
+            raise InvalidOptionError(name, options[name], "other options", "The test runs in this process and sets it.")
+    checked(options)
+    call = pandas or ours
+    expected = _attempt(lambda: call(_copied(obj)))
+    for number, size in enumerate(chunk_sizes):
+        reach = (Reach.HOST, Reach.ANYWHERE)[number % 2]
+        how = {**as_options(reach, ALL if size is None else size), **options}
+        got = _attempt(functools.partial(_asked, ours, obj, how))
+        try:
+            _assert_same(got, expected)
+        except AssertionError as error:
+            error.add_note("in one chunk" if size is None else f"in chunks of {size}")
+            raise
+
+
+def _asked(ours: Callable[..., Any], obj: Any, how: dict[str, Any]) -> Any:
+    return ours(par(_copied(obj))(**how))
+
+
+class _Attempt(NamedTuple):
+    """What came of a call."""
+
+    result: Any
+    error: Exception | None
+
+
+def _assert_same(got: _Attempt, expected: _Attempt) -> None:
+    if expected.error is not None:
+        if got.error is None:
+            raise AssertionError(f"pandas raises {expected.error!r}, but a result came: {got.result!r}")
+        _assert_same_error(got.error, expected.error)
+        return
+    if got.error is not None:
+        kind = type(expected.result).__name__
+        raise AssertionError(f"pandas gives a {kind}, ours raises {got.error!r}") from got.error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas' comparison warns of some dtypes that it made itself
+        assert_same(got.result, expected.result)
+
+
+def _assert_same_error(got: Exception, expected: Exception) -> None:
+    if type(got) is type(expected):
+        with contextlib.suppress(AssertionError):
+            assert_same(got.args, expected.args)
+            return
+        if str(got) == str(expected):
+            return
+    raise AssertionError(f"pandas raises {expected!r}, ours {got!r}")
+
+
+def _attempt(call: Callable[[], Any]) -> _Attempt:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pandas warns of what it will do otherwise some day; both sides do
+            return _Attempt(call(), None)
+    except Exception as error:
+        return _Attempt(None, error)
+
+
+def _copied(obj: Any) -> Any:
+    """With the values, for functions may write into what they are given."""
+    return obj.copy() if isinstance(obj, (pd.DataFrame, pd.Series)) else copy.deepcopy(obj)

@@ -1,0 +1,215 @@
+"""Leaving: what a call must not leave behind, processes, threads and files, and how that is looked for."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing
+import os
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdparallel.engines.registry import shutdown
+from pdparallel.transport.shared_memory import remove_left
+
+__all__ = ["Child", "children", "leaves_nothing", "left_files", "wait_until"]
+
+#: Processes of multiprocessing that live until this one ends, by their command; and threads of libraries that do.
+_LASTING_COMMAND = "resource_tracker"
+_LASTING_THREADS = ("tqdm_monitor", "pydevd", "IPythonHistorySavingThread")
+
+#: Names that multiprocessing, or this package, gives to what it has in shared memory.
+_OURS = ("pdparallel", "pymp-", "psm_", "mp-")
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process that this one started, or that such a one did.
+
+    Attributes
+    ----------
+    pid : int
+        Its number.
+    command : str
+        Its command line, as far as it is known.
+    """
+
+    pid: int
+    command: str = ""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.command[:100]})" if self.command else f"process {self.pid}"
+
+
+@contextlib.contextmanager
+def leaves_nothing(*, seconds: float = 10.0) -> Iterator[None]:
+    """Assert that nothing is left at the end of a ``with`` block that was not there at its beginning.
+
+    That is processes which this one started, and those that they did; threads; files of pdparallel and multiprocessing
+    in the folder for temporary ones and in ``/dev/shm``; anonymous files of pdparallel. The pools that wait for a next
+    call are let go at both ends (:func:`pdparallel.shutdown`).
+
+    Parameters
+    ----------
+    seconds : float, default 10.0
+        How long to wait for what is about to end.
+
+    Yields
+    ------
+    None
+        While the block runs nothing is looked at.
+
+    Raises
+    ------
+    AssertionError
+        Says what is left. An exception of the block itself goes out as it is.
+
+    Notes
+    -----
+    Processes are looked for in ``/proc``; where there is none, as on macOS and Windows, by ``psutil``, if it is
+    installed, and else only those of ``multiprocessing``.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> from pdparallel.testing import leaves_nothing
+    >>> with leaves_nothing():
+    ...     pd.Series([1, 2]).par(engine="thread").map(str).tolist()
+    ['1', '2']
+    """
+    shutdown()
+    before = _found()
+    yield
+    shutdown()
+    if not wait_until(lambda: not _found() - before, seconds / 2):
+        gc.collect()  # a semaphore of multiprocessing has a name until its object is collected
+    wait_until(lambda: not _found() - before, seconds / 2)
+    left = sorted(map(str, _found() - before))
+    if left:
+        raise AssertionError("left behind: " + ", ".join(left))
+
+
+def _found() -> set[Any]:
+    return {*children(), *left_files(), *_threads(), *_anonymous_files()}
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> bool:
+    """Whether the condition comes true within so many seconds.
+
+    Examples
+    --------
+    >>> wait_until(lambda: True), wait_until(lambda: False, seconds=0.0)
+    (True, False)
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return bool(condition())
+
+
+# Processes
+
+
+def children() -> list[Child]:
+    """Processes that this one started, or that such a one did, alive; without multiprocessing's resource tracker.
+
+    Examples
+    --------
+    >>> import pdparallel
+    >>> pdparallel.shutdown()
+    >>> wait_until(lambda: not children())
+    True
+    """
+    found = _children_by_proc() if Path("/proc/self/stat").exists() else _children_elsewhere()
+    return [child for child in found if _LASTING_COMMAND not in child.command]
+
+
+def _children_by_proc() -> list[Child]:
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                # The name stands in brackets, and may have any sign in it.
+                state, parent = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
+                if state not in "ZX":
+                    parents[int(folder.name)] = int(parent)
+    family = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    return [Child(pid, _command(pid)) for pid in sorted(family - {os.getpid()})]
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return ""
+
+
+def _children_elsewhere() -> list[Child]:
+    try:
+        import psutil
+    except ImportError:
+        modules = [multiprocessing, sys.modules.get("multiprocess")]  # pathos' pools are of the latter
+        found = [process for module in modules if module is not None for process in module.active_children()]
+        return [Child(process.pid, process.name) for process in found if process.pid is not None]
+    alive = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                alive.append(Child(process.pid, " ".join(process.cmdline())))
+    return alive
+
+
+# Files
+
+
+def left_files() -> set[str]:
+    """Files of ours in the folders where something could be left, and named semaphores that this process holds.
+
+    Other processes of the machine have theirs in ``/dev/shm`` too, so only names count that this package or
+    multiprocessing could give, and of the semaphores only those that are mapped here.
+    """
+    found = {str(path) for path in Path(tempfile.gettempdir()).glob("pdparallel-*")}
+    found -= set(remove_left())  # Windows keeps them as long as a warm worker has them mapped
+    shm, maps = Path("/dev/shm"), Path("/proc/self/maps")
+    if shm.is_dir():
+        found |= {str(path) for path in shm.iterdir() if path.name.startswith(_OURS)}
+    if maps.exists():
+        found |= set(re.findall(r"/dev/shm/sem\.mp-\S+", maps.read_text()))
+    return found
+
+
+def _anonymous_files() -> set[str]:
+    """Those that hold the data of a call, and have no name in any folder."""
+    found = set()
+    folder = Path("/proc/self/fd")
+    for number in os.listdir(folder) if folder.is_dir() else ():
+        with contextlib.suppress(OSError):  # the one that the folder is read by
+            target = os.readlink(folder / number)
+            if target.startswith("/memfd:pdparallel"):
+                found.add(f"open file {number} of {target}")
+    return found
+
+
+# Threads
+
+
+def _threads() -> set[Any]:
+    return {_Thread(thread) for thread in threading.enumerate() if not thread.name.startswith(_LASTING_THREADS)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Thread:
+    thread: threading.Thread
+
+    def __str__(self) -> str:
+        return f"thread {self.thread.name!r}"

@@ -1,0 +1,711 @@
+"""By value: dill's pickler, taught to write what only the main script has so that any process can rebuild it.
+
+A function or class that a worker cannot import travels as its parts. These lead back to it: a function names itself,
+a class is named by its own methods, holds instances of itself, or a registry of its subclasses. So each is
+written in two halves::
+
+    first   what has no way back: code, name, bases, empty cells       -> the object, known to the pickle from here on
+    second  what may lead back: globals, cells, defaults, attributes   -> put into the object
+
+All functions of one module get *one* namespace in the worker, with just the globals that they name, so that
+what one writes the other reads. A metaclass's and ``__init_subclass__``'s effects ran in the parent and travel as what
+they left; they do not run again.
+"""
+
+from __future__ import annotations
+
+import abc
+import builtins
+import dis
+import enum
+import functools
+import importlib
+import importlib.util
+import io
+import linecache
+import os
+import pickle
+import sys
+import threading
+import types
+import typing
+import weakref
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import dill
+import numpy as np
+from dill import _dill  # its table of the types of the interpreter has no public name
+
+from pdparallel.core.code_objects import codes, from_bytes, is_empty, names_of, to_bytes
+from pdparallel.transport.reducers import HEAP_TYPE, reduced
+
+__all__ = [
+    "ATTRIBUTES_OF_ENUMS", "ByValuePickler", "CannotBeRebuiltError", "Global", "global_names", "is_importable_module",
+    "travels_by_value",
+]  # fmt: skip
+
+#: A global: the id of its namespace, and its name; or a closure variable: the id of its cell, and no name.
+Global: TypeAlias = tuple[int, str]
+
+#: Second halves that are written inside one another; what lies deeper waits, so that a chain of many functions does not
+#: end in a RecursionError.
+DEPTH = 20
+
+_GLOBAL_NAMES = frozenset(
+    name for name in dis.opmap if name.endswith("_GLOBAL") or name in ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+)
+
+
+class CannotBeRebuiltError(pickle.PicklingError):
+    """Something that only its own statement can make: a worker has to import it."""
+
+
+def travels_by_value(obj: object) -> bool:
+    """Whether a class or function cannot be imported by a process that does not run the same main script."""
+    if isinstance(obj, type):
+        if not obj.__flags__ & HEAP_TYPE:
+            return False
+    elif not isinstance(obj, types.FunctionType):
+        return False
+    return not _importable(obj, obj.__qualname__)
+
+
+def _importable(obj: object, path: str) -> bool:
+    name = getattr(obj, "__module__", None)
+    if not isinstance(name, str) or name == "__main__" or "<locals>" in path:
+        return False
+    module: Any = sys.modules.get(name)
+    if module is None or not is_importable_module(module):
+        return False
+    found = module
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    return found is obj
+
+
+def is_importable_module(module: types.ModuleType) -> bool:
+    """Whether another process can import this very module."""
+    name = module.__name__
+    if name == "__main__" or sys.modules.get(name) is not module:
+        return False
+    # A module that was made by hand has no spec; nor has a part of an extension module, which comes with the whole.
+    return getattr(module, "__spec__", None) is not None or "." in name or name in sys.builtin_module_names
+
+
+def _are_globals_of(space: dict[str, Any], module: types.ModuleType | None) -> bool:
+    """Whether another process has these globals when it imports the module, which may have been imported anew since."""
+    return module is not None and is_importable_module(module) and vars(module) is space
+
+
+class _Dispatch(dict[type, Any]):
+    """Savers of this module before dill's."""
+
+    def get(self, kind: type, default: Any = None) -> Any:
+        if kind in self:
+            return self[kind]
+        if issubclass(kind, enum.EnumMeta):
+            return _save_enum
+        if issubclass(kind, type):
+            return _save_class
+        if kind.__module__.startswith(_KNOWN_LIBRARIES):
+            return _SAVERS_OF_LIBRARIES.get((kind.__module__, kind.__qualname__), default)
+        if kind is np.ndarray:
+            return None  # pickle's own way leaves the buffer out of the pickle, which dill's does not
+        return dill.Pickler.dispatch.get(kind, default)
+
+
+class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
+    """Writes functions and classes by value where they cannot be imported, everything else as dill does."""
+
+    dispatch = _Dispatch()
+
+    #: Whether the globals of functions of an importable module are those of the module that the worker imports.
+    modules_by_reference = False
+
+    #: What the other side has by itself.
+    left_out: frozenset[Global] = frozenset()
+
+    def __init__(self, file: io.BytesIO, **kwargs: Any) -> None:
+        # Said here, so that the user's settings of dill change nothing.
+        super().__init__(file, byref=False, recurse=True, fmode=_dill.HANDLE_FMODE, **kwargs)
+        self._later: list[tuple[Any, ...]] = []
+        self._depth = 0
+        self._seconds: set[int] = set()  # ids of the objects whose second half is under way or written
+        self._named: set[tuple[int, str]] = set()  # globals that their namespace has already
+        self._sources: dict[str, list[str]] = {}
+
+    # What the two users of this class decide
+
+    def reference(self, obj: Any) -> Any:
+        """How the other side finds an object that it has already; NotImplemented for others."""
+        return NotImplemented
+
+    def met(self, obj: Any) -> None:
+        """Called with each class, function and namespace that is written by value."""
+
+    def met_sink(self, function: Any) -> None:
+        """Called with each function that takes what loguru logs."""
+
+    def by_value(self, obj: Any) -> bool:
+        """Whether a class or function is written by value."""
+        return travels_by_value(obj)
+
+    # Pickling
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, (type, types.FunctionType, dict)):
+            return self.reference(obj)
+        for stream in ("stdin", "stdout", "stderr"):
+            if obj is getattr(sys, stream, None) and obj is not None:
+                return getattr, (sys, stream)
+        if isinstance(obj, (threading.Thread, io.IOBase)) and not isinstance(obj, (io.StringIO, io.BytesIO)):
+            # dill would make a copy that is no thread, or open the file anew, which empties a file that is written.
+            raise pickle.PicklingError(f"cannot pickle {type(obj).__name__!r} object")
+        return reduced(obj)
+
+    def dump(self, obj: Any) -> None:
+        super().dump(_Whole(obj))
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        path = name or getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
+        module = pickle.whichmodule(obj, path)  # type: ignore[attr-defined]  # as pickle itself does
+        if module == "__main__":
+            raise pickle.PicklingError(f"a worker cannot import {path} from the main script")
+        super().save_global(obj, name)
+
+    def write_aside(self, *reduction: Any, obj: Any = None) -> None:
+        """Write a call whose result is not part of what is being written; ``obj`` is what it makes, for later."""
+        self.save_reduce(*reduction, obj=obj)
+        self.write(pickle.POP)
+
+    def second_half(self, *reduction: Any) -> None:
+        """Write what completes an object, here or, deep inside others, when they are done."""
+        if self._depth >= DEPTH:
+            self._later.append(reduction)
+            return
+        self._depth += 1
+        self.write_aside(*reduction)
+        self._depth -= 1
+
+    def settle(self) -> None:
+        """Write the second halves that wait."""
+        while self._later:
+            self.second_half(*self._later.pop(0))
+
+    def finish(self) -> None:
+        """Write what has to come last."""
+        self.settle()
+        if self._sources:
+            self.write_aside(_add_sources, (self._sources,))
+
+    def open_namespace(self, real: dict[str, Any], module: str | None = None) -> None:
+        """Have the namespace that stands for these globals written before anything refers to it."""
+        if id(real) in self.memo:
+            return
+        reference = self.reference(real)
+        if reference is NotImplemented:
+            self.met(real)
+            name = real.get("__name__", module)
+            owner = sys.modules.get(name) if isinstance(name, str) else None
+            if self.modules_by_reference and _are_globals_of(real, owner):
+                reference = (_globals_of, (name,))
+            else:
+                reference = (_make_namespace, (name, real.get("__package__")))
+        self.write_aside(*reference, obj=real)
+
+    def globals_to_send(self, func: types.FunctionType) -> dict[str, Any]:
+        """The globals that a function names and that its namespace does not have yet."""
+        real = func.__globals__
+        if self.reference(real) is not NotImplemented:
+            return {}
+        owner = sys.modules.get(real.get("__name__", ""))
+        if self.modules_by_reference and _are_globals_of(real, owner):
+            return {}
+        fresh = {}
+        for name in global_names(func.__code__):
+            which = id(real), name
+            if name in real and which not in self._named and which not in self.left_out:
+                self._named.add(which)
+                fresh[name] = real[name]
+        return fresh
+
+    def has_content(self, cell: types.CellType) -> bool:
+        """Whether a cell has something to send."""
+        return (id(cell), "") not in self.left_out and not is_empty(cell)
+
+    def note_source(self, filename: str) -> None:
+        """Take along the lines of a cell of a notebook or of typed-in code, for the traceback."""
+        if filename not in self._sources and filename in linecache.cache and not os.path.exists(filename):
+            lines = linecache.getlines(filename)
+            if lines:
+                self._sources[filename] = lines
+
+
+class _Whole:
+    """The outermost object of a pickle, after which comes what waited."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _save_whole(pickler: ByValuePickler, whole: _Whole) -> None:
+    pickler.save(whole.value)
+    pickler.finish()
+
+
+ByValuePickler.dispatch[_Whole] = _save_whole
+
+# Functions
+
+
+def _save_function(pickler: ByValuePickler, func: types.FunctionType) -> None:
+    if not pickler.by_value(func):
+        pickler.save_global(func, name=func.__qualname__)
+        return
+    pickler.met(func)
+    pickler.note_source(func.__code__.co_filename)
+    pickler.open_namespace(func.__globals__, func.__module__)
+    cells = func.__closure__ or ()
+    new_cells = [cell for cell in cells if id(cell) not in pickler.memo]
+    for cell in new_cells:
+        pickler.write_aside(_make_cell, (), obj=cell)
+    pickler.save_reduce(
+        _make_function, (func.__code__, func.__globals__, func.__name__, func.__closure__), obj=func
+    )  # fmt: skip
+    if id(func) in pickler._seconds:
+        return
+    pickler._seconds.add(id(func))
+    fresh = pickler.globals_to_send(func)
+    contents = [(cell, cell.cell_contents) for cell in new_cells if pickler.has_content(cell)]
+    named = {}
+    for name in ("__doc__", "__kwdefaults__", "__annotations__", "__qualname__", "__module__", "__type_params__"):
+        value = getattr(func, name, None)
+        if value:
+            named[name] = value
+    submodules = _submodules_in_use(func)
+    pickler.second_half(
+        _finish_function,
+        (func, func.__defaults__, named, dict(func.__dict__), contents, func.__globals__, fresh, submodules),
+    )
+
+
+ByValuePickler.dispatch[types.FunctionType] = _save_function
+
+
+def _save_code(pickler: ByValuePickler, code: types.CodeType) -> None:
+    # dill's own way sets a filter of warnings aside, after which Python shows again all that it has shown once.
+    pickler.save_reduce(_make_code, (importlib.util.MAGIC_NUMBER, *to_bytes(code)), obj=code)
+
+
+ByValuePickler.dispatch[types.CodeType] = _save_code
+
+
+def _make_code(magic: bytes, data: bytes, left_out: list[Any]) -> types.CodeType:
+    if magic != importlib.util.MAGIC_NUMBER:
+        raise ImportError(f"the worker has another Python, {sys.version.split()[0]}, than the function")
+    return from_bytes(data, left_out)
+
+
+def _make_namespace(name: str | None, package: str | None) -> dict[str, Any]:
+    return {"__name__": name, "__package__": package, "__builtins__": builtins}
+
+
+def _globals_of(name: str) -> dict[str, Any]:
+    return vars(importlib.import_module(name))
+
+
+def _make_function(code: Any, namespace: Any, name: str, closure: Any) -> types.FunctionType:
+    return types.FunctionType(code, namespace, name, None, closure)
+
+
+def _finish_function(
+    func: Any,
+    defaults: Any,
+    named: dict[str, Any],
+    attributes: dict[str, Any],
+    contents: list[tuple[Any, Any]],
+    namespace: dict[str, Any],
+    fresh: dict[str, Any],
+    submodules: list[str],
+) -> None:
+    func.__defaults__ = defaults
+    for name, value in named.items():
+        setattr(func, name, value)
+    func.__dict__.update(attributes)
+    for cell, content in contents:
+        cell.cell_contents = content
+    namespace.update(fresh)
+    for name in submodules:
+        importlib.import_module(name)
+
+
+def _make_cell() -> Any:
+    return types.CellType()
+
+
+def _fill_cell(cell: Any, content: Any) -> None:
+    cell.cell_contents = content
+
+
+def _save_cell(pickler: ByValuePickler, cell: Any) -> None:
+    pickler.save_reduce(_make_cell, (), obj=cell)
+    if pickler.has_content(cell):
+        pickler.second_half(_fill_cell, (cell, cell.cell_contents))
+
+
+ByValuePickler.dispatch[types.CellType] = _save_cell
+
+
+@functools.lru_cache(maxsize=1024)
+def global_names(code: types.CodeType) -> tuple[str, ...]:
+    """Names of globals that a code object reads or writes, also in the functions and classes defined inside it."""
+    names = {step.argval: None for inner in codes(code) for step in _instructions(inner)}
+    return tuple(names)
+
+
+def _instructions(code: types.CodeType) -> Iterator[Any]:
+    return (step for step in dis.get_instructions(code) if step.opname in _GLOBAL_NAMES)
+
+
+def _submodules_in_use(func: types.FunctionType) -> list[str]:
+    """Submodules that a function reaches through their package: ``xml.etree`` of ``import xml.etree``.
+
+    They are attributes of the package only where somebody imported them.
+    """
+    reached = [func.__globals__.get(name) for name in global_names(func.__code__)]
+    reached += [cell.cell_contents for cell in func.__closure__ or () if not is_empty(cell)]
+    packages = [found.__name__ + "." for found in reached if isinstance(found, types.ModuleType) and _has_parts(found)]
+    if not packages:
+        return []
+    named = names_of(func.__code__).all
+    return [
+        name
+        for name, module in list(sys.modules.items())
+        for prefix in packages
+        if module is not None and name.startswith(prefix) and named.issuperset(name[len(prefix) :].split("."))
+    ]
+
+
+def _has_parts(module: types.ModuleType) -> bool:
+    return getattr(module, "__path__", None) is not None
+
+
+def _add_sources(sources: dict[str, list[str]]) -> None:
+    for filename, lines in sources.items():
+        if not os.path.exists(filename):
+            linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
+
+
+# Classes
+
+_SINGLETONS = {type(value): value for value in (None, NotImplemented, ...)}
+
+
+def _save_class(pickler: ByValuePickler, cls: Any) -> None:
+    if cls in _SINGLETONS:
+        pickler.save_reduce(type, (_SINGLETONS[cls],), obj=cls)
+    elif cls in _dill._typemap:
+        _dill.save_type(pickler, cls)
+    elif not pickler.by_value(cls):
+        pickler.save_global(cls, name=cls.__qualname__)
+    else:
+        pickler.met(cls)
+        maker = _importable_metaclass(pickler, cls)
+        if maker.__module__.startswith("msgspec"):
+            raise CannotBeRebuiltError(f"class {cls.__qualname__!r} is a msgspec.Struct")
+        body = {name: vars(cls)[name] for name in ("__slots__", "__orig_bases__") if name in vars(cls)}
+        arguments = (maker, type(cls), cls.__name__, cls.__qualname__, cls.__module__, cls.__bases__, body)
+        pickler.save_reduce(_make_class, arguments, obj=cls)
+        _save_rest_of_class(pickler, cls, maker, set(), [])
+
+
+ByValuePickler.dispatch[type] = _save_class
+
+
+def _save_rest_of_class(pickler: ByValuePickler, cls: Any, maker: Any, skipped: set[str], members: list[Any]) -> None:
+    if id(cls) in pickler._seconds:
+        return
+    pickler._seconds.add(id(cls))
+    methods, others, last = {}, {}, {}
+    for name, value in vars(cls).items():
+        if name in skipped or name in _MADE_WITH_THE_CLASS or isinstance(value, _MADE_DESCRIPTORS):
+            continue
+        if name == "__init_subclass__":
+            last[name] = value
+        elif name == "__new__" and not hasattr(cls, "__getnewargs__"):
+            others[name] = value  # instances among the attributes are made without it, as pickle makes them
+        elif isinstance(value, (types.FunctionType, staticmethod, classmethod, property)):
+            methods[name] = value
+        else:
+            others[name] = value
+    # Methods first: an attribute may be a set of instances, that needs their __hash__.
+    pickler.second_half(_finish_class, (cls, maker, methods))
+    pickler.second_half(_finish_class, (cls, maker, others))
+    if last:
+        # Not before all subclasses are made, for which it ran in the parent.
+        pickler._later.append((_finish_class, (cls, maker, last)))
+    if isinstance(cls, abc.ABCMeta):
+        registered = [found for reference in abc._get_dump(cls)[0] if (found := reference()) is not None]  # type: ignore[attr-defined]
+        if registered:
+            pickler.second_half(_register, (cls, registered))
+    if members:
+        pickler.second_half(_finish_members, (members,))
+
+
+_MADE_WITH_THE_CLASS = frozenset(
+    ("__dict__", "__weakref__", "__module__", "__qualname__", "__slots__", "__orig_bases__", "_abc_impl",
+     "__firstlineno__", "__annotate_func__", "__annotations_cache__")
+)  # fmt: skip
+_MADE_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+
+
+def _importable_metaclass(pickler: ByValuePickler, cls: type) -> type:
+    """The nearest metaclass that the worker can import: its ``__new__`` makes the class, a user's ran already."""
+    if typing.is_typeddict(cls):
+        return type  # its metaclass wants to see the bases as they were written
+    lineage: tuple[Any, ...] = type.__dict__["__mro__"].__get__(type(cls))
+    maker: type = next(meta for meta in lineage if not pickler.by_value(meta))
+    return maker
+
+
+def _make_class(
+    maker: Any, meta: Any, name: str, qualname: str, module: str, bases: tuple[type, ...], body: dict[str, Any]
+) -> Any:
+    namespace = {**body, "__module__": module, "__qualname__": qualname}
+    cls = maker.__new__(meta, name, bases, namespace)
+    maker.__init__(cls, name, bases, namespace)
+    return cls
+
+
+def _finish_class(cls: Any, maker: Any, attributes: dict[str, Any]) -> None:
+    for name, value in attributes.items():
+        maker.__setattr__(cls, name, value)
+
+
+def _register(cls: Any, registered: list[Any]) -> None:
+    for other in registered:
+        cls.register(other)
+
+
+# Enumerations
+
+ATTRIBUTES_OF_ENUMS = frozenset(
+    ("_generate_next_value_", "_member_names_", "_member_map_", "_value2member_map_", "_unhashable_values_",
+     "_unhashable_values_map_", "_hashable_values_", "_member_type_", "_value_repr_", "_new_member_", "__new__",
+     "_use_args_", "_flag_mask_", "_singles_mask_", "_all_bits_", "_boundary_", "_inverted_", "_sort_order_")
+)  # fmt: skip
+
+
+def _save_enum(pickler: ByValuePickler, cls: Any) -> None:
+    if not pickler.by_value(cls):
+        pickler.save_global(cls, name=cls.__qualname__)
+        return
+    pickler.met(cls)
+    maker = _importable_metaclass(pickler, cls)
+    members: dict[str, Any] = dict(cls.__members__)
+    # A __new__ that wants other arguments than the value cannot run again: the members are made of their data then.
+    kind, new = cls._member_type_, cls._new_member_
+    own_new = isinstance(new, types.FunctionType) and new.__globals__ is not vars(enum)
+    by_data = own_new or kind not in (object, int, str)
+    values = {
+        name: (_data_of(pickler, kind, member) if by_data else (), member.value) for name, member in members.items()
+    }
+    boundary = getattr(cls, "_boundary_", None)
+    arguments = (
+        maker, type(cls), cls.__name__, cls.__qualname__, cls.__module__, cls.__bases__,
+        kind, by_data, values, boundary,
+    )  # fmt: skip
+    pickler.save_reduce(_make_enum, arguments, obj=cls)
+    generated = set(members) | set(ATTRIBUTES_OF_ENUMS)
+    if "_generate_next_value_" in vars(cls) and pickler.by_value(_function_of(vars(cls)["_generate_next_value_"])):
+        generated.discard("_generate_next_value_")
+    if by_data:
+        generated.discard("_new_member_")
+    states = [
+        (member, extra)
+        for member in members.values()
+        if (extra := {key: value for key, value in vars(member).items() if key not in _MADE_WITH_THE_MEMBER})
+    ]
+    _save_rest_of_class(pickler, cls, type, generated, states)
+
+
+_MADE_WITH_THE_MEMBER = frozenset(("_value_", "_name_", "__objclass__", "_sort_order_", "_inverted_"))
+
+
+def _function_of(value: Any) -> Any:
+    return getattr(value, "__func__", value)
+
+
+def _data_of(pickler: ByValuePickler, kind: Any, member: Any) -> tuple[Any, ...]:
+    """Arguments for ``kind.__new__``, as pickle finds them for an instance of that data type."""
+    if kind is object or pickler.by_value(kind):
+        return ()
+    arguments: tuple[Any, ...] = (
+        kind.__getnewargs__(member) if hasattr(kind, "__getnewargs__") else kind.__reduce__(member)[1]
+    )
+    return arguments
+
+
+def _make_enum(
+    maker: Any,
+    meta: Any,
+    name: str,
+    qualname: str,
+    module: str,
+    bases: Any,
+    kind: Any,
+    by_data: bool,
+    values: dict[str, tuple[tuple[Any, ...], Any]],
+    boundary: Any,
+) -> Any:
+    def new(cls: Any, data: tuple[Any, ...], value: Any) -> Any:
+        member = kind.__new__(cls, *data)
+        member._value_ = value
+        return member
+
+    def no_init(self: Any, *args: Any) -> None:
+        """Its effects travel as the members' attributes."""
+
+    body = maker.__prepare__(name, bases)
+    body["__module__"], body["__qualname__"], body["__init__"] = module, qualname, no_init
+    if by_data:
+        body["__new__"] = new
+    for member, (data, value) in values.items():
+        body[member] = (data, value) if by_data else value
+    cls = maker.__new__(meta, name, bases, body, **({} if boundary is None else {"boundary": boundary}))
+    type.__delattr__(cls, "__init__")
+    return cls
+
+
+def _finish_members(states: list[tuple[Any, dict[str, Any]]]) -> None:
+    for member, state in states:
+        vars(member).update(state)
+
+
+# What libraries make that a worker could not rebuild, or would use in another way
+
+#: Modules of which the table below has classes begin with these.
+_KNOWN_LIBRARIES = ("pydantic.", "loguru.")
+
+
+def _save_validated_function(pickler: ByValuePickler, wrapper: Any) -> None:
+    # Its schema holds the function, and the function the schema: to load that would never come to an end.
+    function = _function_of(getattr(wrapper, "function", None))
+    name = getattr(function, "__qualname__", type(wrapper).__name__)
+    raise CannotBeRebuiltError(f"function {name!r} is decorated with pydantic.validate_call")
+
+
+def _save_sink(pickler: ByValuePickler, sink: Any) -> None:
+    pickler.met_sink(getattr(sink, "_function", None))
+    pickler.save_reduce(*sink.__reduce_ex__(4), obj=sink)
+
+
+_SAVERS_OF_LIBRARIES = {
+    ("pydantic._internal._validate_call", "ValidateCallWrapper"): _save_validated_function,
+    ("loguru._simple_sinks", "CallableSink"): _save_sink,
+}
+
+# Modules, and what the typing module knows by name only
+
+
+def _save_module(pickler: ByValuePickler, module: types.ModuleType) -> None:
+    # dill writes a user's module with all that it holds; here only one that exists nowhere but in this process is.
+    if is_importable_module(module) or module.__name__ == "__main__":
+        if module.__name__ == "loguru":
+            for handler in getattr(getattr(module.logger, "_core", None), "handlers", {}).values():
+                pickler.met_sink(getattr(getattr(handler, "_sink", None), "_function", None))
+        pickler.save_reduce(importlib.import_module, (module.__name__,), obj=module)
+        return
+    pickler.save_reduce(types.ModuleType, (module.__name__, module.__doc__), obj=module)
+    left_out = {name for space, name in pickler.left_out if space == id(vars(module))} | {"__builtins__", "__loader__"}
+    content = {key: value for key, value in vars(module).items() if key not in left_out}
+    pickler.second_half(_finish_module, (module, content))
+
+
+def _finish_module(module: types.ModuleType, content: dict[str, Any]) -> None:
+    vars(module).update(content)
+
+
+ByValuePickler.dispatch[types.ModuleType] = _save_module
+
+
+def _save_type_variable(pickler: ByValuePickler, variable: Any) -> None:
+    if _importable(variable, variable.__name__):
+        pickler.save_global(variable, name=variable.__name__)
+        return
+    kind = type(variable)
+    options: dict[str, Any] = {}
+    constraints: tuple[Any, ...] = ()
+    if kind is not typing.TypeVarTuple:
+        options = {"bound": variable.__bound__, "covariant": variable.__covariant__}
+        options["contravariant"] = variable.__contravariant__
+        if kind is typing.TypeVar:
+            constraints = variable.__constraints__
+        if getattr(variable, "__infer_variance__", False):
+            options["infer_variance"] = True
+    arguments = (kind, variable.__name__, constraints, options, variable.__module__)
+    pickler.save_reduce(_make_type_variable, arguments, obj=variable)
+
+
+def _make_type_variable(kind: Any, name: str, constraints: Any, options: dict[str, Any], module: str) -> Any:
+    variable = kind(name, *constraints, **options)
+    variable.__module__ = module
+    return variable
+
+
+for _variable in (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple):
+    ByValuePickler.dispatch[_variable] = _save_type_variable
+
+
+def _save_new_type(pickler: ByValuePickler, new_type: Any) -> None:
+    if _importable(new_type, new_type.__qualname__):
+        pickler.save_global(new_type, name=new_type.__qualname__)
+    else:
+        pickler.save_reduce(typing.NewType, (new_type.__name__, new_type.__supertype__), None, obj=new_type)
+
+
+ByValuePickler.dispatch[typing.NewType] = _save_new_type
+
+if sys.version_info >= (3, 12):
+
+    def _save_type_alias(pickler: ByValuePickler, alias: Any) -> None:
+        if _importable(alias, alias.__name__):
+            pickler.save_global(alias, name=alias.__name__)
+        else:
+            pickler.save_reduce(_make_type_alias, (alias.__name__, alias.__value__, alias.__type_params__), obj=alias)
+
+    def _make_type_alias(name: str, value: Any, type_params: Any) -> Any:
+        return typing.TypeAliasType(name, value, type_params=type_params)
+
+    ByValuePickler.dispatch[typing.TypeAliasType] = _save_type_alias
+
+# Locks: a copy that is held would never be free again, as nobody over there would release it; and dill's copy of an
+# RLock is held by nobody and yet taken.
+
+
+def _save_lock(pickler: ByValuePickler, lock: Any) -> None:
+    pickler.save_reduce(_make_lock, (isinstance(lock, _RLOCK),), obj=lock)
+
+
+def _make_lock(again: bool) -> Any:
+    return threading.RLock() if again else threading.Lock()
+
+
+_RLOCK = type(threading.RLock())
+for _lock in (_RLOCK, type(threading.Lock())):
+    ByValuePickler.dispatch[_lock] = _save_lock
+
+# Weak collections: what they hold, not the weak references.
+
+
+def _save_weak_collection(pickler: ByValuePickler, collection: Any) -> None:
+    content: Any = set(collection) if isinstance(collection, weakref.WeakSet) else dict(collection)
+    pickler.save_reduce(type(collection), (content,), obj=collection)
+
+
+for _weak in (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary):
+    ByValuePickler.dispatch[_weak] = _save_weak_collection
+
+# dill's own saver of dictionaries compares each with the main script's, and imports what a "__name__" in it says.
+ByValuePickler.dispatch[dict] = pickle._Pickler.save_dict  # type: ignore[attr-defined]

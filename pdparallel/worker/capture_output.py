@@ -1,0 +1,344 @@
+"""Hooks: what hears a function in a worker, so that what it says reaches the process that made the call.
+
+::
+
+    worker                                               parent, in the thread of the call
+     sys.stdout, sys.stderr  print()      --+
+     Logger.callHandlers     log records    +-- frames --> sys.stdout.write, Logger.handle, warnings.warn_explicit
+     warnings.showwarning    warnings     --+
+
+The hooks are in their places while a task runs.  What a task said is shown as a whole, with the outcome of its chunk.
+Only what goes through Python is heard: what a library or another program writes into file descriptor 1 goes where that
+of the worker goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import pickle
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from pdparallel.transport.reducers import PROTOCOL
+from pdparallel.transport.shared_classes import SharedTable
+from pdparallel.worker import warning_filters
+from pdparallel.worker.captured_output import Heard, Kind, Warned, written_object, written_record
+
+__all__ = ["hearing"]
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+#: Who hears what each thread says that works on a task.
+_active: dict[int, Heard] = {}
+_active_lock = threading.Lock()
+
+
+def _here() -> Heard | None:
+    """Who hears this thread; one that a function started belongs to its task."""
+    me = threading.get_ident()
+    heard = _active.get(me)
+    if heard is None and len(_active) == 1:
+        heard = next(iter(_active.copy().values()), None)
+        if heard is not None and me in heard.strangers:
+            return None
+    return heard
+
+
+@contextlib.contextmanager
+def hearing(mailbox: str, listens: bool, alone: bool) -> Iterator[Heard]:
+    """Hear what this thread says, for the length of a task; afterwards streams and hooks are what they were.
+
+    Parameters
+    ----------
+    mailbox : str
+        Path of the file that takes it; empty where it is to travel with the answer.
+    listens : bool
+        Whether to take more than what pdparallel itself has to say.
+    alone : bool
+        Whether all threads of this process belong to functions; else it is those that start from now on.
+    """
+    global _undo
+    heard = Heard(mailbox)
+    if not listens:
+        yield heard
+        return
+    if not alone:
+        heard.strangers = frozenset(thread.ident for thread in threading.enumerate())
+    heard.before_end = _flush_what_replaced_ours
+    me = threading.get_ident()
+    with _active_lock:
+        if not _active:
+            _undo = _hooked()
+        _active[me] = heard
+    try:
+        yield heard
+    finally:
+        with _active_lock:
+            _active.pop(me, None)
+            if not _active:
+                _undo()
+
+
+def _nothing() -> None:
+    """There is nothing to undo."""
+
+
+_undo: Callable[[], None] = _nothing
+
+
+def _hooked() -> Callable[[], None]:
+    """Put the hooks in their places; returns what takes them away, whatever a function has put there meanwhile."""
+    global _call_handlers_before, _showwarning_before
+    streams = {name: getattr(sys, name) for name in _STREAMS}
+    for name, stream in _STREAMS.items():
+        stream.begin(streams[name])
+        setattr(sys, name, stream)
+    _call_handlers_before = logging.Logger.callHandlers
+    _showwarning_before = warnings.showwarning
+    _set_hooks(_call_handlers, _showwarning)
+
+    def undo() -> None:
+        for name, before in streams.items():
+            setattr(sys, name, before)
+        _set_hooks(_call_handlers_before, _showwarning_before)
+
+    return undo
+
+
+def _flush_what_replaced_ours() -> None:
+    """What a function has put in the place of a stream, around ours perhaps, may hold back some text."""
+    for name, stream in _STREAMS.items():
+        current = getattr(sys, name)
+        if current is not stream:
+            with contextlib.suppress(Exception):
+                current.flush()
+
+
+def _set_hooks(call_handlers: Any, showwarning: Any) -> None:
+    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
+    warnings.showwarning = showwarning
+
+
+# Prints
+
+
+class _Stream(io.TextIOBase):
+    """Stands for ``sys.stdout`` or ``sys.stderr``: who has kept it prints for whichever task runs, or as before."""
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self.real: Any = None
+        self._shut = False
+        self.name = f"<{kind.stream}>"
+        self.buffer = _Buffer(self, Kind(kind + Kind.OUT_BYTES))
+
+    def begin(self, real: Any) -> None:
+        """Stand for that one, open, whatever a task before has done."""
+        self.real = None if real is self else real
+        self._shut = False
+
+    def take(self, kind: Kind, data: bytes) -> bool:
+        """Hand it to who hears this thread; returns whether somebody does."""
+        if self._shut:
+            raise ValueError("I/O operation on closed file.")
+        heard = _here()
+        return heard is not None and heard.add(kind, data)
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if not self.take(self._kind, text.encode("utf-8", "surrogatepass")) and self.real is not None:
+            self.real.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if self.real is not None and _here() is None:
+            self.real.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        try:
+            return bool(self.real.isatty())
+        except (AttributeError, ValueError):  # there is none, or it is closed
+            return False
+
+    def fileno(self) -> int:
+        if self.real is None:
+            raise io.UnsupportedOperation("fileno")
+        number: int = self.real.fileno()
+        return number
+
+    @property
+    def closed(self) -> bool:
+        return self._shut
+
+    def close(self) -> None:
+        self._shut = True
+
+    def detach(self) -> Any:
+        return self.buffer
+
+    def __getattr__(self, name: str) -> Any:  # as reconfigure, mode
+        real = self.__dict__.get("real")
+        if real is None or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(real, name)
+
+    def __reduce__(self) -> Any:
+        return _stream_of_here, (self._kind.stream,)
+
+
+class _Buffer(io.BufferedIOBase):
+    """The bytes of such a stream."""
+
+    def __init__(self, stream: _Stream, kind: Kind) -> None:
+        self._stream = stream
+        self._kind = kind
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)
+        if not self._stream.take(self._kind, part):
+            real = getattr(self._stream, "real", None)
+            if real is not None:
+                real.buffer.write(part)
+        return len(part)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def closed(self) -> bool:
+        return self._stream.closed
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _stream_of_here(name: str) -> Any:
+    return getattr(sys, name)
+
+
+_STREAMS = {kind.stream: _Stream(kind) for kind in (Kind.OUT, Kind.ERR)}
+
+
+# Log records
+
+_call_handlers_before: Callable[[logging.Logger, logging.LogRecord], None] = logging.Logger.callHandlers
+
+#: Handlers of the process that this one is a fork of, which handles the records itself.
+_inherited: weakref.WeakSet[logging.Handler] = weakref.WeakSet()
+
+
+def _call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
+    """In the place of ``Logger.callHandlers``.
+
+    A handler that was set up in the worker, as by an initializer, takes the record; else it goes to the parent's.
+    """
+    heard = _here()
+    if heard is None:
+        _call_handlers_before(self, record)
+        return
+    own = [handler for handler in _handlers(self) if not isinstance(handler, logging.NullHandler)]
+    own = [handler for handler in own if handler not in _inherited]
+    if own:
+        for handler in own:
+            if record.levelno >= handler.level:
+                handler.handle(record)
+        return
+    try:
+        data = written_record(record, heard.table)
+    except Exception:  # its text cannot be made: a handler would say so, too
+        logging.Handler().handleError(record)
+        return
+    if not heard.add(Kind.RECORD, data):
+        _call_handlers_before(self, record)
+
+
+def _handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+    """The handlers of a logger and of those above it."""
+    while logger is not None:
+        yield from logger.handlers
+        logger = logger.parent if logger.propagate else None
+
+
+# Warnings
+
+_showwarning_before: Callable[..., Any] = warnings.showwarning
+
+
+def _showwarning(
+    message: Any, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
+) -> None:
+    """In the place of ``warnings.showwarning``."""
+    heard = _here()
+    if heard is None or file is not None or not heard.add(
+        Kind.WARNING, _written_warning(message, category, filename, lineno, heard.table)
+    ):  # fmt: skip
+        _showwarning_before(message, category, filename, lineno, file, line)
+
+
+def _written_warning(message: Any, category: type[Warning], filename: str, lineno: int, table: SharedTable) -> bytes:
+    text, module = _text(message), _module_of(filename, lineno)
+    undecided = warning_filters.decided_as_around(text, category, module, lineno)
+    parts = Warned(
+        written_object(message, table), written_object(category, table), _builtin_name(category), text,
+        "" if filename.startswith(_PACKAGE) else filename, lineno, module, undecided,
+    )  # fmt: skip
+    return pickle.dumps(tuple(parts), PROTOCOL)
+
+
+def _text(message: Any) -> str:
+    try:
+        return str(message)
+    except Exception as error:
+        return f"<its text raised {type(error).__name__}>"
+
+
+def _builtin_name(category: type) -> str:
+    """The name of the warning of Python's own that a category is a kind of."""
+    name = next((kind.__name__ for kind in category.__mro__ if kind.__module__ == "builtins"), "Warning")
+    return "UserWarning" if name == "Warning" else name
+
+
+def _module_of(filename: str, lineno: int) -> str | None:
+    """The name of the module to which a warning belongs, which its filters ask for."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_lineno == lineno and frame.f_code.co_filename == filename:
+            name = frame.f_globals.get("__name__")
+            return name if isinstance(name, str) else None
+        frame = frame.f_back
+    return None
+
+
+def _begin_after_fork() -> None:
+    """A child of a worker is nobody's worker; and what its parent's handlers write is the parent's to write."""
+    global _active_lock
+    _active_lock = threading.Lock()
+    _active.clear()
+    for logger in (logging.root, *list(logging.root.manager.loggerDict.values())):
+        _inherited.update(getattr(logger, "handlers", ()))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_after_fork)

@@ -1,0 +1,217 @@
+"""Said: what one task prints, logs and warns of, as a series of frames in the order in which it was said.
+
+On this machine the frames lie in the mailbox of the chunk, written at once, so that a worker that is killed has said
+what it said; elsewhere they travel with the answer.  Each has the position of the unit that ran, so that of a chunk
+that is run again nothing is shown twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import pickle
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from pdparallel.transport.reducers import PROTOCOL
+from pdparallel.transport.shared_classes import SharedTable, dump, load
+from pdparallel.transport.shared_memory import Voice
+
+__all__ = ["Heard", "Kind", "Warned", "frames", "read_object", "written_object", "written_record"]  # fmt: skip
+
+
+#: Bytes of what a chunk says that are kept from its beginning, and of what follows from its end: the last lines before
+#: an exception matter most.
+MOST_BYTES = 1 << 24
+LAST_BYTES = 1 << 16
+
+#: Kind, position of the unit that ran, and number of bytes.
+_HEAD = struct.Struct("<BqI")
+
+#: Position of what was said before the first unit, or by who does not know which one runs.
+NO_UNIT = -1
+
+#: Types that any process reads as they are.
+_PLAIN = frozenset((type(None), bool, int, float, str))
+
+
+class Kind(enum.IntEnum):
+    """Of a frame: text and bytes for the two streams, log records, warnings, and what pdparallel says itself."""
+
+    OUT = 0
+    ERR = 1
+    OUT_BYTES = 2
+    ERR_BYTES = 3
+    RECORD = 4
+    WARNING = 5
+    NOTE = 6
+
+    @property
+    def stream(self) -> str:
+        """The name of the stream, where it is for one."""
+        return _STREAMS.get(self, "")
+
+
+_STREAMS = {Kind.OUT: "stdout", Kind.ERR: "stderr", Kind.OUT_BYTES: "stdout", Kind.ERR_BYTES: "stderr"}
+
+
+class Heard:
+    """Takes what one task says.
+
+    Parameters
+    ----------
+    mailbox : str
+        Path of the file that takes it at once; empty where there is none.
+
+    Attributes
+    ----------
+    table : SharedTable
+        Names the classes that both sides know, as soon as they are loaded.
+    strangers : frozenset
+        Threads that have nothing to do with the task.
+    before_end : callable or None
+        What to do before nothing more is taken.
+    """
+
+    def __init__(self, mailbox: str) -> None:
+        self.table = SharedTable()
+        self.strangers: frozenset[int | None] = frozenset()
+        self.before_end: Callable[[], None] | None = None
+        self._mailbox = mailbox
+        self._voice: Voice | None = None
+        self._kept = bytearray()
+        self._room = MOST_BYTES
+        self._last: deque[tuple[Kind, bytes]] = deque()
+        self._last_room = LAST_BYTES
+        self._left_out = 0
+        self._lock = threading.RLock()  # a handler of signals may print, too
+        self._ended = False
+
+    def add(self, kind: Kind, data: bytes) -> bool:
+        """Take a frame; returns whether it was taken, which is not so after the end."""
+        with self._lock:
+            if self._ended:
+                return False
+            room = self._room - _HEAD.size
+            if 0 < room < len(data) and kind.stream:
+                self._keep(kind, data[:room])
+                data, room = data[room:], -1
+            if len(data) <= room:
+                self._room = room - len(data)
+                self._keep(kind, data)
+            else:
+                self._room = 0
+                self._keep_among_the_last(kind, data)
+        return True
+
+    def note(self, text: str) -> None:
+        """Say something of pdparallel's own, which becomes a warning."""
+        self.add(Kind.NOTE, text.encode())
+
+    def end(self) -> bytes:
+        """Take no more; returns what is not in the mailbox."""
+        if self.before_end is not None:
+            self.before_end()
+        with self._lock:
+            if self._left_out:
+                text = (
+                    f"\n[pdparallel: {self._left_out:,} bytes are left out here: of what a chunk prints, logs and "
+                    f"warns of, the first {MOST_BYTES:,} bytes are shown, and the last {LAST_BYTES:,}]\n"
+                )
+                self._keep(Kind.OUT, text.encode())
+            for kind, data in self._last:
+                self._keep(kind, data)
+            self._last.clear()
+            self._left_out, self._ended = 0, True
+            if self._voice is not None:
+                self._voice.close()
+                self._voice = None
+            kept, self._kept = bytes(self._kept), bytearray()
+        return kept
+
+    def _keep(self, kind: Kind, data: bytes) -> None:
+        if self._mailbox:
+            with contextlib.suppress(OSError):  # the parent is gone, or has closed the call
+                self._voice = Voice(self._mailbox)
+            self._mailbox = ""
+        voice = self._voice
+        frame = _HEAD.pack(kind, NO_UNIT if voice is None else voice.unit, len(data)) + data
+        if voice is not None and not self._kept:
+            try:
+                voice.say(frame)
+                return
+            except OSError:  # its folder is full: what comes from here on travels with the answer
+                pass
+        self._kept += frame
+
+    def _keep_among_the_last(self, kind: Kind, data: bytes) -> None:
+        if kind.stream and len(data) > LAST_BYTES:
+            self._left_out += len(data) - LAST_BYTES
+            data = data[-LAST_BYTES:]
+        self._last.append((kind, data))
+        self._last_room -= _HEAD.size + len(data)
+        while self._last_room < -_HEAD.size:  # a single one of the most bytes may stay
+            _, dropped = self._last.popleft()
+            self._last_room += _HEAD.size + len(dropped)
+            self._left_out += len(dropped)
+
+
+def frames(data: bytes) -> Iterator[tuple[Kind, int, bytes]]:
+    """Kind, position of the unit that ran, and content of each frame."""
+    at = 0
+    while at < len(data):
+        kind, unit, size = _HEAD.unpack_from(data, at)
+        at += _HEAD.size + size
+        yield Kind(kind), unit, data[at - size : at]
+
+
+def written_record(record: logging.LogRecord, table: SharedTable) -> bytes:
+    """A record whose text is made, with whatever else of it can travel.
+
+    As ``logging.handlers.QueueHandler`` does it, but the traceback stays apart, so that it is formatted as ever.
+    """
+    fields = dict(vars(record))
+    fields["msg"], fields["args"] = record.getMessage(), None
+    if record.exc_info and not record.exc_text:
+        fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
+    fields["exc_info"] = None
+    others = {key: fields.pop(key) for key in list(fields) if type(fields[key]) not in _PLAIN}
+    return pickle.dumps((fields, {key: written_object(value, table) for key, value in others.items()}), PROTOCOL)
+
+
+def written_object(value: Any, table: SharedTable) -> bytes | str:
+    """The bytes of an object, or how it looks where it has none."""
+    try:
+        return dump(value, table)
+    except Exception:
+        try:
+            return repr(value)
+        except Exception:
+            return f"<{type(value).__qualname__}>"
+
+
+def read_object(value: bytes | str, table: SharedTable) -> Any:
+    """The object, or how it looks where it has no bytes; None where it cannot be rebuilt here."""
+    if isinstance(value, str):
+        return value
+    try:
+        return load(value, table)
+    except Exception:
+        return None
+
+
+class Warned(NamedTuple):
+    """A warning on its way: what it was, or may be rebuilt from, where, and whether the parent's filters decide."""
+
+    whole: bytes | str
+    kind: bytes | str
+    builtin: str
+    text: str
+    filename: str
+    lineno: int
+    module: str | None
+    undecided: bool

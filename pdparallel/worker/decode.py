@@ -1,0 +1,194 @@
+"""Opening: the worker's side of a parcel: loads what a task wants done, and seals the answer."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pickle
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pdparallel.core.call import Work
+from pdparallel.core.idle_timer import IdleTimer
+from pdparallel.core.outcome import Failure, Outcome, Timing
+from pdparallel.data.iterate import Feed, feed_for
+from pdparallel.transport.blob import taken_apart
+from pdparallel.transport.data import Cargo
+from pdparallel.transport.frames import decode_data, take
+from pdparallel.transport.functions import decode_work
+from pdparallel.transport.modules import bring_up, split
+from pdparallel.transport.outcomes import encode_outcome
+from pdparallel.transport.reducers import PROTOCOL
+from pdparallel.transport.shared_classes import SharedTable
+from pdparallel.transport.shared_memory import notes, open_spans, post
+from pdparallel.transport.task import LOADING, Reach, Task, as_letter, read_letter, references
+from pdparallel.typing import Notes
+
+__all__ = ["Opened", "answer", "answer_to", "forget", "load", "open_task", "task_of"]
+
+#: Seconds without a task after which the worker of a cluster forgets the function of a call.
+KEPT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A task in the worker: what to do, upon which piece, the table for the way back, and where to note what runs.
+
+    The function was there at ``ready``.
+    """
+
+    task: Task
+    work: Work
+    feed: Feed
+    piece: Any
+    table: SharedTable
+    ready: float
+    notes: Notes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Function:
+    """What a worker keeps of the call that it works on, so that many chunks load it once."""
+
+    call_id: str
+    work: Work
+    feed: Feed
+    table: SharedTable
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded(_Function):
+    """With the data, where they are in an arena."""
+
+    cargo: Cargo
+
+
+_loaded: _Loaded | None = None
+_loaded_lock = threading.Lock()
+
+#: The last work with an initializer, by its bytes: a call with the same ones finds what the initializer has set.
+_lasting: tuple[tuple[bytes, int], Work, SharedTable] | None = None
+_lasting_lock = threading.Lock()
+
+
+def _decoded(task: Task, data: bytes | memoryview) -> tuple[Work, SharedTable]:
+    global _lasting
+    head, work = split(data)
+    changes = bring_up(head)
+    if not task.lasting:
+        return decode_work(work)
+    key = hashlib.sha256(work).digest(), changes
+    with _lasting_lock:
+        if _lasting is None or _lasting[0] != key:
+            _lasting = (key, *decode_work(work))
+        return _lasting[1:]
+
+
+class _Kept:
+    """What the threads of another's worker keep of the call that they work on, until some time after the last task."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_thread: dict[int, _Function] = {}
+        self._idle = IdleTimer(self._lock, self._by_thread.clear)
+
+    def of(self, task: Task) -> _Function:
+        """The function of a task."""
+        kept = self._by_thread.get(threading.get_ident())
+        if kept is None or kept.call_id != task.call_id:
+            work, table = _decoded(task, task.work)
+            kept = _Function(task.call_id, work, feed_for(work.hand, work.func, work.given, work.views), table)
+        with self._lock:
+            self._by_thread[threading.get_ident()] = kept
+            self._idle.used(KEPT_SECONDS)
+        return kept
+
+
+_kept = _Kept()
+
+
+def task_of(data: bytes, work: bytes | None = None, piece: memoryview | None = None) -> Task:
+    """What the bytes of a task say; with its parts, where they came apart."""
+    task: Task = pickle.loads(data)
+    if work is not None and piece is not None:
+        return replace(task, work=work, piece=taken_apart(piece, task.spans))
+    return task
+
+
+def open_task(task: Task) -> Opened:
+    """Load what a task wants done; of a call that is known here already, only the chunk is new."""
+    if task.reach is Reach.STORE:
+        kept, ready = _kept.of(task), time.perf_counter()
+        piece = decode_data(read_letter(task.piece), kept.table)
+        return Opened(task, kept.work, kept.feed, piece, kept.table, ready)
+    if task.reach is Reach.PROCESS:
+        ready = time.perf_counter()
+        work, feed, whole, slots = references[task.call_id]
+        piece = take(whole, work.hand, task.chunk)
+        return Opened(task, work, feed, piece, SharedTable(), ready, slots.get(task.chunk.start))
+    if task.reach is Reach.ANYWHERE:
+        work, table = _decoded(task, task.work)
+        ready = time.perf_counter()
+        piece = decode_data(read_letter(task.piece), table)
+        return Opened(task, work, feed_for(work.hand, work.func, work.given, work.views), piece, table, ready)
+    noted = notes(task.mailbox)
+    noted[1] = LOADING
+    noted[0] = os.getpid()
+    mine, ready = load(task), time.perf_counter()
+    beside = decode_data(read_letter(task.piece), mine.table) if task.piece else None
+    piece = mine.cargo.piece(beside, mine.work.hand, task.chunk)
+    return Opened(task, mine.work, mine.feed, piece, mine.table, ready, noted)
+
+
+def load(task: Task) -> _Loaded:
+    """Load the function of a task, and open its data, unless that was done for this call before."""
+    global _loaded
+    with _loaded_lock:
+        if _loaded is None or _loaded.call_id != task.call_id:
+            assert task.arena is not None
+            first, *rest = open_spans(task.arena)
+            work, table = _decoded(task, first)
+            feed = feed_for(work.hand, work.func, work.given, work.views)
+            _loaded = _Loaded(task.call_id, work, feed, table, decode_data(rest, table))
+        return _loaded
+
+
+def forget() -> None:
+    """Drop what this worker keeps of the last call, and with it the mapping of its arena."""
+    global _loaded
+    with _loaded_lock:
+        _loaded = None
+
+
+def answer(opened: Opened, outcome: Outcome, said: Callable[[], bytes]) -> bytes:
+    """Encode what came of a task, and what it said, which ends here."""
+    task = opened.task
+    if task.reach is Reach.PROCESS:
+        return _referred_to(task, outcome)
+    buffers = encode_outcome(outcome, opened.table, opened.work.errors)
+    return _sealed(buffers, task.mailbox, said())
+
+
+def answer_to(task: Task, failure: Failure | None, timing: Timing | None, said: Callable[[], bytes]) -> bytes:
+    """The answer to a task that could not be opened, or that loads only."""
+    outcome = Outcome(task.chunk, [], failure, timing=timing)
+    if task.reach is Reach.PROCESS:
+        return _referred_to(task, outcome)
+    return _sealed(encode_outcome(outcome, SharedTable()), "", said())
+
+
+def _referred_to(task: Task, outcome: Outcome) -> bytes:
+    """The answer within this process: where the outcome is found."""
+    key = f"{task.call_id}:{task.chunk.start}"
+    if task.call_id in references:  # else the call ended meanwhile, and nobody would take it
+        references[key] = outcome
+    return key.encode()
+
+
+def _sealed(buffers: list[memoryview], mailbox: str, said: bytes = b"") -> bytes:
+    post_there = functools.partial(post, mailbox) if mailbox else None
+    return pickle.dumps((as_letter(buffers, post_there), said), protocol=PROTOCOL)

@@ -1,0 +1,291 @@
+"""Surroundings: what a function finds around it beside its arguments, in a worker the same as where the call is made.
+
+A worker process lives longer than a call, and began with other options, another folder, another environment than those
+that hold now where the call is made.  So each task says what holds there::
+
+    parent   around()  what holds in this thread; mostly the same bytes as for the call before  -- in each task -->
+    worker   within()  what differs is set before the function is loaded, for it may be imported by sys.path; a worker
+                       of pdparallel's own keeps it until a call says otherwise, one of another pool gets its own back
+
+The filters of warnings are those of the caller only while the function runs: to load it warns of nothing, because the
+caller has imported before what it imports.
+
+What lies in other libraries (a global of a module, the state of a context variable that the function does not name) is
+not known here: an initializer sets it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import pickle
+import platform
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+from pdparallel.transport.pickler import ByValuePickler
+from pdparallel.transport.reducers import PROTOCOL
+from pdparallel.worker import settings, warning_filters
+
+__all__ = ["Whereabouts", "around", "within"]
+
+#: Types that any process reads as they are.
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+
+
+class Whereabouts:
+    """Where an initializer went: each task ends in the folder in which it found its process, and the next one returns.
+
+    Parameters
+    ----------
+    call : callable
+        Calls the initializer.
+    """
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        before = settings.folder()
+        call()
+        after = settings.folder()
+        self._folder = None if after == before else after
+
+    def again(self) -> None:
+        """Go where the initializer went; where the call was made this process is there still, or went on."""
+        if _depth and self._folder is not None:
+            os.chdir(self._folder)
+
+
+# The parent's side
+
+_latest: tuple[list[Any], dict[str, Any], bytes] | None = None
+
+
+def around() -> bytes:
+    """What holds in this thread, for :func:`within`."""
+    global _latest
+    now = {name: part.read() for name, part in settings.PARTS.items()}
+    now["folder"], now["path"] = settings.folder(), settings.path()
+    judging = list(warning_filters.current())
+    latest = _latest
+    if latest is not None and latest[0] == judging and settings.same(latest[1], now):
+        return latest[2]
+    lost: list[str] = []
+    written = _portable(now, lost)
+    written["carried"] = [name for name, value in written.items() if not settings.same(value, now[name])]
+    written["filters"] = [warning_filters.in_words(entry) for entry in judging]
+    written["machine"], written["lost"] = platform.node(), lost
+    data = pickle.dumps(written, protocol=5)
+    _latest = judging, now, data
+    return data
+
+
+class _Carried(NamedTuple):
+    """A function or another object that is an option, by value where a worker cannot import it."""
+
+    data: bytes
+
+
+def _portable(values: Mapping[str, Any], lost: list[str], part: str = "") -> dict[str, Any]:
+    """The values that can travel. For each of the others a sentence is added to ``lost``."""
+    found = {}
+    for key, value in values.items():
+        try:
+            found[key] = _portable(value, lost, part or key) if type(value) is dict else _one_portable(value)
+        except Exception as error:
+            what = f"{key!r} of the {_WORDS.get(part, part)}" if part else f"the {_WORDS.get(key, key)}"
+            lost.append(f"{what} cannot be sent to workers ({type(error).__name__}: {error})")
+    return found
+
+
+def _one_portable(value: Any) -> Any:
+    if type(value) in _PLAIN:
+        return value
+    if type(value) is dict:
+        return {key: _one_portable(one) for key, one in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(map(_one_portable, value))
+    data = io.BytesIO()
+    ByValuePickler(data, protocol=PROTOCOL).dump(value)
+    return _Carried(data.getvalue())
+
+
+def _unpacked(values: dict[str, Any]) -> dict[str, Any]:
+    """The worker's side of :func:`_portable`."""
+    found = {}
+    for key, value in values.items():
+        with contextlib.suppress(Exception):  # of a module that is not here
+            found[key] = _one_unpacked(value)
+    return found
+
+
+def _one_unpacked(value: Any) -> Any:
+    if type(value) is _Carried:
+        return pickle.loads(value.data)
+    if type(value) is dict:
+        return _unpacked(value)
+    if type(value) in (tuple, list):
+        return type(value)(map(_one_unpacked, value))
+    return value
+
+
+# The worker's side
+
+_depth = 0
+_lock = threading.Lock()
+
+#: What holds in this process because a call said so: of which call, its bytes, and the parts.
+_standing: tuple[str, bytes, dict[str, Any]] = ("", b"", {})
+
+
+def _begin_after_fork() -> None:
+    global _lock, _depth
+    _lock, _depth = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_after_fork)
+
+
+class Around:
+    """What is around one task.
+
+    Parameters
+    ----------
+    filters : list, optional
+        Those of warnings, in words; None where they stay as they are.
+    call_id : str
+        Of which call the task is.
+
+    Attributes
+    ----------
+    problems : list of str
+        What could not be set.
+    """
+
+    def __init__(self, filters: list[Any] | None = None, call_id: str = "") -> None:
+        self._filters = filters
+        self._call_id = call_id
+        self.problems: list[str] = []
+
+    def could_not(self, text: str) -> None:
+        """Note a problem, once a call."""
+        global _told
+        if _told[0] != self._call_id:
+            _told = self._call_id, set()
+        if text not in _told[1]:
+            _told[1].add(text)
+            self.problems.append(text)
+
+    def judging(self, objects: list[Any]) -> AbstractContextManager[None]:
+        """Let warnings be judged as in the parent; ``objects`` has the categories that cannot be imported."""
+        return contextlib.nullcontext() if self._filters is None else warning_filters.judging(self._filters, objects)
+
+
+#: What could not be set, and of which call that was said.
+_told: tuple[str, set[str]] = ("", set())
+
+
+@functools.lru_cache(maxsize=4)
+def _parts(data: bytes) -> dict[str, Any]:
+    parts: dict[str, Any] = pickle.loads(data)
+    return parts
+
+
+@contextlib.contextmanager
+def within(data: bytes, call_id: str, stays: bool, lasting: bool) -> Iterator[Around]:
+    """Let hold here what holds around a call, for the length of one of its tasks.
+
+    Parameters
+    ----------
+    data : bytes
+        What :func:`around` said; empty where nothing is to change.
+    call_id : str
+        Of which call.
+    stays : bool
+        Whether this is a worker of pdparallel's own, which may keep it.
+    lasting : bool
+        Whether the worker was prepared by an initializer, which may have changed what does not differ from before.
+    """
+    global _depth, _standing
+    if not data:
+        yield Around()
+        return
+    with _lock:
+        _depth += 1
+        first = _depth == 1
+    try:
+        if not first:  # of the threads of a process one decides what holds for all
+            yield Around()
+            return
+        with warnings.catch_warnings(), contextlib.ExitStack() as undone:
+            warnings.simplefilter("ignore")
+            call, before, parts = _standing if stays else ("", b"", {})
+            if data != before:
+                parts = _parts(data)
+            known = _standing[2] if stays and lasting else {}
+            place = Around(parts["filters"], call_id)
+            for sentence in parts["lost"]:
+                place.could_not(f"{sentence}; the function runs without")
+            here = parts["machine"] == platform.node()
+            if here:
+                _do(place, undone, "folder", settings.enter, parts.get("folder"), [])
+            if (call, before) != (call_id, data):
+                undo = contextlib.ExitStack() if stays else undone
+                changed = _changed(parts, known)
+                if here and "path" in changed:  # others may be imported by it
+                    _do(place, undo, "path", lambda wanted: settings.apply_path(wanted, stays), changed["path"], [])
+                for name, part in settings.PARTS.items():
+                    if name in changed and (here or not part.of_machine):
+                        _do(place, undo, name, part.apply, changed[name], parts["carried"])
+                if stays:
+                    undo.pop_all()
+                    _standing = call_id, data, parts
+            yield place
+    finally:
+        with _lock:
+            _depth -= 1
+
+
+def _changed(wanted: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """What is not known to hold already, of a dict in it only the keys that differ."""
+    changed = {}
+    for key, value in wanted.items():
+        if key not in known or type(value) is not type(known[key]):
+            changed[key] = value
+        elif value != known[key]:
+            changed[key] = _changed(value, known[key]) if type(value) is dict else value
+    return changed
+
+
+def _do(
+    place: Around, undone: contextlib.ExitStack, name: str, apply: Callable[[Any], settings.Undo | None], wanted: Any,
+    carried: list[str],
+) -> None:  # fmt: skip
+    """Apply a part; what cannot be had does not hinder a function that may not need it."""
+    try:
+        undo = apply(_one_unpacked(wanted) if name in carried else wanted)
+    except Exception as error:
+        place.could_not(
+            f"the {_WORDS.get(name, name)} of this process could not be set in the workers "
+            f"({type(error).__name__}: {error}); the function runs without"
+        )
+    else:
+        if undo is not None:
+            undone.callback(_quietly, undo)
+
+
+#: How parts are named to users.
+_WORDS = {
+    "folder": "current folder", "path": "sys.path", "pandas": "options of pandas", "digits": "limit of digits",
+    "errors": "np.errstate", "call on error": "np.seterrcall", "printing": "print options of NumPy",
+    "decimal": "context of decimal", "levels": "levels of loggers", "recursion": "recursion limit",
+}  # fmt: skip
+
+
+def _quietly(undo: settings.Undo) -> None:
+    with contextlib.suppress(Exception):  # the folder from which the worker came may be gone
+        undo()

@@ -1,0 +1,188 @@
+"""Worker: the only code that runs in every worker: a task in, an answer out, whatever the user's objects do."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import multiprocessing
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from pdparallel.core import random_state
+from pdparallel.core.outcome import Failure, Timing
+from pdparallel.transport.reducers import Variables
+from pdparallel.transport.task import Task
+from pdparallel.worker.capture_output import hearing
+from pdparallel.worker.decode import answer, answer_to, load, open_task, task_of
+from pdparallel.worker.loop import record
+from pdparallel.worker.replicate_state import within
+
+__all__ = [
+    "become_a_worker",
+    "idle_seconds",
+    "inside_task",
+    "inside_worker",
+    "run_apart",
+    "run_parts",
+    "run_task",
+]
+
+#: Whether this process is a worker of our own.
+_inside = False
+
+_busy = 0
+_last_task = 0.0
+_busy_lock = threading.Lock()
+
+
+class _Thread(threading.local):
+    in_task = False
+
+
+_thread = _Thread()
+
+
+def run_task(data: bytes) -> bytes:
+    """Task in, outcome out, both as bytes; never raises for what a user's object does.
+
+    Parameters
+    ----------
+    data : bytes
+        A task; no bytes are a knock, which is answered by no bytes as soon as a worker is up.
+    """
+    if not data:
+        return b""
+    global _busy, _last_task
+    with _busy_lock:
+        _busy += 1
+    try:
+        return _done(task_of(data), contextlib.nullcontext())
+    finally:
+        with _busy_lock:
+            _busy -= 1
+            _last_task = time.monotonic()
+
+
+def _done(task: Task, during: AbstractContextManager[None]) -> bytes:
+    """Do a task amid what is around its call, and hear what it says: where the call was made it is so already."""
+    elsewhere = not task.made_here
+    around = task.around if elsewhere else b""
+    with (
+        hearing(task.mailbox, task.heard and elsewhere, _inside) as heard,
+        within(around, task.call_id, _inside, task.lasting) as place,
+    ):
+        for problem in place.problems:
+            heard.note(problem)
+        began = time.perf_counter()
+        try:
+            if task.loads_only:
+                load(task)
+                now = time.perf_counter()
+                return answer_to(task, None, _timing(task, began, now, now), heard.end)
+            opened = open_task(task)
+        except Exception as exception:
+            exception.add_note("pdparallel: the function or the data could not be loaded in the worker process")
+            return answer_to(task, Failure(0, exception, _text(exception)), None, heard.end)
+        loaded = time.perf_counter()
+        heard.table = opened.table
+        random_state.own(task.maker)
+        with place.judging(opened.table.objects), _valued(opened.table.variables, task.lasting), during:
+            outcome = record(
+                opened.work, opened.feed, opened.piece, task.chunk, notes=opened.notes, one_by_one=task.one_by_one
+            )
+        if task.timed:
+            outcome = replace(outcome, timing=_timing(task, began, opened.ready, loaded))
+        try:
+            return answer(opened, outcome, heard.end)
+        finally:
+            del outcome  # as at the end of record
+
+
+def _timing(task: Task, began: float, ready: float, loaded: float) -> Timing | None:
+    """When a task was done that ends now, if somebody wants to know."""
+    now = time.perf_counter()
+    return Timing(os.getpid(), threading.get_native_id(), began, ready, loaded, now, now) if task.timed else None
+
+
+@contextlib.contextmanager
+def _valued(variables: Variables, lasting: bool) -> Iterator[None]:
+    """Let context variables have the values of the call, for a task; what an initializer has set is set already."""
+    context = contextvars.copy_context()
+    some = [(one, value) for one, value in variables if not lasting or one not in context]
+    tokens = [one.set(value) for one, value in some]
+    try:
+        yield
+    finally:
+        if not lasting:
+            for token in reversed(tokens):
+                token.var.reset(token)
+
+
+def _text(exception: BaseException) -> str:
+    with contextlib.suppress(Exception):
+        return "".join(traceback.format_exception(exception))
+    return type(exception).__qualname__
+
+
+def run_apart(data: bytes) -> bytes:
+    """:func:`run_task` in another thread or process than the one that waits for the answer."""
+    with _in_task():
+        return run_task(data)
+
+
+def run_parts(head: bytes, work: bytes, piece: memoryview, during: AbstractContextManager[None] | None = None) -> bytes:
+    """:func:`run_apart` of a task that came in parts, by the store of a cluster.
+
+    Parameters
+    ----------
+    head, work, piece : bytes-like
+        See :class:`pdparallel.transport.task.Parts`.
+    during : context manager, optional
+        Held while the function is called, and nothing else: an exception may be raised in this thread meanwhile.
+    """
+    with _in_task():
+        return _done(task_of(head, work, piece), during or contextlib.nullcontext())
+
+
+@contextlib.contextmanager
+def _in_task() -> Iterator[None]:
+    before, _thread.in_task = _thread.in_task, True
+    try:
+        yield
+    finally:
+        _thread.in_task = before
+
+
+def inside_task() -> bool:
+    """Whether this thread is at work on a task: a call from here that waits for other threads may wait for ever.
+
+    The others may be as many as a pool has, and wait likewise; or want the random numbers that this one has.
+    """
+    return _thread.in_task or random_state.busy()
+
+
+def inside_worker() -> bool:
+    """Whether this process or thread is a worker, of ours or of some other pool: a call from here runs serially."""
+    if inside_task():
+        return True
+    if _inside or multiprocessing.current_process().daemon:
+        return True
+    other = getattr(sys.modules.get("multiprocess"), "current_process", None)  # of pathos' pools
+    return other is not None and bool(other().daemon)
+
+
+def become_a_worker() -> None:
+    """Let this process be one of our own workers from here on."""
+    global _inside
+    _inside = True
+
+
+def idle_seconds() -> float:
+    """Seconds since the last task ended; 0 while one runs."""
+    return 0.0 if _busy else time.monotonic() - _last_task

@@ -1,0 +1,354 @@
+"""Lean rows: whatever a function does with its row is as with pandas' own."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import operator
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pdparallel.compat import PANDAS_2
+from pdparallel.data.fastpath import group as lean_groups
+from pdparallel.data.fastpath import row as lean_rows
+from pdparallel.data.fastpath.row import LeanRows
+from pdparallel.errors import PerformanceHint
+from pdparallel.testing import assert_same_as_pandas
+
+FRAMES: dict[str, pd.DataFrame] = {
+    "floats": pd.DataFrame({"a": [1.5, np.nan, -0.0], "b": [2.5, 3.5, np.inf], "c": [1e300, 0.1, 7.0]}),
+    "integers": pd.DataFrame({"a": [1, 2, 2**62], "b": [3, -4, 5], "c": [0, 0, 0]}, index=[10, 20, 30]),
+    "bools": pd.DataFrame({"a": [True, False, True], "b": [True, True, False], "c": [False, False, False]}),
+    "float32": pd.DataFrame({"a": [1.5, 2.5, 3.5], "b": [0.1, 0.2, 0.3], "c": [1, 2, 3]}, dtype=np.float32),
+    "integers and floats": pd.DataFrame({"a": [1, 2, 3], "b": [0.5, 1.5, np.nan], "c": [1, 2, 3]}),
+    "bools and integers": pd.DataFrame({"a": [True, False, True], "b": [1, 2, 3], "c": [1, 2, 3]}),
+    "mixed": pd.DataFrame(
+        {"a": [1, 2, 3], "b": ["x", None, "z"], "c": [0.5, np.nan, 1.5]}, index=pd.Index(["p", "q", "q"], name="key")
+    ),
+    "times": pd.DataFrame(
+        {"a": pd.date_range("2024", periods=3, tz="Europe/Berlin"), "b": [1, 2, 3], "c": pd.to_timedelta([1, 2, 3])}
+    ),
+    "naive times": pd.DataFrame({"a": pd.date_range("2024", periods=3), "b": pd.date_range("2025", periods=3), "c": 1}),
+    "categories": pd.DataFrame({"a": pd.Categorical(["u", None, "v"]), "b": [1, 2, 3], "c": [1.5, 2.5, 3.5]}),
+    "objects": pd.DataFrame({"a": [1, "x", None], "b": [[1], {}, (2,)], "c": [1.5, np.nan, pd.NaT]}, dtype=object),
+    "texts": pd.DataFrame({"a": ["x", None, "z"], "b": ["1", "2", "3"], "c": ["", "é", "\x00"]}),
+    "nullable": pd.DataFrame({"a": [1, None, 3], "b": [1, 2, 3], "c": [1, 2, 3]}, dtype="Int64"),
+    "names of attributes": pd.DataFrame(
+        {"a": [1, 2, 3], "b": [4, 5, 6], "c": [1.5, 2.5, 3.5], "sum": 1, "name": 2, "index": 3, "iloc": 4, "_name": 5}
+    ),
+    "an own name": pd.DataFrame({"a": [1, 2], "b": [3, 4], "c": [5, 6], "_lean": [7, 8], "_lean_at": [7, 8]}),
+    "labels that repeat": pd.DataFrame([[1, 2, 3, 4], [5, 6, 7, 8]], columns=["a", "b", "c", "a"]),
+    "labels of numbers": pd.DataFrame([[1.0, 2.0, 3.0]] * 3),
+    "labels of texts and numbers": pd.DataFrame([[1.0, 2.0, 3.0, 4.0]] * 3, columns=["a", "b", "c", 1]),
+    "labels of two levels": pd.DataFrame([[1, 2, 3]] * 2, columns=pd.MultiIndex.from_product([["a"], ["b", "c", "d"]])),
+    "dates as labels of rows": pd.DataFrame(
+        {"a": [1.0, 2], "b": [3.0, 4], "c": [5.0, 6]}, index=pd.date_range("2024", periods=2, tz="UTC")
+    ),
+}
+
+
+def _write(row: Any) -> Any:
+    row["a"] = row["b"]
+    return [*row.tolist(), row["a"]]
+
+
+def _add(row: Any) -> Any:
+    row["new"] = 5
+    return row
+
+
+def _set_attribute(row: Any) -> Any:
+    row.a = row.b
+    return row.a, row["a"]
+
+
+def _delete(row: Any) -> Any:
+    del row["a"]
+    return list(row.index)
+
+
+def _own_attribute(row: Any) -> Any:
+    row.attrs["seen"] = 1
+    row.flags.allows_duplicate_labels = True
+    return row.attrs
+
+
+def _kind(row: Any) -> Any:
+    return type(row).__name__, type(row).__module__, isinstance(row, pd.Series), row.__class__ is pd.Series
+
+
+def _match(row: Any) -> Any:
+    match row:
+        case pd.Series(a=value):
+            return value
+    return None
+
+
+@functools.singledispatch
+def _dispatched(unit: Any) -> str:
+    return "object"
+
+
+@_dispatched.register
+def _(unit: pd.Series) -> str:
+    return "series"
+
+
+def _typed(value: Any) -> Any:
+    return type(value).__name__, repr(value)
+
+
+USES: dict[str, Callable[[Any], Any]] = {
+    "by label": lambda row: _typed(row["a"]),
+    "by label, all": lambda row: [_typed(row[label]) for label in ("a", "b", "c")],
+    "by attribute": lambda row: (_typed(row.a), _typed(row.c), _typed(row.a)),
+    "by get": lambda row: (_typed(row.get("a")), row.get("missing"), row.get("missing", 3), _typed(row.get(0, "no"))),
+    "by position": lambda row: (_typed(row.iloc[0]), _typed(row.iloc[-1]), _typed(row.iat[1])),
+    "by position, NumPy's integer": lambda row: _typed(row.iloc[np.int64(1)]),
+    "by position, out of range": lambda row: row.iloc[99],
+    "by loc": lambda row: (_typed(row.loc["a"]), _typed(row.at["b"])),
+    "by loc, missing": lambda row: row.loc["missing"],
+    "by loc, several": lambda row: row.loc[["a", "b"]].tolist(),
+    "by loc, a slice": lambda row: row.loc["a":"b"].tolist(),
+    "by iloc, a slice": lambda row: row.iloc[:2].tolist(),
+    "by iloc, a call": lambda row: row.iloc(axis=0)[0],
+    "by several labels": lambda row: row[["a", "b"]].tolist(),
+    "by a slice": lambda row: row[:2].tolist(),
+    "by a mask": lambda row: row[[True] + [False] * (len(row) - 1)].tolist(),
+    "by a number": lambda row: _typed(row[0]),
+    "by a label that is missing": lambda row: row["missing"],
+    "by an attribute that is missing": lambda row: row.missing,
+    "by a tuple": lambda row: row["a", "b"],
+    "by None": lambda row: row[None],
+    "by a list as key": lambda row: row[[]].tolist(),
+    "by NumPy's text": lambda row: _typed(row[np.str_("a")]),
+    "asking for attributes": lambda row: (hasattr(row, "a"), hasattr(row, "missing"), getattr(row, "missing", 1)),
+    "name": lambda row: _typed(row.name),
+    "name after a method": lambda row: (row.isna().any(), _typed(row.name)),
+    "index": lambda row: (list(row.index), row.index.name, list(row.keys())),
+    "length and shape": lambda row: (len(row), row.shape, row.size, row.ndim, row.empty),
+    "dtype": lambda row: (str(row.dtype), str(row.dtypes)),
+    "iterate": lambda row: [_typed(value) for value in row],
+    "unpack": lambda row: (lambda first, *rest: (_typed(first), len(rest)))(*row),
+    "keywords": lambda row: (lambda **kwargs: sorted(map(str, kwargs)))(**row),
+    "contains": lambda row: ("a" in row, "missing" in row, 0 in row, 1.5 in row),
+    "contains a list": lambda row: [] in row,
+    "items": lambda row: [(label, _typed(value)) for label, value in row.items()],
+    "items of type": lambda row: str(type(row.items())),
+    "tolist": lambda row: list(map(_typed, row.tolist())) + list(map(_typed, row.to_list())),
+    "to_dict": lambda row: {label: _typed(value) for label, value in row.to_dict().items()},
+    "to_dict into": lambda row: str(type(row.to_dict(into=__import__("collections").OrderedDict))),
+    "values": lambda row: (str(row.values.dtype), list(map(_typed, row.values))),
+    "array": lambda row: str(np.asarray(row).dtype),
+    "sum": lambda row: _typed(row.sum()),
+    "sum of numbers": lambda row: _typed(row.sum(numeric_only=True)),
+    "sum with missing": lambda row: _typed(row.sum(skipna=False)),
+    "sum of at least": lambda row: _typed(row.sum(min_count=5)),
+    "max and min": lambda row: (_typed(row.max()), _typed(row.min())),
+    "max builtin": lambda row: _typed(max(row)),
+    "mean": lambda row: _typed(row.mean()),
+    "std": lambda row: _typed(row.std()),
+    "std and var, otherwise": lambda row: (_typed(row.var()), _typed(row.std(ddof=0)), _typed(np.std(row))),
+    "median": lambda row: _typed(row.median()),
+    "sum builtin": lambda row: _typed(sum(row)),
+    "arithmetic": lambda row: (row + row).tolist(),
+    "compare": lambda row: (row == row).tolist(),
+    "negate": lambda row: (-row).tolist(),
+    "truth": lambda row: bool(row),
+    "hash": lambda row: hash(row),
+    "text": lambda row: (str(row), repr(row), f"{row}"),
+    "html": lambda row: row.to_frame()._repr_html_(),
+    "methods of texts": lambda row: row.str.upper().tolist(),
+    "methods of times": lambda row: row.dt.year.tolist(),
+    "NumPy's mean": lambda row: (_typed(np.mean(row)), _typed(np.sum(row))),
+    "isna": lambda row: row.isna().tolist(),
+    "map": lambda row: row.map(str).tolist(),
+    "equals": lambda row: row.equals(row.copy()),
+    "a method by name": lambda row: operator.methodcaller("count")(row),
+    "an attribute by getter": lambda row: _typed(operator.attrgetter("a")(row)),
+    "an item by getter": lambda row: _typed(operator.itemgetter("a")(row)),
+    "written": _write,
+    "a label added": _add,
+    "an attribute set": _set_attribute,
+    "a label deleted": _delete,
+    "written by loc": lambda row: (row.loc.__setitem__("a", row["b"]), row.tolist())[1],
+    "written by iloc": lambda row: (row.iloc.__setitem__(0, row.iloc[1]), row.tolist())[1],
+    "attrs and flags": _own_attribute,
+    "returned": lambda row: row,
+    "a part returned": lambda row: row[["a", "b"]],
+    "a copy returned": lambda row: row.copy(),
+    "a shallow copy returned": lambda row: copy.copy(row),
+    "a deep copy returned": lambda row: copy.deepcopy(row),
+    "returned in a list": lambda row: [row["a"], row],
+    "pickled": lambda row: pickle.loads(pickle.dumps(row)),
+    "pickled in the old way": lambda row: pickle.loads(pickle.dumps(row, 2)).tolist(),
+    "its kind": _kind,
+    "its class": lambda row: (row.__class__.__name__, row.__class__ is pd.Series, isinstance(row, (list, pd.Series))),
+    "dispatched": _dispatched,
+    "matched": _match,
+    "dir": lambda row: [name for name in dir(row) if name in ("a", "sum", "_lean")],
+    "vars": lambda row: sorted(name for name in vars(row.copy()) if "lean" in name),
+    "as an argument of pandas": lambda row: pd.concat([row, row]).tolist(),
+    "as an argument of NumPy": lambda row: np.asarray(np.array([row], dtype=object)).shape,
+    "in a frame": lambda row: pd.DataFrame([row]).shape,
+    "a dict of it": lambda row: {label: _typed(value) for label, value in dict(row).items()},
+    "a Series of it": lambda row: pd.Series(row).tolist(),
+    "kept iloc": lambda row: (lambda by: (_typed(by[0]), row.isna().sum(), _typed(by[0])))(row.iloc),
+    "two ways at once": lambda row: (_typed(row["a"]), row.isna().sum(), _typed(row["a"]), _typed(row.a)),
+}
+
+
+#: What a function does to the one Series that pandas hands out again and again shows in the next rows, where it is no
+#: more than an accident (and an error, for a block that is read-only from the second row on).
+CHANGE_THE_NEXT = {
+    "written", "written by loc", "written by iloc", "a label added", "an attribute set", "a label deleted",
+    "attrs and flags", "returned in a list", "methods of texts",
+}  # fmt: skip
+
+
+def _rows(func: Callable[[Any], Any]) -> Callable[[pd.DataFrame], list[Any]]:
+    def answers(frame: pd.DataFrame) -> list[Any]:
+        kept: list[Any] = []
+
+        def one(row: Any) -> None:
+            value = func(row)
+            kept.append(value.copy(deep=False) if isinstance(value, pd.Series) else value)
+
+        frame.apply(one, axis=1)
+        return kept
+
+    return answers
+
+
+class _Taker:
+    def __init__(self, func: Callable[[Any], Any]) -> None:
+        self.kept: list[Any] = []
+        self._func = func
+
+    def one(self, row: Any) -> None:
+        value = self._func(row)
+        self.kept.append(value.copy(deep=False) if isinstance(value, pd.Series) else value)
+
+    in_block = one
+
+    def block(self, most: int) -> int:
+        return min(most, 3)  # fewer than are listed together
+
+    def all(self, units: Any) -> None:
+        raise AssertionError("rows come one by one")
+
+
+def _lean(func: Callable[[Any], Any]) -> Callable[[pd.DataFrame], list[Any]]:
+    def answers(frame: pd.DataFrame) -> list[Any]:
+        taker = _Taker(func)
+        LeanRows(len).feed(frame, taker)  # which does not ask for types, as tests do
+        return taker.kept
+
+    return answers
+
+
+@pytest.mark.part(2)
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.filterwarnings("ignore")
+def test_a_row_is_as_pandas_own(kind: str, use: str) -> None:
+    one, other = FRAMES[kind].copy(), FRAMES[kind].copy()
+    if use in CHANGE_THE_NEXT:
+        one, other = one.iloc[:1], other.iloc[:1]
+    assert_same_as_pandas(lambda: _lean(USES[use])(one), lambda: _rows(USES[use])(other))
+
+
+@pytest.mark.parametrize("listed", [1, 2, 3])
+@pytest.mark.parametrize("use", ["by label, all", "by attribute", "name", "iterate", "two ways at once", "returned"])
+@pytest.mark.parametrize("kind", ["floats", "mixed", "times"])
+def test_many_rows_by_blocks(kind: str, use: str, listed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lean_rows, "ROWS_LISTED", listed)
+    monkeypatch.setattr(lean_rows, "LOOK_AFTER", listed)
+    frame = pd.concat([FRAMES[kind]] * 7)
+    assert_same_as_pandas(lambda: _lean(USES[use])(frame), lambda: _rows(USES[use])(frame))
+
+
+def test_a_function_that_needs_series_gets_pandas_own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"a": np.arange(100.0), "b": 1.0})
+    rows: list[Any] = []
+    _lean(lambda row: (rows.append(row), row.median())[1])(frame)
+    assert len({id(row) for row in rows[lean_rows.LOOK_AFTER :]}) == 1  # pandas hands out one object again and again
+    rows.clear()
+    _lean(lambda row: (rows.append(row), row["a"])[1])(frame)
+    assert len({id(row) for row in rows}) == 100
+
+
+def test_kept_rows_stay_as_they_are() -> None:
+    frame = pd.DataFrame({"a": np.arange(50.0), "b": np.arange(50.0) * 2})
+    rows = _lean(lambda row: [row])(frame)
+    assert [row["b"] for (row,) in rows] == frame["b"].tolist()
+    assert [float(row.sum()) for (row,) in rows] == (frame["a"] + frame["b"]).tolist()
+
+
+def test_every_public_name_of_a_series_is_answered() -> None:
+    """No attribute breaks upon a row that has no parts yet."""
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+
+    def names(row: Any) -> list[str]:
+        found = []
+        for name in dir(pd.Series):
+            if name.startswith("__") and name.endswith("__"):
+                continue
+            try:
+                kind = type(getattr(row, name)).__name__
+            except Exception as error:
+                kind = type(error).__name__
+            found.append(f"{name}: {kind.replace('Locator', '_Indexer')}")
+        return [text for text in found if not text.startswith(("iloc:", "loc:", "at:", "iat:"))]
+
+    def lean_names(row: Any) -> list[list[str]]:
+        return [names(row)]
+
+    for name in ("sum", "to_dict", "items"):
+        assert callable(getattr(pd.Series, name))
+    assert _lean(lean_names)(frame.iloc[:1]) == _rows(lean_names)(frame.iloc[:1])
+
+
+# A pandas that is different inside
+
+
+def _numbers() -> pd.DataFrame:
+    return pd.DataFrame({"a": np.arange(60.0), "b": 1.0, "k": np.arange(60) % 4})
+
+
+#: What a future pandas may do in another way: the module, a name in it, and what stands there then.
+OTHER_INSIDE: dict[str, tuple[Any, str, Any]] = {
+    "row, no blocks": (lean_rows, "blocks_of", lambda row: None),
+    "row, labels": (lean_rows._Columns, "series_at", lambda self, at: pd.Series([1.5, 3.5], index=["b", "a"])),
+    "row, an error": (lean_rows, "become", lambda *args, **own: operator.index(None)),
+    "group, other values": (lean_groups.Cut, "frame", lambda self: pd.DataFrame({"a": [1.5, 0.0], "b": ["t", "u"]})),
+    "group, an error": (lean_groups, "become", lambda *args, **own: operator.index(None)),
+}
+
+
+@pytest.mark.parametrize("inside", OTHER_INSIDE)
+def test_with_a_pandas_that_is_different_inside_pandas_makes_the_units(
+    inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if inside == "row, no blocks" and PANDAS_2:
+        pytest.skip("pandas 2 writes into the rows themselves")
+    module: Any = lean_rows if inside.startswith("row") else lean_groups
+    target, name, other = OTHER_INSIDE[inside]
+    monkeypatch.setattr(module._may_be_lean, "_works", None)
+    monkeypatch.setattr(target, name, other)
+    df = _numbers()
+
+    def call(obj: Any) -> Any:
+        if module is lean_rows:
+            return obj.apply(lambda row: row["a"] + row.sum(), axis=1)
+        return obj.groupby("k")[["a", "b"]].apply(lambda group: group["a"].sum() + len(group))
+
+    with pytest.warns(PerformanceHint, match=f"pandas {pd.__version__} is newer than this pdparallel knows"):
+        found = call(df.par(engine="serial"))
+    pd.testing.assert_series_equal(found, call(df))
+    pd.testing.assert_series_equal(call(df.par(engine="serial")), call(df))  # it is said once
