@@ -21,6 +21,7 @@ from pdparallel.api.map import map
 from pdparallel.api.pandas_engine import Hook, engine
 from pdparallel.api.warning_lines import skip_own_lines
 from pdparallel.core.frozen import serve_if_a_copy
+from pdparallel.core.mistakes import missing_name
 from pdparallel.core.options import Options, get_options, option_context, set_options
 from pdparallel.diagnostics.explanation import Explanation
 from pdparallel.diagnostics.profile import Profile, profile
@@ -74,7 +75,10 @@ if not TYPE_CHECKING:  # a type checker would take any name then
     def __getattr__(name: str) -> Any:
         if name == "testing":  # few need it, and it takes long to import
             return importlib.import_module("pdparallel.testing")
-        raise AttributeError(f"module 'pdparallel' has no attribute {name!r}")
+        if name.startswith("_"):
+            raise AttributeError(f"module 'pdparallel' has no attribute {name!r}")
+        verbs = [verb for verb in dir(FramePar) if not verb.startswith("_")]
+        raise missing_name(name, __dir__(), verbs, pd.DataFrame())
 
 
 def __dir__() -> list[str]:

@@ -24,6 +24,7 @@ __all__ = [
     "closest",
     "hint_for_row",
     "missing_attribute",
+    "missing_name",
     "nearest",
     "not_selected",
     "place_of",
@@ -173,6 +174,18 @@ _GROUP_VERBS: dict[str, str] = {
     **dict.fromkeys(("apply_chunks", "apply_cols", "apply_groups", "apply_rows", "applyInPandas", "map", "map_groups",
                      "map_partitions", "applymap"), "apply(func)"),
     "apply": "apply(func)",
+}  # fmt: skip
+
+#: What other packages have beside verbs, and what to do here.
+_PACKAGE_WORDS: dict[str, str] = {
+    **dict.fromkeys(("ParallelPandas", "init", "initialize", "pandarallel"),
+                    "There is nothing to initialize. Call df.par.apply_rows(func). "
+                    "For options: pdparallel.set_options(n_workers=4)."),
+    **dict.fromkeys(("Parallel", "Pool", "ProcessPool", "ThreadPool", "delayed"),
+                    "Workers start by themselves. Call df.par.apply_rows(func) or pdparallel.map(func, items)."),
+    **dict.fromkeys(("imap_unordered", "uimap"), "Did you mean pdparallel.imap(func, items, ordered=False)?"),
+    **dict.fromkeys(("option", "set_npartitions"), "Did you mean pdparallel.set_options(n_workers=4)?"),
+    "starmap": "Did you mean pdparallel.map(func, firsts, seconds)?",
 }  # fmt: skip
 
 
@@ -548,6 +561,14 @@ def missing_attribute(name: str, place: str, verbs: Iterable[str], data: Any = N
     text = f"{place} has no {name!r}. " + (meant or f"It has {', '.join(verbs)}.")
     # With the object Python would add a guess of its own.
     return AttributeError(text, name=name, obj=None)
+
+
+def missing_name(name: str, names: Iterable[str], verbs: Iterable[str], data: Any) -> AttributeError:
+    """The error for a name that the package does not have; ``verbs`` and ``data`` are those of a frame's accessor."""
+    near = nearest(name, names)
+    meant = _PACKAGE_WORDS.get(name) or (near and f"Did you mean pdparallel.{near}?")
+    meant = meant or _verb(name, "df.par", list(verbs), data) or f"It has {', '.join(names)}."
+    return AttributeError(f"pdparallel has no {name!r}. {meant}", name=name, obj=None)
 
 
 def attribute_of_pandas(obj: Any, name: str, verbs: Iterable[str], place: Callable[[], str]) -> Any:

@@ -297,6 +297,46 @@ OF_NAMES = {
     "df.par.background.iter_chunks": (
         "background has no 'iter_chunks', which works while you iterate. Use df.par.iter_chunks(func)."
     ),
+    # The package
+    **{
+        f"pdparallel.{word}": (
+            f"pdparallel has no {word!r}. There is nothing to initialize. Call df.par.apply_rows(func). "
+            "For options: pdparallel.set_options(n_workers=4)."
+        )
+        for word in ("initialize", "init", "pandarallel", "ParallelPandas")
+    },
+    **{
+        f"pdparallel.{word}": (
+            f"pdparallel has no {word!r}. Workers start by themselves. "
+            "Call df.par.apply_rows(func) or pdparallel.map(func, items)."
+        )
+        for word in ("Pool", "Parallel")
+    },
+    "pdparallel.apply": "pdparallel has no 'apply'. Did you mean df.par.apply(func, axis=1)?",
+    "pdparallel.parallel_apply": "pdparallel has no 'parallel_apply'. Did you mean df.par.apply(func, axis=1)?",
+    "pdparallel.progress_apply": "pdparallel has no 'progress_apply'. Did you mean df.par.apply(func, axis=1)?",
+    "pdparallel.swifter": "pdparallel has no 'swifter'. Did you mean df.par.apply(func, axis=1)?",
+    "pdparallel.apply_rows(df, f)": "pdparallel has no 'apply_rows'. Did you mean df.par.apply_rows(func)?",
+    "pdparallel.map_partitions": "pdparallel has no 'map_partitions'. Did you mean df.par.apply_chunks(func)?",
+    "pdparallel.rolling": "pdparallel has no 'rolling'. Did you mean df.par.rolling(window)?",
+    "pdparallel.starmap": "pdparallel has no 'starmap'. Did you mean pdparallel.map(func, firsts, seconds)?",
+    "pdparallel.p_map": "pdparallel has no 'p_map'. Did you mean pdparallel.map?",
+    "pdparallel.imap_unordered": (
+        "pdparallel has no 'imap_unordered'. Did you mean pdparallel.imap(func, items, ordered=False)?"
+    ),
+    "pdparallel.option": "pdparallel has no 'option'. Did you mean pdparallel.set_options(n_workers=4)?",
+    "pdparallel.set_npartitions": (
+        "pdparallel has no 'set_npartitions'. Did you mean pdparallel.set_options(n_workers=4)?"
+    ),
+    "pdparallel.set_option": "pdparallel has no 'set_option'. Did you mean pdparallel.set_options?",
+    "pdparallel.get_option": "pdparallel has no 'get_option'. Did you mean pdparallel.get_options?",
+    "pdparallel.accellerate": "pdparallel has no 'accellerate'. Did you mean pdparallel.accelerate?",
+    "pdparallel.profle": "pdparallel has no 'profle'. Did you mean pdparallel.profile?",
+    "pdparallel.n_jobs": (
+        "pdparallel has no 'n_jobs'. Give the option before the verb: df.par(n_workers=...).apply_rows(func)."
+    ),
+    "pdparallel.xyz": f"pdparallel has no 'xyz'. It has {', '.join(dir(pdparallel))}.",
+    "pdparallel.__wrapped__": "module 'pdparallel' has no attribute '__wrapped__'",
 }
 
 OF_TYPES = {
@@ -440,6 +480,17 @@ def test_an_accessor_is_asked_for_what_it_has_not_as_any_object(make: Any) -> No
     assert copy.copy(par).map(str).equals(par.map(str))
     with pytest.raises(TypeError):
         iter(par)
+
+
+def test_the_package_is_asked_for_what_it_has_not_as_any_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not hasattr(pdparallel, "initialize")
+    assert getattr(pdparallel, "initialize", 3) == 3
+    monkeypatch.delattr(pdparallel, "demo", raising=False)
+    from pdparallel import demo
+
+    assert demo.__name__ == "pdparallel.demo"
+    with pytest.raises(ImportError, match="cannot import name 'initialize' from 'pdparallel'"):
+        exec("from pdparallel import initialize")
 
 
 # The tables of words
