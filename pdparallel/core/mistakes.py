@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import reprlib
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, get_args
@@ -38,6 +39,7 @@ __all__ = [
     "unknown_engine",
     "unknown_option",
     "unknown_value",
+    "warn_of_variable",
 ]
 
 P = ParamSpec("P")
@@ -249,6 +251,17 @@ def unknown_option(name: str, value: Any, known: Iterable[str], to_func: str = "
         text = f"Unknown option {name!r}. The options are {', '.join(known)}. "
         text += f"Give an argument of your function to {to_func}."
     return InvalidOptionError(name, value, allowed, message=text)
+
+
+@functools.cache  # once for each variable
+def warn_of_variable(variable: str) -> None:
+    """Warn of an environment variable that is like one of ours; any other may belong to another program."""
+    prefix, name = variable[: len("PDPARALLEL_")].upper(), variable[len("PDPARALLEL_") :].lower()
+    known = sorted(OPTIONS - {"initializer", "initargs"} | {"full_tracebacks"})  # no text is a function
+    meant = " or ".join(prefix + option.upper() for option in _meant(name, known))
+    if meant:
+        text = f"{variable} has no effect. Did you mean {meant}?"
+        warnings.warn_explicit(text, UserWarning, "<environment>", 1)  # no line of code is wrong
 
 
 def unknown_engine(name: str, value: str, allowed: str) -> InvalidOptionError:

@@ -26,10 +26,11 @@ from typing import Any, TypeVar, Unpack
 
 import numpy as np
 
+from pdparallel.core import mistakes
 from pdparallel.core.cpu_count import WINDOWS_MOST_WORKERS, usable_cores
 from pdparallel.core.format import as_html, shortened
 from pdparallel.core.mistakes import ENGINE_NAMES, by_name, shown, unknown_engine, unknown_option, unknown_value
-from pdparallel.core.tracebacks import trim_tracebacks
+from pdparallel.core.tracebacks import FULL_TRACEBACKS, trim_tracebacks
 from pdparallel.errors import InvalidOptionError
 from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Progress, Serializer, StartMethod
 
@@ -486,13 +487,23 @@ _ALL_VARIABLES = frozenset(
     os.fsencode(name) if hasattr(os, "environb") else name for name in (*_VARIABLES, _COLUMNS_VARIABLE)
 )
 
+#: Number of environment variables when their names were last checked. None in a worker: its caller checks them.
+n_checked: int | None = 0
+
 
 def _environment() -> dict[str, Any]:
+    global n_checked
     found: dict[str, Any] = {}
     # Mostly there is none, and to look for each by itself would take a tenth of a call upon ten rows; so would to go
     # through a mapping that is written in Python, instead of the dict in it.
     environment = getattr(os, "environb", os.environ)
-    if _ALL_VARIABLES.isdisjoint(getattr(environment, "_data", environment)):
+    variables = getattr(environment, "_data", environment)
+    if n_checked not in (None, len(variables)):
+        n_checked = len(variables)
+        for variable in sorted({*os.environ} - {*_VARIABLES, _COLUMNS_VARIABLE, FULL_TRACEBACKS}):
+            if variable.upper().startswith(_ENVIRONMENT_PREFIX):
+                mistakes.warn_of_variable(variable)
+    if _ALL_VARIABLES.isdisjoint(variables):
         return found
     if os.environ.get(_COLUMNS_VARIABLE, "").strip():
         raise _of_one_call(_COLUMNS_VARIABLE, os.environ[_COLUMNS_VARIABLE])

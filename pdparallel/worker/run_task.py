@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from pdparallel.core import random_state
+from pdparallel.core import options, random_state
 from pdparallel.core.outcome import Failure, Timing
 from pdparallel.transport.reducers import Variables
 from pdparallel.transport.task import Task
@@ -73,6 +73,8 @@ def _done(task: Task, during: AbstractContextManager[None]) -> bytes:
     """Do a task amid what is around its call, and hear what it says: where the call was made it is so already."""
     elsewhere = not task.made_here
     around = task.around if elsewhere else b""
+    if elsewhere:
+        options.n_checked = None
     with (
         hearing(task.mailbox, task.heard and elsewhere, _inside) as heard,
         within(around, task.call_id, _inside, task.lasting) as place,

@@ -11,6 +11,8 @@ import pickle
 import re
 import signal
 import traceback
+import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ import pdparallel
 from pdparallel import InvalidOptionError
 from pdparallel.api.accessor import FramePar
 from pdparallel.compat import PANDAS_2
-from pdparallel.core import mistakes
+from pdparallel.core import mistakes, options
 from pdparallel.core.options import ENGINE_NAMES, Options
 from pdparallel.engines.base import is_crash, why_it_ended
 from pdparallel.testing.saboteurs import ends, hangs, kills, when
@@ -485,12 +487,83 @@ def test_an_accessor_is_asked_for_what_it_has_not_as_any_object(make: Any) -> No
 def test_the_package_is_asked_for_what_it_has_not_as_any_module(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not hasattr(pdparallel, "initialize")
     assert getattr(pdparallel, "initialize", 3) == 3
-    monkeypatch.delattr(pdparallel, "demo", raising=False)
+    monkeypatch.delattr(pdparallel, "cli", raising=False)
     from pdparallel import demo
 
     assert demo.__name__ == "pdparallel.demo"
     with pytest.raises(ImportError, match="cannot import name 'initialize' from 'pdparallel'"):
         exec("from pdparallel import initialize")
+
+
+# Environment variables
+
+#: The variable, and what is seen.
+OF_VARIABLES = {
+    "PDPARALLEL_NWORKERS": "PDPARALLEL_NWORKERS has no effect. Did you mean PDPARALLEL_N_WORKERS?",
+    "PDPARALLEL_N_WORKER": "PDPARALLEL_N_WORKER has no effect. Did you mean PDPARALLEL_N_WORKERS?",
+    "PDPARALLEL_N_JOBS": "PDPARALLEL_N_JOBS has no effect. Did you mean PDPARALLEL_N_WORKERS?",
+    "PDPARALLEL_BACKEND": "PDPARALLEL_BACKEND has no effect. Did you mean PDPARALLEL_ENGINE?",
+    "PDPARALLEL_NPARTITIONS": (
+        "PDPARALLEL_NPARTITIONS has no effect. Did you mean PDPARALLEL_N_WORKERS or PDPARALLEL_CHUNK_SIZE?"
+    ),
+    "PDPARALLEL_FULL_TRACEBACK": "PDPARALLEL_FULL_TRACEBACK has no effect. Did you mean PDPARALLEL_FULL_TRACEBACKS?",
+    **(
+        {"pdparallel_engine": "pdparallel_engine has no effect. Did you mean PDPARALLEL_ENGINE?"}
+        if os.name == "posix"  # on Windows it is the same variable
+        else {}
+    ),
+}
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the names of variables be checked again, as in a new process."""
+    monkeypatch.setattr(options, "n_checked", 0)
+    mistakes.warn_of_variable.cache_clear()
+    yield
+    mistakes.warn_of_variable.cache_clear()
+
+
+@pytest.mark.parametrize("variable", OF_VARIABLES)
+def test_a_misspelt_variable_gets_one_warning(variable: str, unchecked: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "4")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for number in range(3):
+            names()["df"].par.apply_rows(f)
+            monkeypatch.setenv(f"OTHER_{number}", "1")
+    assert [(str(one.message), one.filename) for one in caught] == [(OF_VARIABLES[variable], "<environment>")]
+
+
+def test_a_variable_that_is_set_after_the_first_call(unchecked: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    names()["df"].par.apply_rows(f)
+    monkeypatch.setenv("PDPARALLEL_NWORKERS", "4")
+    with pytest.warns(UserWarning, match="^PDPARALLEL_NWORKERS has no effect"):
+        pdparallel.get_options()
+
+
+@pytest.mark.parametrize(
+    "name", ["BENCHMARK_MAIN", "FULL_TRACEBACKS", "HOME", "INIT", "N_WORKERS", "TEST_MARK", "TEST_SEED", "VERSION"]
+)
+def test_a_variable_of_another_program_gets_no_warning(
+    name: str, unchecked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PDPARALLEL_{name}", "4")
+    pdparallel.get_options()
+
+
+def test_workers_do_not_repeat_the_warning(unchecked: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def inner(value: int) -> tuple[str | None, int]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            pd.Series([value]).par.map(str)
+        return os.environ.get("PDPARALLEL_NWORKERS"), len(caught)
+
+    monkeypatch.setenv("PDPARALLEL_NWORKERS", "4")
+    with pytest.warns(UserWarning, match="^PDPARALLEL_NWORKERS has no effect") as caught:
+        got = names()["s"].par(engine="process", n_workers=2, chunk_size=1).map(inner)
+    assert got.tolist() == [("4", 0)] * 4
+    assert len(caught) == 1
 
 
 # The tables of words
