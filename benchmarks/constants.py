@@ -22,9 +22,9 @@ from benchmarks.measure import seconds, write
 from benchmarks.works import haversine, points
 from pdparallel.core import chunking
 from pdparallel.data import grouped_frames, groups
-from pdparallel.data.fastpath import row as lean
-from pdparallel.data.fastpath.group import LOOK_AFTER, LeanGroups, LeanTrial
-from pdparallel.data.grouped_frames import MOST_VALUES, Piece
+from pdparallel.data.fastpath import row as lazy
+from pdparallel.data.fastpath.group import LOOK_AFTER, LazyGroups, LazyTrial
+from pdparallel.data.grouped_frames import MAX_VALUES, FrameReturn
 from pdparallel.transport import task
 
 
@@ -59,7 +59,7 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
     frame = points(rows)
     pdparallel.map(abs, range(4), engine="process")  # the pool is warm
     found = _tried(
-        lean, "ROWS_LISTED", [256, 512, 1_024, 2_048, 4_096, 16_384, 1_000_000],
+        lazy, "ROWS_LISTED", [256, 512, 1_024, 2_048, 4_096, 16_384, 1_000_000],
         lambda: frame.par(engine="serial").apply_rows(haversine), times,
     )  # fmt: skip
     found += _tried(
@@ -78,7 +78,7 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
             found.append(_row(f"an answer of so many bytes, {name}", size, statistics.median(took) / 32, stands))
     for n in (5, 20, 80, 320):
         found += _ways_of_cutting(n, times)
-    found += _lean_groups(20 * times)
+    found += _lazy_groups(20 * times)
     for n in (20, 200, 2_000, 20_000):
         found += _pieces(n, times)
     lines = ["| constant | value | median, ms | as it stands |", "|---|---:|---:|---|"]
@@ -95,30 +95,30 @@ def _ways_of_cutting(n: int, times: int) -> list[dict[str, Any]]:
     sizes = np.full(n, 50)
     data = points(int(sizes.sum()))
     found = _tried(
-        groups, "MANY", [0, n + 1], lambda: groups.Groups(data, sizes).feed(_Taker()), 20 * times
+        groups, "LOOP_MIN_GROUPS", [0, n + 1], lambda: groups.Groups(data, sizes).feed(_Taker()), 20 * times
     )  # fmt: skip
     ways = ("pandas' own loop", "iloc")
-    stands = (n >= groups.MANY, n < groups.MANY)
+    stands = (n >= groups.LOOP_MIN_GROUPS, n < groups.LOOP_MIN_GROUPS)
     return [
         _row(f"groups of a chunk, by {way}", n, row["seconds"], stood)
         for way, row, stood in zip(ways, found, stands, strict=True)
     ]
 
 
-def _lean_groups(times: int) -> list[dict[str, Any]]:
+def _lazy_groups(times: int) -> list[dict[str, Any]]:
     """What a lean group costs besides its function, and what it costs to try some."""
     n = 1_000
     data, sizes = points(50 * n), [50] * n
-    found = _median(lambda: LeanGroups(len).hand_out(data, sizes, range(n), _Taker()), times)
+    found = _median(lambda: LazyGroups(len).hand_out(data, sizes, range(n), _Taker()), times)
     units = [data.iloc[at : at + 50] for at in range(0, 50 * LOOK_AFTER, 50)]
 
     def tries() -> None:
-        trial = LeanTrial(len)
+        trial = LazyTrial(len)
         for unit in units:
             trial.call(weighs, unit, (), {})
 
     return [
-        _row("a lean group (LEAN_SECONDS)", n, found / n, True),
+        _row("a lean group (LAZY_SECONDS)", n, found / n, True),
         _row("some groups are tried (TRIAL_WORTH_SECONDS)", LOOK_AFTER, _median(tries, times), True),
     ]
 
@@ -127,7 +127,7 @@ def _pieces(rows: int, times: int) -> list[dict[str, Any]]:
     """What it costs until a frame of so many rows, which a function of a group returned, is one with the others."""
     many = max(2, 200_000 // rows)
     data = points(rows * many)[["lat1", "lon1", "lat2"]]
-    values = [Piece(data.iloc[at : at + rows]) for at in range(0, len(data), rows)]
+    values = [FrameReturn(data.iloc[at : at + rows]) for at in range(0, len(data), rows)]
 
     def travels(packed: Any) -> Any:
         buffers: list[pickle.PickleBuffer] = []
@@ -138,12 +138,12 @@ def _pieces(rows: int, times: int) -> list[dict[str, Any]]:
         return pd.concat([piece.value for piece in travels(values)])
 
     def together() -> Any:
-        return pd.concat([travels(Piece.packed(values)).whole])
+        return pd.concat([travels(FrameReturn.packed(values)).whole])
 
     found = []
-    with unittest.mock.patch.object(grouped_frames, "MOST_VALUES", math.inf):
+    with unittest.mock.patch.object(grouped_frames, "MAX_VALUES", math.inf):
         for name, call in (("by itself", by_itself), ("put together", together)):
-            stands = (data.shape[1] * rows <= MOST_VALUES) == (name == "put together")
+            stands = (data.shape[1] * rows <= MAX_VALUES) == (name == "put together")
             found.append(
                 _row(f"a frame of so many values, {name}", data.shape[1] * rows, _median(call, times) / many, stands)
             )
@@ -162,11 +162,11 @@ def _median(call: Callable[[], Any], times: int) -> float:
 class _Taker:
     """Takes units, and does nothing with them."""
 
-    def block(self, most: int) -> int:
+    def start_block(self, most: int) -> int:
         """As many as there are."""
         return most
 
-    def own(self, unit: Any) -> None:
+    def call_owned(self, unit: Any) -> None:
         """Take it."""
 
 

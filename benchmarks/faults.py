@@ -25,7 +25,7 @@ LIMIT, LIMIT_QUICK = 30.0, 8.0
 ROWS = 40
 
 #: Characters of an error that the table shows.
-MOST_SHOWN = 90
+MAX_SHOWN = 90
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def look(python: Path | str, work: Any, name: str, limit: float) -> Seen:
     _, found = side_by_side(python, work.name, ROWS, 1, (name,), limit)
     one = found[name]
     saw = one.problem.removeprefix("fails: ") or "no error: a result"
-    if len(saw) > MOST_SHOWN:
-        saw = saw[: MOST_SHOWN - 1] + "…"
+    if len(saw) > MAX_SHOWN:
+        saw = saw[: MAX_SHOWN - 1] + "…"
     return Seen(work.title, name, saw.replace("|", "/"), one.after, one.named)
 
 

@@ -70,7 +70,7 @@ def terminal() -> Iterator[IO[str]]:
 def clocked() -> Iterator[list[float]]:
     """Counts the seconds of its thread's time that a bar takes, from its making to its end."""
     took: list[float] = [0.0]
-    places = [(pdparallel.progress, "_made")]
+    places = [(pdparallel.progress.reporter, "_made")]
     places += [(pdparallel.progress.reporter._Shown, name) for name in ("add", "under_way", "begin_phase", "close")]
     before = [getattr(*place) for place in places]
 

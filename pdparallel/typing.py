@@ -21,20 +21,20 @@ __all__ = [
     "EngineObject",
     "Errors",
     "Func",
-    "Hand",
     "Named",
-    "Notes",
     "OptionsButErrors",
     "OptionsDict",
     "Plain",
     "Progress",
+    "ProgressSlots",
     "ResultType",
     "RowKind",
     "Scalar",
     "Sequenced",
     "Serializer",
     "StartMethod",
-    "Taker",
+    "UnitFormat",
+    "UnitSink",
 ]
 
 #: A function of the user's.
@@ -63,14 +63,14 @@ RowKind: TypeAlias = Literal["series", "namedtuple", "tuple", "dict", "array"]
 Combine: TypeAlias = Literal["auto", "concat", "list"] | Callable[[list[Any]], Any]
 
 #: How ``func`` is handed each unit of the data; see :mod:`pdparallel.data.iterate`.
-Hand: TypeAlias = Literal[
+UnitFormat: TypeAlias = Literal[
     "row", "row-broadcast", "row-array", "row-tuple", "row-namedtuple", "row-dict",
     "column", "column-broadcast", "column-array",
     "value", "item", "star", "unit", "chunk",
 ]  # fmt: skip
 
 
-class Taker(Protocol):
+class UnitSink(Protocol):
     """Calls the function of a call with units, and keeps what it returns.
 
     Attributes
@@ -84,23 +84,23 @@ class Taker(Protocol):
     wrote: int | None
     unshared: bool
 
-    def one(self, unit: Any) -> None:
+    def call_shared(self, unit: Any) -> None:
         """Take a unit that may be handed out again with other data in it."""
 
-    def block(self, most: int) -> int:
-        """Begin a block of units, of so many at most: how many may follow by ``in_block`` or ``own``."""
+    def start_block(self, most: int) -> int:
+        """Begin a block of units, of so many at most: how many may follow by ``in_block`` or ``call_owned``."""
 
-    def in_block(self, unit: Any) -> None:
+    def call_in_block(self, unit: Any) -> None:
         """Take a unit of a block, which may be handed out again with other data in it."""
 
-    def own(self, unit: Any) -> None:
+    def call_owned(self, unit: Any) -> None:
         """Take a unit of a block that is an object of its own."""
 
-    def all(self, units: Iterable[Any]) -> None:
+    def call_each(self, units: Iterable[Any]) -> None:
         """Take units that are objects of their own, one after the other."""
 
 
-class Notes(Protocol):
+class ProgressSlots(Protocol):
     """Where the one who works on a chunk notes what runs: three numbers, those of a Running of the arena."""
 
     def __setitem__(self, at: int, value: int, /) -> None:

@@ -165,10 +165,10 @@ def any_rest_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """However quick it is, the parent does a unit or a few, and hands over what is left, if that can travel."""
 
     def nothing_if_at_all(some: Callable[[int], object], n: int) -> tuple[float, float]:
-        once, each = seconds_of_travel(some, n)
+        once, each = transfer_seconds(some, n)
         return once if once == math.inf else 0.0, each if each == math.inf else 0.0
 
-    seconds_of_travel = placement.seconds_of_travel
-    monkeypatch.setattr(placement, "seconds_of_travel", nothing_if_at_all)
+    transfer_seconds = placement.transfer_seconds
+    monkeypatch.setattr(placement, "transfer_seconds", nothing_if_at_all)
     for constant in ("LOOK_SECONDS", "COLD_WORTH_SECONDS", "WARM_WORTH_SECONDS"):
         monkeypatch.setattr(placement, constant, 0.0)

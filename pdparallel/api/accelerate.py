@@ -32,7 +32,7 @@ from pdparallel.errors import InvalidOptionError
 from pdparallel.operations import apply
 from pdparallel.operations.groupby import is_replaced
 from pdparallel.operations.rolling import Windowing
-from pdparallel.typing import Hand, OptionsDict
+from pdparallel.typing import OptionsDict, UnitFormat
 
 __all__ = ["Accelerated", "accelerate", "restore"]
 
@@ -282,8 +282,8 @@ def _apply_of_frame(
     except ValueError:  # pandas says it in its own words
         return NotImplemented
     # Past the accessor, which would look at all of that once more.
-    hand: Hand = "row" if number else "column"
-    return apply.apply_frame(df, func, number, args, kwargs, raw, result_type, "apply", hand, resolve(options))
+    unit_format: UnitFormat = "row" if number else "column"
+    return apply.apply_frame(df, func, number, args, kwargs, raw, result_type, "apply", unit_format, resolve(options))
 
 
 def _map_of_frame(

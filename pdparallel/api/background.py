@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pdparallel.compat import PANDAS_2
-from pdparallel.core.cancellation import Stop, StoppedError, stoppable
+from pdparallel.core.cancellation import CancelToken, StoppedError, stoppable
 from pdparallel.core.format import as_html, seconds
 from pdparallel.core.lifetime import at_exit
 from pdparallel.core.mistakes import by_name
@@ -65,7 +65,7 @@ class Running(Future[R]):
     (['1', '2'], True)
     """
 
-    def __init__(self, stop: Stop, verb: str = "call") -> None:
+    def __init__(self, stop: CancelToken, verb: str = "call") -> None:
         super().__init__()
         self._stop = stop
         self._verb = verb
@@ -94,7 +94,7 @@ class Running(Future[R]):
         """
         if self.done():
             return self.cancelled()
-        self._stop.ask()
+        self._stop.cancel()
         cancelled = super().cancel()
         if cancelled:
             self._ended = time.monotonic()
@@ -316,7 +316,7 @@ class Background:
         def verb(*args: Any, **kwargs: Any) -> Any:
             verbs = self._verbs if self._own else _with_own_data(self._verbs)
             call = functools.partial(getattr(verbs, name), *args, **kwargs)
-            return Background(call(), own=True) if name in MAKERS else begun(call, name)
+            return Background(call(), own=True) if name in MAKERS else started(call, name)
 
         return verb
 
@@ -329,7 +329,7 @@ def _with_own_data(accessor: Any) -> Any:
     return own
 
 
-def begun(call: Callable[[], R], verb: str = "call") -> Running[R]:
+def started(call: Callable[[], R], verb: str = "call") -> Running[R]:
     """Make a call in a thread of its own; returns as soon as it has its arguments checked.
 
     Raises
@@ -337,7 +337,7 @@ def begun(call: Callable[[], R], verb: str = "call") -> Running[R]:
     Exception
         What the call raised before it began.
     """
-    stop = Stop()
+    stop = CancelToken()
     future: Running[R] = Running(stop, verb)
     if inside_worker():  # every core has its process already, and this thread may hold what the other would wait for
         _run(call, stop, future, [])
@@ -350,7 +350,7 @@ def begun(call: Callable[[], R], verb: str = "call") -> Running[R]:
     _running[future] = thread, os.getpid()
     try:
         thread.start()
-        stop.begun.wait()
+        stop.started.wait()
     except BaseException:  # an interrupt, too, leaves no call behind that nobody has
         future.cancel()
         raise
@@ -359,7 +359,7 @@ def begun(call: Callable[[], R], verb: str = "call") -> Running[R]:
     return future
 
 
-def _run(call: Callable[[], Any], stop: Stop, future: Running[Any], refused: list[BaseException]) -> None:
+def _run(call: Callable[[], Any], stop: CancelToken, future: Running[Any], refused: list[BaseException]) -> None:
     result, error = None, None
     try:
         with stoppable(stop):
@@ -369,9 +369,9 @@ def _run(call: Callable[[], Any], stop: Stop, future: Running[Any], refused: lis
         below = error.__traceback__.tb_next if error.__traceback__ is not None else None
         replace_traceback(error, below)  # without this frame
     try:
-        if error is not None and not stop.begun.is_set():
+        if error is not None and not stop.started.is_set():
             refused.append(error)
-        stop.begun.set()
+        stop.started.set()
         future.end(result, error)
     finally:
         _running.pop(future, None)

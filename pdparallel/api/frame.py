@@ -138,9 +138,11 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         if kwargs:
             refuse_options(func, kwargs, "apply_rows", self._obj, _BY_ROWS)
         df = self._data()
-        hand = row_hand(rows, df, raw, result_type)
+        unit_format = row_hand(rows, df, raw, result_type)
         check_result_type(result_type)
-        return apply.apply_frame(df, func, 1, args, kwargs, raw, result_type, "apply_rows", hand, self._options())
+        return apply.apply_frame(
+            df, func, 1, args, kwargs, raw, result_type, "apply_rows", unit_format, self._options()
+        )
 
     @overload
     def apply_cols(

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
 from pdparallel.core.call import Call, work_of
-from pdparallel.core.chunking import Gaps, Left
+from pdparallel.core.chunking import PendingRanges, PendingUnits
 from pdparallel.core.lifetime import AT_SHUTDOWN, at_exit
 from pdparallel.core.mistakes import refuse_calls_without_items
 from pdparallel.core.options import Options, checked, resolve, show_options
@@ -30,7 +30,7 @@ from pdparallel.core.validation import check_func
 from pdparallel.data.lazy_items import Source
 from pdparallel.errors import InvalidOptionError, Shown
 from pdparallel.execution import failures
-from pdparallel.execution.collector import Passing, told
+from pdparallel.execution.collector import StreamingCollector, annotate_exception
 from pdparallel.execution.runner import check, path
 from pdparallel.operations import apply, concat
 from pdparallel.progress.reporter import bar, inside_call
@@ -46,7 +46,7 @@ B = TypeVar("B")
 _Numbered: TypeAlias = Generator[tuple[int, Any], None, None]
 
 #: Seconds at most that who lets the pools go waits for iterators that nobody has any more.
-MOST_CLOSING_SECONDS = 3.0
+MAX_CLOSING_SECONDS = 3.0
 
 #: Failures of ``errors="coerce"`` that are kept for the warning at the end: an iterable may have no end.
 MAX_KEPT_FAILURES = 10_000
@@ -55,7 +55,7 @@ MAX_KEPT_FAILURES = 10_000
 MAX_LABEL_LETTERS = 200
 
 #: Chunks for each worker that are on their way, or wait for one before them: twice what keeps a worker busy.
-MOST_OF_A_WORKER = 4
+MAX_OF_A_WORKER = 4
 
 
 class Results(Iterator[R]):
@@ -137,7 +137,7 @@ def _close_dropped(steps: Generator[Any, None, None]) -> None:
 
 def _wait_for_the_dropped() -> None:
     """Until they are closed, which takes some tenths of a second."""
-    until = time.monotonic() + MOST_CLOSING_SECONDS
+    until = time.monotonic() + MAX_CLOSING_SECONDS
     while _closing and time.monotonic() < until:
         time.sleep(0.005)
 
@@ -173,7 +173,7 @@ def iter_chunks(
 
     def steps() -> _Numbered:
         if len(data):
-            yield from _taken(call, options, ordered, Gaps(call.n, (), plan), call.n, pieces)
+            yield from _taken(call, options, ordered, PendingRanges(call.n, (), plan), call.n, pieces)
         else:
             yield 0, apply.of_no_rows(call)
 
@@ -300,15 +300,15 @@ def _check(options: Options, ordered: Any) -> None:
 
 
 def _taken(
-    call: Call, options: Options, ordered: bool, left: Left, total: int | None,
+    call: Call, options: Options, ordered: bool, left: PendingUnits, total: int | None,
     results: Callable[[Outcome], Iterator[tuple[int, Any]]],
 ) -> _Numbered:  # fmt: skip
     """What came of each chunk, by the number of the chunk or item; at last the first failure."""
-    ledger = Passing(call, ordered, options.workers * MOST_OF_A_WORKER)
+    collector = StreamingCollector(call, ordered, options.workers * MAX_OF_A_WORKER)
     problem: Exception | None = None
     with (
         bar(options.progress, total, options.desc or call.verb, call.unit, alone=True) as shown,
-        contextlib.closing(path(call, options, ledger, left, shown)) as steps,
+        contextlib.closing(path(call, options, collector, left, shown)) as steps,
     ):
         while True:
             try:
@@ -316,13 +316,13 @@ def _taken(
                     going_on = next(steps, ...) is None
             except Exception as error:  # what came before it goes out before
                 going_on, problem = False, error
-            for outcome in ledger.taken():
+            for outcome in collector.taken():
                 yield from results(outcome)
             if not going_on:
                 break
         if problem is not None:
             raise problem
-        ledger.raise_failure()
+        collector.raise_failure()
 
 
 def _settled(call: Call, results: _Numbered) -> Generator[Any, None, None]:
@@ -341,7 +341,7 @@ def _settled(call: Call, results: _Numbered) -> Generator[Any, None, None]:
             continue
         times += 1
         if call.work.errors == "return":
-            yield told(result, failures.place(call, at))
+            yield annotate_exception(result, failures.place(call, at))
             continue
         if len(kept) < MAX_KEPT_FAILURES:
             kept.append((at, result))

@@ -38,9 +38,9 @@ class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") 
         raw = isinstance(data, np.ndarray)
         df = pd.DataFrame(data, copy=False) if raw else data
         number = axis_number(axis)
-        hand: Any = "row" if number else "column"
+        unit_format: Any = "row" if number else "column"
         options = resolve(_given(decorator))
-        result = apply.apply_frame(df, func, number, args, dict(kwargs), raw, None, "apply", hand, options)
+        result = apply.apply_frame(df, func, number, args, dict(kwargs), raw, None, "apply", unit_format, options)
         return result.to_numpy() if raw else result
 
     @staticmethod

@@ -34,11 +34,11 @@ from pdparallel.core.validation import goes_to_pandas
 from pdparallel.data.iterate import feed_for
 from pdparallel.errors import InvalidOptionError
 from pdparallel.execution import failures, placement
-from pdparallel.execution.collector import Ledger, told
+from pdparallel.execution.collector import ResultCollector, annotate_exception
 from pdparallel.execution.inline import Beginning, PandasStoppedError, called_here, ends_by_clock
 from pdparallel.execution.runner import run
 from pdparallel.operations.rolling import Layout, Windowing, is_plain, layout
-from pdparallel.progress.reporter import WholeCall, counted
+from pdparallel.progress.reporter import ProgressScope, count_calls
 from pdparallel.transport.frames import take
 from pdparallel.typing import AsFrame, AsSeries, AsWhole, Func
 from pdparallel.worker.loop import calling, record
@@ -47,11 +47,11 @@ from pdparallel.worker.run_task import inside_worker
 __all__ = ["WindowPar"]
 
 #: Windows that are called before there is a runner, at most: so many take it some milliseconds.
-MOST_HERE = 10_000
+MAX_HERE = 10_000
 
 #: Windows at most for which pandas begins, also where arithmetic would find them: that takes a tenth of a millisecond,
 #: and is for nothing where pandas ends sooner.
-FEW = 500
+INLINE_MAX_VALUES = 500
 
 
 class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
@@ -205,42 +205,42 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
 def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Options) -> Any:
     # Where somebody may want the call to end, the runner looks for that between two windows.
     here = ends_by_clock(options)
-    begun: Outcome | None = None
-    if here and (windowing.whole.size <= FEW or not is_plain(windowing)):
+    prefix: Outcome | None = None
+    if here and (windowing.whole.size <= INLINE_MAX_VALUES or not is_plain(windowing)):
         beginning = _Beginning(work, windowing.whole, options)
         try:
             return window.apply(beginning.begin(), raw=raw)
         except PandasStoppedError:
-            begun = beginning.outcome()
-        if begun.failure is not None:
-            raise _told(begun.failure, windowing, work)
+            prefix = beginning.outcome()
+        if prefix.failure is not None:
+            raise _annotated(prefix.failure, windowing, work)
     try:
         found = layout(windowing, raw) if windowing.whole.size else None
     except Exception:  # pandas is to say it
         found = None
     if found is None or not len(found.spans):
-        return _in_pandas(windowing, window, work, raw, begun, options)
+        return _in_pandas(windowing, window, work, raw, prefix, options)
     call = _call(windowing, work, found)
-    if here and begun is None:  # it is plain
-        begun = _done_here(call)
-    if begun is not None and len(begun.chunk) == call.n:
-        assert isinstance(begun.returns, list)  # only what comes from a worker is packed
-        return found.filled(begun.returns)
-    with WholeCall():
-        returns = run(call, options, begun)
-        failures.settle(call, returns, lambda good, at, value: value)
+    if here and prefix is None:  # it is plain
+        prefix = _done_here(call)
+    if prefix is not None and len(prefix.chunk) == call.n:
+        assert isinstance(prefix.returns, list)  # only what comes from a worker is packed
+        return found.filled(prefix.returns)
+    with ProgressScope():
+        returns = run(call, options, prefix)
+        failures.replace_failures(call, returns, lambda good, at, value: value)
         return found.filled(returns)
 
 
 def _done_here(call: Call) -> Outcome:
     """What some milliseconds are enough for, without all that a runner needs."""
-    ledger, first = Ledger(call), Chunk(0, min(call.n, MOST_HERE))
+    collector, first = ResultCollector(call), Chunk(0, min(call.n, MAX_HERE))
     until = time.perf_counter() + placement.LOOK_SECONDS
     outcome = record(
         call.work, feed_for("unit", call.work.func, call.work.given), take(call.data, "unit", first), first, until
     )
-    ledger.add(outcome)
-    ledger.raise_failure()
+    collector.add(outcome)
+    collector.raise_failure()
     return outcome
 
 
@@ -252,7 +252,7 @@ def _call(windowing: Windowing, work: Work, found: Layout) -> Call:
         n=len(found.spans),
         unit="window",
         label=found.label,
-        taking=found.as_floats if work.errors == "raise" else None,
+        validate_prefix=found.as_floats if work.errors == "raise" else None,
     )
 
 
@@ -291,35 +291,35 @@ class _Beginning(Beginning):
         return worth
 
 
-def _told(failure: Failure, windowing: Windowing, work: Work) -> BaseException:
+def _annotated(failure: Failure, windowing: Windowing, work: Work) -> BaseException:
     """What the function raised before there was a call, as the runner would tell it."""
     place = f"{windowing.kind}.apply, at window {failure.offset}"
     with contextlib.suppress(Exception):  # the exception matters more than its note
         found = layout(windowing, raw=True)
         if found is not None:
             place = failures.place(_call(windowing, work, found), failure.offset)
-    return told(failure, place)
+    return annotate_exception(failure, place)
 
 
 # What stays in pandas
 
 
 def _in_pandas(
-    windowing: Windowing, window: Any, work: Work, raw: bool, begun: Outcome | None, options: Options
+    windowing: Windowing, window: Any, work: Work, raw: bool, prefix: Outcome | None, options: Options
 ) -> Any:
     """Where only pandas knows what to call the function with, it does so, here."""
     verb = f"{windowing.kind}.apply"
-    func = counted(calling(work), options.progress, options.desc or verb, "window")
+    func = count_calls(calling(work), options.progress, options.desc or verb, "window")
     kept: list[Any] = []
-    done = Returns([] if begun is None else [begun.returns]).values()
+    done = Returns([] if prefix is None else [prefix.returns]).values()
 
     def keep(unit: Any) -> Any:
         value = done[len(kept)] if len(kept) < len(done) else func(unit)
         kept.append(value)
         return np.nan if type(value) is Failed else value
 
-    with WholeCall(), called_here(work):
+    with ProgressScope(), called_here(work):
         result = window.apply(keep, raw=raw)
     call = Call(verb, work, kept, len(kept), "window", label=range(len(kept)).__getitem__)
-    failures.settle(call, Returns([kept]), lambda good, at, value: value)
+    failures.replace_failures(call, Returns([kept]), lambda good, at, value: value)
     return result

@@ -103,7 +103,7 @@ def _runs(outcomes: Iterable[Outcome], joins: bool) -> Iterator[tuple[Chunk, Any
 def _alike(one: Outcome, other: Outcome) -> bool:
     mine, theirs = one.returns, other.returns
     if isinstance(mine, Packed) and isinstance(theirs, Packed):
-        return bool(mine.form == theirs.form)
+        return bool(mine.layout_key == theirs.layout_key)
     return isinstance(mine, list) and isinstance(theirs, list)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from pdparallel.checkpoint.hashing import Digester
 from pdparallel.core.call import Call
 from pdparallel.transport.functions import not_sent
-from pdparallel.transport.modules import joined
+from pdparallel.transport.modules import combine_digests
 from pdparallel.transport.shared_classes import SharedTable
 
 __all__ = ["Identity", "identity_of"]
@@ -46,7 +46,7 @@ class Identity:
     @property
     def whole(self) -> str:
         """One digest for all parts."""
-        return joined(*(text.encode() for item in sorted(self.parts.items()) for text in item)).hex()
+        return combine_digests(*(text.encode() for item in sorted(self.parts.items()) for text in item)).hex()
 
 
 def identity_of(call: Call) -> Identity:
@@ -63,10 +63,10 @@ def identity_of(call: Call) -> Identity:
     details = dict(digester.parts_of(innermost)) if isinstance(innermost, types.FunctionType) else {}
     # With another errors= what succeeded is the same; each file says by which one it was written.  The views
     # follow from the data.
-    known = ("func", "args", "kwargs", "hand", "initializer", "errors", "views")
+    known = ("func", "args", "kwargs", "unit_format", "initializer", "errors", "views")
     rest = [(field.name, getattr(work, field.name)) for field in dataclasses.fields(work) if field.name not in known]
     parts = {
-        "verb": digester.named("verb", (call.verb, work.hand, call.unit)),
+        "verb": digester.named("verb", (call.verb, work.unit_format, call.unit)),
         "function": digester.named("the function", work.func),
         "initializer": digester.named(
             "the initializer", work.initializer and (work.initializer.func, work.initializer.args)

@@ -31,7 +31,7 @@ import pandas as pd
 
 from pdparallel.core.code_objects import is_empty, names_of
 from pdparallel.errors import CheckpointError
-from pdparallel.transport.modules import as_bytes, is_of_library, joined
+from pdparallel.transport.modules import as_bytes, combine_digests, is_of_library
 from pdparallel.transport.pickler import Global, global_names, travels_by_value
 from pdparallel.transport.reducers import HEAP_TYPE, PROTOCOL
 from pdparallel.transport.shared_classes import SharedTable, dump
@@ -104,7 +104,7 @@ class Digester:
         """The digest of an object."""
         key = id(obj)
         if key in self._active:
-            return joined(b"again", str(len(self._active) - self._active[key]).encode())
+            return combine_digests(b"again", str(len(self._active) - self._active[key]).encode())
         if type(obj) in _PLAIN:
             return self._plain(obj)
         if key not in self._finished:
@@ -135,7 +135,7 @@ class Digester:
 
     def _cyclic(self, obj: Any) -> bytes:
         parts = itertools.chain.from_iterable(obj.items()) if isinstance(obj, dict) else obj
-        return joined(as_bytes(type(obj).__name__), *map(self.of, parts))
+        return combine_digests(as_bytes(type(obj).__name__), *map(self.of, parts))
 
     def _other(self, obj: Any) -> bytes:
         for kinds, way in self._ways:
@@ -144,16 +144,18 @@ class Digester:
                 return digest
         if isinstance(getattr(obj, "py_func", None), types.FunctionType):
             # One that numba compiled, which pickles under a name that it got in this process.
-            return joined(b"compiled", *map(self.of, (type(obj), obj.py_func, getattr(obj, "targetoptions", None))))
+            return combine_digests(
+                b"compiled", *map(self.of, (type(obj), obj.py_func, getattr(obj, "targetoptions", None)))
+            )
         return self._reduced(obj)
 
     def _set(self, obj: Any) -> bytes:
         beside = self.of((type(obj), getattr(obj, "__dict__", None)))
-        return joined(b"set", beside, *sorted(map(self.of, obj)))
+        return combine_digests(b"set", beside, *sorted(map(self.of, obj)))
 
     def _weak(self, obj: Any) -> bytes:
         """What others hold, as long as they do: a cache."""
-        return joined(b"weak", self.of(type(obj)))
+        return combine_digests(b"weak", self.of(type(obj)))
 
     def _reduced(self, obj: Any) -> bytes:
         """An object by what pickle would write of it."""
@@ -161,9 +163,9 @@ class Digester:
         try:
             reduction: Any = reducer(obj) if reducer is not None else obj.__reduce_ex__(4)
         except Exception:  # a lock and the like, of which the transport knows what to write
-            return joined(b"dill", dump(obj, SharedTable(), grow=True))
+            return combine_digests(b"dill", dump(obj, SharedTable(), grow=True))
         if isinstance(reduction, str):
-            return joined(b"name", as_bytes(pickle.whichmodule(obj, reduction)), as_bytes(reduction))  # type: ignore[attr-defined]
+            return combine_digests(b"name", as_bytes(pickle.whichmodule(obj, reduction)), as_bytes(reduction))  # type: ignore[attr-defined]
         make, args, *rest = reduction
         rest += [None] * 3
         return self._plain(("object", make, args, rest[0], list(rest[1] or ()), list(rest[2] or ())))
@@ -197,7 +199,7 @@ class Digester:
     def _function(self, func: types.FunctionType) -> bytes:
         if is_of_library(func.__module__) and not travels_by_value(func):
             return _of_library(func)
-        return joined(b"function", *_flat(self.parts_of(func)))
+        return combine_digests(b"function", *_flat(self.parts_of(func)))
 
     def _code(self, code: types.CodeType) -> bytes:
         constants: Iterable[Any] = code.co_consts
@@ -212,7 +214,7 @@ class Digester:
             code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags,
             code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_exceptiontable,
         )  # fmt: skip
-        return joined(b"code", instructions, self.of(shape), *map(self.of, constants))
+        return combine_digests(b"code", instructions, self.of(shape), *map(self.of, constants))
 
     def _class(self, cls: Any) -> bytes:
         if not cls.__flags__ & HEAP_TYPE or (is_of_library(cls.__module__) and not travels_by_value(cls)):
@@ -227,49 +229,51 @@ class Digester:
             (name, self.named(f"{name!r} of class {cls.__name__!r}", attributes[name])) for name in sorted(attributes)
         )
         kinds = map(self.of, (type(cls), *cls.__bases__))
-        return joined(b"class", as_bytes(cls.__qualname__), *kinds, *_flat(content))
+        return combine_digests(b"class", as_bytes(cls.__qualname__), *kinds, *_flat(content))
 
     def _module(self, module: types.ModuleType, names: frozenset[str] = frozenset()) -> bytes:
         """A module, by what is named of it; of a library's the version says it all."""
         if is_of_library(module.__name__):
-            return joined(b"module", as_bytes(module.__name__), _version(module.__name__))
+            return combine_digests(b"module", as_bytes(module.__name__), _version(module.__name__))
         if id(module) in self._active:
-            return joined(b"module", as_bytes(module.__name__))
+            return combine_digests(b"module", as_bytes(module.__name__))
         return self._entered(id(module), self._module_content, module, names)
 
     def _module_content(self, module: types.ModuleType, names: frozenset[str]) -> bytes:
         space = vars(module)
         used = (self._part(f"{module.__name__}.{name}", space[name], names) for name in sorted(names & space.keys()))
-        return joined(b"module", as_bytes(module.__name__), *_flat(used))
+        return combine_digests(b"module", as_bytes(module.__name__), *_flat(used))
 
     def _method(self, method: types.MethodType) -> bytes:
-        return joined(b"method", self.of(method.__func__), self.of(method.__self__))
+        return combine_digests(b"method", self.of(method.__func__), self.of(method.__self__))
 
     def _builtin(self, func: types.BuiltinMethodType) -> bytes:
         if func.__self__ is None or isinstance(func.__self__, types.ModuleType):
             return _of_library(func)
-        return joined(b"method", self.of(func.__self__), as_bytes(func.__name__))
+        return combine_digests(b"method", self.of(func.__self__), as_bytes(func.__name__))
 
     def _wrapper(self, wrapper: Any) -> bytes:
-        return joined(as_bytes(type(wrapper).__name__), self.of(wrapper.__wrapped__))
+        return combine_digests(as_bytes(type(wrapper).__name__), self.of(wrapper.__wrapped__))
 
     def _property(self, obj: property) -> bytes:
-        return joined(b"property", *map(self.of, (obj.fget, obj.fset, obj.fdel)))
+        return combine_digests(b"property", *map(self.of, (obj.fget, obj.fset, obj.fdel)))
 
     def _cell(self, cell: types.CellType) -> bytes:
-        return joined(b"cell") if is_empty(cell) else joined(b"cell", self.of(cell.cell_contents))
+        return combine_digests(b"cell") if is_empty(cell) else combine_digests(b"cell", self.of(cell.cell_contents))
 
     def _mapping(self, proxy: Any) -> bytes:
-        return joined(b"mapping", self.of(dict(proxy)))
+        return combine_digests(b"mapping", self.of(dict(proxy)))
 
     # Data
 
     def _frame(self, df: pd.DataFrame) -> bytes:
         columns = [self._values(df.iloc[:, at].array) for at in range(df.shape[1])]
-        return joined(b"frame", self._labels(df.index), self._labels(df.columns), self._beside(df), *columns)
+        return combine_digests(b"frame", self._labels(df.index), self._labels(df.columns), self._beside(df), *columns)
 
     def _series(self, s: pd.Series) -> bytes:
-        return joined(b"series", self._labels(s.index), self.of(s.name), self._beside(s), self._values(s.array))
+        return combine_digests(
+            b"series", self._labels(s.index), self.of(s.name), self._beside(s), self._values(s.array)
+        )
 
     def _beside(self, obj: Any) -> bytes:
         """What a pandas object has beside labels and values."""
@@ -279,39 +283,39 @@ class Digester:
     def _labels(self, index: pd.Index) -> bytes:
         names = self.of(list(index.names))
         if isinstance(index, pd.RangeIndex):
-            return joined(b"range", names, self.of((index.start, index.stop, index.step)))
+            return combine_digests(b"range", names, self.of((index.start, index.stop, index.step)))
         if isinstance(index, pd.MultiIndex):
             levels = [index.get_level_values(level) for level in range(index.nlevels)]
-            return joined(b"levels", names, *map(self._labels, levels))
+            return combine_digests(b"levels", names, *map(self._labels, levels))
         frequency = as_bytes(str(getattr(index, "freq", None)))
-        return joined(b"labels", as_bytes(type(index).__name__), names, frequency, self._values(index.array))
+        return combine_digests(b"labels", as_bytes(type(index).__name__), names, frequency, self._values(index.array))
 
     def _values(self, array: Any) -> bytes:
         dtype: Any = array.dtype
         if isinstance(dtype, np.dtype):
             return self._array(np.asarray(array))
         if isinstance(dtype, pd.CategoricalDtype):
-            return joined(
+            return combine_digests(
                 b"categories", self.of(dtype.ordered), self._labels(dtype.categories), self._array(array.codes)
             )
         kind = as_bytes(repr(dtype))
         if isinstance(dtype, pd.DatetimeTZDtype):
-            return joined(kind, self._array(pd.DatetimeIndex(array).tz_convert(None).to_numpy()))
+            return combine_digests(kind, self._array(pd.DatetimeIndex(array).tz_convert(None).to_numpy()))
         if isinstance(dtype, pd.SparseDtype):
-            return joined(kind, self._array(np.asarray(array)))
+            return combine_digests(kind, self._array(np.asarray(array)))
         plain = getattr(dtype, "numpy_dtype", None)
         if type(dtype).__module__.startswith("pandas.") and not isinstance(dtype, pd.ArrowDtype) and plain is not None:
             values = array.to_numpy(dtype=plain, na_value=plain.type(0))
-            return joined(kind, self._array(np.asarray(array.isna())), self._array(values))
-        return joined(kind, self.of(array.astype(object).tolist()))
+            return combine_digests(kind, self._array(np.asarray(array.isna())), self._array(values))
+        return combine_digests(kind, self.of(array.astype(object).tolist()))
 
     def _array(self, array: np.ndarray) -> bytes:
         shape = self.of((array.shape, array.dtype.str if array.dtype.fields is None else repr(array.dtype.descr)))
         kind = self.of(type(array))
         if array.dtype.hasobject:
-            return joined(b"objects", kind, shape, self.of(array.ravel().tolist()))
+            return combine_digests(b"objects", kind, shape, self.of(array.ravel().tolist()))
         flat = np.ascontiguousarray(array).reshape(-1)
-        return joined(b"array", kind, shape, flat.view(np.uint8).data if flat.nbytes else b"")
+        return combine_digests(b"array", kind, shape, flat.view(np.uint8).data if flat.nbytes else b"")
 
     _ways: tuple[tuple[Any, Any], ...] = (
         (type, _class),
@@ -377,7 +381,7 @@ def _may_be_shared(obj: Any) -> bool:
 
 def _of_library(obj: Any) -> bytes:
     module = getattr(obj, "__module__", None) or "builtins"
-    return joined(b"library", as_bytes(module), _version(module), as_bytes(obj.__qualname__))
+    return combine_digests(b"library", as_bytes(module), _version(module), as_bytes(obj.__qualname__))
 
 
 def _version(name: str) -> bytes:

@@ -38,7 +38,7 @@ SAVE_SECONDS = 0.2
 
 #: The same in a long call, as a part of what it has taken so far, up to a limit: so a night makes no million files.
 SAVE_PART = 0.01
-MOST_SAVE_SECONDS = 2.0
+MAX_SAVE_SECONDS = 2.0
 
 #: Writing takes this part of the time at most.
 WRITING_PART = 0.1
@@ -59,7 +59,7 @@ class Collector(Protocol):
 
 
 @contextlib.contextmanager
-def opened(call: Call, options: Options, ledger: Collector) -> Iterator[list[Chunk]]:
+def opened(call: Call, options: Options, collector: Collector) -> Iterator[list[Chunk]]:
     """Fill a ledger with what an earlier run of the call finished, and keep what comes to it meanwhile.
 
     Gives the positions that are finished.
@@ -76,8 +76,8 @@ def opened(call: Call, options: Options, ledger: Collector) -> Iterator[list[Chu
     try:
         finished = checkpoint.finished()
         for outcome in finished:
-            ledger.add(outcome)
-        ledger.keep = checkpoint.save
+            collector.add(outcome)
+        collector.keep = checkpoint.save
         yield [outcome.chunk for outcome in finished]
         checkpoint.flush()
     except BaseException as error:  # an interrupt, too
@@ -89,7 +89,7 @@ def opened(call: Call, options: Options, ledger: Collector) -> Iterator[list[Chu
             )
         raise
     finally:
-        ledger.keep = None
+        collector.keep = None
         checkpoint.close()
 
 
@@ -115,7 +115,7 @@ class Checkpoint:
         self._path = Path(folder).expanduser().absolute()
         self._identity = identity_of(call)
         self._waiting: list[Outcome] = []
-        self._joins = call.work.hand != "chunk"  # which has one return for all of it
+        self._joins = call.work.unit_format != "chunk"  # which has one return for all of it
         self._number = 0
         self._planned = None if call.plan is None else {(chunk.start, chunk.stop) for chunk in call.plan}
         self._warned = False
@@ -255,7 +255,7 @@ class Checkpoint:
         chunk, call = outcome.chunk, self._call
         if self._planned is not None and (chunk.start, chunk.stop) not in self._planned:
             return False
-        returns = 1 if call.work.hand == "chunk" else len(chunk)
+        returns = 1 if call.work.unit_format == "chunk" else len(chunk)
         return 0 <= chunk.start < chunk.stop <= call.n and len(outcome.returns) == returns
 
     # Writing
@@ -274,7 +274,7 @@ class Checkpoint:
         if outcome.failure is None:
             return outcome
         n = len(outcome.returns)
-        if n == 0 or self._call.work.hand == "chunk":
+        if n == 0 or self._call.work.unit_format == "chunk":
             return None
         return Outcome(Chunk(outcome.chunk.start, outcome.chunk.start + n), outcome.returns, None, outcome.seconds)
 
@@ -300,7 +300,7 @@ class Checkpoint:
             problem = error
         self._saved = time.monotonic()
         cost = (self._saved - began) / WRITING_PART
-        self._pause = max(SAVE_SECONDS, cost, min(SAVE_PART * (self._saved - self._began), MOST_SAVE_SECONDS))
+        self._pause = max(SAVE_SECONDS, cost, min(SAVE_PART * (self._saved - self._began), MAX_SAVE_SECONDS))
         self._long = max(LONG_SECONDS, cost / WRITING_PART)
         if problem is not None:
             self._warn(problem)

@@ -14,7 +14,7 @@ from pdparallel.core.options import Options
 from pdparallel.core.returns import Returns
 from pdparallel.core.units import Data
 from pdparallel.errors import InvalidOptionError
-from pdparallel.typing import Errors, Func, Hand
+from pdparallel.typing import Errors, Func, UnitFormat
 
 __all__ = ["Call", "Initializer", "Work", "in_words", "shown", "work_of"]
 
@@ -45,7 +45,7 @@ class Work:
     func: Func
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    hand: Hand
+    unit_format: UnitFormat
     errors: Errors = "raise"
     seed: int | None = None
     initializer: Initializer | None = None
@@ -94,13 +94,13 @@ class Call:
     unit: str
     label: Callable[[int], Any]
     plan: tuple[Chunk, ...] | None = field(default=None)
-    taking: Callable[[Returns], Any] | None = field(default=None)
+    validate_prefix: Callable[[Returns], Any] | None = field(default=None)
     again: Callable[[int], Any] | None = field(default=None)
     start: int = 0
 
     def where(self, chunk: Chunk, offset: int) -> str:
         """The place of a failure in words: ``in row 'x17' (position 17)``."""
-        if self.work.hand == "chunk":
+        if self.work.unit_format == "chunk":
             if not len(chunk):
                 return "in the chunk of no rows"
             return f"in the chunk of rows {chunk.start} to {chunk.stop - 1}"
@@ -109,7 +109,7 @@ class Call:
 
     def subject(self, chunk: Chunk) -> str:
         """The first unit of a chunk at the beginning of a sentence: ``Row 'x17' (position 17)``, or ``Row 17``."""
-        if self.work.hand == "chunk":
+        if self.work.unit_format == "chunk":
             return f"The chunk of rows {chunk.start} to {chunk.stop - 1}"
         position = self.start + chunk.start
         label = shown(self.label(chunk.start))
@@ -118,7 +118,12 @@ class Call:
 
 
 def work_of(
-    func: Func, args: Sequence[Any], kwargs: dict[str, Any], hand: Hand, options: Options, views: bool | None = None
+    func: Func,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    unit_format: UnitFormat,
+    options: Options,
+    views: bool | None = None,
 ) -> Work:
     """What a worker is to do, as the arguments and options say."""
     first = None if options.initializer is None else Initializer(options.initializer, options.initargs)
@@ -127,7 +132,7 @@ def work_of(
     except TypeError:
         hint = f"For one argument: args=({shown(args)},)."
         raise InvalidOptionError("args", args, "a tuple of arguments for the function", hint) from None
-    return Work(func, given, kwargs, hand, options.errors, options.seed, first, views)
+    return Work(func, given, kwargs, unit_format, options.errors, options.seed, first, views)
 
 
 def in_words(unit: str, label: object, position: int) -> str:

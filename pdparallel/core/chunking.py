@@ -7,7 +7,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Chunk", "Gaps", "Left", "cut", "cut_for_chunks", "cut_whole", "next_size", "pieces_for_chunks"]
+__all__ = [
+    "Chunk",
+    "PendingRanges",
+    "PendingUnits",
+    "cut",
+    "cut_for_chunks",
+    "cut_whole",
+    "next_size",
+    "pieces_for_chunks",
+]
 
 #: A chunk function pays pandas' fixed cost per call, so beyond one chunk a worker each chunk is to have
 #: at least this many rows (``benchmarks/when_it_helps.py`` shows what a call on few rows costs).
@@ -18,7 +27,7 @@ CHUNKS_PER_WORKER = 4
 
 #: Bytes of a frame above which a chunk of ``apply_chunks`` is bounded in bytes, and that bound: what is under way, and
 #: what a function makes of it, are some chunks for each worker (``benchmarks/memory.py``).
-BIG_BYTES, MOST_CHUNK_BYTES = 1_000_000_000, 1 << 25
+BIG_BYTES, MAX_CHUNK_BYTES = 1_000_000_000, 1 << 25
 
 #: The first chunk of ``apply_chunks`` is this part of another one, where that is still worth a chunk.
 FIRST_CHUNK_PART = 8
@@ -31,7 +40,7 @@ CHUNK_SECONDS = 0.1
 TASK_SECONDS = 0.0005
 
 #: A chunk is so many times its task where there is much to do, and so many times however little is left.
-MUCH, LEAST = 100, 10
+CHUNK_TASKS, CHUNK_MIN_TASKS = 100, 10
 
 #: A task costs whoever hands it out, too, so that the chunks of many workers are to last so many times as long as it
 #: takes to hand out one to each.
@@ -57,7 +66,7 @@ class Chunk:
         return self.stop - self.start
 
 
-class Left(Protocol):
+class PendingUnits(Protocol):
     """What is left to do of a call; falsy where that is nothing.
 
     Attributes
@@ -81,7 +90,7 @@ class Left(Protocol):
         """How many the next chunk takes, by the seconds and bytes that a unit costs, as far as they are known."""
 
 
-class Gaps:
+class PendingRanges:
     """The positions of a call that nobody has taken yet, in order; falsy where there are none.
 
     Parameters
@@ -196,7 +205,7 @@ def pieces_for_chunks(n: int, n_workers: int, size: int = 0) -> int:
     ([2, 3, 8], 75)
     """
     pieces = min(max(n // ROWS_WORTH_A_CHUNK, n_workers), n_workers * CHUNKS_PER_WORKER)
-    return max(pieces, min(n, -(-size // MOST_CHUNK_BYTES))) if size > BIG_BYTES else pieces
+    return max(pieces, min(n, -(-size // MAX_CHUNK_BYTES))) if size > BIG_BYTES else pieces
 
 
 def cut_for_chunks(n: int, n_workers: int, size: int = 0) -> tuple[Chunk, ...]:
@@ -243,6 +252,6 @@ def next_size(left: int, n_workers: int, seconds: float | None, task_seconds: fl
         return max(1, -(-left // (n_workers * FIRST_PARTS)))
     unit = max(seconds, 1e-9)
     share = -(-left // (2 * n_workers))
-    much = max(CHUNK_SECONDS, MUCH * task_seconds, ROUNDS * n_workers * task_seconds)
-    size = max(min(much / unit, share), LEAST * task_seconds / unit, 1)
+    much = max(CHUNK_SECONDS, CHUNK_TASKS * task_seconds, ROUNDS * n_workers * task_seconds)
+    size = max(min(much / unit, share), CHUNK_MIN_TASKS * task_seconds / unit, 1)
     return min(left, int(size))

@@ -13,10 +13,10 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 
-__all__ = ["MOST", "MUCH", "aligned", "as_html", "few", "seconds", "share", "shortened", "size"]
+__all__ = ["LARGE_SHARE", "MAIN_SHARE", "aligned", "as_html", "few", "seconds", "share", "shortened", "size"]
 
 #: Parts of a whole from which something is worth a word, and from which it is most of it.
-MUCH, MOST = 0.25, 0.5
+LARGE_SHARE, MAIN_SHARE = 0.25, 0.5
 
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))

@@ -433,9 +433,9 @@ _READING: dict[str, tuple[tuple[tuple[type[Exception], str], ...], str]] = {
 }
 
 
-def hint_for_row(exception: BaseException, hand: str) -> str | None:
+def hint_for_row(exception: BaseException, unit_format: str) -> str | None:
     """How to read a row of this kind, if the exception says that the function reads another kind."""
-    signs, hint = _READING.get(hand, ((), ""))
+    signs, hint = _READING.get(unit_format, ((), ""))
     fits = any(isinstance(exception, kind) and str(exception).startswith(text) for kind, text in signs)
     return hint if fits else None
 

@@ -28,11 +28,11 @@ from pdparallel.compat import PANDAS_2
 
 __all__ = [
     "Columns",
-    "Compact",
     "Dicts",
     "Mixed",
     "Numbers",
     "Packed",
+    "ReturnPlaceholder",
     "Returns",
     "Runs",
     "SeriesRows",
@@ -61,10 +61,10 @@ _ATOMS = frozenset((
 _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 #: Runs of one kind that returns are looked through for at most, and how long they must be on average to be worth it.
-MOST_RUNS, LEAST_RUN = 64, 100
+MAX_RUNS, MIN_RUN = 64, 100
 
 #: A few returns of very many values each are packed no quicker than pickled.
-_MOST_COLUMNS_OF_FEW = 64
+_MAX_COLUMNS_OF_FEW = 64
 
 
 class Packed(abc.ABC):
@@ -72,7 +72,7 @@ class Packed(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def form(self) -> Any:
+    def layout_key(self) -> Any:
         """What two of them must have in common to be joined."""
 
     @abc.abstractmethod
@@ -94,12 +94,12 @@ class Packed(abc.ABC):
 def have_one_form(one: Packed, other: Packed) -> bool:
     """Whether two packed returns can be joined. Labels that cannot be compared, as ``pd.NA``, are different ones."""
     try:
-        return bool(one.form == other.form)
+        return bool(one.layout_key == other.layout_key)
     except Exception:  # whatever the labels of the user raise
         return False
 
 
-class Compact(abc.ABC):
+class ReturnPlaceholder(abc.ABC):
     """What stands for a return of the function, and knows itself how many of it are packed."""
 
     __slots__ = ()
@@ -110,7 +110,7 @@ class Compact(abc.ABC):
         """The type of the return."""
 
     @abc.abstractmethod
-    def over(self, unit: Any) -> Any:
+    def restore(self, unit: Any) -> Any:
         """The return, of that unit."""
 
     @staticmethod
@@ -127,7 +127,7 @@ class Numbers(Packed):
     type: type
 
     @property
-    def form(self) -> Any:
+    def layout_key(self) -> Any:
         return Numbers, self.type
 
     def __len__(self) -> int:
@@ -151,7 +151,7 @@ class Texts(Packed):
     values: Any
 
     @property
-    def form(self) -> Any:
+    def layout_key(self) -> Any:
         return Texts
 
     def __len__(self) -> int:
@@ -217,7 +217,7 @@ class Times(Packed):
     tz: datetime.tzinfo | None = None
 
     @property
-    def form(self) -> Any:
+    def layout_key(self) -> Any:
         zone = self.tz.__getinitargs__() if isinstance(self.tz, datetime.timezone) else self.tz  # type: ignore[attr-defined]
         return Times, self.array.dtype, zone
 
@@ -247,7 +247,7 @@ class Mixed(Packed):
     values: list[Any]
 
     @property
-    def form(self) -> Any:
+    def layout_key(self) -> Any:
         return Mixed
 
     def __len__(self) -> int:
@@ -290,7 +290,7 @@ class Tuples(Columns):
     type: type
 
     @property
-    def form(self) -> Any:
+    def layout_key(self) -> Any:
         return Tuples, self.type, len(self.columns)
 
     def unpacked(self) -> list[Any]:
@@ -309,7 +309,7 @@ class Dicts(Columns):
     keys: tuple[str, ...]
 
     @property
-    def form(self) -> Any:
+    def layout_key(self) -> Any:
         return Dicts, self.keys
 
     def unpacked(self) -> list[Any]:
@@ -329,7 +329,7 @@ class SeriesRows(Packed):
     index: pd.Index
 
     @property
-    def form(self) -> Any:
+    def layout_key(self) -> Any:
         return SeriesRows, self.values.dtype, form_of_index(self.index)
 
     def __len__(self) -> int:
@@ -351,7 +351,7 @@ class Runs(Packed):
     parts: tuple[Any, ...]
 
     @property
-    def form(self) -> Any:
+    def layout_key(self) -> Any:
         return Runs
 
     def __len__(self) -> int:
@@ -386,7 +386,7 @@ def pack(values: list[Any], kinds: Set[type] | None = None) -> Packed | None:
         return _tuples(values, kind)
     if kind is pd.Series:
         return _series_rows(values)
-    if issubclass(kind, Compact):
+    if issubclass(kind, ReturnPlaceholder):
         return kind.packed(values)
     return _flat(values, kind)
 
@@ -398,7 +398,7 @@ def pack_runs(values: list[Any]) -> Runs | None:
     ['Numbers', 'Texts']
     """
     parts: list[Any] = []
-    most = min(MOST_RUNS, len(values) // LEAST_RUN)
+    most = min(MAX_RUNS, len(values) // MIN_RUN)
     for number, (kind, run) in enumerate(itertools.groupby(values, type)):
         if number >= most:
             return None
@@ -466,7 +466,7 @@ _initargs = operator.methodcaller("__getinitargs__")
 
 def _columns(values: list[Any], places: Sequence[Any]) -> tuple[Packed, ...] | None:
     """What all returns have at each place; None where that is not quicker than the returns themselves."""
-    if not places or len(places) > max(_MOST_COLUMNS_OF_FEW, len(values)):
+    if not places or len(places) > max(_MAX_COLUMNS_OF_FEW, len(values)):
         return None
     first = map(type, map(values[0].__getitem__, places))
     if not _ATOMS.issuperset(first):

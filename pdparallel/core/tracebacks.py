@@ -43,7 +43,19 @@ _CALLERS = {
             "pdparallel.execution.pandas_driver",
             "pdparallel.data.fastpath.group",
         ],
-        frozenset({"one", "own", "all", "guarded", "watch", "call", "<lambda>", "__call__"}),
+        frozenset(
+            {
+                "call_shared",
+                "call_in_block",
+                "call_owned",
+                "call_each",
+                "guarded",
+                "watch",
+                "call",
+                "<lambda>",
+                "__call__",
+            }
+        ),
     ),
     "pdparallel.data.groups": frozenset({"keep"}),  # its __call__ calls pandas first
 }

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import pandas as pd
 
-from pdparallel.typing import Taker
+from pdparallel.typing import UnitSink
 
 __all__ = ["Data", "InColumns", "Units"]
 
@@ -41,8 +41,8 @@ class Units(abc.ABC):
         """The units at these positions, with what they need and no more; views, where that is possible."""
 
     @abc.abstractmethod
-    def feed(self, taker: Taker, lean: Any = None) -> None:
-        """Give the taker each unit, in order, as pandas hands it out; ``lean`` is for those that are groups."""
+    def feed(self, sink: UnitSink, lazy: Any = None) -> None:
+        """Give the sink each unit, in order, as pandas hands it out; ``lazy`` is for those that are groups."""
 
 
 class InColumns(Units):

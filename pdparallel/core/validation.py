@@ -15,7 +15,7 @@ from pandas.api.types import is_bool_dtype, is_dict_like, is_list_like
 from pdparallel.compat import PANDAS_2
 from pdparallel.core.mistakes import closest, unknown_value
 from pdparallel.errors import InvalidOptionError
-from pdparallel.typing import Func, Hand
+from pdparallel.typing import Func, UnitFormat
 
 __all__ = [
     "axis_number",
@@ -30,7 +30,7 @@ __all__ = [
     "row_hand",
 ]
 
-_ROW_HANDS: dict[str, Hand] = {
+_ROW_HANDS: dict[str, UnitFormat] = {
     "series": "row",
     "namedtuple": "row-namedtuple",
     "tuple": "row-tuple",
@@ -39,7 +39,7 @@ _ROW_HANDS: dict[str, Hand] = {
 }
 
 #: Labels that an error names at most, when the frame has none of them.
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 
 def check_func(func: Any) -> None:
@@ -116,7 +116,7 @@ def axis_number(axis: Any) -> int:
     raise InvalidOptionError("axis", axis, "0, 'index', 1 or 'columns'")
 
 
-def row_hand(rows: Any, df: pd.DataFrame, raw: bool, result_type: Any) -> Hand:
+def row_hand(rows: Any, df: pd.DataFrame, raw: bool, result_type: Any) -> UnitFormat:
     """How a row is handed out, by ``rows=`` and what else was given.
 
     Raises
@@ -197,9 +197,9 @@ def column_labels(df: pd.DataFrame, given: Any) -> Any:
         no_rows[labels]
     except Exception as error:
         unknown = {repr(label): label for label in labels if not _has(no_rows, label)}
-        named = [name + _nearest(label, df.columns) for name, label in list(unknown.items())[:MOST_NAMED]]
-        if len(unknown) > MOST_NAMED:
-            named.append(f"and {len(unknown) - MOST_NAMED} more")
+        named = [name + _nearest(label, df.columns) for name, label in list(unknown.items())[:MAX_NAMED]]
+        if len(unknown) > MAX_NAMED:
+            named.append(f"and {len(unknown) - MAX_NAMED} more")
         hint = "The frame has no " + ", ".join(named) + "." if named else f"pandas says: {error}"
         refused = InvalidOptionError("columns", given, "labels of the frame's columns", hint)
         raise refused from None if named else error

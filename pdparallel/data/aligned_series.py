@@ -14,20 +14,28 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pdparallel.core.returns import Compact, Packed
-from pdparallel.data.fastpath.base import is_lean, made_plain, relabel
-from pdparallel.data.fastpath.group import held
-from pdparallel.data.grouped_frames import Piece, same_name
+from pdparallel.core.returns import Packed, ReturnPlaceholder
+from pdparallel.data.fastpath.base import is_lazy, materialized, relabel
+from pdparallel.data.fastpath.group import backing_of_column
+from pdparallel.data.grouped_frames import FrameReturn, same_name
 from pdparallel.typing import Func
 
-__all__ = ["Changed", "Given", "Like", "Likes", "TellingChanges", "TellingLike", "likened"]
+__all__ = [
+    "AlignedSeries",
+    "AlignedSeriesBatch",
+    "Changed",
+    "DetectAligned",
+    "GroupIdentity",
+    "TellingChanges",
+    "as_aligned",
+]
 
 #: Kinds of dtypes of which an array is all that there is to say.
 _PLAIN = "biufcmM"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Like(Compact):
+class AlignedSeries(ReturnPlaceholder):
     """Stands for a Series with the index of the unit: its values, and its name where that is not the unit's."""
 
     values: np.ndarray
@@ -38,26 +46,26 @@ class Like(Compact):
     def kind(self) -> type:
         return pd.Series
 
-    def over(self, unit: Any) -> pd.Series:
+    def restore(self, unit: Any) -> pd.Series:
         """The Series, for that unit."""
         name = unit.name if self.is_named_as_the_unit else self.name
         return pd.Series(self.values, index=unit.index, name=name, copy=False)
 
-    def missing(self, rows: int) -> Like:
+    def missing(self, rows: int) -> AlignedSeries:
         """One for a unit of so many rows that has nothing but missing values, of the same dtype if that has any."""
         dtype = self.values.dtype
         nothing: Any = np.nan if dtype.kind not in "mM" else "NaT"
         values = np.full(rows, nothing, dtype if dtype.kind in "fcmM" else np.float64)
-        return Like(values, self.is_named_as_the_unit, self.name)
+        return AlignedSeries(values, self.is_named_as_the_unit, self.name)
 
-    def raised(self, rows: int, error: BaseException) -> Like:
+    def raised(self, rows: int, error: BaseException) -> AlignedSeries:
         """One for a unit of so many rows that has an exception in each."""
         values = np.empty(rows, object)
         values.fill(error)
-        return Like(values, self.is_named_as_the_unit, self.name)
+        return AlignedSeries(values, self.is_named_as_the_unit, self.name)
 
     @staticmethod
-    def packed(values: list[Any]) -> Likes | None:
+    def packed(values: list[Any]) -> AlignedSeriesBatch | None:
         """Many of them as one; see :func:`pdparallel.core.returns.pack`."""
         first = values[0]
         dtype, named, name = first.values.dtype, first.is_named_as_the_unit, first.name
@@ -68,11 +76,11 @@ class Like(Compact):
             if not same_name(value.name, name):
                 return None
         lengths = [len(value.values) for value in values]
-        return Likes(np.concatenate([value.values for value in values]), lengths, named, name)
+        return AlignedSeriesBatch(np.concatenate([value.values for value in values]), lengths, named, name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Likes(Packed):
+class AlignedSeriesBatch(Packed):
     """Series with the indexes of their units, one after the other."""
 
     array: np.ndarray
@@ -81,8 +89,8 @@ class Likes(Packed):
     name: Any
 
     @property
-    def form(self) -> Any:
-        return Likes, self.array.dtype, self.is_named_as_the_unit, self.name
+    def layout_key(self) -> Any:
+        return AlignedSeriesBatch, self.array.dtype, self.is_named_as_the_unit, self.name
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -90,16 +98,16 @@ class Likes(Packed):
     def unpacked(self) -> list[Any]:
         ends = np.cumsum(self.lengths)
         parts = np.split(self.array, ends[:-1])
-        return [Like(part, self.is_named_as_the_unit, self.name) for part in parts]
+        return [AlignedSeries(part, self.is_named_as_the_unit, self.name) for part in parts]
 
     @classmethod
-    def joined(cls, parts: Sequence[Likes]) -> Likes:
+    def joined(cls, parts: Sequence[AlignedSeriesBatch]) -> AlignedSeriesBatch:
         lengths = [length for part in parts for length in part.lengths]
         first = parts[0]
         return cls(np.concatenate([part.array for part in parts]), lengths, first.is_named_as_the_unit, first.name)
 
 
-class Given(NamedTuple):
+class GroupIdentity(NamedTuple):
     """The index and the names of a unit as the function was given it, which may write into it."""
 
     labels: pd.Index
@@ -108,7 +116,7 @@ class Given(NamedTuple):
     name: Any
 
     @classmethod
-    def of(cls, unit: Any) -> Given:
+    def of(cls, unit: Any) -> GroupIdentity:
         """Those of a unit, before the function is called with it."""
         labels = unit.index
         names = tuple(labels.names) if isinstance(labels, pd.MultiIndex) else (labels.name,)
@@ -122,18 +130,18 @@ class Given(NamedTuple):
         return len(names) == len(self.names) and all(map(operator.is_, names, self.names))
 
 
-def likened(value: Any, given: Given | None) -> Any:
-    """A :class:`Like` in the place of a plain Series over the unit's own index.
+def as_aligned(value: Any, given: GroupIdentity | None) -> Any:
+    """A :class:`AlignedSeries` in the place of a plain Series over the unit's own index.
 
     A :class:`pdparallel.data.grouped_frames.Piece` in that of another Series or of a frame; anything else as
     it is.  Where it is not given what the unit was like, no Series is looked at.
     """
     if type(value) is pd.DataFrame:
-        return Piece(value)
+        return FrameReturn(value)
     if type(value) is not pd.Series:
         return value
     if given is None:
-        return Piece(value)
+        return FrameReturn(value)
     dtype = value.dtype
     if (
         isinstance(dtype, np.dtype)
@@ -143,12 +151,12 @@ def likened(value: Any, given: Given | None) -> Any:
         and value.flags.allows_duplicate_labels
     ):
         return _like(value.to_numpy(), value.name, given)
-    return Piece(value)
+    return FrameReturn(value)
 
 
-def _like(values: np.ndarray, name: Any, given: Given) -> Like:
+def _like(values: np.ndarray, name: Any, given: GroupIdentity) -> AlignedSeries:
     is_the_units = given.is_column and name is given.name
-    return Like(values, is_the_units, None if is_the_units else name)
+    return AlignedSeries(values, is_the_units, None if is_the_units else name)
 
 
 #: Returns in succession that are no Like, after which no further one is looked for: that takes a fortieth of a call.
@@ -156,8 +164,8 @@ LOOKED = 16
 
 
 @dataclass(slots=True)
-class TellingLike:
-    """A function of which a plain Series over the unit's own index comes back as a :class:`Like`.
+class DetectAligned:
+    """A function of which a plain Series over the unit's own index comes back as a :class:`AlignedSeries`.
 
     Where the first ones do not, none is looked for any more.  Frames and other Series come back as
     :class:`pdparallel.data.grouped_frames.Piece`.
@@ -168,15 +176,15 @@ class TellingLike:
 
     def __call__(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
         if self._others >= LOOKED:
-            return likened(made_plain(self.func(unit, *args, **kwargs)), None)
-        given = Given.of(unit)
+            return as_aligned(materialized(self.func(unit, *args, **kwargs)), None)
+        given = GroupIdentity.of(unit)
         value = self.func(unit, *args, **kwargs)
-        lean = held(value, unit)
-        if lean is not None and (lean[2] is None or given.is_index(lean[2])):
-            value = _like(lean[0], lean[1], given)
+        lazy = backing_of_column(value, unit)
+        if lazy is not None and (lazy[2] is None or given.is_index(lazy[2])):
+            value = _like(lazy[0], lazy[1], given)
         else:
-            value = likened(made_plain(value), given)
-        self._others = 0 if type(value) is Like else self._others + 1
+            value = as_aligned(materialized(value), given)
+        self._others = 0 if type(value) is AlignedSeries else self._others + 1
         return value
 
     def __getstate__(self) -> Any:
@@ -187,7 +195,7 @@ class TellingLike:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Changed(Compact):
+class Changed(ReturnPlaceholder):
     """Stands for a return of a function that has given its unit other labels, in place.
 
     ``transform`` looks at them when it has the return, so that the unit that pandas has must get them, too.
@@ -199,11 +207,11 @@ class Changed(Compact):
 
     @property
     def kind(self) -> type:
-        return self.value.kind if isinstance(self.value, Compact) else type(self.value)
+        return self.value.kind if isinstance(self.value, ReturnPlaceholder) else type(self.value)
 
-    def over(self, unit: Any) -> Any:
+    def restore(self, unit: Any) -> Any:
         """The return, for that unit, which has the other labels from then on."""
-        value = self.value.over(unit) if isinstance(self.value, Compact) else self.value
+        value = self.value.restore(unit) if isinstance(self.value, ReturnPlaceholder) else self.value
         relabel(unit, self.index, self.columns)
         return value
 
@@ -212,24 +220,24 @@ class Changed(Compact):
         """Each is by itself: only pandas knows what it makes of them."""
 
 
-class TellingChanges(TellingLike):
+class TellingChanges(DetectAligned):
     """The same of a function whose unit pandas looks at once more: where it has other labels, they come along."""
 
     __slots__ = ()
 
     def __call__(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
-        lean = unit._lean if is_lean(unit) else None
-        if lean is None:
+        lazy = unit._lazy if is_lazy(unit) else None
+        if lazy is None:
             index, columns = unit.index, unit.columns if unit.ndim == 2 else None
         if self._others >= LOOKED:  # as above, where a further call would cost a tenth
-            value = likened(made_plain(self.func(unit, *args, **kwargs)), None)
+            value = as_aligned(materialized(self.func(unit, *args, **kwargs)), None)
         else:
-            value = TellingLike.__call__(self, unit, *args, **kwargs)
-        if is_lean(unit):
+            value = DetectAligned.__call__(self, unit, *args, **kwargs)
+        if is_lazy(unit):
             return value
-        if lean is not None:
-            of_series = type(lean) is tuple
-            index, columns = (lean[4].index, None) if of_series else (lean.index, lean.source.data.columns)
+        if lazy is not None:
+            of_series = type(lazy) is tuple
+            index, columns = (lazy[4].index, None) if of_series else (lazy.index, lazy.source.data.columns)
         if unit.index.is_(index) and (columns is None or unit.columns.is_(columns)):
             return value
         return Changed(value, unit.index, None if columns is None else unit.columns)

@@ -18,20 +18,20 @@ import numpy as np
 import pandas as pd
 
 from pdparallel.core.units import InColumns
-from pdparallel.data.fastpath.group import LeanGroups
-from pdparallel.data.values import KINDS, held, is_plain, looked_up, passed
-from pdparallel.typing import Taker
+from pdparallel.data.fastpath.group import LazyGroups
+from pdparallel.data.values import KINDS, backing_array, is_plain, iter_python_values, values_pandas_would_pass
+from pdparallel.typing import UnitSink
 
-__all__ = ["Cells", "cells_of"]
+__all__ = ["FrameValues", "cells_of"]
 
 #: Rows of a frame of one dtype up to which its values are looked up as one array: it may be a copy.
 SHORT = 10_000
 
 #: Columns from which they travel joined, dtype by dtype: each array by itself costs as much as some hundred values.
-MANY = 64
+CONCAT_MIN_COLUMNS = 64
 
 
-class Cells(InColumns):
+class FrameValues(InColumns):
     """Values of some columns.
 
     Parameters
@@ -50,15 +50,15 @@ class Cells(InColumns):
         """The number of values of each column."""
         return list(map(len, self.columns))
 
-    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
-        taker.all(self.values())
+    def feed(self, sink: UnitSink, lazy: LazyGroups | None = None) -> None:
+        sink.call_each(self.values())
 
     def values(self) -> Iterator[Any]:
         """What the function gets, in order."""
-        return itertools.chain.from_iterable(map(passed, self.columns))
+        return itertools.chain.from_iterable(map(iter_python_values, self.columns))
 
     def __getstate__(self) -> Any:
-        if len(self.columns) < MANY:
+        if len(self.columns) < CONCAT_MIN_COLUMNS:
             return list(self.columns)
         kinds: dict[Any, list[int]] = {}
         for at, column in enumerate(self.columns):
@@ -81,7 +81,7 @@ class Cells(InColumns):
         super().__init__([columns[at] for at in range(len(columns))])
 
 
-def cells_of(df: pd.DataFrame, dtypes: Sequence[Any], na_action: str | None) -> Cells | None:
+def cells_of(df: pd.DataFrame, dtypes: Sequence[Any], na_action: str | None) -> FrameValues | None:
     """What ``df.map(func, na_action)`` passes to the function, in order; None where only pandas can know.
 
     Parameters
@@ -102,9 +102,13 @@ def cells_of(df: pd.DataFrame, dtypes: Sequence[Any], na_action: str | None) -> 
             return None
     if na_action == "ignore":
         columns = [column if type(column) is list else column[~pd.isna(column)] for column in columns]
-    return Cells(columns)
+    return FrameValues(columns)
 
 
 def _column(s: pd.Series, na_action: str | None) -> Any:
     array: Any = s.array
-    return held(s) if is_plain(s.dtype) else looked_up(lambda look: array.map(look, na_action=na_action))
+    return (
+        backing_array(s)
+        if is_plain(s.dtype)
+        else values_pandas_would_pass(lambda look: array.map(look, na_action=na_action))
+    )

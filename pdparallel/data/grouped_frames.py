@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 
 from pdparallel.compat import PANDAS_2
-from pdparallel.core.returns import Compact, Packed, form_of_index, pack
+from pdparallel.core.returns import Packed, ReturnPlaceholder, form_of_index, pack
 
-__all__ = ["Piece", "Pieces", "is_joinable", "same_name"]
+__all__ = ["FrameReturn", "FrameReturns", "is_joinable", "same_name"]
 
 #: Values of a piece, on average, above which it travels by itself: a worker is not to hold big ones twice, and what
 #: they cost besides matters less (``benchmarks/constants.py``).
-MOST_VALUES = 50_000
+MAX_VALUES = 50_000
 
 #: Dtypes of which many columns are one of the same dtype, with the same values, however they are put together.
 _DTYPES = (
@@ -36,7 +36,7 @@ _DTYPES = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece(Compact):
+class FrameReturn(ReturnPlaceholder):
     """Stands for a plain frame or Series that a function of a group returned."""
 
     value: Any
@@ -45,7 +45,7 @@ class Piece(Compact):
     def kind(self) -> type:
         return type(self.value)
 
-    def over(self, unit: Any) -> Any:
+    def restore(self, unit: Any) -> Any:
         """What pandas gets for that unit."""
         return self.value
 
@@ -57,7 +57,7 @@ class Piece(Compact):
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces(Packed):
+class FrameReturns(Packed):
     """Frames or Series that are alike but for their rows, one after the other.
 
     Attributes
@@ -78,11 +78,11 @@ class Pieces(Packed):
     range_name: Any = None
 
     @property
-    def form(self) -> Any:
+    def layout_key(self) -> Any:
         whole = self.whole
         names = form_of_index(whole.columns) if whole.ndim == 2 else (type(whole.name), whole.name)
         labels = (type(self.range_name), self.range_name) if self.ranges is not None else form_of_index(whole.index[:0])
-        return Pieces, type(whole), names, tuple(_dtypes(whole)), self.ranges is None, labels
+        return FrameReturns, type(whole), names, tuple(_dtypes(whole)), self.ranges is None, labels
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -94,11 +94,11 @@ class Pieces(Packed):
             piece = self.whole.iloc[start:stop]
             if self.ranges is not None:
                 piece.index = pd.RangeIndex(self.ranges[at], name=self.range_name)
-            pieces.append(Piece(piece))
+            pieces.append(FrameReturn(piece))
         return pieces
 
     @classmethod
-    def joined(cls, parts: Sequence[Pieces]) -> Pieces:
+    def joined(cls, parts: Sequence[FrameReturns]) -> FrameReturns:
         first = parts[0]
         lengths = [length for part in parts for length in part.lengths]
         ranges = None if first.ranges is None else [one for part in parts for one in part.ranges or ()]
@@ -184,7 +184,7 @@ def is_joinable(labels: pd.Index) -> bool:
     return isinstance(labels.dtype, _DTYPES)
 
 
-def _together(objects: list[Any]) -> Pieces | None:
+def _together(objects: list[Any]) -> FrameReturns | None:
     """Many as one; None where they are not alike, or would not come out of it as they went in."""
     first, indexes = objects[0], [value.index for value in objects]
     labels, kind = indexes[0], type(first)
@@ -192,7 +192,7 @@ def _together(objects: list[Any]) -> Pieces | None:
     dtypes = _dtypes(first)
     if not all(isinstance(dtype, _DTYPES) for dtype in dtypes):
         return None
-    if sum(value.size for value in objects) > MOST_VALUES * len(objects):
+    if sum(value.size for value in objects) > MAX_VALUES * len(objects):
         return None
     for value, index in zip(objects, indexes, strict=True):
         if type(value) is not kind or (type(index), index.dtype, index.name) != of_labels or not is_joinable(index):
@@ -203,8 +203,8 @@ def _together(objects: list[Any]) -> Pieces | None:
     lengths = list(map(len, objects))
     if type(labels) is pd.RangeIndex:
         ranges = [range(index.start, index.stop, index.step) for index in indexes]
-        return Pieces(pd.concat(objects, ignore_index=True), lengths, ranges, labels.name)
-    return Pieces(pd.concat(objects), lengths)
+        return FrameReturns(pd.concat(objects, ignore_index=True), lengths, ranges, labels.name)
+    return FrameReturns(pd.concat(objects), lengths)
 
 
 def _same_columns(one: pd.Index, other: pd.Index) -> bool:

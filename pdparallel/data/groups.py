@@ -20,19 +20,19 @@ from pandas.api.types import is_object_dtype, is_scalar
 
 from pdparallel.compat import PANDAS_2, no_copy, without_copy_warnings
 from pdparallel.core.units import InColumns, Units
-from pdparallel.data.aligned_series import Given, likened
-from pdparallel.data.fastpath.group import LeanGroups
+from pdparallel.data.aligned_series import GroupIdentity, as_aligned
+from pdparallel.data.fastpath.group import LazyGroups
 from pdparallel.data.grouped_frames import same_name
 from pdparallel.data.values import bytes_of
-from pdparallel.typing import Func, Taker
+from pdparallel.typing import Func, UnitSink
 
-__all__ = ["EachColumn", "Grouping", "Groups", "Several", "Taken", "first_unit"]
+__all__ = ["EachColumn", "Grouping", "Groups", "GroupsByColumn", "Taken", "first_unit"]
 
 #: Arguments of pandas' groupby, which its object has as attributes.
 _HOW = ("as_index", "sort", "group_keys", "observed", "dropna")
 
 #: Groups of a chunk from which pandas' own loop over groups is quicker than ``iloc`` (``benchmarks/constants.py``).
-MANY = 80
+LOOP_MIN_GROUPS = 80
 
 
 class _SeenError(BaseException):
@@ -362,22 +362,22 @@ class Groups(Units):
             self.quiet,
         )
 
-    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
+    def feed(self, sink: UnitSink, lazy: LazyGroups | None = None) -> None:
         with without_copy_warnings() if self.quiet else contextlib.nullcontext():
-            self.hand_out(taker, lean)
+            self.hand_out(sink, lazy)
 
-    def hand_out(self, taker: Taker, lean: LeanGroups | None) -> None:
-        """Give the taker each group, lean ones for as long as those pay."""
+    def hand_out(self, sink: UnitSink, lazy: LazyGroups | None) -> None:
+        """Give the sink each group, lean ones for as long as those pay."""
         if isinstance(self.data, Taken):
-            self.cut(0, len(self)).hand_out(taker, lean)
+            self.cut(0, len(self)).hand_out(sink, lazy)
             return
         n = len(self)
-        at = 0 if lean is None else lean.hand_out(self.data, self.sizes.tolist(), self.names, taker)
+        at = 0 if lazy is None else lazy.hand_out(self.data, self.sizes.tolist(), self.names, sink)
         units = (self.cut(at, n) if at else self).units()
         while at < n:
-            size = taker.block(n - at)
+            size = sink.start_block(n - at)
             for unit in itertools.islice(units, size):
-                taker.own(unit)
+                sink.call_owned(unit)
             at += size
 
     def units(self) -> Iterator[Any]:
@@ -395,7 +395,7 @@ class Groups(Units):
             # pandas looks up where its columns are when one is first asked for, and what is cut out knows it from there
             # on; else each group would look it up again, which takes a twentieth of a call.
             self.data.iloc[:, 0]
-        if len(self.sizes) < MANY or len(self.data) == 0:
+        if len(self.sizes) < LOOP_MIN_GROUPS or len(self.data) == 0:
             begin = 0
             for size in self.sizes.tolist():
                 yield no_copy(self.data.iloc[begin : begin + size])
@@ -421,7 +421,7 @@ class _Numbers(np.ndarray):
         return "numbers of groups"
 
 
-class Several(InColumns):
+class GroupsByColumn(InColumns):
     """Units of several kinds of data, one after the other: the groups of each column.
 
     Parameters
@@ -444,9 +444,9 @@ class Several(InColumns):
     def _cut(self, column: Groups, start: int, stop: int) -> Groups:
         return column.cut(start, stop)
 
-    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
+    def feed(self, sink: UnitSink, lazy: LazyGroups | None = None) -> None:
         for column in self.columns:
-            column.hand_out(taker, lean)
+            column.hand_out(sink, lazy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,8 +459,8 @@ class EachColumn:
         returns: list[Any] = []
 
         def keep(column: Any) -> None:
-            given = Given.of(column)
-            returns.append(likened(self.func(column, *args, **kwargs), given))
+            given = GroupIdentity.of(column)
+            returns.append(as_aligned(self.func(column, *args, **kwargs), given))
 
         each: Any = group
         each.apply(keep, axis=0)

@@ -1,6 +1,6 @@
 """What func receives: each way to hand out the units of a piece of data, exactly as pandas would.
 
-A feed is called with a piece and a taker, and gives the taker each unit, in order: all as one iterable where that is
+A feed is called with a piece and a sink, and gives the sink each unit, in order: all as one iterable where that is
 known to be what pandas hands out, which costs least; else one by one, from inside pandas' own public ``apply``, so that
 types, names, views and copies are those of the pandas at hand.
 """
@@ -14,18 +14,18 @@ import numpy as np
 import pandas as pd
 
 from pdparallel.compat import converting, without_copy_warnings
-from pdparallel.data.fastpath.group import LeanGroups
-from pdparallel.data.fastpath.row import LeanRows
-from pdparallel.data.values import held, passed
-from pdparallel.typing import Func, Hand, Taker
+from pdparallel.data.fastpath.group import LazyGroups
+from pdparallel.data.fastpath.row import LazyRows
+from pdparallel.data.values import backing_array, iter_python_values
+from pdparallel.typing import Func, UnitFormat, UnitSink
 
-__all__ = ["Feed", "feed_for"]
+__all__ = ["UnitIterator", "feed_for"]
 
 #: Gives its second argument each unit of its first, a chunk of the data; what that raises is passed on.
-Feed = Callable[[Any, Taker], None]
+UnitIterator = Callable[[Any, UnitSink], None]
 
 
-def feed_for(hand: Hand, func: Func, given: Sequence[Any] = (), views: bool | None = None) -> Feed:
+def feed_for(unit_format: UnitFormat, func: Func, given: Sequence[Any] = (), views: bool | None = None) -> UnitIterator:
     """The feed of a call: one for all its chunks, because it may learn from one what pays for the next.
 
     Parameters
@@ -39,72 +39,72 @@ def feed_for(hand: Hand, func: Func, given: Sequence[Any] = (), views: bool | No
     views : bool, optional
         What the call knows of its rows; see :class:`pdparallel.core.call.Work`.
     """
-    if hand == "row":
-        return LeanRows(func, given, views).feed
-    if hand == "unit":
-        lean = LeanGroups(func, given)
-        return lambda piece, taker: piece.feed(taker, lean)
-    return _FEEDS[hand]
+    if unit_format == "row":
+        return LazyRows(func, given, views).feed
+    if unit_format == "unit":
+        lazy = LazyGroups(func, given)
+        return lambda piece, sink: piece.feed(sink, lazy)
+    return _FEEDS[unit_format]
 
 
-def _columns(piece: Any, taker: Taker) -> None:
+def _columns(piece: Any, sink: UnitSink) -> None:
     with without_copy_warnings():  # as pandas does, but in several threads at a time
-        piece.apply(taker.one, axis=0)
+        piece.apply(sink.call_shared, axis=0)
 
 
-def _broadcast_columns(piece: pd.DataFrame, taker: Taker) -> None:
+def _broadcast_columns(piece: pd.DataFrame, sink: UnitSink) -> None:
     # pandas' result_type="broadcast" takes the columns by label, and the rows as columns of the transposed frame,
     # which have other dtypes than the rows of a plain apply.
     for label in piece.columns:
-        taker.one(piece[label])
+        sink.call_shared(piece[label])
 
 
-def _broadcast_rows(piece: pd.DataFrame, taker: Taker) -> None:
-    _broadcast_columns(piece.T, taker)
+def _broadcast_rows(piece: pd.DataFrame, sink: UnitSink) -> None:
+    _broadcast_columns(piece.T, sink)
 
 
-def _array_rows(piece: np.ndarray, taker: Taker) -> None:
-    taker.all(piece)
+def _array_rows(piece: np.ndarray, sink: UnitSink) -> None:
+    sink.call_each(piece)
 
 
-def _array_columns(piece: np.ndarray, taker: Taker) -> None:
-    taker.all(piece.T)
+def _array_columns(piece: np.ndarray, sink: UnitSink) -> None:
+    sink.call_each(piece.T)
 
 
-def _tuples(piece: pd.DataFrame, taker: Taker) -> None:
+def _tuples(piece: pd.DataFrame, sink: UnitSink) -> None:
     with converting():
         rows = piece.itertuples(index=False, name=None)
-    taker.all(rows)
+    sink.call_each(rows)
 
 
-def _namedtuples(piece: pd.DataFrame, taker: Taker) -> None:
+def _namedtuples(piece: pd.DataFrame, sink: UnitSink) -> None:
     with converting():
         rows = piece.itertuples()
-    taker.all(rows)
+    sink.call_each(rows)
 
 
-def _dicts(piece: pd.DataFrame, taker: Taker) -> None:
+def _dicts(piece: pd.DataFrame, sink: UnitSink) -> None:
     labels = list(piece.columns)
     with converting():
         rows = piece.itertuples(index=False, name=None)
-    taker.all(dict(zip(labels, row, strict=True)) for row in rows)
+    sink.call_each(dict(zip(labels, row, strict=True)) for row in rows)
 
 
-def _values(piece: pd.Series, taker: Taker) -> None:
+def _values(piece: pd.Series, sink: UnitSink) -> None:
     with converting():
-        values = passed(held(piece))
-    taker.all(values)
+        values = iter_python_values(backing_array(piece))
+    sink.call_each(values)
 
 
-def _items(piece: list[Any], taker: Taker) -> None:
-    taker.all(passed(piece))
+def _items(piece: list[Any], sink: UnitSink) -> None:
+    sink.call_each(iter_python_values(piece))
 
 
-def _chunk(piece: Any, taker: Taker) -> None:
-    taker.all((piece,))
+def _chunk(piece: Any, sink: UnitSink) -> None:
+    sink.call_each((piece,))
 
 
-_FEEDS: dict[Hand, Feed] = {
+_FEEDS: dict[UnitFormat, UnitIterator] = {
     "row-broadcast": _broadcast_rows,
     "row-array": _array_rows,
     "row-tuple": _tuples,

@@ -8,8 +8,8 @@ from typing import Any
 
 from pdparallel.core.chunking import CHUNK_SECONDS, TASK_SECONDS, Chunk, next_size
 from pdparallel.core.units import Units
-from pdparallel.data.fastpath.group import LeanGroups
-from pdparallel.typing import Taker
+from pdparallel.data.fastpath.group import LazyGroups
+from pdparallel.typing import UnitSink
 
 __all__ = ["Source"]
 
@@ -21,7 +21,7 @@ CHUNK_BYTES = 1 << 24
 
 
 class Source(Units):
-    """What is left to do of a call (:class:`pdparallel.core.chunking.Left`), and the data that its chunks are cut from.
+    """The pending units of a call (:class:`pdparallel.core.chunking.PendingUnits`), and the data of its chunks.
 
     Items are kept until they are forgotten: a worker may die, and then they travel again.
 
@@ -116,6 +116,6 @@ class Source(Units):
         """Drop items that are done, when the next ones are asked for: until then somebody may look at them."""
         self._done.append(chunk)
 
-    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
+    def feed(self, sink: UnitSink, lazy: LazyGroups | None = None) -> None:
         """Give it what is kept."""
-        taker.all(list(self._items.values()))
+        sink.call_each(list(self._items.values()))

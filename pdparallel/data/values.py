@@ -9,9 +9,17 @@ import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionDtype
 
-from pdparallel.typing import Func, Hand
+from pdparallel.typing import Func, UnitFormat
 
-__all__ = ["KINDS", "bytes_of", "converted", "held", "is_plain", "looked_up", "passed"]
+__all__ = [
+    "KINDS",
+    "backing_array",
+    "bytes_of",
+    "converted",
+    "is_plain",
+    "iter_python_values",
+    "values_pandas_would_pass",
+]
 
 #: Kinds of NumPy dtypes whose arrays give as a list what pandas passes to a function.
 KINDS = "biufcO"
@@ -36,13 +44,13 @@ def bytes_of(data: pd.DataFrame | pd.Series) -> int:
     return int(np.sum(data.memory_usage(index=False)))
 
 
-def held(s: pd.Series) -> Any:
+def backing_array(s: pd.Series) -> Any:
     """What holds the values of a Series of a plain dtype: an array of which :func:`passed` makes what pandas passes."""
     # NumPy makes the same objects as pandas, which takes twenty times as long to begin.
     return s.to_numpy() if isinstance(s.dtype, np.dtype) and s.dtype.kind in KINDS else s.array
 
 
-def passed(values: Any) -> Iterable[Any]:
+def iter_python_values(values: Any) -> Iterable[Any]:
     """What a function of a value gets, in order.
 
     Parameters
@@ -62,7 +70,7 @@ def passed(values: Any) -> Iterable[Any]:
     return objects
 
 
-def looked_up(ask: Callable[[Func], Any]) -> list[Any] | None:
+def values_pandas_would_pass(ask: Callable[[Func], Any]) -> list[Any] | None:
     """What pandas calls a function with, in order, found by letting it call one that changes nothing.
 
     None where pandas refuses what that returns, so that it cannot be known: sparse data that store fill values.
@@ -85,7 +93,7 @@ def looked_up(ask: Callable[[Func], Any]) -> list[Any] | None:
     return seen
 
 
-def converted(df: Any, hand: Hand, dtypes: Sequence[Any]) -> Any:
+def converted(df: Any, unit_format: UnitFormat, dtypes: Sequence[Any]) -> Any:
     """The frame whose rows look the same whatever it is cut into; None if that is the frame itself.
 
     Some columns become values in a way that depends on all of them. Whole numbers of a categorical become floats if
@@ -101,14 +109,14 @@ def converted(df: Any, hand: Hand, dtypes: Sequence[Any]) -> Any:
     dtypes : sequence of dtype
         Of its columns.
     """
-    if not hand.startswith("row") or hand == "row-array":
+    if not unit_format.startswith("row") or unit_format == "row-array":
         return None
     places = [at for at, dtype in enumerate(dtypes) if _depends_on_all(dtype, df, at)]
     if not places:
         return None
-    if hand in ("row", "row-broadcast"):
+    if unit_format in ("row", "row-broadcast"):
         # Of an extension dtype in common pandas makes each row by itself.
-        if isinstance((df.iloc[0] if hand == "row" else df.iloc[:1].T.iloc[:, 0]).dtype, ExtensionDtype):
+        if isinstance((df.iloc[0] if unit_format == "row" else df.iloc[:1].T.iloc[:, 0]).dtype, ExtensionDtype):
             return None
         values = df.to_numpy()
         made = df._constructor(values, index=df.index, columns=df.columns, dtype=values.dtype, copy=False)

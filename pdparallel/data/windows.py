@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 
 from pdparallel.core.units import InColumns
-from pdparallel.data.fastpath.group import LeanGroups
-from pdparallel.typing import Taker
+from pdparallel.data.fastpath.group import LazyGroups
+from pdparallel.typing import UnitSink
 
-__all__ = ["Bounds", "Even", "Span", "Spans", "Uneven", "bounds_of"]
+__all__ = ["Bounds", "ColumnWindows", "IrregularBounds", "RegularBounds", "WindowUnits", "bounds_of"]
 
 
 class Bounds(abc.ABC):
@@ -43,7 +43,7 @@ class Bounds(abc.ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Even(Bounds):
+class RegularBounds(Bounds):
     """Windows of one size at one distance, of which no array need say where they are.
 
     Attributes
@@ -72,7 +72,11 @@ class Even(Bounds):
 
     def cut(self, start: int, stop: int) -> tuple[int, int, Bounds]:
         low = self.first + start * self.step
-        return low, self.first + (stop - 1) * self.step + self.size, Even(0, self.size, self.step, stop - start)
+        return (
+            low,
+            self.first + (stop - 1) * self.step + self.size,
+            RegularBounds(0, self.size, self.step, stop - start),
+        )
 
     def rows(self, values: np.ndarray) -> np.ndarray:
         """The windows as the rows of an array that overlap: to take one costs half of what a slice does."""
@@ -81,7 +85,7 @@ class Even(Bounds):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Uneven(Bounds):
+class IrregularBounds(Bounds):
     """Windows of any kind.
 
     Attributes
@@ -102,7 +106,7 @@ class Uneven(Bounds):
     def cut(self, start: int, stop: int) -> tuple[int, int, Bounds]:
         starts, stops = self.starts[start:stop], self.stops[start:stop]
         low = int(starts.min())
-        return low, int(stops.max()), Uneven(starts - low, stops - low)
+        return low, int(stops.max()), IrregularBounds(starts - low, stops - low)
 
 
 def bounds_of(starts: np.ndarray, stops: np.ndarray) -> Bounds:
@@ -114,12 +118,12 @@ def bounds_of(starts: np.ndarray, stops: np.ndarray) -> Bounds:
     if len(starts) > 1:
         size, step = int(stops[0] - starts[0]), int(starts[1] - starts[0])
         if size > 0 and step > 0 and (stops - starts == size).all() and (np.diff(starts) == step).all():
-            return Even(int(starts[0]), size, step, len(starts))
-    return Uneven(starts, stops)
+            return RegularBounds(int(starts[0]), size, step, len(starts))
+    return IrregularBounds(starts, stops)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Span:
+class ColumnWindows:
     """Windows over one column.
 
     Attributes
@@ -143,15 +147,17 @@ class Span:
     def __len__(self) -> int:
         return len(self.bounds)
 
-    def cut(self, start: int, stop: int) -> Span:
+    def cut(self, start: int, stop: int) -> ColumnWindows:
         """Some of the windows, with the values from the first that any of them needs to the last."""
         low, high, bounds = self.bounds.cut(start, stop)
-        return Span(self.values[low:high], bounds, None if self.index is None else self.index[low:high], self.apart)
+        return ColumnWindows(
+            self.values[low:high], bounds, None if self.index is None else self.index[low:high], self.apart
+        )
 
     def windows(self) -> Iterable[Any]:
         """What pandas calls a function with."""
         # In C from end to end: of a light function it is half of what a call costs.
-        if self.index is None and isinstance(self.bounds, Even):
+        if self.index is None and isinstance(self.bounds, RegularBounds):
             return self.bounds.rows(self.values)
         starts, stops = self.bounds.arrays()
         slices = map(slice, starts.tolist(), stops.tolist())
@@ -164,7 +170,7 @@ class Span:
         return map(pd.Series(values, index=self.index, copy=False).iloc.__getitem__, slices)
 
 
-class Spans(InColumns):
+class WindowUnits(InColumns):
     """The windows of several columns, column by column.
 
     Parameters
@@ -173,13 +179,13 @@ class Spans(InColumns):
         None of them without a window.
     """
 
-    columns: Sequence[Span]
+    columns: Sequence[ColumnWindows]
 
-    def _cut(self, column: Span, start: int, stop: int) -> Span:
+    def _cut(self, column: ColumnWindows, start: int, stop: int) -> ColumnWindows:
         return column.cut(start, stop)
 
-    def feed(self, taker: Taker, lean: LeanGroups | None = None) -> None:
+    def feed(self, sink: UnitSink, lazy: LazyGroups | None = None) -> None:
         # As pandas does around its own loop: a division by nothing in a function is silent.
         with np.errstate(all="ignore"):
             # As one iterable: where one ends early, for the function raised StopIteration, no other follows.
-            taker.all(itertools.chain.from_iterable(column.windows() for column in self.columns))
+            sink.call_each(itertools.chain.from_iterable(column.windows() for column in self.columns))

@@ -12,13 +12,13 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from pdparallel.core.call import Call
-from pdparallel.core.chunking import LEAST, TASK_SECONDS, Chunk
+from pdparallel.core.chunking import CHUNK_MIN_TASKS, TASK_SECONDS, Chunk
 from pdparallel.core.cpu_count import gil_is_off
-from pdparallel.core.format import MOST, MUCH, few, seconds, share, size
+from pdparallel.core.format import LARGE_SHARE, MAIN_SHARE, few, seconds, share, size
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Outcome
 from pdparallel.diagnostics.explanation import Explanation, counted
-from pdparallel.diagnostics.measure import MOST_OF_A_PLACE, Sample, bytes_of, fits_lean_rows
+from pdparallel.diagnostics.measure import MAX_OF_A_PLACE, Sample, bytes_of, fits_lazy_rows
 from pdparallel.execution.placement import COLD_WORTH_SECONDS
 
 __all__ = ["advice", "advice_to_travel", "limit"]
@@ -40,13 +40,13 @@ def limit(found: Explanation) -> str:
         return "one core: this process does all the work"
     if found.engine == "serial" or found.workers == 1:
         return "one worker"
-    if found.engine == "thread" and found.waiting < MOST and not gil_is_off():
+    if found.engine == "thread" and found.waiting < MAIN_SHARE and not gil_is_off():
         return "the GIL: one thread computes at a time, so threads are for functions that wait"
-    if travels > MUCH * (found.cost / found.workers + travels):
+    if travels > LARGE_SHARE * (found.cost / found.workers + travels):
         return f"sending: {share(travels / (found.cost / found.workers + travels))} of the time"
-    if found.engine == "process" and not found.warm and MUCH * found.seconds < COLD_WORTH_SECONDS / 2:
+    if found.engine == "process" and not found.warm and LARGE_SHARE * found.seconds < COLD_WORTH_SECONDS / 2:
         return "starting the workers; they already run in the next call"
-    if found.waiting >= MOST:
+    if found.waiting >= MAIN_SHARE:
         return f"{found.workers} workers, which mostly wait"
     if found.units < 2 * found.workers:
         return f"{counted(found.units, found.unit)}: {found.workers} workers cannot share them evenly"
@@ -62,7 +62,7 @@ def advice_to_travel(bytes_function: int | None) -> Iterator[str]:
 def advice(found: Explanation, call: Call, options: Options, sample: Sample) -> Iterator[str]:
     """What would make it quicker, the most first."""
     yield from advice_to_travel(found.bytes_function)
-    if found.waiting >= MOST:
+    if found.waiting >= MAIN_SHARE:
         many = WAITING_WORKERS * found.cores
         yield (
             f"the function waits. Use more workers than cores, for example df.par(engine='thread', n_workers={many})"
@@ -78,12 +78,12 @@ def advice(found: Explanation, call: Call, options: Options, sample: Sample) -> 
 
 
 def _is_vectorisable(found: Explanation, call: Call, sample: Sample) -> bool:
-    if not (found.function < LIGHT and found.waiting < MOST and sample.outcome is not None):
+    if not (found.function < LIGHT and found.waiting < MAIN_SHARE and sample.outcome is not None):
         return False
     data: Any = call.data
-    if call.work.hand == "value":
+    if call.work.unit_format == "value":
         dtypes = [data.dtype]
-    elif call.work.hand.startswith("row") and isinstance(data, pd.DataFrame):
+    elif call.work.unit_format.startswith("row") and isinstance(data, pd.DataFrame):
         dtypes = list(data.dtypes if found.columns_read is None else data[list(found.columns_read)].dtypes)
     else:
         return False
@@ -96,15 +96,15 @@ def _is_vectorisable(found: Explanation, call: Call, sample: Sample) -> bool:
 
 
 def _of_rows(found: Explanation, call: Call) -> Iterator[str]:
-    if call.work.hand != "row" or not isinstance(call.data, pd.DataFrame):
+    if call.work.unit_format != "row" or not isinstance(call.data, pd.DataFrame):
         return
-    if not found.lean and found.handing > MUCH * found.cost:
-        why = "the function does more than reading it" if fits_lean_rows(call.data) else "this frame needs it"
+    if not found.lazy and found.handing > LARGE_SHARE * found.cost:
+        why = "the function does more than reading it" if fits_lazy_rows(call.data) else "this frame needs it"
         yield (
             f"each row becomes a real Series, because {why} ({seconds(found.handing)} of {seconds(found.cost)}). "
             "rows='namedtuple' (row.a), 'tuple' or 'dict' (row['a']) avoids that"
         )
-    elif found.lean and found.function < LIGHT and _share_of_columns(found, call.data) > MOST:
+    elif found.lazy and found.function < LIGHT and _share_of_columns(found, call.data) > MAIN_SHARE:
         yield "the function uses most columns. rows='tuple' or 'namedtuple' is faster to read than row['a']"
 
 
@@ -118,7 +118,7 @@ def _of_columns(found: Explanation, call: Call) -> Iterator[str]:
     if not unread or not isinstance(data, pd.DataFrame) or not found.columns_read or found.engine in ("here", "serial"):
         return
     read = list(found.columns_read)
-    rows = Chunk(0, min(len(data), MOST_OF_A_PLACE))
+    rows = Chunk(0, min(len(data), MAX_OF_A_PLACE))
     of_all, of_read = (bytes_of(replace(call, data=part), Outcome(rows, [])) for part in (data, data[read]))
     saved = (of_all["bytes_unit"] - of_read["bytes_unit"]) * call.n
     if saved > LARGE_BYTES:
@@ -135,8 +135,8 @@ def _of_chunk_size(found: Explanation, options: Options) -> Iterator[str]:
     if options.chunk_size is None or found.engine in ("here", "serial", "thread"):
         return
     work = options.chunk_size * found.cost
-    if work < LEAST * TASK_SECONDS:
-        enough = math.ceil(LEAST * TASK_SECONDS / found.cost)
+    if work < CHUNK_MIN_TASKS * TASK_SECONDS:
+        enough = math.ceil(CHUNK_MIN_TASKS * TASK_SECONDS / found.cost)
         yield (
             f"a chunk of {counted(options.chunk_size, found.unit)} is {seconds(work)} of work, less than its own "
             f"overhead. Leave out chunk_size=, or give at least {enough:,}"

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from pdparallel.core.call import Call, Work
-from pdparallel.core.chunking import Gaps
+from pdparallel.core.chunking import PendingRanges
 from pdparallel.core.cpu_count import gil_is_off, usable_cores
 from pdparallel.core.options import Options
 from pdparallel.core.validation import check_func, goes_to_pandas
@@ -31,11 +31,11 @@ from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import FunctionNotSerializableError, InvalidOptionError
 from pdparallel.execution import placement
 from pdparallel.execution.events import observing
-from pdparallel.execution.placement import Reason, Worth, travel
+from pdparallel.execution.placement import PoolDecision, Reason, transfer_cost
 from pdparallel.execution.records import Observer, Record
 from pdparallel.transport.functions import encode_work
 from pdparallel.transport.shared_classes import SharedTable
-from pdparallel.transport.task import Reach
+from pdparallel.transport.task import Locality
 
 __all__ = ["explain", "explain_verb"]
 
@@ -129,7 +129,7 @@ def explain(verb: str, unit: str, ask: Callable[[], Any], nothing: bool = False)
 def _explained(call: Call, options: Options) -> Explanation:
     problems: list[str] = []
     with contextlib.closing(open_engine(options)) as engine:  # which starts nothing before it has a task
-        name, workers, reach = engine.name, engine.n_workers, engine.reach
+        name, workers, locality = engine.name, engine.n_workers, engine.locality
     bytes_function = _bytes_of_function(call.work, options, problems)
     sample = sampled(call, problems)
     told: dict[str, Any] = {
@@ -145,7 +145,9 @@ def _explained(call: Call, options: Options) -> Explanation:
     if sample is None or sample.outcome is None:
         return Explanation(**told, engine="", advice=tuple(advice_to_travel(bytes_function)))
     # On a busy machine it looks dearer than it is, now and then.
-    travels = [(0.0, 0.0)] if reach is Reach.PROCESS else [travel(call, sample.outcome) for _ in range(TRIES)]
+    travels = (
+        [(0.0, 0.0)] if locality is Locality.PROCESS else [transfer_cost(call, sample.outcome) for _ in range(TRIES)]
+    )
     shared, here = map(min, zip(*travels, strict=True))
     told |= {
         "cost": sample.cost,
@@ -156,7 +158,7 @@ def _explained(call: Call, options: Options) -> Explanation:
         "waiting": sample.waiting,
         "travel_parent": here,
         "travel_workers": shared,
-        "lean": sample.lean,
+        "lazy": sample.lazy,
         "columns_read": sample.read,
         "columns_unread": sample.unread,
         **bytes_of(call, sample.outcome),
@@ -199,20 +201,20 @@ def _planned(
         if options.timeout is not None or options.initializer is not None:
             reason = "timeout= and initializer= need workers"
         else:
-            worth = Worth(options, in_threads=lambda: call.work.hand != "row" or sample.lean is not False)
-            worth.knows((shared, here))
-            judged = worth.judged(cost, n, lambda: warm, lambda: (call, outcome))
-            if judged is Reason.WORTH and not can_be_sent:
-                judged = Reason.CANNOT
-            reason = judged.value
-            if judged is Reason.THREADS:
+            worth = PoolDecision(options, in_threads=lambda: call.work.unit_format != "row" or sample.lazy is not False)
+            worth.set_transfer_cost((shared, here))
+            verdict = worth.evaluate(cost, n, lambda: warm, lambda: (call, outcome))
+            if verdict is Reason.WORTH and not can_be_sent:
+                verdict = Reason.CANNOT
+            reason = verdict.value
+            if verdict is Reason.THREADS:
                 name, shared, here = "thread", 0.0, 0.0
-            elif judged is not Reason.WORTH:
+            elif verdict is not Reason.WORTH:
                 return {"engine": "here", "warm": warm, "reason": reason, "seconds": n * cost, "chunk_size": n}
     if call.plan is not None:
         chunk_size = len(call.plan[len(call.plan) // 2])
     else:
-        chunk_size = options.chunk_size or Gaps(n).next_size(workers, cost, 0.0)
+        chunk_size = options.chunk_size or PendingRanges(n).next_size(workers, cost, 0.0)
     workers = min(workers, max(1, -(-n // chunk_size)))
     each = (cost + shared) / workers + here
     if name == "serial":

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pdparallel.core.format import MUCH, aligned, as_html, few, seconds, share, size
+from pdparallel.core.format import LARGE_SHARE, aligned, as_html, few, seconds, share, size
 
 __all__ = ["Explanation", "counted"]
 
@@ -113,7 +113,7 @@ class Explanation:
     seconds_here: float = math.nan
     seconds_pandas: float = math.nan
     speed_up: float = math.nan
-    lean: bool | None = None
+    lazy: bool | None = None
     columns_read: tuple[Any, ...] | None = None
     columns_unread: tuple[Any, ...] | None = None
     limit: str = ""
@@ -180,12 +180,12 @@ class Explanation:
         return f"the function was called {times}, with {counted(units, self.unit)}{where}; the results are not kept"
 
     def _waits(self) -> str:
-        return f", {share(self.waiting)} of it waiting" if self.waiting >= MUCH else ""
+        return f", {share(self.waiting)} of it waiting" if self.waiting >= LARGE_SHARE else ""
 
     def _handing(self) -> str:
         if math.isnan(self.pandas_handing):
             return seconds(self.handing)
-        kind = "" if self.lean is None else ", as lean rows" if self.lean else ", as real Series"
+        kind = "" if self.lazy is None else ", as lean rows" if self.lazy else ", as real Series"
         return f"{seconds(self.handing)}{kind}; pandas takes {seconds(self.pandas_handing)} to make a Series"
 
     def _done_by(self) -> str:

@@ -19,11 +19,11 @@ import pandas as pd
 from pdparallel.core import random_state
 from pdparallel.core.call import Call, Work
 from pdparallel.core.chunking import Chunk
-from pdparallel.core.format import MUCH
+from pdparallel.core.format import LARGE_SHARE
 from pdparallel.core.outcome import Failed, Outcome
 from pdparallel.core.returns import pack
 from pdparallel.data.fastpath.row import NotingRows
-from pdparallel.data.iterate import Feed, feed_for
+from pdparallel.data.iterate import UnitIterator, feed_for
 from pdparallel.transport.frames import cut_out, encode_data, take
 from pdparallel.transport.outcomes import described
 from pdparallel.transport.shared_classes import SharedTable, dump
@@ -34,14 +34,14 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-__all__ = ["MOST_OF_A_PLACE", "Sample", "bytes_of", "fits_lean_rows", "sampled"]
+__all__ = ["MAX_OF_A_PLACE", "Sample", "bytes_of", "fits_lazy_rows", "sampled"]
 
 #: Seconds in which units are called by our way, and about as many by pandas'; and how many times as long it may take
 #: until each place has had its turn.
-BUDGET_SECONDS, MOST_BUDGETS = 0.02, 5
+BUDGET_SECONDS, MAX_BUDGETS = 0.02, 5
 
 #: Places of the data that they come from, and units of a place at most.
-PLACES, MOST_OF_A_PLACE = 8, 2_048
+PLACES, MAX_OF_A_PLACE = 8, 2_048
 
 #: Units of the first place, and how many times as many each further one may have.
 FIRST_UNITS, LARGER_PLACE = 16, 16
@@ -77,7 +77,7 @@ class Sample:
     pandas_handing: float = math.nan
     pandas_cost: float = math.nan
     pandas_fixed: float = 0.0
-    lean: bool | None = None
+    lazy: bool | None = None
     read: tuple[Any, ...] | None = None
     unread: tuple[Any, ...] | None = None
     again: Chunk | None = None
@@ -101,7 +101,7 @@ def sampled(call: Call, problems: list[str]) -> Sample | None:
         )
         return None
     with random_state.untouched():
-        sample = _of_chunks(call, problems) if work.hand == "chunk" else _of_units(call, problems)
+        sample = _of_chunks(call, problems) if work.unit_format == "chunk" else _of_units(call, problems)
         if sample.outcome is not None:
             _with_pandas(call, sample)
     return sample
@@ -116,11 +116,13 @@ def _places(n: int) -> list[Chunk]:
 
 def _of_units(call: Call, problems: list[str]) -> Sample:
     work = call.work
-    noting = NotingRows(work.func, work.given, work.views) if work.hand == "row" else None
-    feed: Feed = feed_for(work.hand, work.func, work.given, work.views) if noting is None else noting.feed
+    noting = NotingRows(work.func, work.given, work.views) if work.unit_format == "row" else None
+    feed: UnitIterator = (
+        feed_for(work.unit_format, work.func, work.given, work.views) if noting is None else noting.feed
+    )
     outcomes: list[Outcome] = []
     took: list[_Took] = []
-    places, units, end = _places(call.n), FIRST_UNITS, time.perf_counter() + MOST_BUDGETS * BUDGET_SECONDS
+    places, units, end = _places(call.n), FIRST_UNITS, time.perf_counter() + MAX_BUDGETS * BUDGET_SECONDS
     for number, place in enumerate(places, 1):
         now = time.perf_counter()
         until = now + max(0.0, end - now) / (len(places) - number + 1)
@@ -136,7 +138,7 @@ def _of_units(call: Call, problems: list[str]) -> Sample:
         # costs by itself is seen.
         left = BUDGET_SECONDS - math.fsum(one.computed for one in took)
         enough = left / (len(places) - number + 1e-9) / (took[-1].computed / len(outcome.returns) + 1e-9)
-        units = max(1, min(int(enough), LARGER_PLACE * units, MOST_OF_A_PLACE))
+        units = max(1, min(int(enough), LARGER_PLACE * units, MAX_OF_A_PLACE))
     waiting = _waiting(took, sum(len(outcome.returns) for outcome in outcomes))
     outcomes = [replace(outcome, seconds=one.seconds(waiting)) for outcome, one in zip(outcomes, took, strict=True)]
     good = [outcome for outcome in outcomes if len(outcome.returns)]
@@ -152,7 +154,7 @@ def _of_units(call: Call, problems: list[str]) -> Sample:
     sample = Sample(done, Outcome(Chunk(0, len(returns)), returns), called, cost, waiting, cost, 0.0)
     sample.again = max((Chunk(one.chunk.start, one.chunk.start + len(one.returns)) for one in good), key=len)
     if noting is not None:
-        sample.lean = noting.pay(called)
+        sample.lazy = noting.pay(called)
         sample.read, sample.unread = _columns_read(call, noting)
     return sample
 
@@ -195,7 +197,7 @@ def _of_chunks(call: Call, problems: list[str]) -> Sample:
     took: list[_Took] = []
     began, rows = time.perf_counter(), FIRST_CHUNK
     places = _places(call.n)
-    while not outcomes or time.perf_counter() - began < BUDGET_SECONDS * (MOST_BUDGETS if len(outcomes) < 4 else 1):
+    while not outcomes or time.perf_counter() - began < BUDGET_SECONDS * (MAX_BUDGETS if len(outcomes) < 4 else 1):
         # The last part of a place may be smaller than what is wanted of it: from the end of the data then.
         length = min(rows, most)
         start = min(places[len(outcomes) % len(places)].start, call.n - length)
@@ -232,30 +234,30 @@ _computed = time.process_time if time.get_clock_info("process_time").resolution 
 class _Took(NamedTuple):
     """How long something took, for how long of that this process computed, and how often it waited for something."""
 
-    passed: float
+    elapsed: float
     computed: float
     waits: float
 
     def seconds(self, waiting: float) -> float:
         """As it would be with a core for itself: on a busy machine what computes waits for one."""
-        return self.passed if waiting >= MUCH else min(self.passed, self.computed)
+        return self.elapsed if waiting >= LARGE_SHARE else min(self.elapsed, self.computed)
 
 
-def _recorded(call: Call, feed: Feed, chunk: Chunk, took: list[_Took], until: float = math.inf) -> Outcome:
-    piece = take(call.data, call.work.hand, chunk)
+def _recorded(call: Call, feed: UnitIterator, chunk: Chunk, took: list[_Took], until: float = math.inf) -> Outcome:
+    piece = take(call.data, call.work.unit_format, chunk)
     switches, busy, began = _switches(), _computed(), time.perf_counter()
     outcome = record(call.work, feed, piece, chunk, until)
-    passed, computed = time.perf_counter() - began, _computed() - busy
-    took.append(_Took(passed, computed, _switches() - switches))
+    elapsed, computed = time.perf_counter() - began, _computed() - busy
+    took.append(_Took(elapsed, computed, _switches() - switches))
     return outcome
 
 
 def _waiting(took: list[_Took], calls: int) -> float:
     """The part of the time in which the function waited in these calls, and not for a core."""
     waits = math.fsum(one.waits for one in took)
-    passed, computed = math.fsum(one.passed for one in took), math.fsum(one.computed for one in took)
+    elapsed, computed = math.fsum(one.elapsed for one in took), math.fsum(one.computed for one in took)
     # Now and then a thread waits for another one, whatever the function does.
-    return 0.0 if waits * CALLS_OF_A_WAIT < calls else max(0.0, 1 - computed / passed)
+    return 0.0 if waits * CALLS_OF_A_WAIT < calls else max(0.0, 1 - computed / elapsed)
 
 
 def _switches() -> float:
@@ -277,16 +279,16 @@ def _with_pandas(call: Call, sample: Sample) -> None:
     data: Any = call.data
     if again is None:
         return
-    if work.hand.startswith("row") and isinstance(data, pd.DataFrame) and work.hand != "row-broadcast":
+    if work.unit_format.startswith("row") and isinstance(data, pd.DataFrame) and work.unit_format != "row-broadcast":
         frame = take(data, "row", again)
         sample.pandas_handing = _per_unit(lambda part: part.apply(_nothing, axis=1), frame)
         handing = _per_unit(lambda part: _fed(call, part), frame)
-        sample.handing = min(handing if sample.lean is not False else sample.pandas_handing, sample.cost)
+        sample.handing = min(handing if sample.lazy is not False else sample.pandas_handing, sample.cost)
         sample.function = sample.cost - sample.handing
         sample.pandas_cost = sample.function + sample.pandas_handing
-        if work.hand == "row" and sample.lean and sample.cost < LONG_UNIT:
+        if work.unit_format == "row" and sample.lazy and sample.cost < LONG_UNIT:
             _called_by_pandas(call, sample, frame, lambda part, func: part.apply(func, axis=1))
-    elif work.hand == "value" and sample.cost < LONG_UNIT:
+    elif work.unit_format == "value" and sample.cost < LONG_UNIT:
         values = take(data, "value", again)
         _called_by_pandas(call, sample, values, lambda part, func: part.map(func))
     elif math.isnan(sample.pandas_cost):
@@ -296,7 +298,7 @@ def _with_pandas(call: Call, sample: Sample) -> None:
 def _called_by_pandas(call: Call, sample: Sample, part: Any, ask: Callable[[Any, Any], Any]) -> None:
     """The same units once more, in pandas' own loop: it may be another thing to read what pandas hands out."""
     func, budget = calling(call.work), BUDGET_SECONDS / 2
-    clock = time.perf_counter if sample.waiting >= MUCH else _computed
+    clock = time.perf_counter if sample.waiting >= LARGE_SHARE else _computed
     least = max(1, min(NOTHING_DONE[0], int(budget / sample.cost), len(part)))
 
     def took(rows: Any) -> float:
@@ -341,8 +343,8 @@ def _per_unit(ask: Callable[[Any], Any], frame: pd.DataFrame) -> float:
 
 
 def _fed(call: Call, part: pd.DataFrame) -> None:
-    hand = call.work.hand
-    record(Work(_nothing, (), {}, hand), feed_for(hand, _nothing), part, Chunk(0, len(part)))
+    unit_format = call.work.unit_format
+    record(Work(_nothing, (), {}, unit_format), feed_for(unit_format, _nothing), part, Chunk(0, len(part)))
 
 
 # What travels
@@ -350,10 +352,10 @@ def _fed(call: Call, part: pd.DataFrame) -> None:
 
 def bytes_of(call: Call, outcome: Outcome) -> dict[str, float]:
     """Bytes of a unit, of all, and of a return, by the names that an explanation has for them."""
-    hand, chunk = call.work.hand, outcome.chunk
+    unit_format, chunk = call.work.unit_format, outcome.chunk
 
     def of_units(number: int) -> int:
-        units = cut_out(call.data, hand, Chunk(chunk.start, chunk.start + number))
+        units = cut_out(call.data, unit_format, Chunk(chunk.start, chunk.start + number))
         return sum(part.nbytes for part in encode_data(units, SharedTable()))
 
     values = [value for value in outcome.returns if type(value) is not Failed]
@@ -364,7 +366,7 @@ def bytes_of(call: Call, outcome: Outcome) -> dict[str, float]:
         head = dump(pack(some) or some, SharedTable(), buffer_callback=lambda buffer: parts.append(buffer.raw()))
         return len(head) + sum(part.nbytes for part in parts)
 
-    each = _each(of_returns, len(values)) / (len(chunk) if hand == "chunk" else 1)
+    each = _each(of_returns, len(values)) / (len(chunk) if unit_format == "chunk" else 1)
     found = {"bytes_unit": _each(of_units, len(chunk)), "bytes_return": each}
     return {**found, "bytes_data": found["bytes_unit"] * call.n}
 
@@ -381,7 +383,7 @@ def _each(of: Callable[[int], int], number: int) -> float:
         return math.nan
 
 
-def fits_lean_rows(frame: pd.DataFrame) -> bool:
+def fits_lazy_rows(frame: pd.DataFrame) -> bool:
     """Whether rows of such a frame can be handed out without making a Series of each."""
     rows = NotingRows(_nothing)
     record(Work(_nothing, (), {}, "row"), rows.feed, frame.iloc[:1], Chunk(0, 1))

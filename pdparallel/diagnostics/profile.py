@@ -21,7 +21,7 @@ from pdparallel.core.options import Options
 from pdparallel.core.tracebacks import trim_tracebacks
 from pdparallel.errors import InvalidOptionError
 from pdparallel.execution.events import observing
-from pdparallel.execution.records import Observer, Piece, Record
+from pdparallel.execution.records import ChunkRecord, Observer, Record
 
 __all__ = ["Profile", "profile"]
 
@@ -210,9 +210,11 @@ class Profile(Observer):
             for number, record in enumerate(self._records, 1)
             for piece in list(record.pieces)
         ]
-        return pd.DataFrame(rows, columns=list(self._of_piece(0, _NONE, Piece(0, 0), {})))
+        return pd.DataFrame(rows, columns=list(self._of_piece(0, _NONE, ChunkRecord(0, 0), {})))
 
-    def _of_piece(self, number: int, record: Record, piece: Piece, names: dict[tuple[int, int], str]) -> dict[str, Any]:
+    def _of_piece(
+        self, number: int, record: Record, piece: ChunkRecord, names: dict[tuple[int, int], str]
+    ) -> dict[str, Any]:
         began = self._began
         return {
             "call": number,

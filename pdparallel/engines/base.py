@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from pdparallel.core.chunking import TASK_SECONDS
 from pdparallel.errors import WorkerDiedError
-from pdparallel.transport.task import Reach
-from pdparallel.worker.run_task import run_apart
+from pdparallel.transport.task import Locality
+from pdparallel.worker.run_task import run_task_in_thread
 
 __all__ = ["Engine", "InThreads", "chained", "died", "how_it_ended", "is_crash", "signal_name", "why_it_ended"]
 
@@ -49,7 +49,7 @@ class Engine(abc.ABC):
     """
 
     name: ClassVar[str]
-    reach: Reach
+    locality: Locality
     n_workers: int
     restarts: ClassVar[bool] = False
     task_seconds: ClassVar[float] = TASK_SECONDS
@@ -64,7 +64,7 @@ class Engine(abc.ABC):
     def submit(self, task: Any) -> Future[bytes]:
         """Run :func:`pdparallel.worker.run_task.run_task` upon the task in a worker.
 
-        The task is bytes; an :class:`Parts` for an engine whose reach is ``Reach.STORE``.
+        The task is bytes; an :class:`Parts` for an engine whose reach is ``Locality.STORE``.
 
         The future's exception is a :class:`WorkerDiedError` where the worker ended; it never stays pending for a
         worker that is gone.
@@ -93,7 +93,7 @@ class InThreads:
         context: contextvars.Context | None = getattr(self._own, "context", None)
         if context is None:
             context = self._own.context = self._context.copy()
-        return context.run(run_apart, task)
+        return context.run(run_task_in_thread, task)
 
 
 class _Chained(Future[bytes]):

@@ -36,9 +36,9 @@ from pdparallel.core.cancellation import StoppedError
 from pdparallel.core.lifetime import at_exit
 from pdparallel.engines.base import Engine
 from pdparallel.engines.cluster_worker import KIND, answer_of, by_value, on_worker, wanted
-from pdparallel.engines.pool_cache import Kept, Warm
+from pdparallel.engines.pool_cache import CachedPool, PoolCache
 from pdparallel.errors import InvalidOptionError, WorkerDiedError, WorkerStartError
-from pdparallel.transport.task import Parts, Reach
+from pdparallel.transport.task import Locality, Parts
 from pdparallel.worker.run_task import run_parts
 
 __all__ = ["DaskEngine", "run"]
@@ -69,7 +69,7 @@ CONNECT_SECONDS, START_SECONDS, END_SECONDS = 10.0, 60.0, 10.0
 _reached: weakref.WeakKeyDictionary[distributed.Client, bool] = weakref.WeakKeyDictionary()
 
 
-class _Connected(Kept):
+class _Connected(CachedPool):
     """A client that pdparallel made."""
 
     def __init__(self, target: Any) -> None:
@@ -143,13 +143,13 @@ def _connect(target: Any) -> distributed.Client:
 
 
 #: Clusters on this machine, and clients of others by their address.
-_clusters: Warm[_Here] = Warm()
-_clients: Warm[_Connected] = Warm()
+_clusters: PoolCache[_Here] = PoolCache()
+_clients: PoolCache[_Connected] = PoolCache()
 
 
 def _end_all() -> None:
-    _clients.drop()
-    _clusters.drop()
+    _clients.clear()
+    _clusters.clear()
 
 
 at_exit(_end_all, of_pools=True)
@@ -172,7 +172,7 @@ class DaskEngine(Engine):
     """
 
     name: ClassVar[str] = "dask"
-    reach = Reach.STORE
+    locality = Locality.STORE
     task_seconds = 0.01  # benchmarks/cluster.py
 
     def __init__(self, given: Any, n_workers: int, threads: int) -> None:
@@ -202,7 +202,7 @@ class DaskEngine(Engine):
         return self.n_workers * ADAPTIVE_IN_FLIGHT if self._connected().most else super().in_flight
 
     def _makes_a_cluster(self) -> bool:
-        return self._given is None and _current() is None and not _clusters.has(self._local)
+        return self._given is None and _current() is None and not _clusters.is_ready(self._local)
 
     def _connected(self) -> _Connection:
         with self._lock:
@@ -217,8 +217,8 @@ class DaskEngine(Engine):
         if isinstance(given, distributed.Client):
             return given
         if isinstance(given, str):
-            kept = _clients.borrow(given, lambda: _Connected(given))
-            self._let_go = lambda: _clients.give_back(kept)
+            kept = _clients.acquire(given, lambda: _Connected(given))
+            self._let_go = lambda: _clients.release(kept)
             return kept.client
         if given is not None:
             mine = _Connected(given)
@@ -227,8 +227,8 @@ class DaskEngine(Engine):
         current = _current()
         if current is not None:
             return current
-        here = _clusters.borrow(self._local, lambda: _Here(*self._local))
-        self._let_go = lambda: _clusters.give_back(here)
+        here = _clusters.acquire(self._local, lambda: _Here(*self._local))
+        self._let_go = lambda: _clusters.release(here)
         return here.client
 
     def submit(self, task: Parts) -> Future[bytes]:

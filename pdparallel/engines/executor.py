@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from pdparallel.engines.base import Engine, InThreads, chained, died
 from pdparallel.engines.pool_futures import Watched
 from pdparallel.errors import InvalidOptionError
-from pdparallel.transport.task import Reach
-from pdparallel.worker.run_task import run_apart
+from pdparallel.transport.task import Locality
+from pdparallel.worker.run_task import run_task_in_thread
 
 __all__ = ["ExecutorEngine"]
 
@@ -39,7 +39,7 @@ class ExecutorEngine(Engine):
     name: ClassVar[str] = "executor"
 
     def __init__(self, given: Any, n_workers: int) -> None:
-        self._submit, self.reach = _adapted(given)
+        self._submit, self.locality = _adapted(given)
         told = next(
             (getattr(given, name) for name in ("_max_workers", "_processes", "nodes") if hasattr(given, name)), None
         )
@@ -56,11 +56,11 @@ class ExecutorEngine(Engine):
         pass
 
 
-def _adapted(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
+def _adapted(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Locality]:
     if hasattr(given, "submit"):
-        reach = _reach(given)
-        run = InThreads() if reach is Reach.PROCESS else run_apart
-        return (lambda task: chained(given.submit(run, task), _explained)), reach
+        locality = _reach(given)
+        run = InThreads() if locality is Locality.PROCESS else run_task_in_thread
+        return (lambda task: chained(given.submit(run, task), _explained)), locality
     if hasattr(given, "apipe"):
         return _adapted_pathos(given)
     if hasattr(given, "apply_async"):
@@ -70,7 +70,7 @@ def _adapted(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
     )
 
 
-def _reach(given: Any) -> Reach:
+def _reach(given: Any) -> Locality:
     """How far the workers of an executor are; of one that nobody knows nothing is assumed."""
     names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(given).__mro__]
     if any(name.endswith("InterpreterPoolExecutor") for name in names):
@@ -79,28 +79,28 @@ def _reach(given: Any) -> Reach:
             "A subinterpreter cannot load NumPy and pandas.",
         )  # fmt: skip
     if isinstance(given, ThreadPoolExecutor):
-        return Reach.PROCESS
+        return Locality.PROCESS
     ours = isinstance(given, ProcessPoolExecutor) or any("loky." in name for name in names)
-    return Reach.HOST if ours else Reach.ANYWHERE
+    return Locality.HOST if ours else Locality.ANYWHERE
 
 
 def _is_thread_pool(given: Any) -> bool:
     return type(given).__name__ == "ThreadPool"
 
 
-def _watched(pool: Any, threads: bool) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
+def _watched(pool: Any, threads: bool) -> tuple[Callable[[bytes], Future[bytes]], Locality]:
     if threads:
-        return Watched(pool, run=InThreads()).submit, Reach.PROCESS
-    return Watched(pool).submit, Reach.HOST
+        return Watched(pool, run=InThreads()).submit, Locality.PROCESS
+    return Watched(pool).submit, Locality.HOST
 
 
-def _adapted_pathos(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Reach]:
+def _adapted_pathos(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Locality]:
     serve = getattr(given, "_serve", None)
     inner = serve() if serve is not None else None
     if hasattr(inner, "apply_async"):
         return _watched(inner, _is_thread_pool(given))
     if hasattr(inner, "ppservers"):
-        return _Polled(given).submit, Reach.ANYWHERE
+        return _Polled(given).submit, Locality.ANYWHERE
     raise InvalidOptionError(
         "engine",
         given,
@@ -142,9 +142,9 @@ class _Polled:
 
 def _run_where_there_is_nothing(task: bytes) -> bytes:
     # Its source travels, without what is around it.
-    from pdparallel.worker.run_task import run_apart
+    from pdparallel.worker.run_task import run_task_in_thread
 
-    return run_apart(task)
+    return run_task_in_thread(task)
 
 
 def _explained(error: BaseException) -> BaseException:

@@ -18,11 +18,11 @@ from pathos.pools import ProcessPool
 
 from pdparallel.core.lifetime import calls_end_first
 from pdparallel.engines.base import Engine
-from pdparallel.engines.pool_cache import KEPT_POOLS, Kept, Warm
+from pdparallel.engines.pool_cache import MAX_CACHED_POOLS, CachedPool, PoolCache
 from pdparallel.engines.pool_futures import Watched
 from pdparallel.engines.process_start import BROKEN_START, BROKEN_STARTS, Context
 from pdparallel.errors import WorkerStartError
-from pdparallel.transport.task import Reach
+from pdparallel.transport.task import Locality
 from pdparallel.typing import StartMethod
 from pdparallel.worker.process import Setup, start
 
@@ -60,7 +60,7 @@ class _Context(Context):
         return _Nobody() if self.complete else super().Process(*args, **kwargs)
 
 
-class _Pool(Kept):
+class _Pool(CachedPool):
     """A pathos pool of our own, under an id of our own."""
 
     def __init__(self, n_workers: int, method: StartMethod, threads: int) -> None:
@@ -134,7 +134,7 @@ class _Pool(Kept):
         return not thread.is_alive()
 
 
-_warm: Warm[_Pool] = Warm(KEPT_POOLS)
+_warm: PoolCache[_Pool] = PoolCache(MAX_CACHED_POOLS)
 
 
 class PathosEngine(Engine):
@@ -151,7 +151,7 @@ class PathosEngine(Engine):
     """
 
     name: ClassVar[str] = "pathos"
-    reach = Reach.HOST
+    locality = Locality.HOST
     restarts = True
 
     def __init__(self, n_workers: int, method: StartMethod, threads: int) -> None:
@@ -167,9 +167,9 @@ class PathosEngine(Engine):
                 raise RuntimeError("the engine is closed")
             if self._pool is not None and not self._pool.usable:
                 pool, self._pool = self._pool, None
-                _warm.give_back(pool, kill=True)
+                _warm.release(pool, kill=True)
             if self._pool is None:
-                self._pool = _warm.borrow(self._key, self._made)
+                self._pool = _warm.acquire(self._key, self._made)
             return self._pool
 
     def _made(self) -> _Pool:
@@ -197,7 +197,7 @@ class PathosEngine(Engine):
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
-        if pool is not None and _warm.give_back(pool, kill=kill) and kill:
+        if pool is not None and _warm.release(pool, kill=kill) and kill:
             # Nobody can say who of them has a task of this call; what other calls lose runs again in another pool.
             for process in pool.watched.processes:
                 process.kill()

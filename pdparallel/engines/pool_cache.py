@@ -10,17 +10,17 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pdparallel.core.idle_timer import IdleTimer
 
-__all__ = ["KEPT_POOLS", "Kept", "Warm", "drop_all"]
+__all__ = ["MAX_CACHED_POOLS", "CachedPool", "PoolCache", "drop_all"]
 
 #: Seconds without a call until a pool goes away.
 IDLE_SECONDS = 300.0
 
 #: Pools of processes that are kept, so that calls which alternate between some settings start no new workers.  Each
 #: pool costs the memory of its idle workers.
-KEPT_POOLS = 3
+MAX_CACHED_POOLS = 3
 
 
-class Kept(Protocol):
+class CachedPool(Protocol):
     """A pool that can be kept."""
 
     @property
@@ -38,10 +38,10 @@ class Kept(Protocol):
         ...
 
 
-P = TypeVar("P", bound=Kept)
+P = TypeVar("P", bound=CachedPool)
 
 
-class Warm(Generic[P]):
+class PoolCache(Generic[P]):
     """Keeps the pools that were used last, one for each key, and lends them.
 
     Several threads may borrow the same pool at once.  No pool is ended under the lock, because that may take seconds.
@@ -52,12 +52,12 @@ class Warm(Generic[P]):
         Pools that are kept at most; the one that was borrowed longest ago goes first.
     """
 
-    _all: ClassVar[list[Warm[Any]]] = []  # of every kind of pool
+    _all: ClassVar[list[PoolCache[Any]]] = []  # of every kind of pool
 
     def __init__(self, keep: int = 1) -> None:
         self._keep = keep
         self._begin()
-        Warm._all.append(self)
+        PoolCache._all.append(self)
         if hasattr(os, "register_at_fork"):
             # A fork copies the parent's pool, whose workers and pipes are not the child's to use or to end, and
             # perhaps a lock that another thread held.
@@ -69,7 +69,7 @@ class Warm(Generic[P]):
         self._idle: dict[Hashable, IdleTimer] = {}
         self._borrowed: dict[int, tuple[P, int]] = {}
 
-    def borrow(self, key: Hashable, make: Callable[[], P]) -> P:
+    def acquire(self, key: Hashable, make: Callable[[], P]) -> P:
         """The pool of that key: the one that is kept, if it is sound, else a new one."""
         with self._lock:
             retired = []
@@ -85,12 +85,12 @@ class Warm(Generic[P]):
         _end(unused)
         return pool
 
-    def has(self, key: Hashable) -> bool:
+    def is_ready(self, key: Hashable) -> bool:
         """Whether a pool of that key is kept whose workers run."""
         with self._lock:
             return key in self._pools and self._pools[key].up
 
-    def give_back(self, pool: P, *, kill: bool = False) -> bool:
+    def release(self, pool: P, *, kill: bool = False) -> bool:
         """End one borrowing; with ``kill`` the pool ends at once, unless another call has it too.
 
         Returns
@@ -117,7 +117,7 @@ class Warm(Generic[P]):
         pool.end(kill=kill)
         return False
 
-    def drop(self) -> None:
+    def clear(self) -> None:
         """Let the idle pools go; one that a call has goes when that gives it back."""
         with self._lock:
             unused = self._unused([self._taken_out(key) for key in list(self._pools)])
@@ -141,12 +141,12 @@ class Warm(Generic[P]):
         return [pool for pool in pools if id(pool) not in self._borrowed]
 
 
-def _end(pools: Sequence[Kept]) -> None:
+def _end(pools: Sequence[CachedPool]) -> None:
     for pool in pools:
         pool.end(kill=False)
 
 
 def drop_all() -> None:
     """Let every idle pool go."""
-    for warm in Warm._all:
-        warm.drop()
+    for warm in PoolCache._all:
+        warm.clear()

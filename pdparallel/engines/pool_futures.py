@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from pdparallel.engines.base import died
-from pdparallel.worker.run_task import run_apart
+from pdparallel.worker.run_task import run_task_in_thread
 
 __all__ = ["Watched"]
 
@@ -41,7 +41,7 @@ class Watched:
     """
 
     def __init__(
-        self, pool: Any, on_death: Callable[[], None] | None = None, run: Callable[[bytes], bytes] = run_apart
+        self, pool: Any, on_death: Callable[[], None] | None = None, run: Callable[[bytes], bytes] = run_task_in_thread
     ) -> None:
         self.pool = pool
         self._run = run

@@ -8,20 +8,20 @@ from concurrent.futures import Future
 from typing import ClassVar
 
 from pdparallel.engines.base import Engine
-from pdparallel.engines.pool_cache import KEPT_POOLS, Warm
+from pdparallel.engines.pool_cache import MAX_CACHED_POOLS, PoolCache
 from pdparallel.engines.process_pool import Pool
-from pdparallel.transport.task import Reach
+from pdparallel.transport.task import Locality
 from pdparallel.typing import StartMethod
 from pdparallel.worker.process import Setup
 
 __all__ = ["ProcessEngine", "is_warm"]
 
-_warm: Warm[Pool] = Warm(KEPT_POOLS)
+_warm: PoolCache[Pool] = PoolCache(MAX_CACHED_POOLS)
 
 
 def is_warm(n_workers: int, method: StartMethod, threads: int) -> bool:
     """Whether such a pool is kept and sound."""
-    return _warm.has((n_workers, method, threads))
+    return _warm.is_ready((n_workers, method, threads))
 
 
 class ProcessEngine(Engine):
@@ -38,7 +38,7 @@ class ProcessEngine(Engine):
     """
 
     name: ClassVar[str] = "process"
-    reach = Reach.HOST
+    locality = Locality.HOST
     restarts = True
 
     def __init__(self, n_workers: int, method: StartMethod, threads: int) -> None:
@@ -55,7 +55,7 @@ class ProcessEngine(Engine):
                 raise RuntimeError("the engine is closed")
             if self._pool is None:
                 n_workers, method, threads = self._key
-                self._pool = _warm.borrow(self._key, lambda: Pool(n_workers, method, Setup(threads, os.getpid())))
+                self._pool = _warm.acquire(self._key, lambda: Pool(n_workers, method, Setup(threads, os.getpid())))
             return self._pool
 
     def submit(self, task: bytes) -> Future[bytes]:
@@ -71,5 +71,5 @@ class ProcessEngine(Engine):
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
-        if pool is not None and _warm.give_back(pool, kill=kill) and kill:
+        if pool is not None and _warm.release(pool, kill=kill) and kill:
             pool.abandon(self._open.copy())  # other calls keep the rest

@@ -144,7 +144,7 @@ class Pool:
         self._workers: list[_Worker] = []
         self._waiting: deque[_Sent] = deque()
         self._thread: threading.Thread | None = None
-        self._bell, self._ring = self.context.Pipe(duplex=False)
+        self._wakeup, self._ring = self.context.Pipe(duplex=False)
         self._rung = False
         self._ended = False
         self._failed_starts = 0
@@ -176,7 +176,7 @@ class Pool:
             if self._ended:
                 raise RuntimeError("the pool is closed")
             self._waiting.append(sent)
-            dealt = self._deal()
+            dealt = self._dispatch()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="pdparallel-pool", daemon=True)
                 self._thread.start()
@@ -222,11 +222,11 @@ class Pool:
         if thread is not None:
             thread.join(3 * LEAVE_SECONDS)
         elif first:
-            self._leave()
+            self._stop_workers()
 
     # The tasks on their way
 
-    def _deal(self) -> list[_Worker]:
+    def _dispatch(self) -> list[_Worker]:
         """Give what waits to the workers with the fewest tasks, under the lock; returns those who get some."""
         dealt: list[_Worker] = []
         while self._waiting:
@@ -259,11 +259,11 @@ class Pool:
         try:
             while self._look():
                 pass
-            self._leave()
+            self._stop_workers()
         except BaseException:
             with self._lock:
                 self._ended = True
-            self._leave()
+            self._stop_workers()
             raise
 
     def _look(self) -> bool:
@@ -275,22 +275,22 @@ class Pool:
             wanted = min(self.n_workers - len(self._workers), len(self._waiting))
             workers = list(self._workers)
         if wanted > 0:
-            self._hire()
+            self._start_worker()
             return True
         watched: list[Any] = [worker.pipe for worker in workers]
         if not PIPES_TELL_ALL:
             watched += [worker.process.sentinel for worker in workers]
-        ready = wait([self._bell, *watched], timeout=LOOK_SECONDS if any(worker.sent for worker in workers) else None)
-        if self._bell in ready:
+        ready = wait([self._wakeup, *watched], timeout=LOOK_SECONDS if any(worker.sent for worker in workers) else None)
+        if self._wakeup in ready:
             with self._lock:
-                self._bell.recv_bytes()
+                self._wakeup.recv_bytes()
                 self._rung = False
         for worker in workers:
             if not ready or worker.pipe in ready or worker.process.sentinel in ready:
-                self._attend(worker)
+                self._read_worker(worker)
         return True
 
-    def _hire(self) -> None:
+    def _start_worker(self) -> None:
         """Start a worker."""
         for tries_left in reversed(range(BROKEN_STARTS + 1)):
             made: list[Any] = []
@@ -309,27 +309,27 @@ class Pool:
                     continue
                 reason = WorkerStartError(f"No worker process could be started: {type(error).__name__}: {error}")
                 reason.__cause__ = error
-                self._make_do(reason)
+                self._degrade(reason)
                 return
             its.close()
             with self._lock:
                 self._workers.append(_Worker(process, mine, said))
-                dealt = self._deal()
+                dealt = self._dispatch()
             _write(dealt)
             return
 
-    def _attend(self, worker: _Worker) -> None:
+    def _read_worker(self, worker: _Worker) -> None:
         """Take what a worker has sent, and notice its end."""
         try:
             while worker.pipe.poll():
-                self._hear(worker, worker.pipe.recv_bytes())
+                self._on_message(worker, worker.pipe.recv_bytes())
         except (EOFError, OSError):  # its end of the pipe is closed
-            self._bury(worker)
+            self._on_worker_exit(worker)
             return
         if worker.process.exitcode is not None:
-            self._bury(worker)
+            self._on_worker_exit(worker)
 
-    def _hear(self, worker: _Worker, answer: bytes) -> None:
+    def _on_message(self, worker: _Worker, answer: bytes) -> None:
         if not worker.up:  # its first word only says so
             worker.up, self._failed_starts = True, 0
             worker.said.close()
@@ -338,12 +338,12 @@ class Pool:
             return
         with self._lock:
             sent = worker.sent.popleft()
-            dealt = self._deal()
+            dealt = self._dispatch()
             self._end_if_abandoned(worker)
         _write(dealt)
         sent.future.set_result(answer)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _on_worker_exit(self, worker: _Worker) -> None:
         """A worker is gone: its running task is lost, what it had not begun waits again."""
         _ended(worker.process)
         with self._lock:
@@ -358,10 +358,10 @@ class Pool:
             self._failed_starts += 1
             killed = worker.process.exitcode < 0 or worker.process.exitcode == BROKEN_EXITCODE
             if self._failed_starts >= (KILLED_STARTS if killed else FAILED_STARTS):
-                self._make_do(_of_the_start(worker))
+                self._degrade(_of_the_start(worker))
         worker.said.close()
 
-    def _make_do(self, reason: WorkerStartError) -> None:
+    def _degrade(self, reason: WorkerStartError) -> None:
         """No further worker can be had: go on with those that there are, or give up."""
         with self._lock:
             self._failed_starts = 0
@@ -369,7 +369,7 @@ class Pool:
             dealt: list[_Worker] = []
             if self._workers:
                 self.n_workers, self._makes_do = len(self._workers), True
-                dealt = self._deal()
+                dealt = self._dispatch()
             else:
                 lost, self._waiting = list(self._waiting), deque()
         _write(dealt)
@@ -377,7 +377,7 @@ class Pool:
             if sent.runs():
                 sent.future.set_exception(reason)
 
-    def _leave(self) -> None:
+    def _stop_workers(self) -> None:
         """End the workers; whoever still waits for one of them learns it."""
         with self._lock:
             workers, self._workers = self._workers, []
@@ -392,7 +392,7 @@ class Pool:
         for sent in open_tasks:
             if sent.runs():
                 sent.future.set_exception(WorkerDiedError("the pool was closed while the task was on its way"))
-        self._bell.close()
+        self._wakeup.close()
         self._ring.close()
         self.context.close()
 

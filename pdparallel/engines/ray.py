@@ -28,10 +28,10 @@ from typing import Any, ClassVar
 from pdparallel.core.lifetime import at_exit
 from pdparallel.engines.base import Engine
 from pdparallel.engines.cluster_worker import KIND, answer_of, wanted
-from pdparallel.engines.pool_cache import Kept, Warm
+from pdparallel.engines.pool_cache import CachedPool, PoolCache
 from pdparallel.engines.process_start import folder_for_sockets
 from pdparallel.errors import WorkerDiedError, WorkerStartError
-from pdparallel.transport.task import Parts, Reach
+from pdparallel.transport.task import Locality, Parts
 
 __all__ = ["RayEngine"]
 
@@ -51,7 +51,7 @@ LOOK_SECONDS = 1.0
 QUOTED = 2000
 
 
-class _Driver(Kept):
+class _Driver(CachedPool):
     """The process that speaks with Ray, and the tasks that it has."""
 
     def __init__(self, theirs: dict[str, Any], n_workers: int) -> None:
@@ -224,9 +224,9 @@ def _theirs() -> dict[str, Any]:
     return {}
 
 
-_warm: Warm[_Driver] = Warm()
+_warm: PoolCache[_Driver] = PoolCache()
 
-at_exit(_warm.drop, of_pools=True)
+at_exit(_warm.clear, of_pools=True)
 
 #: Keys of functions, as drivers know them.
 _keys = itertools.count()
@@ -242,7 +242,7 @@ class RayEngine(Engine):
     """
 
     name: ClassVar[str] = "ray"
-    reach = Reach.STORE
+    locality = Locality.STORE
     task_seconds = 0.004  # benchmarks/cluster.py
 
     def __init__(self, n_workers: int) -> None:
@@ -263,7 +263,7 @@ class RayEngine(Engine):
     @property
     def n_workers(self) -> int:  # type: ignore[override]
         """Cores of the cluster, as it grows and shrinks."""
-        if self._closed or not (self._theirs or self._driver or _warm.has(self._key)):
+        if self._closed or not (self._theirs or self._driver or _warm.is_ready(self._key)):
             return self._local
         driver = self._ready()
         return max(1, driver.cores) if self._theirs or driver.up else self._local
@@ -273,7 +273,7 @@ class RayEngine(Engine):
             if self._closed:
                 raise RuntimeError("the engine is closed")
             if self._driver is None:
-                self._driver = _warm.borrow(self._key, lambda: _Driver(self._theirs, self._local))
+                self._driver = _warm.acquire(self._key, lambda: _Driver(self._theirs, self._local))
             return self._driver
 
     def submit(self, task: Parts) -> Future[bytes]:
@@ -304,4 +304,4 @@ class RayEngine(Engine):
             for one in carried:
                 one.cancel()
         if driver is not None:
-            _warm.give_back(driver)  # what ran is cancelled, and its workers go on with what is next
+            _warm.release(driver)  # what ran is cancelled, and its workers go on with what is next

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from typing import ClassVar
 
 from pdparallel.engines.base import Engine
-from pdparallel.transport.task import Parts, Reach
+from pdparallel.transport.task import Locality, Parts
 from pdparallel.worker.decode import forget
 from pdparallel.worker.run_task import run_parts, run_task
 
@@ -26,8 +26,8 @@ class SerialEngine(Engine):
     n_workers = 1
     runs_here = True
 
-    def __init__(self, reach: Reach = Reach.PROCESS) -> None:
-        self.reach = reach
+    def __init__(self, locality: Locality = Locality.PROCESS) -> None:
+        self.locality = locality
 
     def submit(self, task: bytes | Parts) -> Future[bytes]:
         future: Future[bytes] = Future()

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ClassVar
 
 from pdparallel.engines.base import Engine, InThreads
-from pdparallel.transport.task import Reach
+from pdparallel.transport.task import Locality
 
 __all__ = ["ThreadEngine"]
 
@@ -21,7 +21,7 @@ class ThreadEngine(Engine):
     """
 
     name: ClassVar[str] = "thread"
-    reach = Reach.PROCESS
+    locality = Locality.PROCESS
 
     def __init__(self, n_workers: int) -> None:
         self.n_workers = n_workers

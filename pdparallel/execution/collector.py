@@ -16,12 +16,12 @@ from pdparallel.core.outcome import Failed, Failure, Outcome
 from pdparallel.core.returns import Returns
 from pdparallel.core.tracebacks import users_lines, users_part
 from pdparallel.errors import CallTimeoutError, WorkerDiedError
-from pdparallel.typing import Hand
+from pdparallel.typing import UnitFormat
 
-__all__ = ["Ledger", "Passing", "told"]
+__all__ = ["ResultCollector", "StreamingCollector", "annotate_exception"]
 
 
-class Ledger:
+class ResultCollector:
     """Takes the outcomes of a call in any order.
 
     Parameters
@@ -80,7 +80,7 @@ class Ledger:
             if outcome.failure is not None:
                 self._looked_at = -1
 
-    def has_room(self, on_their_way: int) -> bool:
+    def accepts_more(self, on_their_way: int) -> bool:
         """Whether a further chunk may be begun while so many are on their way."""
         return True
 
@@ -105,13 +105,13 @@ class Ledger:
             return
         failure = self.failure.failure
         assert failure is not None
-        if self._call.taking is not None:
+        if self._call.validate_prefix is not None:
             before = [start for start in sorted(self._outcomes) if start <= self.failure.chunk.start]
             returns = Returns([self._outcomes[start].returns for start in before])
             if len(returns):
-                self._call.taking(returns)
+                self._call.validate_prefix(returns)
         place = self._call.where(self.failure.chunk, failure.offset)
-        exception = told(failure, f"{self._call.verb}, {place}", self._call.work.hand)
+        exception = annotate_exception(failure, f"{self._call.verb}, {place}", self._call.work.unit_format)
         of_function = users_lines if failure.by_function else users_part
         raise exception.with_traceback(of_function(exception.__traceback__))
 
@@ -123,7 +123,7 @@ class Ledger:
     def returns(self) -> Returns:
         """Everything that came back, in order of position."""
         returns = Returns([self._outcomes[start].returns for start in sorted(self._outcomes)])
-        if self._call.work.hand != "chunk" and len(returns) != self._call.n:
+        if self._call.work.unit_format != "chunk" and len(returns) != self._call.n:
             raise RuntimeError(f"{len(returns)} returns for {self._call.n} {self._call.unit}s: please report this")
         return returns
 
@@ -140,7 +140,7 @@ def _with_row(outcome: Outcome, offset: int, again: Callable[[int], Outcome]) ->
     return replace(outcome, returns=returns, failure=failure)
 
 
-class Passing(Ledger):
+class StreamingCollector(ResultCollector):
     """Passes on what comes, and forgets it.
 
     Parameters
@@ -161,7 +161,7 @@ class Passing(Ledger):
         self._most = most
         self._next = 0
 
-    def has_room(self, on_their_way: int) -> bool:
+    def accepts_more(self, on_their_way: int) -> bool:
         return on_their_way + len(self._outcomes) < self._most
 
     def taken(self) -> Iterator[Outcome]:
@@ -175,18 +175,18 @@ class Passing(Ledger):
             yield outcome
 
 
-def told(failure: Failure | Failed, place: str, hand: Hand | None = None) -> BaseException:
+def annotate_exception(failure: Failure | Failed, place: str, unit_format: UnitFormat | None = None) -> BaseException:
     """Return the exception of a failure with a note of its place.
 
     If the traceback is a text of a worker, it becomes the cause.  If the function read a row as another kind than
-    ``hand``, a second note says how to read it.
+    ``unit_format``, a second note says how to read it.
     """
     exception = failure.exception
     # An exception class may refuse attributes; the exception matters more than its note.
     with contextlib.suppress(Exception):
         if not (isinstance(exception, (CallTimeoutError, WorkerDiedError)) and exception._names_unit):
             exception.add_note(f"pdparallel: {place}")
-        hint = None if hand is None else hint_for_row(exception, hand)
+        hint = None if unit_format is None else hint_for_row(exception, unit_format)
         if hint is not None:
             exception.add_note(f"pdparallel: {hint}")
     with contextlib.suppress(Exception):

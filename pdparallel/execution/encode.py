@@ -28,9 +28,9 @@ from pdparallel.core.outcome import Outcome
 from pdparallel.core.units import Units
 from pdparallel.data.iterate import feed_for
 from pdparallel.errors import FunctionNotSerializableError
-from pdparallel.progress.replay_output import Said
+from pdparallel.progress.replay_output import CapturedOutput
 from pdparallel.transport.blob import joined
-from pdparallel.transport.data import CHUNK_BYTES, UNDER_WAY_BYTES, Cargo, is_big, loaded
+from pdparallel.transport.data import CHUNK_BYTES, UNDER_WAY_BYTES, SplitData, is_big, loaded
 from pdparallel.transport.frames import cut_out, encode_data, take
 from pdparallel.transport.functions import encode_work
 from pdparallel.transport.modules import ModuleState, Slot, state_of
@@ -39,8 +39,8 @@ from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.transport.shared_memory import Arena, ArenaRef, Mailbox, Running
 from pdparallel.transport.task import (
     LOADING,
+    Locality,
     Parts,
-    Reach,
     Task,
     as_letter,
     copied,
@@ -52,10 +52,10 @@ from pdparallel.transport.task import (
 from pdparallel.typing import Serializer
 from pdparallel.worker.replicate_state import around
 
-__all__ = ["Parcel", "pack"]
+__all__ = ["CallEncoder", "pack"]
 
 
-class Parcel(abc.ABC):
+class CallEncoder(abc.ABC):
     """Makes the tasks of one call and reads their answers; holds what they refer to until it is closed.
 
     Attributes
@@ -72,7 +72,7 @@ class Parcel(abc.ABC):
         self._sent, self._came = _Mean(), _Mean()
         self.timed = False
         self.once = self.out = self.back = 0
-        self._said: dict[int, Said] = {}
+        self._said: dict[int, CapturedOutput] = {}
 
     @property
     def bytes_of_a_unit(self) -> float:
@@ -83,12 +83,12 @@ class Parcel(abc.ABC):
         """Units of a chunk at most, if the data are big and so many chunks are under way."""
         return None
 
-    def has_room(self, flying: int, workers: int) -> bool:
+    def accepts_more(self, flying: int, workers: int) -> bool:
         """Whether one more chunk may be sent to so many workers while so many are under way."""
         return True
 
     @abc.abstractmethod
-    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes | Parts:
+    def task(self, chunk: Chunk, *, track_each_unit: bool = False) -> bytes | Parts:
         """What goes to a worker."""
 
     def loading(self) -> bytes:
@@ -99,7 +99,7 @@ class Parcel(abc.ABC):
         """What a worker noted of the chunk last; None where it has not begun, or is too far away to say."""
         return None
 
-    def said(self, chunk: Chunk) -> Said | None:
+    def said(self, chunk: Chunk) -> CapturedOutput | None:
         """What the worker of a chunk has printed, logged and warned of, until now or until its end; told once."""
         return self._said.pop(chunk.start, None)
 
@@ -132,9 +132,9 @@ class _Mean:
 
 
 def pack(
-    call: Call, reach: Reach, serializer: Serializer, heard: bool = True, noted: bool = False,
+    call: Call, locality: Locality, serializer: Serializer, heard: bool = True, noted: bool = False,
     tell: Callable[[int], None] | None = None,
-) -> Parcel:  # fmt: skip
+) -> CallEncoder:  # fmt: skip
     """Encode a call, as far as its engine needs it.
 
     Parameters
@@ -157,11 +157,11 @@ def pack(
     FunctionNotSerializableError
         Where something of the function cannot leave this process.
     """
-    if reach is Reach.PROCESS:
-        return _References(call, noted, tell)
-    if reach is Reach.HOST:
-        return _InArena(call, serializer, heard)
-    if reach is Reach.STORE:
+    if locality is Locality.PROCESS:
+        return _InProcessEncoder(call, noted, tell)
+    if locality is Locality.HOST:
+        return _SharedMemoryEncoder(call, serializer, heard)
+    if locality is Locality.STORE:
         return _ByStore(call, serializer, heard)
     return _ByChunk(call, serializer, heard)
 
@@ -186,7 +186,7 @@ class _Slot:
         return Running(*self._noted)
 
 
-class _References(Parcel):
+class _InProcessEncoder(CallEncoder):
     def __init__(self, call: Call, noted: bool, tell: Callable[[int], None] | None) -> None:
         super().__init__()
         self._id = new_call_id()
@@ -194,13 +194,13 @@ class _References(Parcel):
         self._tell = tell
         self._slots: dict[int, _Slot] = {}
         work = call.work
-        feed = feed_for(work.hand, work.func, work.given, work.views)
+        feed = feed_for(work.unit_format, work.func, work.given, work.views)
         references[self._id] = (work, feed, call.data, self._slots)
 
-    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
+    def task(self, chunk: Chunk, *, track_each_unit: bool = False) -> bytes:
         if self._noted:
             self._slots[chunk.start] = _Slot(chunk.start, self._tell)
-        return Task(self._id, chunk, Reach.PROCESS, timed=self.timed).packed()
+        return Task(self._id, chunk, Locality.PROCESS, timed=self.timed).packed()
 
     def running(self, chunk: Chunk) -> Running | None:
         slot = self._slots.get(chunk.start)
@@ -219,7 +219,7 @@ class _References(Parcel):
 # Elsewhere
 
 
-class _Encoded(Parcel):
+class _Encoded(CallEncoder):
     """What holds wherever the function travels as bytes, with the classes that it and the data have in common."""
 
     def __init__(self, call: Call, serializer: Serializer, heard: bool) -> None:
@@ -282,10 +282,10 @@ class _Encoded(Parcel):
         """Take another id, so that a worker that has loaded what there was loads what there is now."""
         self._id = new_call_id()
 
-    def _task(self, chunk: Chunk, reach: Reach, **rest: Any) -> Task:
+    def _task(self, chunk: Chunk, locality: Locality, **rest: Any) -> Task:
         lasting = self._call.work.initializer is not None
         return Task(
-            self._id, chunk, reach, lasting=lasting, timed=self.timed, around=self._around, heard=self._heard, **rest
+            self._id, chunk, locality, lasting=lasting, timed=self.timed, around=self._around, heard=self._heard, **rest
         )
 
     def outcome(self, answer: bytes) -> Outcome:
@@ -299,16 +299,16 @@ class _Encoded(Parcel):
 
     def _keep_said(self, chunk: Chunk, more: bytes) -> None:
         if more:
-            self._said[chunk.start] = Said(more, self._table)
+            self._said[chunk.start] = CapturedOutput(more, self._table)
 
 
 # On this machine
 
 
-class _InArena(_Encoded):
+class _SharedMemoryEncoder(_Encoded):
     def __init__(self, call: Call, serializer: Serializer, heard: bool) -> None:
         super().__init__(call, serializer, heard)
-        self._cargo = loaded(call.data, call.work.hand)
+        self._cargo = loaded(call.data, call.work.unit_format)
         self._data = encode_data(self._cargo, self._table, named=lambda: self._cargo.whole)
         if isinstance(call.data, Units) and call.data.by_chunk:
             size = call.data.big_bytes
@@ -317,14 +317,14 @@ class _InArena(_Encoded):
         self._unit = 0.0
         if is_big(size):
             self._unit = size / max(1, call.n)
-            self._cargo = Cargo(None)
+            self._cargo = SplitData(None)
             self._data = encode_data(self._cargo, self._table)
         self._learn()
         self._arenas: list[Arena] = []
         self._pieces: dict[int, Arena] = {}
         self._mailboxes: dict[int, Mailbox] = {}
 
-    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes:
+    def task(self, chunk: Chunk, *, track_each_unit: bool = False) -> bytes:
         piece = self._piece(chunk)
         if not self._arenas:
             self._fill()
@@ -333,7 +333,7 @@ class _InArena(_Encoded):
         put = self._put_apart(chunk) if self._unit else mailbox.put
         arena, letter = self._arenas[-1].ref, as_letter(piece, put)
         packed = self._task(
-            chunk, Reach.HOST, arena=arena, mailbox=mailbox.path, piece=letter, one_by_one=one_by_one
+            chunk, Locality.HOST, arena=arena, mailbox=mailbox.path, piece=letter, track_each_unit=track_each_unit
         ).packed()
         self.out = size_of(packed, letter)
         return packed
@@ -347,13 +347,13 @@ class _InArena(_Encoded):
     def loading(self) -> bytes:
         if not self._arenas:
             self._fill()
-        return self._task(Chunk(0, 0), Reach.HOST, arena=self._arenas[-1].ref, loads_only=True).packed()
+        return self._task(Chunk(0, 0), Locality.HOST, arena=self._arenas[-1].ref, loads_only=True).packed()
 
     def running(self, chunk: Chunk) -> Running | None:
         mailbox = self._mailboxes.get(chunk.start)
         return None if mailbox is None else mailbox.running()
 
-    def said(self, chunk: Chunk) -> Said | None:
+    def said(self, chunk: Chunk) -> CapturedOutput | None:
         self._keep_said(chunk, b"")  # of one that came to no answer
         return super().said(chunk)
 
@@ -380,17 +380,17 @@ class _InArena(_Encoded):
             return None
         return max(1, int(min(CHUNK_BYTES, UNDER_WAY_BYTES / in_flight) / max(self._unit, self.bytes_of_a_unit)))
 
-    def has_room(self, flying: int, workers: int) -> bool:
+    def accepts_more(self, flying: int, workers: int) -> bool:
         return flying < workers or sum(piece.ref.size for piece in self._pieces.values()) < UNDER_WAY_BYTES
 
     def _piece(self, chunk: Chunk) -> list[memoryview]:
         """What travels with this chunk alone."""
-        data, hand = self._call.data, self._call.work.hand
-        beside = self._cargo.beside(data, hand, chunk)
+        data, unit_format = self._call.data, self._call.work.unit_format
+        beside = self._cargo.beside(data, unit_format, chunk)
         if beside is None:
             return []
         first = chunk.start - chunk.before
-        buffers = encode_data(beside, self._table, named=lambda: cut_out(data, hand, chunk), first=first)
+        buffers = encode_data(beside, self._table, named=lambda: cut_out(data, unit_format, chunk), first=first)
         self._sent.add(buffers, len(chunk))
         if self._learn() and self._arenas:
             self._fill()
@@ -419,14 +419,14 @@ class _InArena(_Encoded):
 
 
 class _ByChunk(_Encoded):
-    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> bytes | Parts:
+    def task(self, chunk: Chunk, *, track_each_unit: bool = False) -> bytes | Parts:
         piece = tuple(copied(part) for part in self._piece(chunk))
-        packed = self._task(chunk, Reach.ANYWHERE, work=self._work, piece=piece).packed()
+        packed = self._task(chunk, Locality.ANYWHERE, work=self._work, piece=piece).packed()
         self.out = len(packed)
         return packed
 
     def _piece(self, chunk: Chunk) -> list[memoryview]:
-        piece = encode_data(take(self._call.data, self._call.work.hand, chunk), self._table, first=chunk.start)
+        piece = encode_data(take(self._call.data, self._call.work.unit_format, chunk), self._table, first=chunk.start)
         self._sent.add(piece, len(chunk))
         self._learn()
         return piece
@@ -440,13 +440,13 @@ class _ByStore(_ByChunk):
         super().__init__(call, serializer, heard)
         self.once = len(self._work)
 
-    def task(self, chunk: Chunk, *, one_by_one: bool = False) -> Parts:
+    def task(self, chunk: Chunk, *, track_each_unit: bool = False) -> Parts:
         before = self._work
         piece = self._piece(chunk)
         if self._work is not before:
             self._begin_anew()
             self.once += len(self._work)
         blob, spans = joined(piece)
-        head = self._task(chunk, Reach.STORE, spans=spans).packed()
+        head = self._task(chunk, Locality.STORE, spans=spans).packed()
         self.out = len(head) + len(blob)
         return Parts(head, self._work, blob)

@@ -23,12 +23,12 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 from pdparallel.core.call import Call
-from pdparallel.core.chunking import Chunk, Gaps, Left
+from pdparallel.core.chunking import Chunk, PendingRanges, PendingUnits
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Outcome, Timing
-from pdparallel.execution.records import LOG, Lines, Observer, Piece, Record
+from pdparallel.execution.records import LOG, ChunkRecord, Lines, Observer, Record
 
-__all__ = ["Watch", "Watching", "nobody", "observed", "observing", "shaping", "told_to_pandas", "watch"]
+__all__ = ["CallRecorder", "Watch", "nobody", "observed", "observing", "shaping", "told_to_pandas", "watch"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -92,7 +92,7 @@ class Watch:
 nobody = Watch()
 
 
-class Watching(Watch):
+class CallRecorder(Watch):
     """Writes down what a call does.
 
     Parameters
@@ -112,17 +112,17 @@ class Watching(Watch):
     timed = True
 
     def __init__(
-        self, call: Call, options: Options, left: Left, begun: Outcome | None, observers: tuple[Observer, ...]
+        self, call: Call, options: Options, left: PendingUnits, prefix: Outcome | None, observers: tuple[Observer, ...]
     ) -> None:
         now = time.perf_counter()
         asked = options.engine if isinstance(options.engine, str) else type(options.engine).__name__
-        before = 0.0 if begun is None else begun.seconds
+        before = 0.0 if prefix is None else prefix.seconds
         self._record = Record(call.verb, call.unit, call.n, asked, now - before, pid=os.getpid())
         self._observers = observers
-        self._begun = begun
-        if isinstance(left, Gaps):
-            self._record.kept = call.n - len(left) - (0 if begun is None else len(begun.chunk))
-        self._pieces: dict[int, Piece] = {}
+        self._prefix = prefix
+        if isinstance(left, PendingRanges):
+            self._record.kept = call.n - len(left) - (0 if prefix is None else len(prefix.chunk))
+        self._pieces: dict[int, ChunkRecord] = {}
         self._since = now
         self._call, self._options = call, options
 
@@ -132,10 +132,10 @@ class Watching(Watch):
             observer.begins(self._record, self._call, self._options)
         del self._call, self._options  # whose data is the user's
         _latest.record, _latest.observers = self._record, self._observers
-        if self._begun is not None:
+        if self._prefix is not None:
             self._since = self._record.began
-            self.did(self._begun)
-            self._begun = None
+            self.did(self._prefix)
+            self._prefix = None
         return self
 
     def __exit__(
@@ -175,7 +175,7 @@ class Watching(Watch):
 
     def did(self, outcome: Outcome) -> None:
         now, began, chunk = time.perf_counter(), self._since, outcome.chunk
-        piece = Piece(
+        piece = ChunkRecord(
             chunk.start, chunk.stop, os.getpid(), threading.get_native_id(), True,
             began, began, began, began, began, now, now, now, now,
         )  # fmt: skip
@@ -183,7 +183,7 @@ class Watching(Watch):
 
     def writes(self, chunk: Chunk) -> None:
         # A chunk that is tried again begins anew.
-        self._pieces[chunk.start] = Piece(chunk.start, chunk.stop, writing=time.perf_counter())
+        self._pieces[chunk.start] = ChunkRecord(chunk.start, chunk.stop, writing=time.perf_counter())
 
     def sends(self, chunk: Chunk, size: int) -> None:
         piece = self._pieces[chunk.start]
@@ -202,7 +202,7 @@ class Watching(Watch):
         piece.pid, piece.thread, piece.began, piece.ready, piece.loaded, piece.called, piece.written = timing
         self._add(piece, outcome)
 
-    def _add(self, piece: Piece, outcome: Outcome) -> None:
+    def _add(self, piece: ChunkRecord, outcome: Outcome) -> None:
         piece.seconds, piece.failed = outcome.seconds, outcome.failure is not None
         if outcome.failure is not None:
             self._record.error = type(outcome.failure.exception).__name__
@@ -216,7 +216,9 @@ class Watching(Watch):
 
     def gives_up(self, chunk: Chunk) -> None:
         now = time.perf_counter()
-        piece = Piece(chunk.start, chunk.stop, 0, 0, False, now, now, now, now, now, now, now, now, now, failed=True)
+        piece = ChunkRecord(
+            chunk.start, chunk.stop, 0, 0, False, now, now, now, now, now, now, now, now, now, failed=True
+        )
         self._record.pieces.append(piece)
         for observer in self._observers:
             observer.came(self._record, piece)
@@ -258,7 +260,7 @@ def _here() -> tuple[Observer, ...]:
     return (*observers, _lines) if LOG.isEnabledFor(logging.DEBUG) else observers
 
 
-def watch(call: Call, options: Options, left: Left, begun: Outcome | None = None) -> Watch:
+def watch(call: Call, options: Options, left: PendingUnits, prefix: Outcome | None = None) -> Watch:
     """Whom a call is to tell what it does.
 
     Parameters
@@ -273,7 +275,7 @@ def watch(call: Call, options: Options, left: Left, begun: Outcome | None = None
         What was done before.
     """
     observers = _here()
-    return Watching(call, options, left, begun, observers) if observers else nobody
+    return CallRecorder(call, options, left, prefix, observers) if observers else nobody
 
 
 @contextlib.contextmanager

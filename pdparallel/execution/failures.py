@@ -29,22 +29,32 @@ from pdparallel.core.format import shortened
 from pdparallel.core.outcome import Failed, NotKeptError
 from pdparallel.core.returns import Returns
 from pdparallel.errors import FailedCall, FailedCallsWarning, RemoteError
-from pdparallel.execution.collector import told
+from pdparallel.execution.collector import annotate_exception
 from pdparallel.transport.functions import level_of_the_user
 from pdparallel.transport.outcomes import described
 from pdparallel.typing import Errors, ResultType
 
-__all__ = ["Fill", "array_of_nan", "in_frame", "in_series", "none_for_nan", "place", "settle", "warn", "with_room"]
+__all__ = [
+    "FailureFill",
+    "array_of_nan",
+    "in_frame",
+    "in_series",
+    "none_for_nan",
+    "place",
+    "replace_failures",
+    "warn",
+    "with_room",
+]
 
 #: Takes the first return that did not fail (a list of it, empty if there is none), a position, and ``np.nan`` or the
 #: exception: gives what stands there.
-Fill = Callable[[list[Any], int, Any], Any]
+FailureFill = Callable[[list[Any], int, Any], Any]
 
 #: Characters of an exception's message that a warning shows, and failures that it names.
-MOST_SHOWN, MAX_NAMED = 300, 3
+MAX_SHOWN, MAX_NAMED = 300, 3
 
 
-def settle(call: Call, returns: Returns, fill: Fill) -> bool:
+def replace_failures(call: Call, returns: Returns, fill: FailureFill) -> bool:
     """Put into each place of a call that failed what ``errors=`` asks for, and warn where that hides a failure.
 
     Parameters
@@ -70,14 +80,17 @@ def settle(call: Call, returns: Returns, fill: Fill) -> bool:
         returns.put({at: fill(good, at, np.nan) for at in places})
     else:
         returns.put(
-            {at: fill(good, at, told(failed, place(call, at), call.work.hand)) for at, failed in places.items()}
+            {
+                at: fill(good, at, annotate_exception(failed, place(call, at), call.work.unit_format))
+                for at, failed in places.items()
+            }
         )
     return True
 
 
 def place(call: Call, at: int) -> str:
     """The place of a return in words."""
-    chunk = call.plan[at] if call.work.hand == "chunk" and call.plan else Chunk(at, at + 1)
+    chunk = call.plan[at] if call.work.unit_format == "chunk" and call.plan else Chunk(at, at + 1)
     return f"{call.verb}, {call.where(chunk, 0)}"
 
 
@@ -120,7 +133,7 @@ def _shown(failed: Failed) -> str:
     exception = failed.exception
     if isinstance(exception, NotKeptError):
         return "its exception was not kept"
-    return shortened(str(exception) if type(exception) is RemoteError else described(exception), MOST_SHOWN)
+    return shortened(str(exception) if type(exception) is RemoteError else described(exception), MAX_SHOWN)
 
 
 def _shown_place(call: Call, at: int, labels: Sequence[Any] | None, number: int) -> str:
@@ -134,7 +147,7 @@ def _all_failures(
 ) -> Iterator[FailedCall]:
     """The label, the position and the exception of each failure."""
     for number, (at, failed) in enumerate(failures):
-        position = call.plan[at].start if call.work.hand == "chunk" and call.plan else call.start + at
+        position = call.plan[at].start if call.work.unit_format == "chunk" and call.plan else call.start + at
         label = call.label(position - call.start) if labels is None else labels[number]
         yield label, position, None if isinstance(failed.exception, NotKeptError) else failed.exception
 
@@ -147,7 +160,7 @@ def none_for_nan(good: list[Any], at: int, value: Any) -> Any:
     return None if value is np.nan else value
 
 
-def in_series(verb: str) -> Fill:
+def in_series(verb: str) -> FailureFill:
     """For what ``s.map`` or ``s.apply`` makes a Series of, or a frame: ``apply`` if the first return is a Series."""
 
     def fill(good: list[Any], at: int, value: Any) -> Any:
@@ -158,7 +171,7 @@ def in_series(verb: str) -> Fill:
     return fill
 
 
-def in_frame(df: pd.DataFrame, axis: int, raw: bool, result_type: ResultType) -> Fill:
+def in_frame(df: pd.DataFrame, axis: int, raw: bool, result_type: ResultType) -> FailureFill:
     """For what ``df.apply`` makes a Series or a frame of."""
     if result_type == "broadcast":
         dtype = _common_dtype(df)

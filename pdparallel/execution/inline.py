@@ -35,7 +35,7 @@ __all__ = ["Beginning", "PandasStoppedError", "begins_here", "called_here", "don
 BLOCK_SECONDS = 0.001
 
 #: Calls of a block at most, however light they are: those that follow may be heavy.
-MOST_IN_BLOCK = 512
+MAX_IN_BLOCK = 512
 
 
 def begins_here(options: Options) -> bool:
@@ -95,7 +95,7 @@ def done_here(work: Work, units: Sequence[Any]) -> Outcome:
             if not left or now - began > placement.LOOK_SECONDS:
                 break
             if now - block < BLOCK_SECONDS:
-                size = min(4 * size, MOST_IN_BLOCK)
+                size = min(4 * size, MAX_IN_BLOCK)
             block = now
     except BaseException as exception:
         failure = exception
@@ -187,7 +187,7 @@ class Beginning:
                     raise PandasStoppedError
                 size, until = sys.maxsize, math.inf
             elif now - block < BLOCK_SECONDS:
-                size = min(4 * size, MOST_IN_BLOCK)
+                size = min(4 * size, MAX_IN_BLOCK)
             block = now
 
     def _is_worth(self, before: float) -> bool:

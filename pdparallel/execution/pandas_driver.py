@@ -22,15 +22,15 @@ from pdparallel.core.cancellation import begin, current
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Failure, Outcome
-from pdparallel.data.aligned_series import Given, likened
-from pdparallel.data.fastpath.group import LOOK_AFTER, LeanTrial
+from pdparallel.data.aligned_series import GroupIdentity, as_aligned
+from pdparallel.data.fastpath.group import LOOK_AFTER, LazyTrial
 from pdparallel.engines.registry import is_warm
-from pdparallel.execution.collector import told
+from pdparallel.execution.collector import annotate_exception
 from pdparallel.execution.leaving_error import LeavingError, outside
-from pdparallel.execution.placement import MOST_LOOK_SECONDS, Worth
+from pdparallel.execution.placement import MAX_LOOK_SECONDS, PoolDecision
 from pdparallel.typing import Func
 
-__all__ = ["First", "Go", "Goes", "Kept", "Watching"]
+__all__ = ["First", "GroupPass", "GroupPasses", "PandasDriver", "PassRecord"]
 
 #: Seconds of work that are left from which it is worth finding out whether lean groups would do: that takes half a
 #: millisecond (``benchmarks/constants.py``).
@@ -38,10 +38,10 @@ TRIAL_WORTH_SECONDS = 0.02
 
 #: Seconds that they must save then, beside what it takes to bring the rows into the order of the groups, for which
 #: stands twice the time that pandas took to do so and to find the groups.
-LEAN_WORTH_SECONDS = 0.005
+LAZY_WORTH_SECONDS = 0.005
 
 #: Seconds that a lean group costs besides the function, or less (``benchmarks/constants.py``).
-LEAN_SECONDS = 2e-6
+LAZY_SECONDS = 2e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class First:
 
 
 @dataclass(frozen=True, slots=True)
-class Go:
+class GroupPass:
     """What pandas asks for in one go.
 
     Attributes
@@ -103,7 +103,7 @@ class Go:
     of_all: int | None = None
 
 
-class Goes(Protocol):
+class GroupPasses(Protocol):
     """Foresees what pandas will ask for, go by go, by the first unit of each."""
 
     @property
@@ -117,7 +117,7 @@ class Goes(Protocol):
     def size(self, number: int, first: First) -> int:
         """How many answers pandas will want in the go of that number."""
 
-    def go(self, number: int, first: First) -> Go | None:
+    def go(self, number: int, first: First) -> GroupPass | None:
         """That go; None where it cannot be foreseen."""
 
     def is_next(self, number: int, unit: Any) -> bool:
@@ -131,7 +131,7 @@ class Goes(Protocol):
 
 
 @dataclass(slots=True)
-class Kept:
+class PassRecord:
     """What the function returned in a go that this process began, and how long that took when last looked at.
 
     ``given`` has what each unit was like, where the function returns Series.  ``raised`` ended the go, if anything did.
@@ -142,16 +142,18 @@ class Kept:
     began: float
     seconds: float = 0.0
     answers: list[Any] = field(default_factory=list)
-    given: list[Given] = field(default_factory=list)
+    given: list[GroupIdentity] = field(default_factory=list)
     raised: BaseException | None = None
 
     def returns(self) -> list[Any]:
         """The answers, as they are best kept."""
         # Asked for again and again: a million numbers are left alone.
         are_objects = bool(self.answers) and type(self.answers[0]) in (pd.DataFrame, pd.Series)
-        return list(map(likened, self.answers, self.given or itertools.repeat(None))) if are_objects else self.answers
+        return (
+            list(map(as_aligned, self.answers, self.given or itertools.repeat(None))) if are_objects else self.answers
+        )
 
-    def outcome(self, go: Go) -> Outcome:
+    def outcome(self, go: GroupPass) -> Outcome:
         """The same as of the first units of the go."""
         returns = self.returns()
         if go.several:
@@ -167,7 +169,7 @@ class _UnforeseenError(Exception):
     """There is no call that others could take over."""
 
 
-class Watching:
+class PandasDriver:
     """What pandas' own call gets in the place of a function, as long as it is pandas' own.
 
     Parameters
@@ -189,17 +191,19 @@ class Watching:
         Whether workers are to go on; else this process is, where anybody is.
     """
 
-    def __init__(self, func: Func, goes: Goes, options: Options, go: Callable[[int, First], Go | None]) -> None:
-        self.kept: deque[Kept] = deque()
+    def __init__(
+        self, func: Func, goes: GroupPasses, options: Options, go: Callable[[int, First], GroupPass | None]
+    ) -> None:
+        self.kept: deque[PassRecord] = deque()
         self.for_workers = False
         self._func = func
         self._goes = goes
         self._options = options
         self._go = go
         self._stop = current()
-        self._worth = Worth(options, None if self._stop is None else MOST_LOOK_SECONDS)
+        self._worth = PoolDecision(options, None if self._stop is None else MAX_LOOK_SECONDS)
         self._next_look = 0.0
-        self._trial: LeanTrial | None = None
+        self._trial: LazyTrial | None = None
         self._tried = False
         self._changed = False
         self._began = 0.0
@@ -224,14 +228,14 @@ class Watching:
             answer = outside(ask, self._watching())
         except _HandOverError:
             return False, None
-        self._worth.stayed()
+        self._worth.record_inline_work()
         return True, answer
 
     def _watching(self) -> Func:
         # All that each unit needs is at hand here: what this costs, a function that does next to nothing has to pay.
         func, clock, goes, tries = self._func, time.perf_counter, self._goes, self._goes.tries
         looks_again = goes.looks_again
-        kept: Kept | None = None
+        kept: PassRecord | None = None
         gives_series: bool | None = None
 
         def watch(unit: Any, *args: Any, **kwargs: Any) -> Any:
@@ -241,7 +245,7 @@ class Watching:
                     kept, gives_series = self._begin(unit), None
                 elif clock() >= self._next_look:
                     self._consider(kept)
-                given = None if gives_series is False else Given.of(unit)
+                given = None if gives_series is False else GroupIdentity.of(unit)
                 if looks_again:
                     index, columns = unit.index, unit.columns if tries and unit.ndim == 2 else None
             except Exception as error:
@@ -254,7 +258,7 @@ class Watching:
             except BaseException as exception:
                 kept.raised = exception
                 with contextlib.suppress(Exception):  # the exception matters more than its note
-                    told(Failure(0, exception), goes.place(kept.number, unit, len(kept.answers)))
+                    annotate_exception(Failure(0, exception), goes.place(kept.number, unit, len(kept.answers)))
                 raise
             kept.answers.append(value)
             if looks_again and not (unit.index.is_(index) and (columns is None or unit.columns.is_(columns))):
@@ -268,19 +272,19 @@ class Watching:
         watch.__name__ = getattr(func, "__name__", "<function>")  # which pandas looks at
         return watch
 
-    def _begin(self, unit: Any) -> Kept:
+    def _begin(self, unit: Any) -> PassRecord:
         """The next go."""
         now = time.perf_counter()
         if not self.kept:
             self._before = now - self._began
         self._trial = None
-        kept = Kept(len(self.kept), First.of(unit), now)
+        kept = PassRecord(len(self.kept), First.of(unit), now)
         self.kept.append(kept)
         # From here on: what pandas did before says nothing of the function, and one unit little.
         self._next_look = now + self._worth.look
         return kept
 
-    def _consider(self, kept: Kept) -> None:
+    def _consider(self, kept: PassRecord) -> None:
         """Leave pandas' call if others would be done sooner, or if it is to end."""
         if self._stop is not None:
             self._stop.look()
@@ -294,28 +298,30 @@ class Watching:
                 if self._trial is not None:
                     if len(self._trial.seconds) >= LOOK_AFTER:
                         self._judge(kept, left, cost)
-                elif self._worth.a_pool(cost, left, lambda: is_warm(self._options), lambda: self._so_far(kept)):
+                elif self._worth.should_use_pool(
+                    cost, left, lambda: is_warm(self._options), lambda: self._so_far(kept)
+                ):
                     self.for_workers = True
                     raise _HandOverError
                 elif not self._tried and left > LOOK_AFTER and left * cost > TRIAL_WORTH_SECONDS:
                     self._tried = True
                     if not self._goes.tries:
-                        self._trial = LeanTrial(self._func)
+                        self._trial = LazyTrial(self._func)
         looked = time.perf_counter()
         kept.began += looked - now  # to look is no part of what the function takes
         self._next_look = looked if self._trial is not None else looked + self._worth.look
 
-    def _judge(self, kept: Kept, left: int, cost: float) -> None:
+    def _judge(self, kept: PassRecord, left: int, cost: float) -> None:
         """Go on without pandas' loop if lean groups save enough, by what was tried."""
         trial, self._trial = self._trial, None
         assert trial is not None
-        saved = cost - sorted(trial.seconds)[len(trial.seconds) // 2] - LEAN_SECONDS
-        enough = saved > cost / 10 and saved * left > LEAN_WORTH_SECONDS + 2 * self._before
+        saved = cost - sorted(trial.seconds)[len(trial.seconds) // 2] - LAZY_SECONDS
+        enough = saved > cost / 10 and saved * left > LAZY_WORTH_SECONDS + 2 * self._before
         if trial.pays and enough and self._goes.is_shaped(kept.returns()):
             self._so_far(kept)
             raise _HandOverError
 
-    def _so_far(self, kept: Kept) -> tuple[Call, Outcome]:
+    def _so_far(self, kept: PassRecord) -> tuple[Call, Outcome]:
         go = self._go(kept.number, kept.first)
         if go is None or (go.several and len(kept.answers) % go.several):
             raise _UnforeseenError

@@ -16,18 +16,18 @@ from concurrent.futures import Future
 from typing import Any
 
 from pdparallel.core.call import Call
-from pdparallel.core.cancellation import Stop
-from pdparallel.core.chunking import Chunk, Left
+from pdparallel.core.cancellation import CancelToken
+from pdparallel.core.chunking import Chunk, PendingUnits
 from pdparallel.core.cpu_count import gil_is_off
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Failed, Outcome
 from pdparallel.core.returns import Texts, pack
-from pdparallel.data.fastpath.row import LeanRows
+from pdparallel.data.fastpath.row import LazyRows
 from pdparallel.data.iterate import feed_for
 from pdparallel.engines.base import Engine
 from pdparallel.errors import FunctionNotSerializableError
-from pdparallel.execution.collector import Ledger
-from pdparallel.execution.encode import Parcel
+from pdparallel.execution.collector import ResultCollector
+from pdparallel.execution.encode import CallEncoder
 from pdparallel.execution.events import Watch, nobody
 from pdparallel.progress.reporter import Bar
 from pdparallel.transport.frames import cut_out, take
@@ -36,13 +36,13 @@ from pdparallel.transport.shared_classes import SharedTable, dump, load
 from pdparallel.worker.loop import record
 from pdparallel.worker.run_task import inside_worker
 
-__all__ = ["Parent", "Reason", "Worth", "missed", "seconds_of_travel", "travel"]
+__all__ = ["InlineRunner", "PoolDecision", "Reason", "missed", "transfer_cost", "transfer_seconds"]
 
 #: Seconds after which the parent looks whether the rest is worth a pool; it costs nothing on smaller calls.
 LOOK_SECONDS = 0.01
 
 #: The next look comes after twice the time, up to so many seconds: each costs some tenths of a millisecond.
-MOST_LOOK_SECONDS = 0.1
+MAX_LOOK_SECONDS = 0.1
 
 #: The same where there is nothing to decide, as with one worker.
 IDLE_LOOK_SECONDS = 0.5
@@ -59,7 +59,7 @@ WARM_WORTH_SECONDS = 0.05
 THREADS_GAIN = 1.2
 
 #: Seconds that a chunk may take in a thread, which nobody can end: a call that fails or is given up waits for it.
-MOST_THREAD_SECONDS = 0.2
+MAX_THREAD_SECONDS = 0.2
 
 #: Seconds in which a pool that is up has answered.
 ANSWER_SECONDS = 0.005
@@ -74,7 +74,7 @@ LOADING = "workers loading"
 ENOUGH_SECONDS = 0.0002
 
 #: Seconds of work that calls of this process would have given to a pool, had one been up, since there last was one.
-_missed = 0.0
+_unpooled_seconds = 0.0
 
 
 class Reason(enum.Enum):
@@ -91,7 +91,7 @@ class Reason(enum.Enum):
     CANNOT = "the function cannot be sent to workers"
 
 
-class Worth:
+class PoolDecision:
     """Whether what is left of a call is worth workers, asked now and then.
 
     Parameters
@@ -120,11 +120,11 @@ class Worth:
         self.reason = Reason.NOT_ASKED
         self._idle_look = IDLE_LOOK_SECONDS if idle_look is None else idle_look
         self._warm: bool | None = None
-        self._missed = 0.0
+        self._unpooled_seconds = 0.0
         self._travel = (0.0, 0.0)
         self._travel_known_at = 0.0
 
-    def a_pool(
+    def should_use_pool(
         self, cost: float, left: int, is_warm: Callable[[], bool], so_far: Callable[[], tuple[Call, Outcome]]
     ) -> bool:
         """Say so.
@@ -140,13 +140,13 @@ class Worth:
         so_far : callable
             Gives the call and its latest outcome; asked only where the rest takes long enough.
         """
-        global _missed
-        self.reason = self.judged(cost, left, is_warm, so_far)
+        global _unpooled_seconds
+        self.reason = self.evaluate(cost, left, is_warm, so_far)
         if self.reason is Reason.WORTH:
-            _missed = 0.0
+            _unpooled_seconds = 0.0
         return self.reason in (Reason.WORTH, Reason.THREADS)
 
-    def judged(
+    def evaluate(
         self, cost: float, left: int, is_warm: Callable[[], bool], so_far: Callable[[], tuple[Call, Outcome]]
     ) -> Reason:
         """The same, and why; nothing comes of it for other calls."""
@@ -155,36 +155,36 @@ class Worth:
                 self.look = self._idle_look
                 return Reason.ONE_WORKER if self._options.workers == 1 else Reason.INSIDE
             self._warm = is_warm()
-        self.look = min(2 * self.look, MOST_LOOK_SECONDS)
+        self.look = min(2 * self.look, MAX_LOOK_SECONDS)
         rest = cost * left
         if rest <= WARM_WORTH_SECONDS:
             return Reason.SHORT
         if self._in_threads is not None:
             from pdparallel.execution.thread_safety import is_thread_safe  # most Pythons have no use for it
 
-            is_short = cost * (self._options.chunk_size or 1) <= MOST_THREAD_SECONDS
+            is_short = cost * (self._options.chunk_size or 1) <= MAX_THREAD_SECONDS
             if is_short and self._in_threads() and is_thread_safe(so_far()[0]):
                 return Reason.THREADS
             self._in_threads = None
-        self._missed = max(self._missed, rest)
-        if not self._warm and rest + _missed <= COLD_WORTH_SECONDS:
+        self._unpooled_seconds = max(self._unpooled_seconds, rest)
+        if not self._warm and rest + _unpooled_seconds <= COLD_WORTH_SECONDS:
             return Reason.COLD
         if self._saved_by_workers(cost, *so_far()) * left <= WARM_WORTH_SECONDS:
             return Reason.TRAVEL
         return Reason.WORTH
 
-    def knows(self, travel: tuple[float, float]) -> None:
+    def set_transfer_cost(self, transfer_cost: tuple[float, float]) -> None:
         """Take what the travels of a unit cost, as :func:`travel` says it, instead of finding out."""
-        self._travel, self._travel_known_at = travel, math.inf
+        self._travel, self._travel_known_at = transfer_cost, math.inf
 
     def leave_threads(self) -> None:
         """Let threads be out of the question."""
         self._in_threads = None
 
-    def stayed(self) -> None:
+    def record_inline_work(self) -> None:
         """All was done in this process: what a pool would have got is remembered."""
-        global _missed
-        _missed += self._missed
+        global _unpooled_seconds
+        _unpooled_seconds += self._unpooled_seconds
 
     def _saved_by_workers(self, cost: float, call: Call, outcome: Outcome) -> float:
         """Seconds that a unit takes less when workers do it: they share its work, but it travels, and what it returns.
@@ -200,17 +200,17 @@ class Worth:
         """
         done = outcome.chunk.stop
         if done >= 16 * self._travel_known_at:  # it costs some milliseconds to find out
-            self._travel, self._travel_known_at = travel(call, outcome), done
+            self._travel, self._travel_known_at = transfer_cost(call, outcome), done
         shared, here = self._travel
         return cost - (cost + shared) / self._options.workers - here
 
 
 def missed() -> float:
     """Seconds of work that calls of this process would have given to a pool, had one been up."""
-    return _missed
+    return _unpooled_seconds
 
 
-def travel(call: Call, outcome: Outcome) -> tuple[float, float]:
+def transfer_cost(call: Call, outcome: Outcome) -> tuple[float, float]:
     """Seconds that the travels of a unit take the workers, who share them, and this process.
 
     Parameters
@@ -223,7 +223,7 @@ def travel(call: Call, outcome: Outcome) -> tuple[float, float]:
     chunk = outcome.chunk
 
     def units(size: int) -> Any:
-        return cut_out(call.data, call.work.hand, Chunk(chunk.start, chunk.start + size))
+        return cut_out(call.data, call.work.unit_format, Chunk(chunk.start, chunk.start + size))
 
     values = [value for value in outcome.returns if type(value) is not Failed]
     # An exception travels by itself; where there is nothing else, its text shows about what it costs.
@@ -232,13 +232,13 @@ def travel(call: Call, outcome: Outcome) -> tuple[float, float]:
     def returns(size: int) -> Any:
         return pack(values[:size]) or values[:size]
 
-    written_here, read_there = seconds_of_travel(units, len(chunk))
-    written_there, read_here = seconds_of_travel(returns, len(values))
+    written_here, read_there = transfer_seconds(units, len(chunk))
+    written_there, read_here = transfer_seconds(returns, len(values))
     share = len(outcome.returns) / len(chunk)
     return read_there + share * written_there, written_here + share * read_here
 
 
-class Parent:
+class InlineRunner:
     """The parent's own part of a call; it comes back after each piece of work, to whoever takes what came of it.
 
     Parameters
@@ -260,20 +260,26 @@ class Parent:
     """
 
     def __init__(
-        self, call: Call, options: Options, ledger: Ledger, bar: Bar, gaps: Left, stop: Stop | None = None,
+        self,
+        call: Call,
+        options: Options,
+        collector: ResultCollector,
+        bar: Bar,
+        gaps: PendingUnits,
+        stop: CancelToken | None = None,
         watch: Watch = nobody,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._call = call
         self._options = options
-        self._ledger = ledger
+        self._ledger = collector
         self._bar = bar
-        self._feed = feed_for(call.work.hand, call.work.func, call.work.given, call.work.views)
+        self._feed = feed_for(call.work.unit_format, call.work.func, call.work.given, call.work.views)
         self._gaps = gaps
         self._stop = stop
         self._watch = watch
         # Where somebody waits for each result, looks on, or may want the call to end, the next look is to be soon.
-        awaited = ledger.passes_on or stop is not None or bar.look is not None
-        self._worth = Worth(options, MOST_LOOK_SECONDS if awaited else IDLE_LOOK_SECONDS, self._rows_stay_lean)
+        awaited = collector.passes_on or stop is not None or bar.look is not None
+        self._worth = PoolDecision(options, MAX_LOOK_SECONDS if awaited else IDLE_LOOK_SECONDS, self._rows_stay_lazy)
         self._latest: Outcome | None = None
 
     @property
@@ -281,7 +287,7 @@ class Parent:
         """Why it goes on, or does not."""
         return self._worth.reason
 
-    def begin(self, is_warm: Callable[[], bool], begun: Outcome | None = None) -> Iterator[None]:
+    def begin(self, is_warm: Callable[[], bool], prefix: Outcome | None = None) -> Iterator[None]:
         """Work for as long as that is the quicker way.
 
         Parameters
@@ -292,11 +298,11 @@ class Parent:
             What was done before, and is in the ledger.
         """
         while self._gaps:
-            if begun is None:
+            if prefix is None:
                 outcome = self._work()
                 yield
             else:
-                outcome, begun = begun, None
+                outcome, prefix = prefix, None
             if self._ledger.failure is not None:
                 break
             left = len(self._gaps)
@@ -304,14 +310,14 @@ class Parent:
                 break
             cost = self._ledger.seconds / self._ledger.units
             self._latest = outcome
-            if self._worth.a_pool(cost, left, is_warm, self._so_far):
+            if self._worth.should_use_pool(cost, left, is_warm, self._so_far):
                 return
-        self._worth.stayed()
+        self._worth.record_inline_work()
 
-    def _rows_stay_lean(self) -> bool:
+    def _rows_stay_lazy(self) -> bool:
         """Else pandas makes each row, by code that threads must not run side by side."""
         rows = getattr(self._feed, "__self__", None)
-        return not isinstance(rows, LeanRows) or rows.are_lean
+        return not isinstance(rows, LazyRows) or rows.are_lazy
 
     @property
     def most_in_threads(self) -> float:
@@ -327,7 +333,7 @@ class Parent:
         return self._call, self._latest
 
     def go_on_until_loaded(
-        self, engine: Engine, parcel: Parcel, is_up: bool
+        self, engine: Engine, encoder: CallEncoder, is_up: bool
     ) -> Generator[None, None, BaseException | None]:
         """Have the workers load the function, and work on until they have.
 
@@ -351,22 +357,22 @@ class Parent:
         workers = engine.n_workers
         if not is_up:  # have all of them start
             _asked(engine, b"", workers)
-        answers = _asked(engine, parcel.loading(), max(1, workers - 1))
+        answers = _asked(engine, encoder.loading(), max(1, workers - 1))
         took_long = yield from self._go_on_until(answers)
         if took_long and workers > 1 and self._gaps and self._ledger.failure is None:
-            others = _asked(engine, parcel.loading(), workers)
+            others = _asked(engine, encoder.loading(), workers)
             yield from self._go_on_until(others)
             answers += others
-        problem = self._failed_to_load(parcel, answers)
+        problem = self._failed_to_load(encoder, answers)
         while isinstance(problem, DifferentCodeError):
             # They have other code than this process, which goes there now; each round brings more of it.
             try:
-                parcel.bring(problem.slots)
+                encoder.bring(problem.slots)
             except FunctionNotSerializableError as error:
                 return error
-            answers = _asked(engine, parcel.loading(), workers)
+            answers = _asked(engine, encoder.loading(), workers)
             yield from self._go_on_until(answers)
-            problem = self._failed_to_load(parcel, answers)
+            problem = self._failed_to_load(encoder, answers)
         return problem
 
     def _go_on_until(self, answers: list[Future[bytes]]) -> Generator[None, None, bool]:
@@ -397,14 +403,14 @@ class Parent:
             self._bar.note("")
         return True
 
-    def _failed_to_load(self, parcel: Parcel, answers: list[Future[bytes]]) -> BaseException | None:
+    def _failed_to_load(self, encoder: CallEncoder, answers: list[Future[bytes]]) -> BaseException | None:
         """Take what the workers said while they loaded; returns why one could not."""
         failure: BaseException | None = None
         for future in answers:
             if future.done() and not future.cancelled() and future.exception() is None and future.result():
-                outcome = parcel.outcome(future.result())
+                outcome = encoder.outcome(future.result())
                 self._watch.loads(outcome)
-                said = parcel.said(outcome.chunk)
+                said = encoder.said(outcome.chunk)
                 if said is not None:
                     said.show()
                 if outcome.failure is not None and (failure is None or isinstance(failure, DifferentCodeError)):
@@ -429,7 +435,7 @@ class Parent:
         if call.plan is None:
             until = time.perf_counter() + self._worth.look
         self._watch.begins()
-        outcome = record(call.work, self._feed, take(call.data, call.work.hand, chunk), chunk, until)
+        outcome = record(call.work, self._feed, take(call.data, call.work.unit_format, chunk), chunk, until)
         self._watch.did(outcome)
         self._ledger.add(outcome)
         self._bar.add(outcome.done, outcome.count_failed)
@@ -445,7 +451,7 @@ def _asked(engine: Engine, task: bytes, times: int) -> list[Future[bytes]]:
         return []
 
 
-def seconds_of_travel(some: Callable[[int], Any], n: int) -> tuple[float, float]:
+def transfer_seconds(some: Callable[[int], Any], n: int) -> tuple[float, float]:
     """Seconds that it takes to write and to read one of many, without what a message costs by itself.
 
     Parameters

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pdparallel.core.call import Call
 from pdparallel.core.options import Options
 
-__all__ = ["LOG", "Lines", "Observer", "Piece", "Record"]
+__all__ = ["LOG", "ChunkRecord", "Lines", "Observer", "Record"]
 
 #: The logger that tells at DEBUG what a profile shows.
 LOG = logging.getLogger("pdparallel")
@@ -20,7 +20,7 @@ LOG.addHandler(logging.NullHandler())
 
 
 @dataclass(slots=True, eq=False)
-class Piece:
+class ChunkRecord:
     """A chunk as it was done: where, when, and what travelled.
 
     Attributes
@@ -131,7 +131,7 @@ class Record:
     packed: list[tuple[float, float]] = field(default_factory=list)
     loads: list[tuple[int, int, float, float]] = field(default_factory=list)
     shaped: list[tuple[float, float]] = field(default_factory=list)
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[ChunkRecord] = field(default_factory=list)
     error: str = ""
 
     @property
@@ -187,7 +187,7 @@ class Observer:
     def decided(self, record: Record) -> None:
         """It is known who does it, and why."""
 
-    def came(self, record: Record, piece: Piece) -> None:
+    def came(self, record: Record, piece: ChunkRecord) -> None:
         """A chunk is done."""
 
     def ends(self, record: Record) -> None:
@@ -211,7 +211,7 @@ class Lines(Observer):
     def decided(self, record: Record) -> None:
         LOG.debug("%s: %s with %d at work, because %s", record.verb, record.engine, record.workers, record.why)
 
-    def came(self, record: Record, piece: Piece) -> None:
+    def came(self, record: Record, piece: ChunkRecord) -> None:
         LOG.debug(
             "%s: %ss %d to %d %s %s: %.6f s in the function, %.6f s of transport, %d bytes out, %d back",
             record.verb, record.unit, piece.start, piece.stop - 1, "failed in" if piece.failed else "done in",

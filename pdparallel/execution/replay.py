@@ -21,20 +21,20 @@ from typing import Any
 import numpy as np
 
 from pdparallel.core.options import Options
-from pdparallel.core.returns import Compact, Returns
+from pdparallel.core.returns import ReturnPlaceholder, Returns
 from pdparallel.execution import failures
-from pdparallel.execution.collector import Ledger
+from pdparallel.execution.collector import ResultCollector
 from pdparallel.execution.events import told_to_pandas
 from pdparallel.execution.leaving_error import LeavingError, outside
-from pdparallel.execution.pandas_driver import First, Go, Goes, Watching
+from pdparallel.execution.pandas_driver import First, GroupPass, GroupPasses, PandasDriver
 from pdparallel.execution.runner import run
 from pdparallel.progress.reporter import of_all
 from pdparallel.typing import Func
 
-__all__ = ["StandIn"]
+__all__ = ["ReplayFunction"]
 
 
-class StandIn:
+class ReplayFunction:
     """Stands in for a function in a call of pandas.
 
     Parameters
@@ -49,14 +49,14 @@ class StandIn:
         What stands for a call of the function that failed.
     """
 
-    def __init__(self, func: Func, goes: Goes, options: Options, fill: failures.Fill) -> None:
+    def __init__(self, func: Func, goes: GroupPasses, options: Options, fill: failures.FailureFill) -> None:
         self._func = func
         self._goes = goes
         self._options = options
         self._fill = fill
-        self._watching = Watching(func, goes, options, self._go)
+        self._watching = PandasDriver(func, goes, options, self._go)
         self._kept = self._watching.kept
-        self._gos: dict[int, Go | None] = {}
+        self._passes: dict[int, GroupPass | None] = {}
         # Of the go that is answered: its number, what is left of it, and what ends it.
         self._number = -1
         self._at = 0
@@ -64,16 +64,16 @@ class StandIn:
         self._raises: BaseException | None = None
         self._fits: Callable[[Any, int], bool] = _any
         self._unforeseen = False
-        self._packed: tuple[Returns, Go] | None = None
+        self._packed: tuple[Returns, GroupPass] | None = None
 
     def watched(self, ask: Callable[[Func], Any]) -> tuple[bool, Any]:
         """Let pandas begin; see :meth:`pdparallel.execution.pandas_driver.Watching.watched`."""
         return self._watching.watched(ask)
 
-    def _go(self, number: int, first: First) -> Go | None:
-        if number not in self._gos:
-            self._gos[number] = self._goes.go(number, first)
-        return self._gos[number]
+    def _go(self, number: int, first: First) -> GroupPass | None:
+        if number not in self._passes:
+            self._passes[number] = self._goes.go(number, first)
+        return self._passes[number]
 
     # Answering
 
@@ -114,7 +114,7 @@ class StandIn:
             elif self._answers:
                 self._at += 1
                 value = self._answers.popleft()
-                return value.over(unit) if isinstance(value, Compact) else value
+                return value.restore(unit) if isinstance(value, ReturnPlaceholder) else value
         except Exception as error:  # only what the function raised is for pandas
             raise LeavingError(error) from None
         if self._unforeseen:
@@ -137,27 +137,27 @@ class StandIn:
             return None
         self._fits = go.fits
         before: list[Any] = []
-        call = replace(go.call, taking=before.extend)
-        ledger = Ledger(call)
+        call = replace(go.call, validate_prefix=before.extend)
+        collector = ResultCollector(call)
         for_workers = kept is not None and self._watching.for_workers
-        begun = None if kept is None else kept.outcome(go)
+        prefix = None if kept is None else kept.outcome(go)
         try:
             with of_all(go.of_all):
-                returns = run(call, self._options, begun, for_workers, ledger)
+                returns = run(call, self._options, prefix, for_workers, collector)
         except Exception as exception:  # of which pandas may make something, or of an answer before it
-            if not ledger.is_of_the_function(exception):
+            if not collector.is_of_the_function(exception):
                 raise
             self._raises = exception
             self._take(before, go)
             return None
-        failures.settle(call, returns, self._fill)
+        failures.replace_failures(call, returns, self._fill)
         if unpack:
             self._take(returns.values(), go)
         else:
             self._packed = returns, go
         return returns
 
-    def _take(self, values: list[Any], go: Go) -> None:
+    def _take(self, values: list[Any], go: GroupPass) -> None:
         if go.several:
             # What stands for a call that failed does so for each of its answers.
             lists = (value if type(value) is list else [value] * go.several for value in values)

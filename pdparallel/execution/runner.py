@@ -37,18 +37,18 @@ from dataclasses import replace
 
 from pdparallel.checkpoint.store import opened
 from pdparallel.core.call import Call
-from pdparallel.core.cancellation import Stop, begin, current
-from pdparallel.core.chunking import Chunk, Gaps, Left
+from pdparallel.core.cancellation import CancelToken, begin, current
+from pdparallel.core.chunking import Chunk, PendingRanges, PendingUnits
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Outcome
 from pdparallel.core.returns import Returns
 from pdparallel.engines.base import Engine
 from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import FunctionNotSerializableError, InvalidOptionError, PerformanceHint
-from pdparallel.execution.collector import Ledger
-from pdparallel.execution.encode import Parcel, pack
+from pdparallel.execution.collector import ResultCollector
+from pdparallel.execution.encode import CallEncoder, pack
 from pdparallel.execution.events import Watch, watch
-from pdparallel.execution.placement import MOST_THREAD_SECONDS, Parent, Reason
+from pdparallel.execution.placement import MAX_THREAD_SECONDS, InlineRunner, Reason
 from pdparallel.execution.scheduler import Delivery
 from pdparallel.progress.reporter import Bar, bar
 from pdparallel.transport.functions import level_of_the_user
@@ -57,8 +57,12 @@ __all__ = ["check", "path", "run"]
 
 
 def run(
-    call: Call, options: Options, begun: Outcome | None = None, decided: bool = False, ledger: Ledger | None = None
-) -> Returns:  # fmt: skip
+    call: Call,
+    options: Options,
+    prefix: Outcome | None = None,
+    force_pool: bool = False,
+    collector: ResultCollector | None = None,
+) -> Returns:
     """Everything that the function returned, in order of position.
 
     Parameters
@@ -85,18 +89,18 @@ def run(
         Where a call took longer than ``timeout=`` allows.
     """
     check(options)
-    ledger = ledger or Ledger(call)
-    with opened(call, options, ledger) as finished:
-        if begun is not None:
-            ledger.add(begun)
-            finished = [*finished, begun.chunk]
-        gaps = Gaps(call.n, finished, call.plan)
+    collector = collector or ResultCollector(call)
+    with opened(call, options, collector) as finished:
+        if prefix is not None:
+            collector.add(prefix)
+            finished = [*finished, prefix.chunk]
+        gaps = PendingRanges(call.n, finished, call.plan)
         with bar(options.progress, call.n, options.desc or call.verb, call.unit, call.n - len(gaps)) as shown:
-            if ledger.failure is None:
-                for _ in path(call, options, ledger, gaps, shown, decided, begun):
+            if collector.failure is None:
+                for _ in path(call, options, collector, gaps, shown, force_pool, prefix):
                     pass
-            ledger.raise_failure()
-    return ledger.returns()
+            collector.raise_failure()
+    return collector.returns()
 
 
 def check(options: Options) -> None:
@@ -119,31 +123,31 @@ def check(options: Options) -> None:
 def path(
     call: Call,
     options: Options,
-    ledger: Ledger,
-    gaps: Left,
+    collector: ResultCollector,
+    gaps: PendingUnits,
     shown: Bar,
-    decided: bool = False,
-    begun: Outcome | None = None,
+    force_pool: bool = False,
+    prefix: Outcome | None = None,
 ) -> Generator[None, None, None]:
     """The way of a call from what is left to do into the ledger; comes back each time that something has come there.
 
     ``decided`` says that it is known already that what is left is worth workers; ``begun`` is what shows whether it is,
     where some of it was done already.
     """
-    with watch(call, options, gaps, begun) as observed:
+    with watch(call, options, gaps, prefix) as observed:
         begin()
         stop = current()
-        parent = Parent(call, options, ledger, shown, gaps, stop, observed)
+        parent = InlineRunner(call, options, collector, shown, gaps, stop, observed)
         # This process cannot be ended after a time, and what an initializer sets is for workers.
         begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
-        if begins_here and not decided:
-            yield from parent.begin(lambda: is_warm(options), begun)
-            if parent.reason is Reason.THREADS and gaps and ledger.failure is None:
+        if begins_here and not force_pool:
+            yield from parent.begin(lambda: is_warm(options), prefix)
+            if parent.reason is Reason.THREADS and gaps and collector.failure is None:
                 threads = replace(options, engine="thread")
                 yield from _by_engine(
                     call,
                     threads,
-                    ledger,
+                    collector,
                     gaps,
                     shown,
                     stop,
@@ -151,29 +155,37 @@ def path(
                     parent.reason.value,
                     most_seconds=parent.most_in_threads,
                 )
-                if not gaps or ledger.failure is not None:
+                if not gaps or collector.failure is not None:
                     return
                 parent.leave_threads()
                 yield from parent.begin(lambda: is_warm(options))
-        if not gaps or ledger.failure is not None:
+        if not gaps or collector.failure is not None:
             observed.decided(parent.reason.value if begins_here else "there is nothing left to do")
         else:
-            why = _why(options, decided, parent.reason)
+            why = _why(options, force_pool, parent.reason)
             yield from _by_engine(
-                call, options, ledger, gaps, shown, stop, observed, why, parent if begins_here else None
+                call, options, collector, gaps, shown, stop, observed, why, parent if begins_here else None
             )
 
 
 def _by_engine(
-    call: Call, options: Options, ledger: Ledger, gaps: Left, shown: Bar, stop: Stop | None, observed: Watch, why: str,
-    parent: Parent | None = None, most_seconds: float | None = None,
-) -> Generator[None, None, None]:  # fmt: skip
+    call: Call,
+    options: Options,
+    collector: ResultCollector,
+    gaps: PendingUnits,
+    shown: Bar,
+    stop: CancelToken | None,
+    observed: Watch,
+    why: str,
+    parent: InlineRunner | None = None,
+    most_seconds: float | None = None,
+) -> Generator[None, None, None]:
     """Hand what is left to an engine; the parent, if it is given, works on meanwhile, and does what cannot be sent.
 
     If a unit takes more than ``most_seconds`` there, the engine gains nothing, and the rest is left.
     """
     engine = open_engine(options)
-    parcel: Parcel | None = None
+    encoder: CallEncoder | None = None
     delivery: Delivery | None = None
     try:
         observed.decided(why, engine.name, engine.n_workers)
@@ -182,31 +194,31 @@ def _by_engine(
         heard = options.capture_output is not False
         problem: BaseException | None = None
         try:
-            parcel = pack(call, engine.reach, options.serializer, heard, noted=shown.look is not None, tell=tell)
+            encoder = pack(call, engine.locality, options.serializer, heard, noted=shown.look is not None, tell=tell)
         except FunctionNotSerializableError as error:
             if parent is None:
                 raise
             problem = error
         else:
-            parcel.timed = observed.timed
+            encoder.timed = observed.timed
             observed.packed()
             if parent is not None:
-                problem = yield from parent.go_on_until_loaded(engine, parcel, is_warm(options))
-        if problem is not None or parcel is None:
+                problem = yield from parent.go_on_until_loaded(engine, encoder, is_warm(options))
+        if problem is not None or encoder is None:
             assert parent is not None
             _stay(problem, observed)
             yield from parent.go_on()
             return
-        delivery = Delivery(call, options, engine, parcel, ledger, shown, stop, observed)
-        yield from delivery.run(_chunks(options, gaps, engine, ledger, parcel, stop, most_seconds))
+        delivery = Delivery(call, options, engine, encoder, collector, shown, stop, observed)
+        yield from delivery.run(_chunks(options, gaps, engine, collector, encoder, stop, most_seconds))
     finally:
         if most_seconds is not None and delivery is not None:
-            wait(delivery.left(), MOST_THREAD_SECONDS)
+            wait(delivery.left(), MAX_THREAD_SECONDS)
         # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
         engine.close(kill=delivery is not None and not delivery.settled)
-        if parcel is not None:
-            observed.travelled_once(parcel.once)
-            _close(parcel, [] if delivery is None else delivery.left())
+        if encoder is not None:
+            observed.travelled_once(encoder.once)
+            _close(encoder, [] if delivery is None else delivery.left())
 
 
 def _stay(problem: BaseException | None, observed: Watch) -> None:
@@ -218,20 +230,20 @@ def _stay(problem: BaseException | None, observed: Watch) -> None:
     warnings.warn(f"This call runs in this process only. {text}", PerformanceHint, stacklevel=level_of_the_user())
 
 
-def _why(options: Options, decided: bool, reason: Reason) -> str:
+def _why(options: Options, force_pool: bool, reason: Reason) -> str:
     """Why an engine is asked, in words."""
     if options.engine != "auto":
         return "engine= names it"
     if options.timeout is not None or options.initializer is not None:
         return f"{'timeout=' if options.initializer is None else 'initializer='} needs workers"
-    return (Reason.WORTH if decided else reason).value
+    return (Reason.WORTH if force_pool else reason).value
 
 
-def _close(parcel: Parcel, running: list[Future[bytes]]) -> None:
+def _close(encoder: CallEncoder, running: list[Future[bytes]]) -> None:
     """Close a parcel when no task refers to it any more: what it held may then be another call's, by the same name."""
     lock, left = threading.Lock(), len(running)
     if not left:
-        parcel.close()
+        encoder.close()
 
     def ended(_: Future[bytes]) -> None:
         nonlocal left
@@ -239,26 +251,33 @@ def _close(parcel: Parcel, running: list[Future[bytes]]) -> None:
             left -= 1
             last = left == 0
         if last:
-            parcel.close()
+            encoder.close()
 
     for future in running:
         future.add_done_callback(ended)
 
 
 def _chunks(
-    options: Options, gaps: Left, engine: Engine, ledger: Ledger, parcel: Parcel, stop: Stop | None,
+    options: Options,
+    gaps: PendingUnits,
+    engine: Engine,
+    collector: ResultCollector,
+    encoder: CallEncoder,
+    stop: CancelToken | None,
     most_seconds: float | None = None,
-) -> Iterator[Chunk]:  # fmt: skip
+) -> Iterator[Chunk]:
     """The chunks of what is left; each is cut when its turn comes, by what the units before it cost."""
-    units, seconds = ledger.units, ledger.seconds
+    units, seconds = collector.units, collector.seconds
     while gaps:
-        if most_seconds is not None and ledger.seconds - seconds > most_seconds * (ledger.units - units):
+        if most_seconds is not None and collector.seconds - seconds > most_seconds * (collector.units - units):
             return
-        cost = ledger.seconds / ledger.units if ledger.units else None
-        size = options.chunk_size or gaps.next_size(engine.n_workers, cost, parcel.bytes_of_a_unit, engine.task_seconds)
+        cost = collector.seconds / collector.units if collector.units else None
+        size = options.chunk_size or gaps.next_size(
+            engine.n_workers, cost, encoder.bytes_of_a_unit, engine.task_seconds
+        )
         if cost is None and options.chunk_size is None and (options.checkpoint is not None or stop is not None):
             size = 1  # what a long first chunk holds would not be in the folder for hours, nor could it be stopped
-        most = parcel.most_units(engine.in_flight)
+        most = encoder.most_units(engine.in_flight)
         if most is not None and options.chunk_size is None:
             size = min(size, most)
         chunk = gaps.first(size)

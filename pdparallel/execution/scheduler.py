@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pdparallel.core.call import Call, shown
-from pdparallel.core.cancellation import Stop, StoppedError
+from pdparallel.core.cancellation import CancelToken, StoppedError
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Failed, Failure, Outcome
 from pdparallel.engines.base import Engine, is_crash, signal_name, why_it_ended
 from pdparallel.errors import CallTimeoutError, WorkerDiedError, WorkerStartError
-from pdparallel.execution.collector import Ledger
-from pdparallel.execution.encode import Parcel
+from pdparallel.execution.collector import ResultCollector
+from pdparallel.execution.encode import CallEncoder
 from pdparallel.execution.events import Watch, nobody
 from pdparallel.progress.reporter import Bar
 from pdparallel.transport.modules import DifferentCodeError
@@ -42,7 +42,7 @@ RUN_OUT_SECONDS = 0.2
 INTERRUPT_SECONDS = 0.1 if sys.platform == "win32" else None
 
 #: Times that a task may be lost before its worker has begun it.
-MOST_LOST = 10
+MAX_LOST = 10
 
 #: Parts of ``timeout=`` after which it is looked how long each call takes, and seconds at least and at most.
 LOOK_PART, LOOK_LEAST, LOOK_MOST = 0.1, 0.01, 0.5
@@ -94,22 +94,22 @@ class Delivery:
     """
 
     def __init__(
-        self, call: Call, options: Options, engine: Engine, parcel: Parcel, ledger: Ledger, bar: Bar,
-        stop: Stop | None = None, watch: Watch = nobody,
+        self, call: Call, options: Options, engine: Engine, encoder: CallEncoder, collector: ResultCollector, bar: Bar,
+        stop: CancelToken | None = None, watch: Watch = nobody,
     ) -> None:  # fmt: skip
         self._call = call
         self._retries = options.retries
         self._timeout = options.timeout
         self._engine = engine
-        self._parcel = parcel
-        self._ledger = ledger
+        self._parcel = encoder
+        self._ledger = collector
         self._bar = bar
         self._stop = stop
         self._watch = watch
         self.settled = True
-        self._flying: dict[Future[bytes], _Try] = {}
-        self._again: deque[_Try] = deque()
-        self._hopeless: list[Outcome] = []
+        self._in_flight: dict[Future[bytes], _Try] = {}
+        self._retry_queue: deque[_Try] = deque()
+        self._given_up: list[Outcome] = []
         self._clock = _Clock(options.timeout)
         # Of light units some are noted together, which a second try tells apart; there must be one.
         self._one_by_one = options.timeout is not None or options.retries == 0
@@ -123,37 +123,37 @@ class Delivery:
         try:
             while True:
                 self._send(chunks)
-                if not self._flying:
+                if not self._in_flight:
                     break
                 for future in sorted(self._done(), key=self._position):
-                    self._take(future, self._flying.pop(future))
+                    self._take(future, self._in_flight.pop(future))
                 if self._timeout is not None:
                     self._end_what_takes_too_long()
                 if self._ledger.failure is not None and not self._only_what_comes_before():
                     return
                 yield
         except (GeneratorExit, StoppedError):
-            self.settled = self._run_out(list(self._flying))
+            self.settled = self._run_out(list(self._in_flight))
             raise
-        for outcome in self._hopeless:
+        for outcome in self._given_up:
             self._ledger.add(outcome)
         self.settled = True
 
     def _position(self, future: Future[Any]) -> int:
         """By which what came at the same time is taken, so that its output is in order."""
-        return self._flying[future].chunk.start
+        return self._in_flight[future].chunk.start
 
     def left(self) -> list[Future[bytes]]:
         """The tasks that have not ended."""
-        return [future for future in self._flying if not future.done()]
+        return [future for future in self._in_flight if not future.done()]
 
     def _done(self) -> list[Future[bytes]]:
         """Wait for what comes next."""
         looks = (look for look in (self._clock.look, self._bar.look, INTERRUPT_SECONDS) if look is not None)
         look = min(looks, default=None)
-        awaited: list[Future[Any]] = [*self._flying]
+        awaited: list[Future[Any]] = [*self._in_flight]
         if self._stop is not None:
-            awaited.append(self._stop.asked)
+            awaited.append(self._stop.requested)
         done = wait(awaited, timeout=look, return_when=FIRST_COMPLETED).done
         self._bar.under_way(self._under_way)
         if self._stop is not None:
@@ -163,24 +163,24 @@ class Delivery:
     def _under_way(self) -> int:
         """Units that are done of the chunks that are not."""
         units = 0
-        for one in self._flying.values():
+        for one in self._in_flight.values():
             running = self._parcel.running(one.chunk)
             if running is not None and running.first != LOADING:
                 units += min(running.first - one.chunk.start, len(one.chunk))
         return units
 
     def _has_room(self) -> bool:
-        flying, engine = len(self._flying), self._engine
-        return flying < engine.in_flight and self._parcel.has_room(flying, engine.n_workers)
+        flying, engine = len(self._in_flight), self._engine
+        return flying < engine.in_flight and self._parcel.accepts_more(flying, engine.n_workers)
 
     def _send(self, chunks: Iterator[Chunk]) -> None:
         sent = 0
         while self._has_room():
-            if self._again:
-                one: _Try | None = self._again.popleft()
-            elif sent and self._ledger.passes_on and len(self.left()) < len(self._flying):
+            if self._retry_queue:
+                one: _Try | None = self._retry_queue.popleft()
+            elif sent and self._ledger.passes_on and len(self.left()) < len(self._in_flight):
                 return  # to read further items may take long: what has come goes out before
-            elif self._ledger.failure is None and self._ledger.has_room(len(self._flying)):
+            elif self._ledger.failure is None and self._ledger.accepts_more(len(self._in_flight)):
                 one = _next(chunks)
             else:  # what is not begun yet lies behind any failure
                 return
@@ -189,12 +189,12 @@ class Delivery:
             sent += 1
             if self._ledger.fails_before(one.chunk.start):
                 continue
-            one_by_one = self._one_by_one or one.deaths > 0
+            track_each_unit = self._one_by_one or one.deaths > 0
             self._watch.writes(one.chunk)
-            task = self._parcel.task(one.chunk, one_by_one=one_by_one)
+            task = self._parcel.task(one.chunk, track_each_unit=track_each_unit)
             self._watch.sends(one.chunk, self._parcel.out)
             future = self._engine.submit(task)
-            self._flying[future] = one
+            self._in_flight[future] = one
             if future.done():  # the serial engine: look at the outcome before the next chunk runs
                 return
 
@@ -210,7 +210,7 @@ class Delivery:
                 # The worker has other code than this process, and has run nothing.
                 self._clock.forget(future)
                 self._parcel.bring(outcome.failure.exception.slots)
-                self._again.append(one)
+                self._retry_queue.append(one)
                 return
             self._watch.takes(outcome, self._parcel.back)
             if not self._ledger.fails_before(one.chunk.start):
@@ -240,30 +240,30 @@ class Delivery:
             raise self._lost(problem, one)
         if running is None or running.pid != (problem.pid or running.pid):
             # It had not begun, or another worker's end took it along.
-            self._lost_before_it_began(one, problem, MOST_LOST)
+            self._lost_before_it_began(one, problem, MAX_LOST)
             return
         if running.first == LOADING:
             self._lost_before_it_began(one, problem, self._retries)
             return
         units, alone = self._units(one.chunk, running)
         if late_at is not None and late_at != running.first:
-            self._lost_before_it_began(one, problem, MOST_LOST)  # the call was done in the moment of its end
+            self._lost_before_it_began(one, problem, MAX_LOST)  # the call was done in the moment of its end
         elif late_at is not None:
             self._show(one.chunk, units)
             self._give_up(units, _took_too_long(self._call, units, self._timeout or 0.0), self._ledger.add)
             self._run_again(one.chunk, units)
         elif one.deaths >= self._retries and alone:
-            tell = self._ledger.add if self._ledger.passes_on else self._hopeless.append
+            tell = self._ledger.add if self._ledger.passes_on else self._given_up.append
             self._show(one.chunk, units)
             self._give_up(units, self._named(problem, units, one.deaths + 1), tell)
             self._run_again(one.chunk, units)
         else:
             self._run_again(one.chunk, units)
-            self._again.append(_Try(units, one.deaths + 1))
+            self._retry_queue.append(_Try(units, one.deaths + 1))
 
     def _units(self, chunk: Chunk, running: Running) -> tuple[Chunk, bool]:
         """The units that ran, and whether that is the one to blame."""
-        if self._call.work.hand == "chunk":
+        if self._call.work.unit_format == "chunk":
             return chunk, True
         units = Chunk(running.first, min(running.last + 1, chunk.stop))
         return units, len(units) == 1
@@ -272,17 +272,17 @@ class Delivery:
         """What is left of a chunk around some units."""
         for rest in (Chunk(chunk.start, but.start), Chunk(but.stop, chunk.stop)):
             if len(rest) > 0:
-                self._again.append(_Try(rest))
+                self._retry_queue.append(_Try(rest))
 
     def _lost_before_it_began(self, one: _Try, problem: WorkerDiedError, most: int) -> None:
         if one.lost >= most:
             self._show(one.chunk)
             raise self._lost(problem, one)
-        self._again.append(_Try(one.chunk, one.deaths, one.lost + 1))
+        self._retry_queue.append(_Try(one.chunk, one.deaths, one.lost + 1))
 
     def _show_all_that_is_lost(self, one: _Try) -> None:
         """Where nothing is run again."""
-        for chunk in sorted((other.chunk for other in (one, *self._flying.values())), key=lambda chunk: chunk.start):
+        for chunk in sorted((other.chunk for other in (one, *self._in_flight.values())), key=lambda chunk: chunk.start):
             self._show(chunk)
 
     def _give_up(self, units: Chunk, error: Exception, tell: Callable[[Outcome], None]) -> None:
@@ -291,7 +291,7 @@ class Delivery:
         if work.errors == "raise":
             tell(Outcome(units, [], Failure(0, error)))
         else:
-            tell(Outcome(units, [Failed(error)] * (1 if work.hand == "chunk" else len(units))))
+            tell(Outcome(units, [Failed(error)] * (1 if work.unit_format == "chunk" else len(units))))
         self._bar.add(len(units), lambda: 0 if work.errors == "raise" else len(units))
 
     def _named(self, problem: WorkerDiedError, units: Chunk, times: int) -> WorkerDiedError:
@@ -310,7 +310,7 @@ class Delivery:
 
     def _lost(self, problem: WorkerDiedError, one: _Try) -> WorkerDiedError:
         """The error with a note of what was on its way."""
-        spans = sorted((other.chunk.start, other.chunk.stop - 1) for other in (one, *self._flying.values()))
+        spans = sorted((other.chunk.start, other.chunk.stop - 1) for other in (one, *self._in_flight.values()))
         ranges = ", ".join(f"{first} to {last}" for first, last in spans[:4]) + (", ..." if len(spans) > 4 else "")
         call, chunk = self._call, one.chunk
         problem.add_note(
@@ -323,7 +323,7 @@ class Delivery:
     # Calls that take too long
 
     def _end_what_takes_too_long(self) -> None:
-        for future, one in self._flying.items():
+        for future, one in self._in_flight.items():
             running = self._parcel.running(one.chunk)
             if running is not None and running.first != LOADING and self._clock.is_late(future, running.first):
                 self._engine.kill(running.pid)
@@ -332,8 +332,8 @@ class Delivery:
 
     def _only_what_comes_before(self) -> bool:
         """After a failure: cancel what comes behind it, wait for what comes before; False if something still runs."""
-        behind = [future for future, one in self._flying.items() if self._ledger.fails_before(one.chunk.start)]
-        if len(behind) < len(self._flying):
+        behind = [future for future, one in self._in_flight.items() if self._ledger.fails_before(one.chunk.start)]
+        if len(behind) < len(self._in_flight):
             for future in behind:
                 future.cancel()
             return True
@@ -345,7 +345,7 @@ class Delivery:
             future.cancel()
         _, running = wait(futures, timeout=RUN_OUT_SECONDS)
         if not running:
-            self._flying.clear()
+            self._in_flight.clear()
         return not running
 
 

@@ -92,7 +92,7 @@ def is_thread_safe(call: Call) -> bool:
     """Whether threads may run the function of a call side by side, each with other units."""
     work = call.work
     data: Any = call.data
-    if work.hand not in _HANDS or work.seed is not None or type(data) not in (pd.DataFrame, pd.Series):
+    if work.unit_format not in _HANDS or work.seed is not None or type(data) not in (pd.DataFrame, pd.Series):
         return False
     try:
         func: Any = work.func
@@ -100,7 +100,7 @@ def is_thread_safe(call: Call) -> bool:
         while type(func) is functools.partial:
             look.at_all([*func.args, *func.keywords.values()])
             func, place = func.func, place + len(func.args)
-        if work.hand == "row" and not _gets_plain_values(func, place, data.columns):
+        if work.unit_format == "row" and not _gets_plain_values(func, place, data.columns):
             return False
         look.at(func)
         look.at_all(work.given)

@@ -22,16 +22,23 @@ from pdparallel.core.options import Options
 from pdparallel.core.outcome import Failed, Outcome
 from pdparallel.core.returns import Returns
 from pdparallel.core.validation import goes_to_pandas
-from pdparallel.data.fastpath.row import LeanRows, are_views, dtypes_of
-from pdparallel.data.frame_values import Cells, cells_of
-from pdparallel.data.values import bytes_of, converted, held, is_plain, looked_up, passed
+from pdparallel.data.fastpath.row import LazyRows, are_views, dtypes_of
+from pdparallel.data.frame_values import FrameValues, cells_of
+from pdparallel.data.values import (
+    backing_array,
+    bytes_of,
+    converted,
+    is_plain,
+    iter_python_values,
+    values_pandas_would_pass,
+)
 from pdparallel.execution import failures
 from pdparallel.execution.inline import Beginning, PandasStoppedError, called_here, done_here, ends_by_clock
 from pdparallel.execution.runner import run
 from pdparallel.operations import build_result, concat
-from pdparallel.progress.reporter import WholeCall, counted
+from pdparallel.progress.reporter import ProgressScope, count_calls
 from pdparallel.transport.frames import take
-from pdparallel.typing import Combine, Func, Hand, ResultType
+from pdparallel.typing import Combine, Func, ResultType, UnitFormat
 from pdparallel.worker.loop import calling, record
 
 __all__ = [
@@ -46,54 +53,54 @@ __all__ = [
 
 #: Rows at most for which pandas begins: for so many its loop takes less than lean rows need by themselves
 #: (``benchmarks/small.py``).
-FEW_ROWS = 25
+INLINE_MAX_ROWS = 25
 
 #: Values at most that this process begins with, where nobody looks on, without a runner, which needs more by itself
 #: (``benchmarks/small.py``).
-FEW = 10_000
+INLINE_MAX_UNITS = 10_000
 
 
 def apply_frame(
     df: Any, func: Func, axis: int, args: Sequence[Any], kwargs: dict[str, Any],
-    raw: bool, result_type: ResultType, verb: str, hand: Hand, options: Options,
+    raw: bool, result_type: ResultType, verb: str, unit_format: UnitFormat, options: Options,
 ) -> Any:  # fmt: skip
-    """``df.apply(func, axis, ...)``, by ``hand`` for each row or column."""
+    """``df.apply(func, axis, ...)``, by ``unit_format`` for each row or column."""
     labels = df.index if axis else df.columns
     # For broadcast pandas takes the units by label, so that a label that repeats brings a frame: its business.
     by_pandas = 0 in df.shape or (result_type == "broadcast" and not labels.is_unique)
     # It tries what becomes of nothing, and takes an exception for an answer, but for these.
     tries = result_type not in ("broadcast", "reduce")
     if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
-        work = work_of(func, args, kwargs, hand, options)
+        work = work_of(func, args, kwargs, unit_format, options)
         begin()
         with random_state.whole(work.seed) if goes_to_pandas(func) else called_here(work):
             return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
-    begun: Outcome | None = None
-    few = axis == 0 or len(labels) <= FEW_ROWS
-    as_in_pandas = hand == ("row" if axis else "column") and result_type != "broadcast" and not by_pandas
+    prefix: Outcome | None = None
+    few = axis == 0 or len(labels) <= INLINE_MAX_ROWS
+    as_in_pandas = unit_format == ("row" if axis else "column") and result_type != "broadcast" and not by_pandas
     if as_in_pandas and few and ends_by_clock(options):
-        beginning = Beginning(work_of(func, args, kwargs, hand, options))
+        beginning = Beginning(work_of(func, args, kwargs, unit_format, options))
         try:
             return df.apply(beginning.begin(), axis=axis, raw=raw, result_type=result_type)
         except PandasStoppedError:
-            begun = beginning.outcome()
+            prefix = beginning.outcome()
     data: Any = df
     views: bool | None = None
     if result_type == "broadcast":
-        hand = "row-broadcast" if axis else "column-broadcast"
+        unit_format = "row-broadcast" if axis else "column-broadcast"
     elif raw:
-        hand = "row-array" if axis else "column-array"
-    if hand.endswith("-array"):
+        unit_format = "row-array" if axis else "column-array"
+    if unit_format.endswith("-array"):
         # The common dtype of all columns is decided upon the whole frame, not upon some of its columns.
         data = df.to_numpy()
     elif axis and len(df):
         dtypes = list(dtypes_of(df))
-        with contextlib.nullcontext() if begun is None else np.errstate(all="ignore"):  # pandas has warned
-            made = None if all(isinstance(dtype, np.dtype) for dtype in dtypes) else converted(df, hand, dtypes)
+        with contextlib.nullcontext() if prefix is None else np.errstate(all="ignore"):  # pandas has warned
+            made = None if all(isinstance(dtype, np.dtype) for dtype in dtypes) else converted(df, unit_format, dtypes)
         data = df if made is None else made
         # Of the frame itself: rows of another one may be views, and those of pandas none.
-        views = hand == "row" and made is None and are_views(df, dtypes)
-    work = work_of(func, args, kwargs, hand, options, views)
+        views = unit_format == "row" and made is None and are_views(df, dtypes)
+    work = work_of(func, args, kwargs, unit_format, options, views)
     call = Call(
         verb=verb,
         work=work,
@@ -101,9 +108,9 @@ def apply_frame(
         n=len(labels),
         unit="row" if axis else "column",
         label=labels.__getitem__,
-        taking=(
+        validate_prefix=(
             functools.partial(_taken_raw, df, axis)
-            if hand.endswith("-array") and raw and options.errors == "raise"
+            if unit_format.endswith("-array") and raw and options.errors == "raise"
             else None
         ),
         again=functools.partial(_again, data, work) if views else None,
@@ -123,9 +130,9 @@ def apply_frame(
             [],
             options,
         )
-    with WholeCall():
-        returns = run(call, options, begun)
-        if failures.settle(call, returns, fill):
+    with ProgressScope():
+        returns = run(call, options, prefix)
+        if failures.replace_failures(call, returns, fill):
             df = failures.with_room(df, returns, raw, result_type, options.errors)
         return build_result.shaped_apply(df, returns, axis, raw, result_type)
 
@@ -133,11 +140,11 @@ def apply_frame(
 def _again(df: pd.DataFrame, work: Work, position: int) -> Outcome:
     """Call the function with a row as pandas does after an earlier one was written into."""
     chunk = Chunk(position, position + 1)
-    return record(work, LeanRows(work.func, work.given, work.views, unshared=True).feed, take(df, "row", chunk), chunk)
+    return record(work, LazyRows(work.func, work.given, work.views, unshared=True).feed, take(df, "row", chunk), chunk)
 
 
 def _by_pandas(
-    call: Call, ask: Callable[[Func], Any], fill: failures.Fill, shape: Callable[[Returns], Any], meanwhile: Any,
+    call: Call, ask: Callable[[Func], Any], fill: failures.FailureFill, shape: Callable[[Returns], Any], meanwhile: Any,
     seen: list[Any], options: Options,
 ) -> Any:  # fmt: skip
     """Where only pandas knows what to call the function with, it does so, here.
@@ -159,7 +166,7 @@ def _by_pandas(
     options : Options
         Of which ``progress`` matters here.
     """
-    func, kept = counted(calling(call.work), options.progress, options.desc or call.verb, call.unit), []
+    func, kept = count_calls(calling(call.work), options.progress, options.desc or call.verb, call.unit), []
 
     def keep(unit: Any) -> Any:
         seen.append(unit)
@@ -167,10 +174,10 @@ def _by_pandas(
         kept.append(value)
         return meanwhile if type(value) is Failed else value
 
-    with WholeCall(), called_here(call.work):
+    with ProgressScope(), called_here(call.work):
         result = ask(keep)
         returns = Returns([kept])
-        return shape(returns) if failures.settle(call, returns, fill) else result
+        return shape(returns) if failures.replace_failures(call, returns, fill) else result
 
 
 def _taken_raw(df: pd.DataFrame, axis: int, returns: Returns) -> None:
@@ -184,31 +191,33 @@ def apply_series(
 ) -> Any:
     """``s.map(func, na_action)`` or ``s.apply(func)``, for each value."""
     how = {"na_action": na_action} if verb == "map" else {}
-    hand: Hand = "value"
+    unit_format: UnitFormat = "value"
     data: Any = s
     plain = type(s) is pd.Series and is_plain(s.dtype)
     if not plain:
-        hand, data = "item", looked_up(lambda look: getattr(s, verb)(look, **how))
+        unit_format, data = "item", values_pandas_would_pass(lambda look: getattr(s, verb)(look, **how))
     elif na_action == "ignore":
         data = s[s.notna().to_numpy()]
-    begun: Outcome | None = None
-    if plain and 0 < len(data) <= FEW and ends_by_clock(options):
-        begun = done_here(work_of(func, args, kwargs, hand, options), list(passed(held(data))))
-        if begun.failure is None and len(begun.returns) == len(data):
-            return build_result.shaped_map(s, Returns([begun.returns]), verb, **how)
+    prefix: Outcome | None = None
+    if plain and 0 < len(data) <= INLINE_MAX_UNITS and ends_by_clock(options):
+        prefix = done_here(
+            work_of(func, args, kwargs, unit_format, options), list(iter_python_values(backing_array(data)))
+        )
+        if prefix.failure is None and len(prefix.returns) == len(data):
+            return build_result.shaped_map(s, Returns([prefix.returns]), verb, **how)
     by_pandas = len(s) == 0 or data is None  # categories and fill values are mapped even where there is no value
     if by_pandas:
-        hand, data = "item", []
+        unit_format, data = "item", []
     elif isinstance(s.dtype, pd.CategoricalDtype):
         func = build_result.TellingNan(func)
     call = Call(
         verb=verb,
-        work=work_of(func, args, kwargs, hand, options),
+        work=work_of(func, args, kwargs, unit_format, options),
         data=data,
         n=len(data),
         unit="value",
-        label=(lambda position: data[position]) if hand == "item" else data.index.__getitem__,
-        taking=(
+        label=(lambda position: data[position]) if unit_format == "item" else data.index.__getitem__,
+        validate_prefix=(
             functools.partial(_taken_sparse, s, na_action)
             if options.errors == "raise" and _is_sparse(s.dtype) and not by_pandas
             else None
@@ -224,9 +233,9 @@ def apply_series(
             data,
             options,
         )
-    with WholeCall():
-        returns = run(call, options, begun)
-        failures.settle(call, returns, failures.in_series(verb))
+    with ProgressScope():
+        returns = run(call, options, prefix)
+        failures.replace_failures(call, returns, failures.in_series(verb))
         return build_result.shaped_map(s, returns, verb, **how)
 
 
@@ -247,7 +256,7 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
         n=0 if cells is None else len(cells),
         unit="value",
         label=seen.__getitem__ if cells is None else functools.partial(_label_of_cell, df, cells, na_action),
-        taking=(
+        validate_prefix=(
             functools.partial(_taken_columns, df, cells, na_action)
             if options.errors == "raise" and cells is not None and any(map(_is_sparse, dtypes))
             else None
@@ -264,18 +273,18 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
             seen,
             options,
         )
-    begun: Outcome | None = None
-    if 0 < call.n <= FEW and call.taking is None and ends_by_clock(options):
-        begun = done_here(call.work, list(cells.values()))
-        if begun.failure is None and len(begun.returns) == call.n:
-            return build_result.shaped_frame_map(df, dtypes, cells.sizes, Returns([begun.returns]), na_action)
-    with WholeCall():
-        returns = run(call, options, begun)
-        failures.settle(call, returns, fill)
+    prefix: Outcome | None = None
+    if 0 < call.n <= INLINE_MAX_UNITS and call.validate_prefix is None and ends_by_clock(options):
+        prefix = done_here(call.work, list(cells.values()))
+        if prefix.failure is None and len(prefix.returns) == call.n:
+            return build_result.shaped_frame_map(df, dtypes, cells.sizes, Returns([prefix.returns]), na_action)
+    with ProgressScope():
+        returns = run(call, options, prefix)
+        failures.replace_failures(call, returns, fill)
         return build_result.shaped_frame_map(df, dtypes, cells.sizes, returns, na_action)
 
 
-def _label_of_cell(df: pd.DataFrame, cells: Cells, na_action: str | None, position: int) -> tuple[Any, Any]:
+def _label_of_cell(df: pd.DataFrame, cells: FrameValues, na_action: str | None, position: int) -> tuple[Any, Any]:
     """The labels of its row and column; of what is mapped by category or fill value, that value in place of the row."""
     number, at = cells.place(position)
     column = df.iloc[:, number]
@@ -288,7 +297,7 @@ def _is_sparse(dtype: Any) -> bool:
     return isinstance(dtype, pd.SparseDtype)
 
 
-def _taken_columns(df: pd.DataFrame, cells: Cells, na_action: str | None, returns: Returns) -> None:
+def _taken_columns(df: pd.DataFrame, cells: FrameValues, na_action: str | None, returns: Returns) -> None:
     for number, part in enumerate(returns.split(cells.sizes)):
         _taken_sparse(df.iloc[:, number], na_action, part)
 
@@ -321,7 +330,7 @@ def apply_chunks(
     call, order = call_by_chunks("apply_chunks", data, whole, func, args, kwargs, by, around, options)
     data, plan = call.data, call.plan
     assert plan is not None
-    with WholeCall():
+    with ProgressScope():
         pieces = run(call, options).values() if len(data) else [of_no_rows(call)]
         if around is not None:
             pieces = [
@@ -370,7 +379,7 @@ def _settled_pieces(
         return pieces, combine
     blank = concat.blank(good, combine, call.plan, labels)
     returns = Returns([pieces])
-    failures.settle(call, returns, lambda _, number, value: blank(number) if value is np.nan else value)
+    failures.replace_failures(call, returns, lambda _, number, value: blank(number) if value is np.nan else value)
     if combine == "concat" and (not good or call.work.errors == "return"):
         combine = "list"  # exceptions cannot be joined to frames, nor None
     return returns.values(), combine
@@ -397,11 +406,11 @@ def _plan_by(obj: Any, by: Any, options: Options) -> tuple[np.ndarray, tuple[Chu
     return (np.concatenate(order) if order else by_group), chunks or (Chunk(0, 0),)
 
 
-def map_items(func: Func, items: list[Any], hand: Hand, options: Options) -> list[Any]:
+def map_items(func: Func, items: list[Any], unit_format: UnitFormat, options: Options) -> list[Any]:
     """What ``func`` returns for each item of a list."""
     call = Call(
         verb="map",
-        work=work_of(func, (), {}, hand, options),
+        work=work_of(func, (), {}, unit_format, options),
         data=items,
         n=len(items),
         unit="item",
@@ -409,7 +418,7 @@ def map_items(func: Func, items: list[Any], hand: Hand, options: Options) -> lis
     )
     if not items:
         return []
-    with WholeCall():
+    with ProgressScope():
         returns = run(call, options)
-        failures.settle(call, returns, failures.none_for_nan)
+        failures.replace_failures(call, returns, failures.none_for_nan)
         return returns.values()

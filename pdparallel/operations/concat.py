@@ -183,34 +183,34 @@ def _in_row_order(
             return None
     if len({_kind(piece) for piece in pieces}) > 1:
         return None
-    joined = _joined(pieces)
+    concat = _joined(pieces)
     if order is not None:
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        joined = joined.iloc[back]
-    if joined.index.dtype == index.dtype:
+        concat = concat.iloc[back]
+    if concat.index.dtype == index.dtype:
         # The frame's own index may be a range, or have a freq; labels that were put together have that no more.
-        joined.index = index.set_names(joined.index.names)
-    return [joined]
+        concat.index = index.set_names(concat.index.names)
+    return [concat]
 
 
 def _joined(pieces: list[Any]) -> Any:
     """``pd.concat``, with what a function of the whole frame would have kept: attrs, and metadata of a subclass."""
     attrs = [piece.attrs for piece in pieces]
     dtypes = {piece.index.dtype for piece in pieces}
-    joined = stack(pieces)
-    if joined is None:
-        joined = _concatenated(pieces)
-    if len(dtypes) == 1 and joined.index.nlevels == 1 and joined.index.dtype not in dtypes:
-        joined.index = joined.index.astype(dtypes.pop())  # concat makes numbers of objects that all are numbers
+    concat = stack(pieces)
+    if concat is None:
+        concat = _concatenated(pieces)
+    if len(dtypes) == 1 and concat.index.nlevels == 1 and concat.index.dtype not in dtypes:
+        concat.index = concat.index.astype(dtypes.pop())  # concat makes numbers of objects that all are numbers
     if all(_alike(each, attrs[0]) for each in attrs):
-        joined.attrs = attrs[0]
-    for name in getattr(joined, "_metadata", ()):
+        concat.attrs = attrs[0]
+    for name in getattr(concat, "_metadata", ()):
         if name not in ("name", "_name") and all(hasattr(piece, name) for piece in pieces):
             values = [getattr(piece, name) for piece in pieces]
             if all(_alike(value, values[0]) for value in values):
-                object.__setattr__(joined, name, values[0])
-    return joined
+                object.__setattr__(concat, name, values[0])
+    return concat
 
 
 def _concatenated(pieces: list[Any]) -> Any:
@@ -220,22 +220,22 @@ def _concatenated(pieces: list[Any]) -> Any:
         given = [piece.copy(deep=False) for piece in pieces]
         for piece in given:
             piece.attrs = {}
-    joined = pd.concat(given)
-    if PANDAS_2 and isinstance(joined, pd.DataFrame):
-        _keep_kinds_of_missing(joined, pieces)
-    return joined
+    concat = pd.concat(given)
+    if PANDAS_2 and isinstance(concat, pd.DataFrame):
+        _keep_kinds_of_missing(concat, pieces)
+    return concat
 
 
-def _keep_kinds_of_missing(joined: pd.DataFrame, pieces: list[Any]) -> None:
+def _keep_kinds_of_missing(concat: pd.DataFrame, pieces: list[Any]) -> None:
     """Where all objects of a piece are missing, pandas 2 makes each of them nan: None, NaT and NA as well."""
-    if not all(piece.columns.equals(joined.columns) for piece in pieces):
+    if not all(piece.columns.equals(concat.columns) for piece in pieces):
         return
     positions = [at for at, dtype in enumerate(pieces[0].dtypes) if is_object_dtype(dtype)]
     for position in positions:
         columns = [piece.iloc[:, position] for piece in pieces]
         missing = any(len(column) and column.isna().all() for column in columns)
         if missing and all(is_object_dtype(column.dtype) for column in columns):
-            joined.isetitem(position, pd.concat(columns, ignore_index=True).array)
+            concat.isetitem(position, pd.concat(columns, ignore_index=True).array)
 
 
 def _alike(one: Any, other: Any) -> bool:

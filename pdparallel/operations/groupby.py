@@ -23,17 +23,17 @@ from pdparallel.core.options import Options, resolve
 from pdparallel.core.returns import Numbers, Packed, Returns, SeriesRows, Texts, Times, pack
 from pdparallel.core.units import Units
 from pdparallel.core.validation import check_func, goes_to_pandas
-from pdparallel.data.aligned_series import Changed, Like, Likes, TellingChanges, TellingLike
-from pdparallel.data.grouped_frames import Piece, Pieces, is_joinable, same_name
-from pdparallel.data.groups import EachColumn, Grouping, Groups, Several, Taken, first_unit
+from pdparallel.data.aligned_series import AlignedSeries, AlignedSeriesBatch, Changed, DetectAligned, TellingChanges
+from pdparallel.data.grouped_frames import FrameReturn, FrameReturns, is_joinable, same_name
+from pdparallel.data.groups import EachColumn, Grouping, Groups, GroupsByColumn, Taken, first_unit
 from pdparallel.data.values import bytes_of
 from pdparallel.errors import Shown
 from pdparallel.execution.events import shaping
 from pdparallel.execution.inline import begins_here
-from pdparallel.execution.pandas_driver import First, Go
-from pdparallel.execution.replay import StandIn
+from pdparallel.execution.pandas_driver import First, GroupPass
+from pdparallel.execution.replay import ReplayFunction
 from pdparallel.operations.build_result import PLAIN_NUMBERS, values_for_series
-from pdparallel.progress.reporter import WholeCall, counted
+from pdparallel.progress.reporter import ProgressScope, count_calls
 from pdparallel.transport.data import is_big
 from pdparallel.typing import Func
 
@@ -80,8 +80,10 @@ def call_grouped(
         return ask(func)
     check_func(func)
     options = resolve(given)
-    goes = _Goes(grouped(), method, func, args, kwargs, options)
-    stand_in = StandIn(counted(func, options.progress, options.desc or goes.verb, "group"), goes, options, goes.fill)
+    goes = GroupByPlan(grouped(), method, func, args, kwargs, options)
+    stand_in = ReplayFunction(
+        count_calls(func, options.progress, options.desc or goes.verb, "group"), goes, options, goes.fill
+    )
     unit, first, of_first = None, None, goes.of_first(bound)
     if of_first is None and begins_here(options):
         done, answer = stand_in.watched(ask)
@@ -96,13 +98,13 @@ def call_grouped(
             return answer
         first, unit = First.of(unit), None  # it is a view of pandas' copy of all rows
         goes.has_first_alone = method == "resample" and options.errors == "raise"
-    with WholeCall():
+    with ProgressScope():
         returns = stand_in.begin(first)
         return _answered(goes, stand_in, returns, ask)
 
 
 @shaping
-def _answered(goes: _Goes, stand_in: StandIn, returns: Returns | None, ask: Callable[[Func], Any]) -> Any:
+def _answered(goes: GroupByPlan, stand_in: ReplayFunction, returns: Returns | None, ask: Callable[[Func], Any]) -> Any:
     short = None if returns is None else goes.shaped(returns)
     if short is None:
         return stand_in.answer(ask)
@@ -110,8 +112,8 @@ def _answered(goes: _Goes, stand_in: StandIn, returns: Returns | None, ask: Call
     return short
 
 
-class _Goes:
-    """What a method of a GroupBy asks a function for; see :class:`pdparallel.execution.pandas_driver.Goes`.
+class GroupByPlan:
+    """What a method of a GroupBy asks a function for; see :class:`pdparallel.execution.pandas_driver.GroupPasses`.
 
     ``apply`` and ``filter`` ask for each group; ``agg`` for each group of each column.  ``transform`` of a frame asks
     for the columns of the first group, then for that group as a frame, and goes on in the way that gave a result.
@@ -134,7 +136,7 @@ class _Goes:
         self._which = np.array([0])
         #: Whether the first unit is a go of its own: upon what it returns, pandas may ask for other ones.
         self.has_first_alone = False
-        self._first_go: Go | None = None
+        self._first_go: GroupPass | None = None
 
     @functools.cached_property
     def _is_big(self) -> bool:
@@ -176,7 +178,7 @@ class _Goes:
         """The groups that are left after the first: pandas leaves out those of no rows."""
         return 1 + np.flatnonzero(self.grouping.sizes[1:])
 
-    def go(self, number: int, first: First) -> Go | None:
+    def go(self, number: int, first: First) -> GroupPass | None:
         if self._method == "agg" and number > 0:
             return None  # pandas 2, after a KeyError: with the name of the group, which it says will come to an end
         if not self.grouping.is_known:
@@ -194,7 +196,7 @@ class _Goes:
     def _is_own_name(self, name: Any) -> bool:
         return same_name(name, self.grouping.obj.name)
 
-    def _part(self, go: Go, start: int, stop: int) -> Go:
+    def _part(self, go: GroupPass, start: int, stop: int) -> GroupPass:
         """Some units of a go, as one of its own."""
         call, fits, work, units = go.call, go.fits, go.call.work, cast("Units", go.call.data)
         if start and work.seed is not None:
@@ -203,9 +205,9 @@ class _Goes:
             call, work=work, data=units.cut(start, stop), n=stop - start, start=start,
             label=lambda at: call.label(start + at),
         )  # fmt: skip
-        return Go(part, lambda unit, at: fits(unit, start + at), of_all=0 if start else call.n)
+        return GroupPass(part, lambda unit, at: fits(unit, start + at), of_all=0 if start else call.n)
 
-    def _go_by_units(self, number: int, first: First) -> Go | None:
+    def _go_by_units(self, number: int, first: First) -> GroupPass | None:
         if first.columns is not None:
             self._has_frames = True
             self._columns_given = len(first.columns)
@@ -216,7 +218,7 @@ class _Goes:
             return self._go(self.grouping.ordered(self.grouping.obj), first, is_named)
         return self._go_by_column(first)
 
-    def _go(self, data: Any, first: First, is_named: bool) -> Go | None:
+    def _go(self, data: Any, first: First, is_named: bool) -> GroupPass | None:
         grouping = self.grouping
         if not self._begins_with(data, first):
             return None
@@ -232,31 +234,31 @@ class _Goes:
                 return same_name(unit.name, names[at])
             return "name" not in vars(unit) and (unit.ndim == 2 or same_name(unit.name, own))
 
-        telling = TellingChanges if self.looks_again else TellingLike
-        return Go(self._call(units, telling(self._func), self._label), fits)
+        telling = TellingChanges if self.looks_again else DetectAligned
+        return GroupPass(self._call(units, telling(self._func), self._label), fits)
 
     def _begins_with(self, data: Any, first: First) -> bool:
         """Whether pandas hands the same group out first; else it groups in another way than it says."""
         n = len(first.index)
         return n == self.grouping.sizes[0] and bool(first.index.equals(data.index[:n]))
 
-    def _go_by_column(self, first: First) -> Go | None:
+    def _go_by_column(self, first: First) -> GroupPass | None:
         grouping = self.grouping
         columns = grouping.columns
         data = grouping.frame(columns)
         if data is None or not self._begins_with(data, first):
             return None
         column = data.column if isinstance(data, Taken) else lambda at: data.iloc[:, at]
-        units = Several([Groups(column(at), grouping.sizes) for at in range(len(columns))])
+        units = GroupsByColumn([Groups(column(at), grouping.sizes) for at in range(len(columns))])
         groups, sizes, labels = len(grouping), grouping.sizes.tolist(), list(columns)
 
         def fits(unit: Any, at: int) -> bool:
             column, group = divmod(at, groups)
             return isinstance(unit, pd.Series) and len(unit) == sizes[group] and same_name(unit.name, labels[column])
 
-        return Go(self._call(units, TellingLike(self._func), self._label_by_column), fits)
+        return GroupPass(self._call(units, DetectAligned(self._func), self._label_by_column), fits)
 
-    def _go_of_trying(self, number: int, first: First) -> Go | None:
+    def _go_of_trying(self, number: int, first: First) -> GroupPass | None:
         grouping = self.grouping
         data = grouping.frame(grouping.columns)
         which = self._which = self._rest() if number == 2 else np.array([0])
@@ -280,7 +282,9 @@ class _Goes:
             # Its units are counted from 0 on as well, and are not to draw what the first group drew.
             options = replace(options, seed=_of_the_rest(options.seed))
         in_all = {0: 1 + len(self._rest()), 1: 0}.get(number)
-        return Go(self._call(units, func, lambda at: self._label(int(which[at])), options), fits, several, in_all)
+        return GroupPass(
+            self._call(units, func, lambda at: self._label(int(which[at])), options), fits, several, in_all
+        )
 
     def _call(self, units: Units, func: Func, label: Callable[[int], Any], options: Options | None = None) -> Call:
         return Call(
@@ -308,7 +312,7 @@ class _Goes:
         return "resample.apply" if self._method == "resample" else f"groupby.{self._method}"
 
     def place(self, number: int, unit: Any, at: int) -> str:
-        """See :class:`pdparallel.execution.pandas_driver.Goes`."""
+        """See :class:`pdparallel.execution.pandas_driver.GroupPasses`."""
         if self.tries:
             label = unit.name if isinstance(unit, pd.DataFrame) else Shown(f"of column {shown(unit.name)}")
         elif self._of_frame and isinstance(unit, pd.Series):
@@ -324,23 +328,23 @@ class _Goes:
         first = next(iter(good), None)
         if type(first) is Changed:
             first = first.value
-        if type(first) is Piece:
+        if type(first) is FrameReturn:
             first = first.value
-        if self._method == "agg" or not isinstance(first, (pd.DataFrame, pd.Series, Like)):
+        if self._method == "agg" or not isinstance(first, (pd.DataFrame, pd.Series, AlignedSeries)):
             return value
         raised = isinstance(value, BaseException)
         if isinstance(first, pd.DataFrame):
             if self._method == "transform":
                 labels = self._rows_of(at)
-                return Piece(_frame_of(value if raised else np.nan, labels, first.columns))
+                return FrameReturn(_frame_of(value if raised else np.nan, labels, first.columns))
             # No rows: pandas leaves out the groups of which there is None.
-            return Piece(_frame_of(value, self._label_of_one(first, at), first.columns)) if raised else None
+            return FrameReturn(_frame_of(value, self._label_of_one(first, at), first.columns)) if raised else None
         if self._method == "transform":
             return value
-        if isinstance(first, Like):
+        if isinstance(first, AlignedSeries):
             rows = len(self._rows_of(at))
             return first.raised(rows, value) if raised else first.missing(rows)
-        return Piece(_series_of(value, first.index) if raised else pd.Series(np.nan, index=first.index))
+        return FrameReturn(_series_of(value, first.index) if raised else pd.Series(np.nan, index=first.index))
 
     def _rows_of(self, at: int) -> pd.Index:
         """The labels of the rows of a group."""
@@ -361,7 +365,7 @@ class _Goes:
         packed, grouping = returns.packed(), self.grouping
         if self._method == "transform":
             return _transformed(grouping, packed)
-        if self._method == "apply" and isinstance(packed, (Likes, Pieces)):
+        if self._method == "apply" and isinstance(packed, (AlignedSeriesBatch, FrameReturns)):
             return self._put_together(packed)
         labels = grouping.labels
         if labels is None or not self._is_known(packed):
@@ -382,13 +386,13 @@ class _Goes:
         pd.DataFrame({"key": [0], "value": [0]}).groupby("key").apply(len)
 
     def is_shaped(self, answers: Sequence[Any]) -> bool:
-        """See :class:`pdparallel.execution.pandas_driver.Goes`."""
+        """See :class:`pdparallel.execution.pandas_driver.GroupPasses`."""
         if not self._may_be_shaped:
             return False
         packed = pack(list(answers))
         if self._method == "transform":
             return packed is not None and _fills_rows(self.grouping, packed)
-        if self._method == "apply" and isinstance(packed, (Likes, Pieces)):
+        if self._method == "apply" and isinstance(packed, (AlignedSeriesBatch, FrameReturns)):
             return is_joinable(self.grouping.obj.index)
         return self._is_known(packed) and self.grouping.labels is not None
 
@@ -428,9 +432,9 @@ class _Goes:
         kinds = "iu" if kind == "i" else kind
         return any(dtype.kind in kinds and dtype not in _WIDE for dtype in self._dtypes)
 
-    def _put_together(self, packed: Likes | Pieces) -> Any:
+    def _put_together(self, packed: AlignedSeriesBatch | FrameReturns) -> Any:
         """What pandas makes of frames, or of Series that are not all over the same index."""
-        pieces, obj = packed if isinstance(packed, Pieces) else self._over_the_rows(packed), self.grouping.obj
+        pieces, obj = packed if isinstance(packed, FrameReturns) else self._over_the_rows(packed), self.grouping.obj
         if pieces is None or not is_joinable(obj.index):
             return None
         whole, has_series = pieces.whole, pieces.whole.ndim == 1
@@ -457,7 +461,7 @@ class _Goes:
         index: pd.Index = self.grouping.obj.index
         return index[np.ones(len(index), dtype=bool)] if self._grouped.dropna else index
 
-    def _over_the_rows(self, likes: Likes) -> Pieces | None:
+    def _over_the_rows(self, likes: AlignedSeriesBatch) -> FrameReturns | None:
         """Series over the indexes of their groups."""
         grouping = self.grouping
         if likes.lengths != grouping.sizes.tolist():
@@ -465,9 +469,9 @@ class _Goes:
         name = grouping.obj.name if likes.is_named_as_the_unit else likes.name
         if name is not None and is_scalar(name) and pd.isna(name):
             return None  # which is no name to pandas where it meets itself
-        return Pieces(pd.Series(likes.array, index=grouping.rows, name=name, copy=False), likes.lengths)
+        return FrameReturns(pd.Series(likes.array, index=grouping.rows, name=name, copy=False), likes.lengths)
 
-    def _is_of_the_rows(self, pieces: Pieces) -> bool:
+    def _is_of_the_rows(self, pieces: FrameReturns) -> bool:
         """Whether each has the labels of its group: pandas then brings all into the order that they had."""
         grouping = self.grouping
         return pieces.lengths == grouping.sizes.tolist() and bool(pieces.index.equals(grouping.rows))
@@ -512,7 +516,7 @@ def _may_be_named_na(grouping: Grouping) -> bool:
 
 def _fills_rows(grouping: Grouping, packed: Packed | None) -> bool:
     """Whether it is known what ``transform`` makes of a Series for each group over its own index, or of a number."""
-    if isinstance(packed, Likes):
+    if isinstance(packed, AlignedSeriesBatch):
         if packed.is_named_as_the_unit and _may_be_named_na(grouping):
             return False
     elif not (isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS):
@@ -525,7 +529,7 @@ def _transformed(grouping: Grouping, packed: Any) -> Any:
     """That result."""
     if not _fills_rows(grouping, packed):
         return None
-    values = packed.array if isinstance(packed, Likes) else np.repeat(packed.array, grouping.sizes)
+    values = packed.array if isinstance(packed, AlignedSeriesBatch) else np.repeat(packed.array, grouping.sizes)
     in_order, obj = np.empty_like(values), grouping.obj
     in_order[grouping.order] = values
     return pd.Series(in_order, index=obj.index, name=obj.name, copy=False)

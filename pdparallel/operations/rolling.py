@@ -27,7 +27,7 @@ import pandas as pd
 from pandas.api.indexers import BaseIndexer
 
 from pdparallel.core.returns import Numbers, Returns
-from pdparallel.data.windows import Bounds, Even, Span, Spans, bounds_of
+from pdparallel.data.windows import Bounds, ColumnWindows, RegularBounds, WindowUnits, bounds_of
 from pdparallel.execution.events import shaping
 
 __all__ = ["Layout", "Windowing", "is_plain", "layout"]
@@ -39,7 +39,7 @@ _NUMBERS = "biuf"
 _PLAIN_NUMBERS = frozenset((float, int, bool, np.float64, np.float32, np.int64, np.int32, np.bool_))
 
 #: Rows of which all sums of positions are whole numbers that a float can hold.
-_MOST_ROWS = 1 << 26
+_MAX_ROWS = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Layout:
         The result, but for its values.
     """
 
-    spans: Spans
+    spans: WindowUnits
     called: list[_Called]
     n_windows: int
     blank: Blank
@@ -213,7 +213,7 @@ def layout(windowing: Windowing, raw: bool) -> Layout | None:
         return None
     values, blank, groups = found
     n = len(values[0]) if values else 0
-    if not 0 < n <= _MOST_ROWS:
+    if not 0 < n <= _MAX_ROWS:
         return None
     n_windows, labels = len(blank.index), None if raw else windowing.labels
     if labels is not None and len(labels) != n:
@@ -228,11 +228,11 @@ def layout(windowing: Windowing, raw: bool) -> Layout | None:
         columns = [_called(column, *bounds, windowing.least) for column in values]
     apart = [1] * len(values) if raw else _apart(windowing, blank, len(values), groups)
     spans = [
-        Span(column, where, labels, gap)
+        ColumnWindows(column, where, labels, gap)
         for column, (_, where), gap in zip(values, columns, apart, strict=True)
         if len(where)
     ]
-    return Layout(Spans(spans), [called for called, _ in columns], n_windows, blank)
+    return Layout(WindowUnits(spans), [called for called, _ in columns], n_windows, blank)
 
 
 # Values, and the result without them
@@ -507,7 +507,7 @@ def _even(windowing: Windowing, n: int, n_windows: int) -> tuple[_Called, Bounds
     before = -(-(size - 1) // step)  # windows that have not
     if not 0 < size == windowing.least or before >= n_windows or n_windows != len(range(0, n, step)):
         return None
-    return slice(before, None), Even(before * step + 1 - size, size, step, n_windows - before)
+    return slice(before, None), RegularBounds(before * step + 1 - size, size, step, n_windows - before)
 
 
 def _number(called: _Called, n_windows: int) -> int:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdparallel.transport.data import MOST_COLUMNS
+from pdparallel.transport.data import MAX_COLUMNS
 
 __all__ = ["stack"]
 
 #: Bytes of a piece from which a second copy of all matters more than what each piece costs by itself.
-LEAST_BYTES = 1 << 20
+MIN_BYTES = 1 << 20
 
 
 def stack(pieces: list[Any]) -> Any:
@@ -40,7 +40,7 @@ def stack(pieces: list[Any]) -> Any:
     kind = type(pieces[0])
     if any(type(piece) is not kind for piece in pieces):
         return None
-    if sum(8 * piece.size for piece in pieces) < LEAST_BYTES * len(pieces):
+    if sum(8 * piece.size for piece in pieces) < MIN_BYTES * len(pieces):
         return None
     if kind is np.ndarray:
         return _stacked_arrays(pieces)
@@ -119,7 +119,7 @@ def _stacked(pieces: list[Any]) -> Any:
     numbers = {dtype for dtype in dtypes if isinstance(dtype, np.dtype)}
     if not numbers or any(dtype.hasobject for dtype in numbers) or not _are_alike(pieces):
         return None
-    if len(set(dtypes)) > 1 and len(dtypes) > MOST_COLUMNS:
+    if len(set(dtypes)) > 1 and len(dtypes) > MAX_COLUMNS:
         return None
     whole = _Whole(pieces)
     for at, rows in _places(pieces):

@@ -30,7 +30,7 @@ PAUSE_SECONDS, BEAT_SECONDS = 0.1, 1.0
 CELL_PAUSE_SECONDS = 0.5
 
 #: Seconds between two lines of a log at least, as a part of what the call has taken so far, and at most.
-LINE_SECONDS, LINE_PART, MOST_LINE_SECONDS = 5.0, 0.1, 600.0
+LINE_SECONDS, LINE_PART, MAX_LINE_SECONDS = 5.0, 0.1, 600.0
 
 #: Seconds that the end of a bar waits for another one that is being drawn.
 TURN_SECONDS = 0.2
@@ -39,7 +39,7 @@ TURN_SECONDS = 0.2
 FAILED_COLOUR = "red"
 
 #: Units from which they are counted in thousands and millions.
-MANY = 10_000
+SHORT_COUNT_MIN_UNITS = 10_000
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class State:
 
     @property
     def is_large(self) -> bool:
-        return self.total is None or self.total >= MANY
+        return self.total is None or self.total >= SHORT_COUNT_MIN_UNITS
 
 
 class Display(abc.ABC):
@@ -170,7 +170,7 @@ class _Lines(Display):
 
     def draw(self, state: State) -> None:
         elapsed = time.monotonic() - self._began
-        self.pause = self.beat = max(LINE_SECONDS, min(LINE_PART * elapsed, MOST_LINE_SECONDS))
+        self.pause = self.beat = max(LINE_SECONDS, min(LINE_PART * elapsed, MAX_LINE_SECONDS))
         form = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
         line = self._meter(
             state.count, state.total, elapsed, prefix=state.label, unit=state.unit, unit_scale=state.is_large,

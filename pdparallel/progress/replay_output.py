@@ -19,10 +19,10 @@ from pdparallel.transport.functions import level_of_the_user
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.worker.captured_output import Kind, Warned, frames, read_object
 
-__all__ = ["Said"]
+__all__ = ["CapturedOutput"]
 
 
-class Said:
+class CapturedOutput:
     """What came of a task beside its outcome.
 
     Parameters

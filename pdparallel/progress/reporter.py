@@ -25,14 +25,14 @@ from pdparallel.transport.functions import level_of_the_user
 from pdparallel.typing import Func, Progress
 from pdparallel.worker.run_task import inside_worker
 
-__all__ = ["Bar", "WholeCall", "bar", "counted", "inside_call", "of_all"]
+__all__ = ["Bar", "ProgressScope", "bar", "count_calls", "inside_call", "of_all"]
 
 #: Part of the time that drawing may take, and seconds that it may take in any case: a display that is slow is asked
 #: ever less often (``benchmarks/progress.py``).
 COST_PART, COST_SECONDS = 0.01, 0.05
 
 #: Seconds after which it is drawn again, whatever it costs.
-MOST_PAUSE_SECONDS = 60.0
+MAX_PAUSE_SECONDS = 60.0
 
 #: What is done when all units are done.
 SHAPING = "shaping"
@@ -160,7 +160,7 @@ class _Shown(Bar):
         cost, self._cost = self._cost, now - began
         self._spent += min(cost, self._cost)  # one that was held up once is not slow
         allowed = self._made + (self._spent - COST_SECONDS) / COST_PART
-        self._next = max(now + display.pause, min(allowed, now + MOST_PAUSE_SECONDS))
+        self._next = max(now + display.pause, min(allowed, now + MAX_PAUSE_SECONDS))
 
 
 def _warn(text: str) -> None:
@@ -185,7 +185,7 @@ def _made(kind: Progress, state: State) -> Bar:
 # How long it stays
 
 
-class WholeCall:
+class ProgressScope:
     """A ``with`` block in which a verb has its units done and makes the result: there is one bar until its end.
 
     Calls that are made inside of it, by the user's function, show none.
@@ -195,7 +195,7 @@ class WholeCall:
         self.bar: Bar | None = None
         self.is_inner = False
         self.of_all: int | None = None
-        self._token: Token[WholeCall | None]
+        self._token: Token[ProgressScope | None]
 
     def __enter__(self) -> Self:
         self.is_inner = _around.get() is not None
@@ -220,13 +220,13 @@ class WholeCall:
         return self.bar
 
 
-_around: ContextVar[WholeCall | None] = ContextVar("pdparallel_whole_call", default=None)
+_around: ContextVar[ProgressScope | None] = ContextVar("pdparallel_whole_call", default=None)
 
 
 @contextlib.contextmanager
 def inside_call() -> Iterator[None]:
-    """For what a call does outside of a :class:`WholeCall`: calls that are made inside of it show no bar."""
-    token = _around.set(WholeCall())
+    """For what a call does outside of a :class:`ProgressScope`: calls that are made inside of it show no bar."""
+    token = _around.set(ProgressScope())
     try:
         yield
     finally:
@@ -248,7 +248,7 @@ def of_all(total: int | None) -> Iterator[None]:
 
 
 class bar:  # noqa: N801 - it reads as a function, and is called like one
-    """A bar for the length of a ``with`` block; inside of a :class:`WholeCall` it stays until the end of that.
+    """A bar for the length of a ``with`` block; inside of a :class:`ProgressScope` it stays until the end of that.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ class bar:  # noqa: N801 - it reads as a function, and is called like one
     before : int, default 0
         Units that were done before.
     alone : bool, default False
-        Whether this is no part of a :class:`WholeCall`: one that there is belongs to another call.
+        Whether this is no part of a :class:`ProgressScope`: one that there is belongs to another call.
     """
 
     def __init__(
@@ -289,8 +289,8 @@ class bar:  # noqa: N801 - it reads as a function, and is called like one
             self._bar.begin_phase(SHAPING)
 
 
-def counted(func: Func, kind: Progress, label: str, unit: str) -> Func:
-    """A function that pandas calls in this process, inside of a :class:`WholeCall`; each call of it is a unit.
+def count_calls(func: Func, kind: Progress, label: str, unit: str) -> Func:
+    """A function that pandas calls in this process, inside of a :class:`ProgressScope`; each call of it is a unit.
 
     How many there will be only pandas knows.
     """

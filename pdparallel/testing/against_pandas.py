@@ -16,7 +16,7 @@ from pdparallel.core.options import checked
 from pdparallel.errors import InvalidOptionError
 from pdparallel.testing.equality import assert_same
 from pdparallel.testing.run_serially import as_options
-from pdparallel.transport.task import Reach
+from pdparallel.transport.task import Locality
 
 __all__ = ["assert_same_as_pandas"]
 
@@ -85,8 +85,8 @@ def assert_same_as_pandas(
     call = pandas or ours
     expected = _attempt(lambda: call(_copied(obj)))
     for number, size in enumerate(chunk_sizes):
-        reach = (Reach.HOST, Reach.ANYWHERE)[number % 2]
-        how = {**as_options(reach, ALL if size is None else size), **options}
+        locality = (Locality.HOST, Locality.ANYWHERE)[number % 2]
+        how = {**as_options(locality, ALL if size is None else size), **options}
         got = _attempt(functools.partial(_asked, ours, obj, how))
         try:
             _assert_same(got, expected)

@@ -25,7 +25,7 @@ from pdparallel.core.validation import check_func
 from pdparallel.errors import InvalidOptionError
 from pdparallel.testing.findings import Fitness, Kind
 from pdparallel.testing.handed import Verb
-from pdparallel.testing.trial import Trial
+from pdparallel.testing.trial import FitnessRun
 from pdparallel.testing.variables import Variables
 from pdparallel.typing import Func
 
@@ -150,7 +150,7 @@ def check(
         if isinstance(number, bool) or not isinstance(number, int) or number < (name == "units"):
             raise InvalidOptionError(name, number, "a whole number" + (" above 0" if name == "units" else ""))
     with _random_states_kept(), Variables(func) as variables:
-        trial = Trial(variables, tuple(args), dict(kwargs or {}), seed)
+        trial = FitnessRun(variables, tuple(args), dict(kwargs or {}), seed)
         trial.take(data, call, units)
         trial.run(processes)
         if call == "apply_chunks":

@@ -17,7 +17,7 @@ from pdparallel.core.options import forcing
 from pdparallel.errors import InvalidOptionError
 from pdparallel.typing import Func
 
-__all__ = ["Handed", "Verb", "handed", "here", "name_of", "named"]
+__all__ = ["TestInput", "Verb", "handed", "here", "name_of", "named"]
 
 #: The name of a verb; or a function of an accessor and a function, which makes the call.
 Verb: TypeAlias = str | Callable[[Any, Func], Any]
@@ -28,7 +28,7 @@ _WORDS = {"apply_rows": "row", "apply_cols": "column", "map": "value", "apply_ch
 CHUNKS = 10
 
 
-class Handed(NamedTuple):
+class TestInput(NamedTuple):
     """What the function is called with: a copy, each time that it is asked for, and its label."""
 
     copy: Callable[[], Any]
@@ -39,7 +39,7 @@ class _EnoughError(BaseException):
     """Ends a call when there are units enough."""
 
 
-def handed(func: Func, data: Any, call: Verb | None, most: int, seed: int | None) -> tuple[list[Handed], str]:
+def handed(func: Func, data: Any, call: Verb | None, most: int, seed: int | None) -> tuple[list[TestInput], str]:
     """What a verb calls a function with, the first of it, and the word for it.
 
     Parameters
@@ -66,19 +66,19 @@ def handed(func: Func, data: Any, call: Verb | None, most: int, seed: int | None
     if not isinstance(data, (pd.DataFrame, pd.Series)):
         if call is not None:
             raise InvalidOptionError("call", call, "None with items, which the function gets one by one")
-        return [Handed(_copies(item), item) for item in itertools.islice(data, most)], "item"
+        return [TestInput(_copies(item), item) for item in itertools.islice(data, most)], "item"
     if call is None:
         call = "apply_rows" if isinstance(data, pd.DataFrame) else "map"
     size = max(1, -(-len(data) // CHUNKS)) if call == "apply_chunks" else None
     ask = _asking(call, data)
     word = _WORDS.get(call, "unit") if isinstance(call, str) else "unit"
-    found: list[Handed] = []
+    found: list[TestInput] = []
 
     def keep(unit: Any, *args: Any, **kwargs: Any) -> Any:
         if len(found) >= most:
             raise _EnoughError
         label = len(found) if word == "chunk" else _label(unit, len(found))
-        found.append(Handed(_copies(unit), label))
+        found.append(TestInput(_copies(unit), label))
         return func(unit, *args, **kwargs)
 
     keep.__name__ = getattr(func, "__name__", "<function>")  # which pandas looks at

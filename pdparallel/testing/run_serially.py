@@ -13,7 +13,7 @@ from typing import Any
 from pdparallel.core import options
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.errors import InvalidOptionError
-from pdparallel.transport.task import Reach
+from pdparallel.transport.task import Locality
 
 __all__ = ["as_options", "serial"]
 
@@ -64,15 +64,15 @@ def serial(chunk_size: int | None = None) -> Iterator[None]:
     >>> set(pids) == {os.getpid()}, seen                # here, and upon a copy of the list
     (True, [])
     """
-    forced: dict[str, Any] = {"engine": SerialEngine(Reach.HOST), "timeout": None}
+    forced: dict[str, Any] = {"engine": SerialEngine(Locality.HOST), "timeout": None}
     if chunk_size is not None:
         forced |= options.checked({"chunk_size": chunk_size})
     with options.forcing(forced):
         yield
 
 
-def as_options(reach: Reach, chunk_size: int) -> dict[str, Any]:
+def as_options(locality: Locality, chunk_size: int) -> dict[str, Any]:
     """Options of one call that takes the bytes path in this process."""
     if chunk_size < 1:
         raise InvalidOptionError("chunk_size", chunk_size, "a whole number of at least 1")
-    return {"engine": SerialEngine(reach), "n_workers": 2, "chunk_size": chunk_size}
+    return {"engine": SerialEngine(locality), "n_workers": 2, "chunk_size": chunk_size}

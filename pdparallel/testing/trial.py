@@ -18,20 +18,20 @@ from pdparallel.core.outcome import Failure, Outcome
 from pdparallel.core.returns import Returns
 from pdparallel.errors import FunctionNotSerializableError, ResultNotSerializableError
 from pdparallel.testing.findings import Finding, Kind, advised
-from pdparallel.testing.handed import Handed, Verb, handed, here, name_of, named
+from pdparallel.testing.handed import TestInput, Verb, handed, here, name_of, named
 from pdparallel.testing.variables import Variables, alike
 from pdparallel.transport.functions import encode_work
 from pdparallel.transport.outcomes import decode_outcome, described, encode_outcome
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.typing import Func
 
-__all__ = ["Trial"]
+__all__ = ["FitnessRun"]
 
 #: Characters of a value that a message shows.
-MOST_SHOWN = 60
+MAX_SHOWN = 60
 
 
-class _Came(NamedTuple):
+class _CallResult(NamedTuple):
     """What came of a call: a value as it would be when it has travelled, or an exception."""
 
     value: Any
@@ -47,7 +47,7 @@ class _Came(NamedTuple):
         except Exception:
             return f"a {type(self.value).__name__}"
 
-    def like(self, other: _Came) -> bool:
+    def like(self, other: _CallResult) -> bool:
         """Whether the same came of another call."""
         if self.error is None or other.error is None:
             return self.error is other.error and alike(self.value, other.value)
@@ -59,13 +59,13 @@ def _described_alike(one: BaseException, other: BaseException) -> bool:
 
 
 def _short(text: str) -> str:
-    return shortened(" ".join(text.split()), MOST_SHOWN)
+    return shortened(" ".join(text.split()), MAX_SHOWN)
 
 
-_Run: TypeAlias = list[_Came]
+_Run: TypeAlias = list[_CallResult]
 
 
-class Trial:
+class FitnessRun:
     """The runs of a function, and what they show.
 
     Parameters
@@ -79,7 +79,7 @@ class Trial:
     """
 
     def __init__(self, variables: Variables, args: tuple[Any, ...], kwargs: dict[str, Any], seed: int | None) -> None:
-        self.units: list[Handed] = []
+        self.units: list[TestInput] = []
         self.word = "unit"
         self.findings: list[Finding] = []
         self.calls = self.calls_in_a_worker = 0
@@ -187,21 +187,21 @@ class Trial:
                     changed.add(name)
                     self._found("state", f"it changes {name}, first {self._where(at)}", at)
 
-    def _once(self, func: Func, at: int, look: bool = False) -> _Came:
+    def _once(self, func: Func, at: int, look: bool = False) -> _CallResult:
         unit = self.units[at].copy()
         self.calls += 1
         try:
             with _seeded(self._seed, at):
                 value = func(unit, *self._args, **self._kwargs)
         except Exception as error:
-            came = self._travelled(_Came(None, error), at, look)
+            came = self._travelled(_CallResult(None, error), at, look)
         else:
-            came = self._travelled(_Came(value), at, look)
+            came = self._travelled(_CallResult(value), at, look)
         if look and not self._has("input") and not alike(unit, self.units[at].copy()):
             self._found("input", f"it writes into the {self.word} that it is given, first {self._where(at)}", at)
         return came
 
-    def _travelled(self, came: _Came, at: int, look: bool) -> _Came:
+    def _travelled(self, came: _CallResult, at: int, look: bool) -> _CallResult:
         """What a worker would send back, as it arrives."""
         failure = None if came.error is None else Failure(0, came.error)
         sent = Outcome(Chunk(at, at + 1), [came.value] if failure is None else [], failure)
@@ -220,7 +220,7 @@ class Trial:
         if not alike(value, came.value):
             self._does_not_travel(f"what it returns {self._where(at)}, {came.words}, arrives as {_short(repr(value))}",
                                   at, look)  # fmt: skip
-        return _Came(value)
+        return _CallResult(value)
 
     def _does_not_travel(self, message: str, at: int, look: bool) -> None:
         if look and not self._has("result"):
@@ -249,7 +249,7 @@ class Trial:
     def _copied(self) -> Iterator[Any]:
         return (unit.copy() for unit in self.units)
 
-    def _is_told(self, came: _Came) -> bool:
+    def _is_told(self, came: _CallResult) -> bool:
         """Whether what came is the word for something that was found already."""
         return isinstance(came.error, ResultNotSerializableError) and self._has("result")
 
@@ -270,15 +270,15 @@ class Trial:
                 )
                 return
 
-    def _chunks(self, data: Any, size: int) -> _Came:
+    def _chunks(self, data: Any, size: int) -> _CallResult:
         func = self._variables.fresh()
         self.calls += max(1, -(-len(data) // size))
         try:
             with here():
                 ours = par(data.copy())(chunk_size=size, seed=self._seed, errors="raise")
-                return _Came(ours.apply_chunks(func, self._args, **self._kwargs))
+                return _CallResult(ours.apply_chunks(func, self._args, **self._kwargs))
         except Exception as error:
-            return _Came(None, error)
+            return _CallResult(None, error)
 
     # Words
 
@@ -302,13 +302,13 @@ class _OfNamed:
         return self._func(named(*item), *self._args, **self._kwargs)
 
 
-def _arrived(value: Any, here: _Came) -> _Came:
+def _arrived(value: Any, here: _CallResult) -> _CallResult:
     """What came from a worker, where an exception stands for itself."""
     raised = isinstance(value, BaseException) and not isinstance(here.value, BaseException)
-    return _Came(None, value) if raised else _Came(value)
+    return _CallResult(None, value) if raised else _CallResult(value)
 
 
-def _first_difference(came: _Came, whole: _Came) -> str:
+def _first_difference(came: _CallResult, whole: _CallResult) -> str:
     """The label of the first row that differs, where both have rows."""
     one, other = came.value, whole.value
     if type(one) is not type(other) or not isinstance(one, (pd.DataFrame, pd.Series)) or len(one) != len(other):

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pdparallel.transport.shared_memory import ALIGNMENT, Span
+from pdparallel.transport.shared_memory import ALIGNMENT, BufferSlot
 
 __all__ = ["joined", "taken_apart"]
 
 #: What NumPy's kernels need; a buffer that comes from a network may begin anywhere.
-LEAST_ALIGNMENT = 16
+MIN_ALIGNMENT = 16
 
 
-def joined(parts: Sequence[memoryview]) -> tuple[bytearray, tuple[Span, ...]]:
+def joined(parts: Sequence[memoryview]) -> tuple[bytearray, tuple[BufferSlot, ...]]:
     """Buffers one after the other, each where NumPy and Arrow want it to begin.
 
     Parameters
@@ -30,7 +30,7 @@ def joined(parts: Sequence[memoryview]) -> tuple[bytearray, tuple[Span, ...]]:
     """
     spans, at = [], 0
     for part in parts:
-        spans.append(Span(at, part.nbytes, part.readonly))
+        spans.append(BufferSlot(at, part.nbytes, part.readonly))
         at += -(-part.nbytes // ALIGNMENT) * ALIGNMENT
     blob = bytearray(at)
     for part, span in zip(parts, spans, strict=True):
@@ -38,9 +38,9 @@ def joined(parts: Sequence[memoryview]) -> tuple[bytearray, tuple[Span, ...]]:
     return blob, tuple(spans)
 
 
-def taken_apart(blob: memoryview, spans: Sequence[Span]) -> tuple[bytes | bytearray | memoryview, ...]:
+def taken_apart(blob: memoryview, spans: Sequence[BufferSlot]) -> tuple[bytes | bytearray | memoryview, ...]:
     """The buffers of :func:`joined`: copied where they may be written to, or came to lie out of line."""
-    in_line = not spans or np.frombuffer(blob, np.uint8).ctypes.data % LEAST_ALIGNMENT == 0
+    in_line = not spans or np.frombuffer(blob, np.uint8).ctypes.data % MIN_ALIGNMENT == 0
     found: list[bytes | bytearray | memoryview] = []
     for offset, length, readonly in spans:
         part = blob[offset : offset + length].toreadonly()

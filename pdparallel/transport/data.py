@@ -20,12 +20,12 @@ from pdparallel.core.chunking import BIG_BYTES, Chunk
 from pdparallel.core.cpu_count import available_memory
 from pdparallel.core.units import Data, Units
 from pdparallel.transport.frames import cut_out, forgets_that_it_is_read_only, take
-from pdparallel.typing import Hand
+from pdparallel.typing import UnitFormat
 
-__all__ = ["Cargo", "is_big", "loaded"]
+__all__ = ["SplitData", "is_big", "loaded"]
 
 #: Columns that are put back one by one at most; of more, pandas would complain that the frame is fragmented.
-MOST_COLUMNS = 64
+MAX_COLUMNS = 64
 
 #: The part of the memory that is available above which data travel by chunk, as they do above ``BIG_BYTES``: one more
 #: copy of them would be too much.
@@ -48,7 +48,7 @@ def is_big(size: int) -> bool:
     return available is not None and size > available * BIG_PART
 
 
-class Cargo(NamedTuple):
+class SplitData(NamedTuple):
     """The data of a call, taken apart.
 
     Attributes
@@ -65,21 +65,21 @@ class Cargo(NamedTuple):
     columns: pd.Index | None = None
     objects: tuple[int, ...] = ()
 
-    def beside(self, data: Data, hand: Hand, chunk: Chunk) -> Any:
+    def beside(self, data: Data, unit_format: UnitFormat, chunk: Chunk) -> Any:
         """What travels with a chunk: the piece, the values of some of its columns, or None for nothing."""
         if self.whole is None:
-            return cut_out(data, hand, chunk)
+            return cut_out(data, unit_format, chunk)
         if not self.objects:
             return None
         assert isinstance(data, pd.DataFrame)
         rows = slice(chunk.start - chunk.before, chunk.stop + chunk.after)
         return [data.iloc[rows, at].to_numpy() for at in self.objects]
 
-    def piece(self, beside: Any, hand: Hand, chunk: Chunk) -> Any:
+    def piece(self, beside: Any, unit_format: UnitFormat, chunk: Chunk) -> Any:
         """The piece that the data had there."""
         if self.whole is None:
             return beside
-        piece = take(self.whole, hand, chunk)
+        piece = take(self.whole, unit_format, chunk)
         if self.objects:
             for at, values in zip(self.objects, beside, strict=True):
                 # As a Series of objects: an array of them would be looked through for texts and times.
@@ -88,7 +88,7 @@ class Cargo(NamedTuple):
         return piece
 
 
-def loaded(data: Data, hand: Hand) -> Cargo:
+def loaded(data: Data, unit_format: UnitFormat) -> SplitData:
     """Take the data of a call apart.
 
     Parameters
@@ -99,22 +99,22 @@ def loaded(data: Data, hand: Hand) -> Cargo:
         How it is handed out: by rows or by columns.
     """
     if isinstance(data, list):
-        return Cargo(None)
+        return SplitData(None)
     if isinstance(data, Units):
-        return Cargo(None if data.by_chunk else data)
+        return SplitData(None if data.by_chunk else data)
     if isinstance(data, np.ndarray):
-        return Cargo(None if data.dtype.hasobject or forgets_that_it_is_read_only(data) else data)
+        return SplitData(None if data.dtype.hasobject or forgets_that_it_is_read_only(data) else data)
     if isinstance(data, pd.Series):
-        return Cargo(None if type(data) is pd.Series and is_object_dtype(data.dtype) else data)
+        return SplitData(None if type(data) is pd.Series and is_object_dtype(data.dtype) else data)
     objects = tuple(at for at, dtype in enumerate(data.dtypes) if is_object_dtype(dtype))
     if not objects:
-        return Cargo(data)
-    if hand.startswith("column"):
-        return Cargo(None)
+        return SplitData(data)
+    if unit_format.startswith("column"):
+        return SplitData(None)
     plain = type(data) is pd.DataFrame and data.flags.allows_duplicate_labels
-    if not plain or len(objects) > MOST_COLUMNS:
-        return Cargo(data)
+    if not plain or len(objects) > MAX_COLUMNS:
+        return SplitData(data)
     kept = sorted(set(range(data.shape[1])) - set(objects))
     rest = data.iloc[:, kept]
     rest.columns = pd.RangeIndex(len(kept))
-    return Cargo(rest, data.columns, objects)
+    return SplitData(rest, data.columns, objects)

@@ -13,19 +13,19 @@ from pdparallel.core.chunking import Chunk
 from pdparallel.core.units import Data, Units
 from pdparallel.data.fastpath.row import are_views
 from pdparallel.transport.shared_classes import SharedTable, dump, load
-from pdparallel.typing import Hand
+from pdparallel.typing import UnitFormat
 
 __all__ = ["cut_out", "decode_data", "encode_data", "forgets_that_it_is_read_only", "take"]
 
 
-def take(data: Data, hand: Hand, chunk: Chunk) -> Any:
+def take(data: Data, unit_format: UnitFormat, chunk: Chunk) -> Any:
     """The piece of the data that a chunk covers; what a function writes into it stays there."""
-    if hand in ("row", "value") and isinstance(data, (pd.DataFrame, pd.Series)) and len(chunk) == len(data):
+    if unit_format in ("row", "value") and isinstance(data, (pd.DataFrame, pd.Series)) and len(chunk) == len(data):
         # Quicker than to cut; and of values a list is made before the function is called.
-        return data if hand == "value" else data.copy(deep=PANDAS_2)
-    piece = cut_out(data, hand, chunk)
+        return data if unit_format == "value" else data.copy(deep=PANDAS_2)
+    piece = cut_out(data, unit_format, chunk)
     # Nobody gets hold of what values come from; and units of other kinds see to that themselves.
-    if not PANDAS_2 or isinstance(piece, list) or hand in ("value", "unit"):
+    if not PANDAS_2 or isinstance(piece, list) or unit_format in ("value", "unit"):
         return piece
     if isinstance(piece, np.ndarray):
         return piece.copy(order="K") if piece.flags.writeable else piece
@@ -59,12 +59,12 @@ def _made_read_only(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def cut_out(data: Data, hand: Hand, chunk: Chunk) -> Any:
+def cut_out(data: Data, unit_format: UnitFormat, chunk: Chunk) -> Any:
     """The piece of the data that a chunk covers, which may be a view of it."""
     start, stop = chunk.start - chunk.before, chunk.stop + chunk.after
     if isinstance(data, Units):
         return data.cut(start, stop)
-    if hand.startswith("column"):
+    if unit_format.startswith("column"):
         if isinstance(data, pd.DataFrame):
             return data.iloc[:, start:stop]
         assert isinstance(data, np.ndarray)

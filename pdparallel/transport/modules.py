@@ -61,8 +61,8 @@ __all__ = [
     "Slot",
     "as_bytes",
     "bring_up",
+    "combine_digests",
     "is_of_library",
-    "joined",
     "slots_named_by",
     "split",
     "state_of",
@@ -227,7 +227,7 @@ _OF_NO_INTEREST = frozenset(
 )  # fmt: skip
 
 
-def joined(*parts: Any) -> bytes:
+def combine_digests(*parts: Any) -> bytes:
     """One digest of several bytes in a row."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
@@ -246,7 +246,7 @@ def _digest_of_code(code: types.CodeType) -> bytes:
     # tracebacks.
     data, left_out = to_bytes(code)
     constants = (repr(one) if type(one) is slice else type(one).__qualname__ for one in left_out)
-    return joined(as_bytes(code.co_qualname), data, *map(as_bytes, constants))
+    return combine_digests(as_bytes(code.co_qualname), data, *map(as_bytes, constants))
 
 
 class _Digester:
@@ -272,19 +272,19 @@ class _Digester:
         kind, size = type(value), b""
         if kind in _CONTAINERS:
             with contextlib.suppress(ValueError):  # more than plain values
-                return "value", joined(b"plain", marshal.dumps(value, 2))
+                return "value", combine_digests(b"plain", marshal.dumps(value, 2))
             size = as_bytes(len(value))
-        return "kind", joined(as_bytes(kind.__module__), as_bytes(kind.__qualname__), size)
+        return "kind", combine_digests(as_bytes(kind.__module__), as_bytes(kind.__qualname__), size)
 
     def of(self, obj: Any) -> bytes:
         """The digest of an object."""
         kind = type(obj)
         if kind in _BY_CONTENT:
             content = obj if kind is bytes else as_bytes(obj if kind is str else repr(obj))
-            return joined(as_bytes(kind.__name__), content)
+            return combine_digests(as_bytes(kind.__name__), content)
         key = id(obj)
         if key in self._active:
-            return joined(b"again", as_bytes(len(self._active) - self._active[key]))
+            return combine_digests(b"again", as_bytes(len(self._active) - self._active[key]))
         if key not in self._finished:
             self._active[key] = len(self._active)
             try:
@@ -298,7 +298,7 @@ class _Digester:
         try:
             return self.of(obj)
         except Exception:
-            return joined(b"kind", as_bytes(type(obj).__qualname__))
+            return combine_digests(b"kind", as_bytes(type(obj).__qualname__))
 
     # What the parent does beside
 
@@ -319,50 +319,50 @@ class _Digester:
             self._takes(len(obj))
             if kind is dict:
                 self.watches(_same_mapping, obj, list(obj), list(obj.values()))
-            return joined(b"dict", *map(self.of, itertools.chain.from_iterable(list(obj.items()))))
+            return combine_digests(b"dict", *map(self.of, itertools.chain.from_iterable(list(obj.items()))))
         if kind is list or kind is tuple:
             self._takes(len(obj))
             if kind is list:
                 self.watches(_same_sequence, obj, list(obj))
-            return joined(as_bytes(kind.__name__), *map(self.of, list(obj)))
+            return combine_digests(as_bytes(kind.__name__), *map(self.of, list(obj)))
         if kind is set or kind is frozenset:
             self._takes(len(obj))
             if kind is set:
                 self.watches(_same_set, obj, set(obj))
-            return joined(as_bytes(kind.__name__), *sorted(map(self.of, list(obj))))
+            return combine_digests(as_bytes(kind.__name__), *sorted(map(self.of, list(obj))))
         if kind is types.MethodType:
-            return joined(b"method", self.of(obj.__func__), self.of(obj.__self__))
+            return combine_digests(b"method", self.of(obj.__func__), self.of(obj.__self__))
         if kind is types.BuiltinMethodType:
             if obj.__self__ is None or isinstance(obj.__self__, types.ModuleType):
-                return joined(b"name", as_bytes(obj.__module__), as_bytes(obj.__qualname__))
-            return joined(b"method", self.of(obj.__self__), as_bytes(obj.__name__))
+                return combine_digests(b"name", as_bytes(obj.__module__), as_bytes(obj.__qualname__))
+            return combine_digests(b"method", self.of(obj.__self__), as_bytes(obj.__name__))
         if kind is staticmethod or kind is classmethod:
-            return joined(as_bytes(kind.__name__), self._part(obj.__func__))
+            return combine_digests(as_bytes(kind.__name__), self._part(obj.__func__))
         if kind is property:
-            return joined(b"property", *map(self._part, (obj.fget, obj.fset, obj.fdel)))
+            return combine_digests(b"property", *map(self._part, (obj.fget, obj.fset, obj.fdel)))
         if kind is functools.cached_property:
-            return joined(b"cached", self._part(obj.func))
+            return combine_digests(b"cached", self._part(obj.func))
         for name in ("__wrapped__", "py_func"):  # a cache of results; what numba compiled
             if isinstance(inner := getattr(obj, "__dict__", {}).get(name), types.FunctionType):
-                return joined(as_bytes(kind.__qualname__), self._part(inner))
+                return combine_digests(as_bytes(kind.__qualname__), self._part(inner))
         if isinstance(obj, np.ndarray):
             return self._array(obj)
         if kind is pickle.PickleBuffer:
             return self._bytes(obj.raw())
         if isinstance(obj, enum.Enum):
-            return joined(b"member", self.of(kind), as_bytes(obj.name))
+            return combine_digests(b"member", self.of(kind), as_bytes(obj.name))
         if isinstance(obj, _GENERATORS):
             raise _OwnError
         return self._object(obj, kind)
 
     def _module(self, module: types.ModuleType) -> bytes:
         if is_importable_module(module) or is_of_library(module.__name__):
-            return joined(b"module", as_bytes(module.__name__))
+            return combine_digests(b"module", as_bytes(module.__name__))
         # One that stands in for another, or that was there before it was imported anew.
         content = {name: value for name, value in vars(module).items() if not _is_ours_to_skip(name)}
         self.watches(_same_mapping_of, module, list(vars(module)), list(vars(module).values()))
         parts = [part for name, value in content.items() for part in (as_bytes(name), self._part(value))]
-        return joined(b"made", as_bytes(module.__name__), *parts)
+        return combine_digests(b"made", as_bytes(module.__name__), *parts)
 
     def _takes(self, items: int) -> None:
         if items > self._left:
@@ -372,18 +372,18 @@ class _Digester:
     def _bytes(self, buffer: memoryview) -> bytes:
         if buffer.nbytes > MAX_ARRAY_BYTES:
             raise _TooMuchError
-        return joined(buffer)
+        return combine_digests(buffer)
 
     def _array(self, array: np.ndarray) -> bytes:
         if array.nbytes > MAX_ARRAY_BYTES:
             raise _TooMuchError
         about = as_bytes((array.shape, array.dtype.str, array.flags.writeable, type(array).__qualname__))
         if array.dtype.hasobject:
-            return joined(b"objects", about, self.of(array.ravel().tolist()))
+            return combine_digests(b"objects", about, self.of(array.ravel().tolist()))
         content = array.tobytes()
         if len(content) <= MAX_WATCHED_BYTES:
             self.watches(_same_array, array, content)
-        return joined(b"array", about, content)
+        return combine_digests(b"array", about, content)
 
     def _object(self, obj: Any, kind: Any) -> bytes:
         """An object by what pickle would write of it."""
@@ -392,26 +392,28 @@ class _Digester:
             self.watches(_same_kind, obj, kind)
             content = getattr(obj, "__dict__", {})
             slots = [name for base in kind.__mro__ for name in _slots_of(base) if hasattr(obj, name)]
-            return joined(b"object", self.of(kind), self.of(content), *(self.of(getattr(obj, name)) for name in slots))
+            return combine_digests(
+                b"object", self.of(kind), self.of(content), *(self.of(getattr(obj, name)) for name in slots)
+            )
         self._takes(1)
         reduction: Any = reduced(obj)
         if reduction is NotImplemented:
             reducer = copyreg.dispatch_table.get(kind)
             reduction = obj.__reduce_ex__(PROTOCOL) if reducer is None else reducer(obj)
         if isinstance(reduction, str):
-            return joined(b"name", as_bytes(kind.__module__), as_bytes(reduction))
+            return combine_digests(b"name", as_bytes(kind.__module__), as_bytes(reduction))
         make, args, *rest = reduction
         state, items, pairs = (*rest[:3], None, None, None)[:3]
         before, self._made_for_this = self._made_for_this, True
         try:
             parts = [make, args, state, list(items or ()), list(pairs or ())]
-            return joined(b"object", self.of(kind), *map(self.of, parts))
+            return combine_digests(b"object", self.of(kind), *map(self.of, parts))
         finally:
             self._made_for_this = before
 
     def _class(self, cls: Any) -> bytes:
         if not cls.__flags__ & HEAP_TYPE or is_of_library(cls.__module__):
-            return joined(b"name", as_bytes(cls.__module__), as_bytes(cls.__qualname__))
+            return combine_digests(b"name", as_bytes(cls.__module__), as_bytes(cls.__qualname__))
         self.watches(_same_mapping_of, cls, list(vars(cls)), list(vars(cls).values()))
         parts = [
             self._found_by_name(cls),
@@ -434,7 +436,7 @@ class _Digester:
                 parts += [as_bytes(name), self._part(value)]
             else:
                 parts += [as_bytes(name), as_bytes(type(value).__qualname__)]
-        return joined(b"class", *parts)
+        return combine_digests(b"class", *parts)
 
     def _function(self, func: types.FunctionType) -> bytes:
         code, space = func.__code__, func.__globals__
@@ -443,7 +445,7 @@ class _Digester:
             self.watches(_same_cell, cell, cell.cell_contents)
         held = [self._part(cell.cell_contents) for cell in cells]
         if is_of_library(space.get("__name__")):
-            return joined(b"name", as_bytes(func.__module__), as_bytes(func.__qualname__), *held)
+            return combine_digests(b"name", as_bytes(func.__module__), as_bytes(func.__qualname__), *held)
         self.watches(_same_function, func, code, func.__defaults__, func.__kwdefaults__)
         parts = [
             self._found_by_name(func),
@@ -462,7 +464,7 @@ class _Digester:
         if owner is not None:
             self.changes(owner, *_changed_by(code))
         place = as_bytes(func.__module__), as_bytes(func.__qualname__)
-        return joined(b"function", *place, _digest_of_code(code), *parts)
+        return combine_digests(b"function", *place, _digest_of_code(code), *parts)
 
     def changes(self, module: str, assigned: frozenset[str], written: frozenset[str]) -> None:
         """Note what a function of a module changes itself."""

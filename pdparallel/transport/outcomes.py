@@ -9,7 +9,7 @@ from types import CodeType, TracebackType
 from typing import Any
 
 from pdparallel.core.outcome import Failed, Failure, Outcome
-from pdparallel.core.returns import Compact, pack, pack_runs
+from pdparallel.core.returns import ReturnPlaceholder, pack, pack_runs
 from pdparallel.core.tracebacks import below_the_callers, users_part
 from pdparallel.errors import RemoteError, ResultNotSerializableError
 from pdparallel.transport.shared_classes import SharedTable, dump, load
@@ -123,7 +123,7 @@ def _why_it_stays(value: Any, travel: Callable[[Any], Any]) -> ResultNotSerializ
     try:
         travel(value)
     except Exception as reason:
-        kind = value.kind if isinstance(value, Compact) else type(value)
+        kind = value.kind if isinstance(value, ReturnPlaceholder) else type(value)
         return ResultNotSerializableError(
             f"The function returned a {kind.__module__}.{kind.__qualname__}, which cannot be sent to another "
             f"process ({described(reason)}). Return plain data, or use engine='thread'."

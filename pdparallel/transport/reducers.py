@@ -26,7 +26,7 @@ HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 PROTOCOL = 5
 
 #: How many times the bytes of its values an Arrow array's buffers may have to travel as they are.
-MOST_OF_BUFFERS = 1.1
+MAX_OF_BUFFERS = 1.1
 
 
 def reduced(obj: Any) -> Any:
@@ -164,7 +164,7 @@ def _reduced_arrow(array: Any, make: Callable[[Any], Any]) -> Any:
     A part of a larger column has the buffers of all of it: pandas' way cuts them.
     """
     chunks = array.__arrow_array__()
-    if chunks.get_total_buffer_size() > MOST_OF_BUFFERS * chunks.nbytes:
+    if chunks.get_total_buffer_size() > MAX_OF_BUFFERS * chunks.nbytes:
         return NotImplemented
     return make, (chunks,)
 

@@ -25,15 +25,27 @@ from typing import NamedTuple
 from pdparallel.errors import PdParallelError
 
 __all__ = [
-    "Arena", "ArenaRef", "Mailbox", "Running", "Span", "Voice", "folders_of_this_process", "notes", "open_file",
-    "open_spans", "open_standard_streams", "post", "remove_folder", "remove_left",
+    "Arena",
+    "ArenaRef",
+    "BufferSlot",
+    "Mailbox",
+    "MailboxWriter",
+    "Running",
+    "folders_of_this_process",
+    "notes",
+    "open_file",
+    "open_spans",
+    "open_standard_streams",
+    "post",
+    "remove_folder",
+    "remove_left",
 ]  # fmt: skip
 
 #: NumPy and Arrow kernels want their buffers aligned to a cache line.
 ALIGNMENT = 64
 
 #: ``write`` takes 2 GiB - 4 KiB at most at a time on Linux.
-MOST_BYTES_PER_WRITE = 1 << 30
+MAX_BYTES_PER_WRITE = 1 << 30
 
 #: The file in a folder of its own.
 _NAME = "data"
@@ -51,7 +63,7 @@ _NOTES = struct.Struct("3q")
 _SAID_AT, _SAID = 32, struct.Struct("2q")
 
 
-class Span(NamedTuple):
+class BufferSlot(NamedTuple):
     """Where a buffer lies in the arena, in bytes, and whether it was read-only in the parent."""
 
     offset: int
@@ -64,7 +76,7 @@ class ArenaRef(NamedTuple):
 
     path: str
     size: int
-    spans: tuple[Span, ...]
+    spans: tuple[BufferSlot, ...]
 
 
 def open_standard_streams() -> None:
@@ -221,7 +233,7 @@ class Mailbox(_File):
         return noted if noted.pid else None
 
     def said(self) -> bytes:
-        """What the worker has said with a :class:`Voice`."""
+        """What the worker has said with a :class:`MailboxWriter`."""
         first, size = _SAID.unpack(_pread(self._fd, _SAID.size, _SAID_AT))
         return _pread(self._fd, size, first) if size else b""
 
@@ -255,7 +267,7 @@ def notes(path: str) -> memoryview:
     return memoryview(mapped)[: _NOTES.size].cast("q")
 
 
-class Voice:
+class MailboxWriter:
     """The worker's side of what it says while it works: in the file at once, so that its death takes nothing away.
 
     What is posted comes behind it, so that nothing may be said any more then.
@@ -336,12 +348,12 @@ def _append(fd: int, path: str, buffers: Sequence[memoryview]) -> ArenaRef:
     return ref
 
 
-def _layout(buffers: Sequence[memoryview], end: int = 0) -> tuple[tuple[Span, ...], int]:
+def _layout(buffers: Sequence[memoryview], end: int = 0) -> tuple[tuple[BufferSlot, ...], int]:
     """Where each buffer goes, and the size of all."""
     spans = []
     for buffer in buffers:
         offset = -(-end // ALIGNMENT) * ALIGNMENT
-        spans.append(Span(offset, buffer.nbytes, buffer.readonly))
+        spans.append(BufferSlot(offset, buffer.nbytes, buffer.readonly))
         end = offset + buffer.nbytes
     return tuple(spans), end
 
@@ -352,7 +364,7 @@ def _write_all(fd: int, ref: ArenaRef, buffers: Sequence[memoryview]) -> None:
         with buffer.cast("B") as view:
             done = 0
             while done < len(view):
-                with view[done : done + MOST_BYTES_PER_WRITE] as part:
+                with view[done : done + MAX_BYTES_PER_WRITE] as part:
                     done += _pwrite(fd, part, span.offset + done)
 
 

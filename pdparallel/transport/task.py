@@ -14,13 +14,13 @@ from typing import Any, TypeAlias
 
 from pdparallel.core.chunking import Chunk
 from pdparallel.transport.reducers import PROTOCOL
-from pdparallel.transport.shared_memory import ArenaRef, Span, open_spans
+from pdparallel.transport.shared_memory import ArenaRef, BufferSlot, open_spans
 
 __all__ = [
     "LOADING",
-    "Letter",
+    "Locality",
     "Parts",
-    "Reach",
+    "Payload",
     "Task",
     "as_letter",
     "copied",
@@ -41,10 +41,10 @@ LOADING = -1
 references: dict[str, Any] = {}
 
 #: Buffers as a message has them, or where they lie beside it.
-Letter: TypeAlias = "tuple[bytes | bytearray | memoryview, ...] | ArenaRef"
+Payload: TypeAlias = "tuple[bytes | bytearray | memoryview, ...] | ArenaRef"
 
 
-class Reach(enum.Enum):
+class Locality(enum.Enum):
     """How far away the workers of an engine are."""
 
     PROCESS = "process"
@@ -57,7 +57,7 @@ class Reach(enum.Enum):
 class Task:
     """A chunk on its way: what the worker needs beside what it may have loaded for this call already.
 
-    ``one_by_one`` asks for each unit to be noted before it is begun, not for some of the light ones together;
+    ``track_each_unit`` asks for each unit to be noted before it is begun, not for some of the light ones together;
     ``lasting`` for the work to be kept, because an initializer prepares it; ``timed`` for the outcome to say when what
     was done; ``heard`` for what the function says to come back.  ``around`` is what holds where the call is made.  A
     task that ``loads_only`` has the worker load the function, and has no units.
@@ -65,13 +65,13 @@ class Task:
 
     call_id: str
     chunk: Chunk
-    reach: Reach
+    locality: Locality
     arena: ArenaRef | None = None
     mailbox: str = ""
     work: bytes = b""
-    piece: Letter = ()
-    spans: tuple[Span, ...] = ()
-    one_by_one: bool = False
+    piece: Payload = ()
+    spans: tuple[BufferSlot, ...] = ()
+    track_each_unit: bool = False
     lasting: bool = False
     timed: bool = False
     around: bytes = b""
@@ -135,7 +135,7 @@ def new_call_id() -> str:
 # Buffers in a message, or beside it
 
 
-def as_letter(buffers: list[memoryview], put: Callable[[list[memoryview]], ArenaRef] | None) -> Letter:
+def as_letter(buffers: list[memoryview], put: Callable[[list[memoryview]], ArenaRef] | None) -> Payload:
     """What goes by the pipe: the buffers, or where they were put."""
     if put is not None and sum(buffer.nbytes for buffer in buffers) > MAILBOX_BYTES:
         with contextlib.suppress(OSError):  # a full folder: the pipe takes it
@@ -143,13 +143,13 @@ def as_letter(buffers: list[memoryview], put: Callable[[list[memoryview]], Arena
     return tuple(map(copied, buffers))
 
 
-def size_of(message: bytes, letter: Letter) -> int:
+def size_of(message: bytes, letter: Payload) -> int:
     """Bytes of a message, with those that it only says the place of."""
     beside = sum(span.length for span in letter.spans) if isinstance(letter, ArenaRef) else 0
     return len(message) + beside
 
 
-def read_letter(letter: Letter) -> list[memoryview]:
+def read_letter(letter: Payload) -> list[memoryview]:
     """The buffers of a letter, wherever they lie."""
     return open_spans(letter) if isinstance(letter, ArenaRef) else [memoryview(part) for part in letter]
 

@@ -30,7 +30,7 @@ from typing import Any
 from pdparallel.transport.reducers import PROTOCOL
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.worker import warning_filters
-from pdparallel.worker.captured_output import Heard, Kind, Warned, written_object, written_record
+from pdparallel.worker.captured_output import Kind, OutputCapture, Warned, written_object, written_record
 
 __all__ = ["hearing"]
 
@@ -38,23 +38,23 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 #: Who hears what each thread says that works on a task.
-_active: dict[int, Heard] = {}
+_active: dict[int, OutputCapture] = {}
 _active_lock = threading.Lock()
 
 
-def _here() -> Heard | None:
+def _here() -> OutputCapture | None:
     """Who hears this thread; one that a function started belongs to its task."""
     me = threading.get_ident()
     heard = _active.get(me)
     if heard is None and len(_active) == 1:
         heard = next(iter(_active.copy().values()), None)
-        if heard is not None and me in heard.strangers:
+        if heard is not None and me in heard.unrelated_threads:
             return None
     return heard
 
 
 @contextlib.contextmanager
-def hearing(mailbox: str, listens: bool, alone: bool) -> Iterator[Heard]:
+def hearing(mailbox: str, listens: bool, standalone: bool) -> Iterator[OutputCapture]:
     """Hear what this thread says, for the length of a task; afterwards streams and hooks are what they were.
 
     Parameters
@@ -67,12 +67,12 @@ def hearing(mailbox: str, listens: bool, alone: bool) -> Iterator[Heard]:
         Whether all threads of this process belong to functions; else it is those that start from now on.
     """
     global _undo
-    heard = Heard(mailbox)
+    heard = OutputCapture(mailbox)
     if not listens:
         yield heard
         return
-    if not alone:
-        heard.strangers = frozenset(thread.ident for thread in threading.enumerate())
+    if not standalone:
+        heard.unrelated_threads = frozenset(thread.ident for thread in threading.enumerate())
     heard.before_end = _flush_what_replaced_ours
     me = threading.get_ident()
     with _active_lock:

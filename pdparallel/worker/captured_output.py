@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 
 from pdparallel.transport.reducers import PROTOCOL
 from pdparallel.transport.shared_classes import SharedTable, dump, load
-from pdparallel.transport.shared_memory import Voice
+from pdparallel.transport.shared_memory import MailboxWriter
 
-__all__ = ["Heard", "Kind", "Warned", "frames", "read_object", "written_object", "written_record"]  # fmt: skip
+__all__ = ["Kind", "OutputCapture", "Warned", "frames", "read_object", "written_object", "written_record"]  # fmt: skip
 
 
 #: Bytes of what a chunk says that are kept from its beginning, and of what follows from its end: the last lines before
 #: an exception matter most.
-MOST_BYTES = 1 << 24
+MAX_BYTES = 1 << 24
 LAST_BYTES = 1 << 16
 
 #: Kind, position of the unit that ran, and number of bytes.
@@ -59,7 +59,7 @@ class Kind(enum.IntEnum):
 _STREAMS = {Kind.OUT: "stdout", Kind.ERR: "stderr", Kind.OUT_BYTES: "stdout", Kind.ERR_BYTES: "stderr"}
 
 
-class Heard:
+class OutputCapture:
     """Takes what one task says.
 
     Parameters
@@ -79,12 +79,12 @@ class Heard:
 
     def __init__(self, mailbox: str) -> None:
         self.table = SharedTable()
-        self.strangers: frozenset[int | None] = frozenset()
+        self.unrelated_threads: frozenset[int | None] = frozenset()
         self.before_end: Callable[[], None] | None = None
         self._mailbox = mailbox
-        self._voice: Voice | None = None
+        self._voice: MailboxWriter | None = None
         self._kept = bytearray()
-        self._room = MOST_BYTES
+        self._room = MAX_BYTES
         self._last: deque[tuple[Kind, bytes]] = deque()
         self._last_room = LAST_BYTES
         self._left_out = 0
@@ -120,7 +120,7 @@ class Heard:
             if self._left_out:
                 text = (
                     f"\n[pdparallel: {self._left_out:,} bytes are left out here: of what a chunk prints, logs and "
-                    f"warns of, the first {MOST_BYTES:,} bytes are shown, and the last {LAST_BYTES:,}]\n"
+                    f"warns of, the first {MAX_BYTES:,} bytes are shown, and the last {LAST_BYTES:,}]\n"
                 )
                 self._keep(Kind.OUT, text.encode())
             for kind, data in self._last:
@@ -136,7 +136,7 @@ class Heard:
     def _keep(self, kind: Kind, data: bytes) -> None:
         if self._mailbox:
             with contextlib.suppress(OSError):  # the parent is gone, or has closed the call
-                self._voice = Voice(self._mailbox)
+                self._voice = MailboxWriter(self._mailbox)
             self._mailbox = ""
         voice = self._voice
         frame = _HEAD.pack(kind, NO_UNIT if voice is None else voice.unit, len(data)) + data

@@ -15,9 +15,9 @@ from typing import Any
 from pdparallel.core.call import Work
 from pdparallel.core.idle_timer import IdleTimer
 from pdparallel.core.outcome import Failure, Outcome, Timing
-from pdparallel.data.iterate import Feed, feed_for
+from pdparallel.data.iterate import UnitIterator, feed_for
 from pdparallel.transport.blob import taken_apart
-from pdparallel.transport.data import Cargo
+from pdparallel.transport.data import SplitData
 from pdparallel.transport.frames import decode_data, take
 from pdparallel.transport.functions import decode_work
 from pdparallel.transport.modules import bring_up, split
@@ -25,8 +25,8 @@ from pdparallel.transport.outcomes import encode_outcome
 from pdparallel.transport.reducers import PROTOCOL
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.transport.shared_memory import notes, open_spans, post
-from pdparallel.transport.task import LOADING, Reach, Task, as_letter, read_letter, references
-from pdparallel.typing import Notes
+from pdparallel.transport.task import LOADING, Locality, Task, as_letter, read_letter, references
+from pdparallel.typing import ProgressSlots
 
 __all__ = ["Opened", "answer", "answer_to", "forget", "load", "open_task", "task_of"]
 
@@ -43,11 +43,11 @@ class Opened:
 
     task: Task
     work: Work
-    feed: Feed
+    feed: UnitIterator
     piece: Any
     table: SharedTable
     ready: float
-    notes: Notes | None = None
+    notes: ProgressSlots | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class _Function:
 
     call_id: str
     work: Work
-    feed: Feed
+    feed: UnitIterator
     table: SharedTable
 
 
@@ -64,7 +64,7 @@ class _Function:
 class _Loaded(_Function):
     """With the data, where they are in an arena."""
 
-    cargo: Cargo
+    split_data: SplitData
 
 
 _loaded: _Loaded | None = None
@@ -101,7 +101,7 @@ class _Kept:
         kept = self._by_thread.get(threading.get_ident())
         if kept is None or kept.call_id != task.call_id:
             work, table = _decoded(task, task.work)
-            kept = _Function(task.call_id, work, feed_for(work.hand, work.func, work.given, work.views), table)
+            kept = _Function(task.call_id, work, feed_for(work.unit_format, work.func, work.given, work.views), table)
         with self._lock:
             self._by_thread[threading.get_ident()] = kept
             self._idle.used(KEPT_SECONDS)
@@ -121,26 +121,26 @@ def task_of(data: bytes, work: bytes | None = None, piece: memoryview | None = N
 
 def open_task(task: Task) -> Opened:
     """Load what a task wants done; of a call that is known here already, only the chunk is new."""
-    if task.reach is Reach.STORE:
+    if task.locality is Locality.STORE:
         kept, ready = _kept.of(task), time.perf_counter()
         piece = decode_data(read_letter(task.piece), kept.table)
         return Opened(task, kept.work, kept.feed, piece, kept.table, ready)
-    if task.reach is Reach.PROCESS:
+    if task.locality is Locality.PROCESS:
         ready = time.perf_counter()
         work, feed, whole, slots = references[task.call_id]
-        piece = take(whole, work.hand, task.chunk)
+        piece = take(whole, work.unit_format, task.chunk)
         return Opened(task, work, feed, piece, SharedTable(), ready, slots.get(task.chunk.start))
-    if task.reach is Reach.ANYWHERE:
+    if task.locality is Locality.ANYWHERE:
         work, table = _decoded(task, task.work)
         ready = time.perf_counter()
         piece = decode_data(read_letter(task.piece), table)
-        return Opened(task, work, feed_for(work.hand, work.func, work.given, work.views), piece, table, ready)
+        return Opened(task, work, feed_for(work.unit_format, work.func, work.given, work.views), piece, table, ready)
     noted = notes(task.mailbox)
     noted[1] = LOADING
     noted[0] = os.getpid()
     mine, ready = load(task), time.perf_counter()
     beside = decode_data(read_letter(task.piece), mine.table) if task.piece else None
-    piece = mine.cargo.piece(beside, mine.work.hand, task.chunk)
+    piece = mine.split_data.piece(beside, mine.work.unit_format, task.chunk)
     return Opened(task, mine.work, mine.feed, piece, mine.table, ready, noted)
 
 
@@ -152,7 +152,7 @@ def load(task: Task) -> _Loaded:
             assert task.arena is not None
             first, *rest = open_spans(task.arena)
             work, table = _decoded(task, first)
-            feed = feed_for(work.hand, work.func, work.given, work.views)
+            feed = feed_for(work.unit_format, work.func, work.given, work.views)
             _loaded = _Loaded(task.call_id, work, feed, table, decode_data(rest, table))
         return _loaded
 
@@ -167,7 +167,7 @@ def forget() -> None:
 def answer(opened: Opened, outcome: Outcome, said: Callable[[], bytes]) -> bytes:
     """Encode what came of a task, and what it said, which ends here."""
     task = opened.task
-    if task.reach is Reach.PROCESS:
+    if task.locality is Locality.PROCESS:
         return _referred_to(task, outcome)
     buffers = encode_outcome(outcome, opened.table, opened.work.errors)
     return _sealed(buffers, task.mailbox, said())
@@ -176,7 +176,7 @@ def answer(opened: Opened, outcome: Outcome, said: Callable[[], bytes]) -> bytes
 def answer_to(task: Task, failure: Failure | None, timing: Timing | None, said: Callable[[], bytes]) -> bytes:
     """The answer to a task that could not be opened, or that loads only."""
     outcome = Outcome(task.chunk, [], failure, timing=timing)
-    if task.reach is Reach.PROCESS:
+    if task.locality is Locality.PROCESS:
         return _referred_to(task, outcome)
     return _sealed(encode_outcome(outcome, SharedTable()), "", said())
 

@@ -25,10 +25,10 @@ from pdparallel.core import random_state
 from pdparallel.core.call import Initializer, Work
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.outcome import Assigned, Failed, Failure, NotKeptError, Outcome
-from pdparallel.data.fastpath.base import FRESH, is_lean
-from pdparallel.data.iterate import Feed
+from pdparallel.data.fastpath.base import FRESH, is_lazy
+from pdparallel.data.iterate import UnitIterator
 from pdparallel.transport.outcomes import Stacks, failed, raised_by_function
-from pdparallel.typing import Notes
+from pdparallel.typing import ProgressSlots
 from pdparallel.worker.replicate_state import Whereabouts
 
 __all__ = ["calling", "prepare", "record"]
@@ -37,7 +37,7 @@ __all__ = ["calling", "prepare", "record"]
 BLOCK_SECONDS = 0.001
 
 #: Units of a block at most.
-MOST_IN_BLOCK = 1 << 20
+MAX_IN_BLOCK = 1 << 20
 
 #: Exceptions that ``errors="coerce"`` keeps of a chunk, for ``FailedCallsWarning.failures``. Each takes about 50 µs.
 MAX_KEPT = 1_000
@@ -63,7 +63,7 @@ class _TimeIsUpError(Exception):
 
 
 class _Recorder:
-    """Calls the function with each unit and keeps what it returns; see :class:`pdparallel.typing.Taker`.
+    """Calls the function with each unit and keeps what it returns; see :class:`pdparallel.typing.UnitSink`.
 
     Parameters
     ----------
@@ -79,7 +79,9 @@ class _Recorder:
         Whether each unit is noted by itself, also a light one.
     """
 
-    def __init__(self, work: Work, until: float, first: int, notes: Notes | None, one_by_one: bool) -> None:
+    def __init__(
+        self, work: Work, until: float, first: int, notes: ProgressSlots | None, track_each_unit: bool
+    ) -> None:
         self.returns: list[Any] = []
         self.wrote: int | None = None
         self.unshared = False
@@ -87,13 +89,13 @@ class _Recorder:
         self._until = until
         self._first = first
         self._notes = notes
-        self._one_by_one = one_by_one
+        self._one_by_one = track_each_unit
         self._paced = notes is not None or until < math.inf
         self._size, self._began = 1, 0.0
         self._call = calling(work)
         self._by_map = _goes_by_map(self._call)
-        self.in_block = self._taking_views() if work.views else self._taking()
-        self.one = self._looking() if self._paced else self.in_block
+        self.call_in_block = self._taking_views() if work.views else self._taking()
+        self.call_shared = self._looking() if self._paced else self.call_in_block
 
     def _taking(self) -> Callable[[Any], None]:
         call, keep = self._call, self.returns.append
@@ -130,12 +132,12 @@ class _Recorder:
             return None
         return Assigned(first, shared is not None and (first is None or shared < first), self.unshared)
 
-    def own(self, unit: Any) -> None:
-        """See :class:`pdparallel.typing.Taker`."""
+    def call_owned(self, unit: Any) -> None:
+        """See :class:`pdparallel.typing.UnitSink`."""
         self.returns.append(self._call(unit))
 
     def _looking(self) -> Callable[[Any], None]:
-        take, block = self.in_block, self._block_of
+        take, block = self.call_in_block, self._block_of
 
         def one(unit: Any) -> None:
             block(1)
@@ -143,7 +145,7 @@ class _Recorder:
 
         return one
 
-    def block(self, most: int) -> int:
+    def start_block(self, most: int) -> int:
         """Begin a block of units, of so many at most: how many may follow.
 
         It is noted, and ends the work where the time is up; light units are more in a block, so that this costs little.
@@ -172,13 +174,13 @@ class _Recorder:
             self._notes[2] = first + size - 1
             self._notes[1] = first
 
-    def all(self, units: Iterable[Any]) -> None:
+    def call_each(self, units: Iterable[Any]) -> None:
         returns, call, by_map = self.returns, self._call, self._by_map
         units, size, before = iter(units), 0, 0
         while True:
             some = units
             if self._paced:
-                before, size = len(returns), self.block(MOST_IN_BLOCK)
+                before, size = len(returns), self.start_block(MAX_IN_BLOCK)
                 some = itertools.islice(units, size)
             if by_map:
                 returns.extend(map(call, some))
@@ -201,7 +203,7 @@ def _goes_by_map(call: Callable[[Any], Any]) -> bool:
 
 def _share(value: pd.Series, row: Any) -> bool:
     """Whether pandas sees what is written into one of them in the other, unless it copies before."""
-    return value is row or (not is_lean(row) and np.may_share_memory(value.to_numpy(), row.to_numpy()))
+    return value is row or (not is_lazy(row) and np.may_share_memory(value.to_numpy(), row.to_numpy()))
 
 
 class _Thread(threading.local):
@@ -265,7 +267,7 @@ def _guarded(call: Callable[[Any], Any], returns_them: bool) -> Callable[[Any], 
 def _with_arguments(work: Work) -> Callable[[Any], Any]:
     """The function as one of a unit only."""
     func, args, kwargs = work.func, work.args, work.kwargs
-    if work.hand == "star":
+    if work.unit_format == "star":
         return lambda unit: func(*unit, *args, **kwargs)
     if args or kwargs:
         return lambda unit: func(unit, *args, **kwargs)
@@ -284,8 +286,8 @@ def _with_streams(work: Work, step: Callable[[], None]) -> Work:
 
 
 def record(
-    work: Work, feed: Feed, piece: Any, chunk: Chunk, until: float = math.inf,
-    notes: Notes | None = None, one_by_one: bool = False,
+    work: Work, feed: UnitIterator, piece: Any, chunk: Chunk, until: float = math.inf,
+    notes: ProgressSlots | None = None, track_each_unit: bool = False,
 ) -> Outcome:  # fmt: skip
     """Call the function for each unit of a piece and keep what it returns.
 
@@ -319,8 +321,8 @@ def record(
         return Outcome(chunk, [], Failure(0, exception))
     if work.seed is not None:
         with random_state.seeded(work.seed, chunk.start) as step:
-            return record(_with_streams(work, step), feed, piece, chunk, until, notes, one_by_one)
-    recorder = _Recorder(work, until, chunk.start, notes, one_by_one)
+            return record(_with_streams(work, step), feed, piece, chunk, until, notes, track_each_unit)
+    recorder = _Recorder(work, until, chunk.start, notes, track_each_unit)
     failure = None
     began = time.perf_counter()
     try:
@@ -334,7 +336,7 @@ def record(
                 f"pdparallel: {exception.name!r} was not sent, because the initializer assigns it; here it did not"
             )
     else:
-        if len(recorder.returns) < (1 if work.hand == "chunk" else len(chunk)):
+        if len(recorder.returns) < (1 if work.unit_format == "chunk" else len(chunk)):
             # A StopIteration of a method that a function of C has called, which map() took for its own end.
             failure = Failure(len(recorder.returns), StopIteration(), by_function=True)
     try:
@@ -344,4 +346,4 @@ def record(
         # The traceback leads to this frame and to that of who called: a circle, which would keep the piece, and with it
         # the mapping of the whole arena, until the garbage collector comes by.  So does a method of the recorder in it.
         failure = None
-        recorder.one = recorder.in_block
+        recorder.call_shared = recorder.call_in_block

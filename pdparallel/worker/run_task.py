@@ -28,9 +28,9 @@ __all__ = [
     "idle_seconds",
     "inside_task",
     "inside_worker",
-    "run_apart",
     "run_parts",
     "run_task",
+    "run_task_in_thread",
 ]
 
 #: Whether this process is a worker of our own.
@@ -96,7 +96,12 @@ def _done(task: Task, during: AbstractContextManager[None]) -> bytes:
         random_state.own(task.maker)
         with place.judging(opened.table.objects), _valued(opened.table.variables, task.lasting), during:
             outcome = record(
-                opened.work, opened.feed, opened.piece, task.chunk, notes=opened.notes, one_by_one=task.one_by_one
+                opened.work,
+                opened.feed,
+                opened.piece,
+                task.chunk,
+                notes=opened.notes,
+                track_each_unit=task.track_each_unit,
             )
         if task.timed:
             outcome = replace(outcome, timing=_timing(task, began, opened.ready, loaded))
@@ -132,14 +137,14 @@ def _text(exception: BaseException) -> str:
     return type(exception).__qualname__
 
 
-def run_apart(data: bytes) -> bytes:
+def run_task_in_thread(data: bytes) -> bytes:
     """:func:`run_task` in another thread or process than the one that waits for the answer."""
     with _in_task():
         return run_task(data)
 
 
 def run_parts(head: bytes, work: bytes, piece: memoryview, during: AbstractContextManager[None] | None = None) -> bytes:
-    """:func:`run_apart` of a task that came in parts, by the store of a cluster.
+    """:func:`run_task_in_thread` of a task that came in parts, by the store of a cluster.
 
     Parameters
     ----------

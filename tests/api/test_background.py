@@ -316,9 +316,9 @@ class TestCancelling:
         assert [future.result(60).tolist() for future in futures[1::2]] == [list(map(str, range(N)))] * 3
 
     def test_the_thread_may_be_the_first_to_end_it(self) -> None:
-        from pdparallel.core.cancellation import Stop
+        from pdparallel.core.cancellation import CancelToken
 
-        future = background.Running(Stop())
+        future = background.Running(CancelToken())
         future.end(None, StoppedError())
         assert future.cancelled()
         assert future.cancel()

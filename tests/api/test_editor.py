@@ -73,8 +73,8 @@ TAKERS: dict[str, tuple[Callable[..., Any], bool, set[str], set[str]]] = {
 
 @pytest.mark.parametrize("name", TAKERS)
 def test_each_option_stands_in_the_signature(name: str) -> None:
-    taker, has_defaults, but, others = TAKERS[name]
-    parameters = inspect.signature(taker).parameters
+    sink, has_defaults, but, others = TAKERS[name]
+    parameters = inspect.signature(sink).parameters
     assert set(parameters) == {*NAMES, *others} - but
     for field in dataclasses.fields(Options):
         if field.name not in but:
@@ -85,8 +85,8 @@ def test_each_option_stands_in_the_signature(name: str) -> None:
 
 @pytest.mark.parametrize("name", TAKERS)
 def test_each_option_stands_in_the_docstring(name: str) -> None:
-    taker, _, but, _ = TAKERS[name]
-    text = inspect.getdoc(taker if inspect.isfunction(taker) or inspect.isclass(taker) else type(taker).__call__) or ""
+    sink, _, but, _ = TAKERS[name]
+    text = inspect.getdoc(sink if inspect.isfunction(sink) or inspect.isclass(sink) else type(sink).__call__) or ""
     assert "**options" not in text
     for option in NAMES:
         assert (f"\n{option} : " in text) == (option not in but), option

@@ -165,7 +165,7 @@ class TestImap:
                 read = number + 1
                 yield number
 
-        most = imap.MOST_OF_A_WORKER * 2 * chunk_size
+        most = imap.MAX_OF_A_WORKER * 2 * chunk_size
         options: dict[str, Any] = {"engine": engine, "n_workers": 2, "chunk_size": chunk_size}
         taken = 0
         for _ in pdparallel.imap(lambda x: x, items(), ordered=ordered, **options):
@@ -183,16 +183,16 @@ class TestImap:
 
         results = pdparallel.imap(func, itertools.count(), engine="process", n_workers=2, chunk_size=1)
         got: list[int] = []
-        taker = threading.Thread(target=lambda: got.extend(itertools.islice(results, 30)))
-        taker.start()
-        room = imap.MOST_OF_A_WORKER * 2
+        sink = threading.Thread(target=lambda: got.extend(itertools.islice(results, 30)))
+        sink.start()
+        room = imap.MAX_OF_A_WORKER * 2
         try:
             # One is behind the first in the pipe of its worker.
             assert wait_until(lambda: len(list(tmp_path.iterdir())) == room - 1, 30)
             assert got == []
         finally:
             (tmp_path / "go on").touch()
-            taker.join(30)
+            sink.join(30)
         assert got == list(range(30))
         results.close()
 
@@ -217,7 +217,7 @@ class TestImap:
         for taken in range(1, 6):
             next(results)
             assert wait_until(lambda taken=taken: len(list(tmp_path.iterdir())) >= taken)
-            assert len(list(tmp_path.iterdir())) <= taken + imap.MOST_OF_A_WORKER * 2
+            assert len(list(tmp_path.iterdir())) <= taken + imap.MAX_OF_A_WORKER * 2
         results.close()
 
     def test_what_is_returned_decides_how_much_a_chunk_holds(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +287,7 @@ class TestImap:
         with pytest.raises(KeyError):
             source.item(0)
         taken: list[int] = []
-        source.feed(type("Taker", (), {"all": lambda self, units: taken.extend(units)})())
+        source.feed(type("UnitSink", (), {"all": lambda self, units: taken.extend(units)})())
         assert taken == [3, 4]
 
     def test_reading_stops_where_it_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,7 +427,7 @@ class TestOptions:
         assert 17 not in got
 
     def test_hands_over_what_is_worth_it(self) -> None:
-        way = Way(1, WAYS[0].reach, takes_over=True)
+        way = Way(1, WAYS[0].locality, takes_over=True)
         calls: list[int] = []
         with running(way):
             got = list(pdparallel.imap(lambda x: calls.append(x) or x, iter(range(20)), n_workers=2))
@@ -582,9 +582,9 @@ class TestTheEnd:
     def test_another_thread_may_take_the_results(self) -> None:
         results = pdparallel.imap(lambda x: x, range(100), engine="process", n_workers=2)
         got = [next(results)]
-        taker = threading.Thread(target=lambda: got.extend(results))
-        taker.start()
-        taker.join(60)
+        sink = threading.Thread(target=lambda: got.extend(results))
+        sink.start()
+        sink.join(60)
         assert got == list(range(100))
 
     def test_inside_a_worker_it_is_serial(self) -> None:

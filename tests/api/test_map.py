@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import pdparallel
-from pdparallel.data.frame_values import MANY, Cells, cells_of
+from pdparallel.data.frame_values import CONCAT_MIN_COLUMNS, FrameValues, cells_of
 from pdparallel.errors import FailedCallsWarning, InvalidOptionError
 from pdparallel.testing import assert_same
 
@@ -148,7 +148,7 @@ class TestOptions:
         assert_same(got.map(lambda pair: pair[0]), numbers()[["c", "a"]])
 
 
-def _cells(df: pd.DataFrame, na_action: str | None) -> Cells:
+def _cells(df: pd.DataFrame, na_action: str | None) -> FrameValues:
     cells = cells_of(df, list(df.dtypes), na_action)
     assert cells is not None
     return cells
@@ -159,7 +159,7 @@ class TestCells:
         kinds = [[1, 2], [0.5, np.nan], ["x", None], pd.to_datetime(["2024-01-01", None]), [True, False]]
         return pd.DataFrame({at: kinds[at % len(kinds)] for at in range(width)})
 
-    @pytest.mark.parametrize("width", [5, MANY, 3 * MANY])
+    @pytest.mark.parametrize("width", [5, CONCAT_MIN_COLUMNS, 3 * CONCAT_MIN_COLUMNS])
     def test_they_travel(self, width):
         cells = _cells(self.frame(width), None)
         back = pickle.loads(pickle.dumps(cells, protocol=5))
@@ -184,7 +184,7 @@ class TestCells:
                 assert list(map(repr, units(part))) == whole[start:stop]
 
     def test_places(self):
-        cells = Cells([np.arange(2), np.arange(0), np.arange(3)])
+        cells = FrameValues([np.arange(2), np.arange(0), np.arange(3)])
         assert [cells.place(position) for position in range(5)] == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2)]
         assert cells.place(5) == (3, 0)
 
@@ -194,14 +194,14 @@ class TestCells:
         assert _cells(pd.DataFrame({"a": [1], "b": pd.Categorical(["x"])}), None).by_chunk
 
 
-def units(cells: Cells) -> list:
-    class Taker:
+def units(cells: FrameValues) -> list:
+    class UnitSink:
         def all(self, values):
             self.taken = list(values)
 
-    taker = Taker()
-    cells.feed(taker)
-    return taker.taken
+    sink = UnitSink()
+    cells.feed(sink)
+    return sink.taken
 
 
 def _fills_then_raises(value: float) -> float:

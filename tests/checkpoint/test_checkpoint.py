@@ -1146,12 +1146,12 @@ def test_two_processes_do_not_share_a_folder_on_windows(tmp_path: Path) -> None:
     holds = """
         import sys
         from pathlib import Path
-        from pdparallel.checkpoint import files
+        from pdparallel.checkpoint import atomic_write
         from tests.checkpoint.test_checkpoint import _Msvcrt
-        files.fcntl, files.msvcrt = None, _Msvcrt
+        atomic_write.fcntl, atomic_write.msvcrt = None, _Msvcrt
         try:
-            lock = files.Lock(Path(sys.argv[1]))
-        except files.InUseError as error:
+            lock = atomic_write.Lock(Path(sys.argv[1]))
+        except atomic_write.InUseError as error:
             print("in use", error, flush=True)
         else:
             print("taken", flush=True)

@@ -132,13 +132,13 @@ class Contract:
 
     def test_outcomes_belong_to_their_chunks(self, engine: Engine) -> None:
         factor = 3
-        parcel = pack(_call(lambda x: x * factor), engine.reach, "dill")
-        futures = [(chunk, engine.submit(parcel.task(chunk))) for chunk in cut(0, 10, size=3)]
+        encoder = pack(_call(lambda x: x * factor), engine.locality, "dill")
+        futures = [(chunk, engine.submit(encoder.task(chunk))) for chunk in cut(0, 10, size=3)]
         for chunk, future in reversed(futures):
-            outcome = parcel.outcome(future.result(timeout=200))  # the first one brings the cluster up
+            outcome = encoder.outcome(future.result(timeout=200))  # the first one brings the cluster up
             assert outcome.chunk == chunk
             assert list(outcome.returns) == [x * 3 for x in range(chunk.start, chunk.stop)]
-        parcel.close()
+        encoder.close()
 
     def test_it_has_two_workers(self, engine: Engine) -> None:
         assert wait_until(lambda: engine.n_workers == 2, 60)  # they may be on their way

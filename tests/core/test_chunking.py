@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pdparallel.core import chunking
-from pdparallel.core.chunking import Chunk, Gaps, cut, cut_whole, next_size, pieces_for_chunks
+from pdparallel.core.chunking import Chunk, PendingRanges, cut, cut_whole, next_size, pieces_for_chunks
 
 starts = st.integers(0, 50)
 lengths = st.integers(0, 200)
@@ -112,7 +112,7 @@ def test_gaps_are_what_is_not_finished_however_it_is_taken(parts, sizes):
     finished = [chunk for chunk, (_, done) in zip(chunks, parts, strict=True) if done]
     left = [chunk for chunk in chunks if chunk not in finished]
 
-    gaps, taken = Gaps(at, reversed(finished)), []
+    gaps, taken = PendingRanges(at, reversed(finished)), []
     while gaps:
         assert len(gaps) == sum(map(len, left)) - sum(map(len, taken))
         size = sizes[len(taken) % len(sizes)]
@@ -123,7 +123,7 @@ def test_gaps_are_what_is_not_finished_however_it_is_taken(parts, sizes):
         taken.append(chunk)
     assert _positions(taken) == _positions(left)
 
-    gaps, taken = Gaps(at, finished, plan=chunks), []
+    gaps, taken = PendingRanges(at, finished, plan=chunks), []
     while gaps:
         taken.append(gaps.first(1))
         gaps.drop(taken[-1].stop)
@@ -131,9 +131,9 @@ def test_gaps_are_what_is_not_finished_however_it_is_taken(parts, sizes):
 
 
 def test_chunks_of_big_frames_are_bounded_in_bytes() -> None:
-    size = 40 * chunking.MOST_CHUNK_BYTES
+    size = 40 * chunking.MAX_CHUNK_BYTES
     chunks = chunking.cut_for_chunks(1_000_000, 2, size)
-    assert all(len(chunk) * size / 1_000_000 <= chunking.MOST_CHUNK_BYTES for chunk in chunks)
+    assert all(len(chunk) * size / 1_000_000 <= chunking.MAX_CHUNK_BYTES for chunk in chunks)
     assert (chunks[0].start, chunks[-1].stop) == (0, 1_000_000)
     assert chunking.cut_for_chunks(1_000_000, 2, chunking.BIG_BYTES) == chunking.cut_for_chunks(1_000_000, 2)
     assert chunking.pieces_for_chunks(3, 2, size) == 3  # a row is not cut

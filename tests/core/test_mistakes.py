@@ -488,9 +488,9 @@ def test_the_package_is_asked_for_what_it_has_not_as_any_module(monkeypatch: pyt
     assert not hasattr(pdparallel, "initialize")
     assert getattr(pdparallel, "initialize", 3) == 3
     monkeypatch.delattr(pdparallel, "cli", raising=False)
-    from pdparallel import demo
+    from pdparallel import cli
 
-    assert demo.__name__ == "pdparallel.demo"
+    assert cli.__name__ == "pdparallel.cli"
     with pytest.raises(ImportError, match="cannot import name 'initialize' from 'pdparallel'"):
         exec("from pdparallel import initialize")
 

@@ -18,7 +18,7 @@ from pdparallel.engines.serial import SerialEngine
 from pdparallel.execution import encode
 from pdparallel.testing import assert_same
 from pdparallel.transport.shared_memory import Arena
-from pdparallel.transport.task import Reach
+from pdparallel.transport.task import Locality
 from tests.conftest import children
 from tests.oracle.ways import Way, assert_same_on_all, running
 from tests.transport.test_frames import Sub
@@ -301,8 +301,8 @@ def test_a_column_that_cannot_travel_does_no_harm() -> None:
 class Weighed(SerialEngine):
     """Keeps the size of each task."""
 
-    def __init__(self, reach: Reach, sizes: list[int]) -> None:
-        super().__init__(reach)
+    def __init__(self, locality: Locality, sizes: list[int]) -> None:
+        super().__init__(locality)
         self.sizes = sizes
 
     def submit(self, task: bytes) -> Future[bytes]:
@@ -314,7 +314,7 @@ class Weighed(SerialEngine):
 def weighed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], Any]], list[int]]]:
     """Gives the bytes of all tasks of a call, where everything travels in them."""
     sizes: list[int] = []
-    monkeypatch.setattr(pdparallel.execution.runner, "open_engine", lambda options: Weighed(Reach.ANYWHERE, sizes))
+    monkeypatch.setattr(pdparallel.execution.runner, "open_engine", lambda options: Weighed(Locality.ANYWHERE, sizes))
     # The levels of loggers go with each task, and other tests import libraries that have hundreds.
     monkeypatch.setattr("pdparallel.execution.encode.around", lambda: b"")
 
@@ -381,7 +381,7 @@ def test_the_arena_holds_no_more_than_the_columns(
     n = 20_000
     df = pd.DataFrame({f"{kind} {at}": np.zeros(n) for kind in ("number", "float") for at in range(10)})
     df["text 1"] = pd.Series(["text"] * n, dtype=object if pd.__version__ < "3" else "str")
-    with running(Way(None, Reach.HOST)):
+    with running(Way(None, Locality.HOST)):
         assert cut(df)(engine="process", chunk_size=10_000).apply_rows(lambda row: 1, rows="tuple").sum() == n
     assert len(sizes) == 1
     assert 2 * 8 * n <= sizes[0] <= 4 * 8 * n

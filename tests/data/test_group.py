@@ -19,9 +19,9 @@ import pytest
 
 from pdparallel.compat import PANDAS_2
 from pdparallel.data.fastpath import column
-from pdparallel.data.fastpath import group as lean_groups
-from pdparallel.data.fastpath.base import is_lean
-from pdparallel.data.fastpath.group import LeanGroups
+from pdparallel.data.fastpath import group as lazy_groups
+from pdparallel.data.fastpath.base import is_lazy
+from pdparallel.data.fastpath.group import LazyGroups
 from pdparallel.testing import assert_same_as_pandas
 
 SIZES = [3, 1, 2]
@@ -52,7 +52,7 @@ FRAMES: dict[str, pd.DataFrame] = {
     "levels as labels": _FRAME[["x", "n"]].set_axis(pd.MultiIndex.from_product([[1, 2], list("abc")])),
     "labels that NumPy asks for": _FRAME[["x", "n"]].set_axis(["__array_struct__", "__array_interface__", *"cdef"]),
     "names of attributes": _FRAME[["x", "n"]].assign(sum=1, name=2, index=3, iloc=4, shape=5, _name=6),
-    "an own name": _FRAME[["x", "n"]].assign(_lean=1),
+    "an own name": _FRAME[["x", "n"]].assign(_lazy=1),
     "columns that repeat": pd.DataFrame(np.ones((6, 3)), columns=["x", "n", "x"]),
     "numbers as columns": pd.DataFrame(np.ones((6, 3))),
     "named columns": _FRAME[["x", "n"]].rename_axis(columns="which").rename_axis("row"),
@@ -319,9 +319,9 @@ USES: dict[str, Callable[[Any], Any]] = {
     "an instance": lambda group: (isinstance(group, pd.DataFrame), isinstance(group["x"], (list, pd.Series))),
     "dispatched": _dispatched,
     "matched": _match,
-    "dir": lambda group: [name for name in dir(group) if name in ("x", "sum", "_lean")],
-    "dir of a column": _with(lambda column: [name for name in dir(column) if name in ("x", "sum", "_lean")]),
-    "vars": lambda group: sorted(name for name in vars(group.copy()) if "lean" in name),
+    "dir": lambda group: [name for name in dir(group) if name in ("x", "sum", "_lazy")],
+    "dir of a column": _with(lambda column: [name for name in dir(column) if name in ("x", "sum", "_lazy")]),
+    "vars": lambda group: sorted(name for name in vars(group.copy()) if "lazy" in name),
     "returned": lambda group: group,
     "a copy returned": lambda group: group.copy(),
     "a shallow copy returned": copy.copy,
@@ -396,29 +396,29 @@ class _Taker:
         self.kept: list[Any] = []
         self._func = func
 
-    def own(self, unit: Any) -> None:
+    def call_owned(self, unit: Any) -> None:
         self.kept.append(self._func(unit))
 
-    def block(self, most: int) -> int:
+    def start_block(self, most: int) -> int:
         return min(most, 2)
 
-    def one(self, unit: Any) -> None:
+    def call_shared(self, unit: Any) -> None:
         raise AssertionError("groups are objects of their own")
 
-    in_block = all = one
+    call_in_block = call_each = call_shared
 
 
 def _numbers(data: Any) -> np.ndarray:
     return np.repeat(np.arange(len(data) // sum(SIZES) * 3), SIZES * (len(data) // sum(SIZES)))
 
 
-def _lean(func: Callable[[Any], Any], data: Any) -> list[Any]:
-    taker, lean = _Taker(func), LeanGroups(len)  # which does not ask for types, as tests do
+def _lazy(func: Callable[[Any], Any], data: Any) -> list[Any]:
+    sink, lazy = _Taker(func), LazyGroups(len)  # which does not ask for types, as tests do
     sizes = SIZES * (len(data) // sum(SIZES))
     data = data.take(np.arange(len(data)))  # as rows are brought into the order of their groups
-    done = lean.hand_out(data, sizes, NAMES * (len(sizes) // 3), taker)
+    done = lazy.hand_out(data, sizes, NAMES * (len(sizes) // 3), sink)
     assert done in (0, len(sizes))
-    return taker.kept
+    return sink.kept
 
 
 def _pandas(func: Callable[[Any], Any], data: Any) -> list[Any]:
@@ -441,7 +441,7 @@ def _meant() -> Iterator[None]:
 
 
 def _fits(data: Any) -> bool:
-    return bool(lean_groups._fits(data))
+    return bool(lazy_groups._fits(data))
 
 
 @pytest.mark.part(2)
@@ -451,9 +451,9 @@ def test_a_group_is_as_pandas_own(kind: str, use: str) -> None:
     func = _quietly(USES[use])
     one, other = FRAMES[kind].copy(), FRAMES[kind].copy()
     if not _fits(one):
-        assert _lean(func, one) == []
+        assert _lazy(func, one) == []
         return
-    assert_same_as_pandas(lambda: _lean(func, one), lambda: _pandas(func, other))
+    assert_same_as_pandas(lambda: _lazy(func, one), lambda: _pandas(func, other))
 
 
 def test_which_frames_fit() -> None:
@@ -468,28 +468,28 @@ def test_a_group_of_a_series_is_as_pandas_own(label: str, use: str) -> None:
     one, other = _FRAME[label].copy(), _FRAME[label].copy()
     if not _fits(one):
         assert label in ("t", "c", "i", "d", "z")
-        assert _lean(func, one) == []
+        assert _lazy(func, one) == []
         return
-    assert_same_as_pandas(lambda: _lean(func, one), lambda: _pandas(func, other))
+    assert_same_as_pandas(lambda: _lazy(func, one), lambda: _pandas(func, other))
 
 
 @pytest.mark.parametrize("use", ["by label", "weighted", "returned", "columns returned", "sum", "mean"])
 def test_many_groups(use: str) -> None:
     frame = pd.concat([FRAMES["integers"]] * 20)
-    assert_same_as_pandas(lambda: _lean(USES[use], frame), lambda: _pandas(USES[use], frame))
+    assert_same_as_pandas(lambda: _lazy(USES[use], frame), lambda: _pandas(USES[use], frame))
 
 
 def test_a_function_that_needs_frames_gets_pandas_own() -> None:
     frame = pd.concat([FRAMES["floats"]] * 20)
-    taker, lean = _Taker(lambda group: group.head(1)), LeanGroups(len)
+    sink, lazy = _Taker(lambda group: group.head(1)), LazyGroups(len)
     sizes = SIZES * 20
-    assert lean.hand_out(frame, sizes, None, taker) == lean_groups.LOOK_AFTER == len(taker.kept)
-    assert lean.hand_out(frame, sizes, None, taker) == 0  # nor in the next chunk
+    assert lazy.hand_out(frame, sizes, None, sink) == lazy_groups.LOOK_AFTER == len(sink.kept)
+    assert lazy.hand_out(frame, sizes, None, sink) == 0  # nor in the next chunk
     if PANDAS_2:
         return
     # A column that becomes pandas' own costs no more than pandas' own.
-    taker, lean = _Taker(lambda group: group["x"].nunique()), LeanGroups(len)
-    assert lean.hand_out(frame, sizes, None, taker) == len(sizes)
+    sink, lazy = _Taker(lambda group: group["x"].nunique()), LazyGroups(len)
+    assert lazy.hand_out(frame, sizes, None, sink) == len(sizes)
 
 
 def test_what_is_kept_is_pandas_own_when_the_call_is_over() -> None:
@@ -497,14 +497,14 @@ def test_what_is_kept_is_pandas_own_when_the_call_is_over() -> None:
     states: list[bool] = []
 
     def keep(group: Any) -> Any:
-        states.extend(map(is_lean, kept))
+        states.extend(map(is_lazy, kept))
         kept.extend([group, group["x"], group["x"], group])
         return group["n"]
 
     frame = pd.concat([FRAMES["floats"]] * 20)
-    returned = _lean(keep, frame)
+    returned = _lazy(keep, frame)
     assert not any(states)
-    assert not any(map(is_lean, [*kept, *returned]))
+    assert not any(map(is_lazy, [*kept, *returned]))
     assert pd.concat(kept[::4]).equals(frame)
     assert pd.concat(kept[1::4]).equals(frame["x"])
     assert pd.concat(returned).equals(frame["n"])
@@ -515,7 +515,7 @@ class _EndedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("ends", ["the taker", "the function"])
+@pytest.mark.parametrize("ends", ["the sink", "the function"])
 def test_what_is_kept_is_pandas_own_whatever_ends_it(ends):
     kept: list[Any] = []
 
@@ -524,14 +524,14 @@ def test_what_is_kept_is_pandas_own_whatever_ends_it(ends):
         if ends == "the function" and len(kept) == 2 * 7:
             raise _EndedError
 
-    taker = _Taker(keep)
-    if ends == "the taker":
+    sink = _Taker(keep)
+    if ends == "the sink":
         sizes = iter([2, 2, 3])
-        taker.block = lambda most: next(sizes)  # type: ignore[method-assign]
+        sink.start_block = lambda most: next(sizes)  # type: ignore[method-assign]
     with pytest.raises((_EndedError, StopIteration)):
-        LeanGroups(len).hand_out(pd.concat([FRAMES["floats"]] * 20), SIZES * 20, None, taker)
+        LazyGroups(len).hand_out(pd.concat([FRAMES["floats"]] * 20), SIZES * 20, None, sink)
     assert len(kept) == 2 * 7
-    assert not any(map(is_lean, kept))
+    assert not any(map(is_lazy, kept))
 
 
 def test_nothing_keeps_a_group_alive() -> None:
@@ -546,7 +546,7 @@ def test_nothing_keeps_a_group_alive() -> None:
             column.sum()
             alive.extend([weakref.ref(group), weakref.ref(column)])
 
-        _lean(watch, FRAMES["floats"].copy())
+        _lazy(watch, FRAMES["floats"].copy())
         assert seen == [0, 0, 0]
         assert not any(ref() is not None for ref in alive)
     finally:
@@ -556,33 +556,33 @@ def test_nothing_keeps_a_group_alive() -> None:
 @pytest.mark.skipif("python_scalars" not in dir(getattr(pd.options, "future", None)), reason="there is no such option")
 def test_scalars_of_python_are_pandas_matter() -> None:
     with pd.option_context("future.python_scalars", True):
-        assert _lean(len, FRAMES["floats"]) == []
+        assert _lazy(len, FRAMES["floats"]) == []
 
 
 @pytest.mark.skipif(not PANDAS_2, reason="pandas 3 always copies what is written into")
 @pytest.mark.parametrize("mode", [True, "warn"])
 def test_copy_on_write_of_pandas_2_is_pandas_matter(mode: Any) -> None:
     with pd.option_context("mode.copy_on_write", mode):
-        assert _lean(len, FRAMES["floats"]) == []
+        assert _lazy(len, FRAMES["floats"]) == []
 
 
 #: What a lean object has of its own kind; pandas 2 has a reference to what was cut from, which nothing looks at here.
-LEAN_ONES = ("__new__", "__reduce_ex__", "_is_copy", "iat", "iloc")
+LAZY_ONES = ("__new__", "__reduce_ex__", "_is_copy", "iat", "iloc")
 
 
 def test_arithmetic_of_what_has_attrs_or_flags_is_pandas_matter():
     for frame in (FRAMES["floats"].copy(), FRAMES["floats"].set_flags(allows_duplicate_labels=False)):
         if frame.flags.allows_duplicate_labels:
             frame.attrs["unit"] = "metre"
-        results = _lean(lambda group: group["x"] * 2, frame)
+        results = _lazy(lambda group: group["x"] * 2, frame)
         assert_same_as_pandas(lambda: results, lambda: _pandas(lambda group: group["x"] * 2, frame))
         assert results[0].attrs == frame.attrs
 
 
 def test_many_values_are_pandas_matter(monkeypatch):
-    monkeypatch.setattr(column, "MOST_COUNTED", 2)
+    monkeypatch.setattr(column, "MAX_COUNTED", 2)
     seen: list[bool] = []
-    _lean(lambda group: seen.append(is_lean(group["x"] * 2)), FRAMES["floats"])
+    _lazy(lambda group: seen.append(is_lazy(group["x"] * 2)), FRAMES["floats"])
     assert seen == [False, True, True]
 
 
@@ -590,16 +590,16 @@ def test_many_values_are_pandas_matter(monkeypatch):
 def test_every_public_name_is_answered(of: str) -> None:
     """No attribute breaks upon a group or column that has no parts yet."""
     frame = pd.DataFrame({"x": [1.0, 2.0], "n": [3.0, 4.0]})
-    names = [name for name in dir(pd.DataFrame if of == "group" else pd.Series) if name not in LEAN_ONES]
+    names = [name for name in dir(pd.DataFrame if of == "group" else pd.Series) if name not in LAZY_ONES]
 
     def kinds(unit: Any) -> list[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return [f"{name}: {_kind_of(unit if of == 'group' else unit['x'], name)}" for name in names]
 
-    taker = _Taker(kinds)
-    LeanGroups(len).hand_out(frame.copy(), [2], None, taker)
-    assert sorted(set(taker.kept[0]) ^ set(kinds(frame.copy()))) == []
+    sink = _Taker(kinds)
+    LazyGroups(len).hand_out(frame.copy(), [2], None, sink)
+    assert sorted(set(sink.kept[0]) ^ set(kinds(frame.copy()))) == []
 
 
 def _kind_of(unit: Any, name: str) -> str:

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from pdparallel.compat import PANDAS_2
-from pdparallel.data.fastpath import group as lean_groups
-from pdparallel.data.fastpath import row as lean_rows
-from pdparallel.data.fastpath.row import LeanRows
+from pdparallel.data.fastpath import group as lazy_groups
+from pdparallel.data.fastpath import row as lazy_rows
+from pdparallel.data.fastpath.row import LazyRows
 from pdparallel.errors import PerformanceHint
 from pdparallel.testing import assert_same_as_pandas
 
@@ -41,7 +41,7 @@ FRAMES: dict[str, pd.DataFrame] = {
     "names of attributes": pd.DataFrame(
         {"a": [1, 2, 3], "b": [4, 5, 6], "c": [1.5, 2.5, 3.5], "sum": 1, "name": 2, "index": 3, "iloc": 4, "_name": 5}
     ),
-    "an own name": pd.DataFrame({"a": [1, 2], "b": [3, 4], "c": [5, 6], "_lean": [7, 8], "_lean_at": [7, 8]}),
+    "an own name": pd.DataFrame({"a": [1, 2], "b": [3, 4], "c": [5, 6], "_lazy": [7, 8], "_lazy_at": [7, 8]}),
     "labels that repeat": pd.DataFrame([[1, 2, 3, 4], [5, 6, 7, 8]], columns=["a", "b", "c", "a"]),
     "labels of numbers": pd.DataFrame([[1.0, 2.0, 3.0]] * 3),
     "labels of texts and numbers": pd.DataFrame([[1.0, 2.0, 3.0, 4.0]] * 3, columns=["a", "b", "c", 1]),
@@ -191,8 +191,8 @@ USES: dict[str, Callable[[Any], Any]] = {
     "its class": lambda row: (row.__class__.__name__, row.__class__ is pd.Series, isinstance(row, (list, pd.Series))),
     "dispatched": _dispatched,
     "matched": _match,
-    "dir": lambda row: [name for name in dir(row) if name in ("a", "sum", "_lean")],
-    "vars": lambda row: sorted(name for name in vars(row.copy()) if "lean" in name),
+    "dir": lambda row: [name for name in dir(row) if name in ("a", "sum", "_lazy")],
+    "vars": lambda row: sorted(name for name in vars(row.copy()) if "lazy" in name),
     "as an argument of pandas": lambda row: pd.concat([row, row]).tolist(),
     "as an argument of NumPy": lambda row: np.asarray(np.array([row], dtype=object)).shape,
     "in a frame": lambda row: pd.DataFrame([row]).shape,
@@ -230,24 +230,24 @@ class _Taker:
         self.kept: list[Any] = []
         self._func = func
 
-    def one(self, row: Any) -> None:
+    def call_shared(self, row: Any) -> None:
         value = self._func(row)
         self.kept.append(value.copy(deep=False) if isinstance(value, pd.Series) else value)
 
-    in_block = one
+    call_in_block = call_shared
 
-    def block(self, most: int) -> int:
+    def start_block(self, most: int) -> int:
         return min(most, 3)  # fewer than are listed together
 
-    def all(self, units: Any) -> None:
+    def call_each(self, units: Any) -> None:
         raise AssertionError("rows come one by one")
 
 
-def _lean(func: Callable[[Any], Any]) -> Callable[[pd.DataFrame], list[Any]]:
+def _lazy(func: Callable[[Any], Any]) -> Callable[[pd.DataFrame], list[Any]]:
     def answers(frame: pd.DataFrame) -> list[Any]:
-        taker = _Taker(func)
-        LeanRows(len).feed(frame, taker)  # which does not ask for types, as tests do
-        return taker.kept
+        sink = _Taker(func)
+        LazyRows(len).feed(frame, sink)  # which does not ask for types, as tests do
+        return sink.kept
 
     return answers
 
@@ -260,32 +260,32 @@ def test_a_row_is_as_pandas_own(kind: str, use: str) -> None:
     one, other = FRAMES[kind].copy(), FRAMES[kind].copy()
     if use in CHANGE_THE_NEXT:
         one, other = one.iloc[:1], other.iloc[:1]
-    assert_same_as_pandas(lambda: _lean(USES[use])(one), lambda: _rows(USES[use])(other))
+    assert_same_as_pandas(lambda: _lazy(USES[use])(one), lambda: _rows(USES[use])(other))
 
 
 @pytest.mark.parametrize("listed", [1, 2, 3])
 @pytest.mark.parametrize("use", ["by label, all", "by attribute", "name", "iterate", "two ways at once", "returned"])
 @pytest.mark.parametrize("kind", ["floats", "mixed", "times"])
 def test_many_rows_by_blocks(kind: str, use: str, listed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lean_rows, "ROWS_LISTED", listed)
-    monkeypatch.setattr(lean_rows, "LOOK_AFTER", listed)
+    monkeypatch.setattr(lazy_rows, "ROWS_LISTED", listed)
+    monkeypatch.setattr(lazy_rows, "LOOK_AFTER", listed)
     frame = pd.concat([FRAMES[kind]] * 7)
-    assert_same_as_pandas(lambda: _lean(USES[use])(frame), lambda: _rows(USES[use])(frame))
+    assert_same_as_pandas(lambda: _lazy(USES[use])(frame), lambda: _rows(USES[use])(frame))
 
 
 def test_a_function_that_needs_series_gets_pandas_own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = pd.DataFrame({"a": np.arange(100.0), "b": 1.0})
     rows: list[Any] = []
-    _lean(lambda row: (rows.append(row), row.median())[1])(frame)
-    assert len({id(row) for row in rows[lean_rows.LOOK_AFTER :]}) == 1  # pandas hands out one object again and again
+    _lazy(lambda row: (rows.append(row), row.median())[1])(frame)
+    assert len({id(row) for row in rows[lazy_rows.LOOK_AFTER :]}) == 1  # pandas hands out one object again and again
     rows.clear()
-    _lean(lambda row: (rows.append(row), row["a"])[1])(frame)
+    _lazy(lambda row: (rows.append(row), row["a"])[1])(frame)
     assert len({id(row) for row in rows}) == 100
 
 
 def test_kept_rows_stay_as_they_are() -> None:
     frame = pd.DataFrame({"a": np.arange(50.0), "b": np.arange(50.0) * 2})
-    rows = _lean(lambda row: [row])(frame)
+    rows = _lazy(lambda row: [row])(frame)
     assert [row["b"] for (row,) in rows] == frame["b"].tolist()
     assert [float(row.sum()) for (row,) in rows] == (frame["a"] + frame["b"]).tolist()
 
@@ -306,12 +306,12 @@ def test_every_public_name_of_a_series_is_answered() -> None:
             found.append(f"{name}: {kind.replace('Locator', '_Indexer')}")
         return [text for text in found if not text.startswith(("iloc:", "loc:", "at:", "iat:"))]
 
-    def lean_names(row: Any) -> list[list[str]]:
+    def lazy_names(row: Any) -> list[list[str]]:
         return [names(row)]
 
     for name in ("sum", "to_dict", "items"):
         assert callable(getattr(pd.Series, name))
-    assert _lean(lean_names)(frame.iloc[:1]) == _rows(lean_names)(frame.iloc[:1])
+    assert _lazy(lazy_names)(frame.iloc[:1]) == _rows(lazy_names)(frame.iloc[:1])
 
 
 # A pandas that is different inside
@@ -323,11 +323,15 @@ def _numbers() -> pd.DataFrame:
 
 #: What a future pandas may do in another way: the module, a name in it, and what stands there then.
 OTHER_INSIDE: dict[str, tuple[Any, str, Any]] = {
-    "row, no blocks": (lean_rows, "blocks_of", lambda row: None),
-    "row, labels": (lean_rows._Columns, "series_at", lambda self, at: pd.Series([1.5, 3.5], index=["b", "a"])),
-    "row, an error": (lean_rows, "become", lambda *args, **own: operator.index(None)),
-    "group, other values": (lean_groups.Cut, "frame", lambda self: pd.DataFrame({"a": [1.5, 0.0], "b": ["t", "u"]})),
-    "group, an error": (lean_groups, "become", lambda *args, **own: operator.index(None)),
+    "row, no blocks": (lazy_rows, "blocks_of", lambda row: None),
+    "row, labels": (lazy_rows._Columns, "series_at", lambda self, at: pd.Series([1.5, 3.5], index=["b", "a"])),
+    "row, an error": (lazy_rows, "materialize_in_place", lambda *args, **own: operator.index(None)),
+    "group, other values": (
+        lazy_groups.GroupSlice,
+        "frame",
+        lambda self: pd.DataFrame({"a": [1.5, 0.0], "b": ["t", "u"]}),
+    ),
+    "group, an error": (lazy_groups, "materialize_in_place", lambda *args, **own: operator.index(None)),
 }
 
 
@@ -337,14 +341,14 @@ def test_with_a_pandas_that_is_different_inside_pandas_makes_the_units(
 ) -> None:
     if inside == "row, no blocks" and PANDAS_2:
         pytest.skip("pandas 2 writes into the rows themselves")
-    module: Any = lean_rows if inside.startswith("row") else lean_groups
+    module: Any = lazy_rows if inside.startswith("row") else lazy_groups
     target, name, other = OTHER_INSIDE[inside]
-    monkeypatch.setattr(module._may_be_lean, "_works", None)
+    monkeypatch.setattr(module._may_be_lazy, "_works", None)
     monkeypatch.setattr(target, name, other)
     df = _numbers()
 
     def call(obj: Any) -> Any:
-        if module is lean_rows:
+        if module is lazy_rows:
             return obj.apply(lambda row: row["a"] + row.sum(), axis=1)
         return obj.groupby("k")[["a", "b"]].apply(lambda group: group["a"].sum() + len(group))
 

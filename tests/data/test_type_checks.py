@@ -337,10 +337,10 @@ WAYS: dict[str, Callable[[Any], Any]] = {
     "__doc__": lambda unit: str(unit.__doc__)[:80],
     "isinstance": lambda unit: str((isinstance(unit, pd.Series), isinstance(unit, pd.DataFrame))),
     "vars": lambda unit: str(_names_in(unit)),
-    "vars, in place": lambda unit: str(sorted(set(vars(unit)) & {"_mgr", "_attrs", "_flags", "_lean"})),
-    "__dict__": lambda unit: str(sorted(set(unit.__dict__) & {"_mgr", "_attrs", "_flags", "_lean"})),
+    "vars, in place": lambda unit: str(sorted(set(vars(unit)) & {"_mgr", "_attrs", "_flags", "_lazy"})),
+    "__dict__": lambda unit: str(sorted(set(unit.__dict__) & {"_mgr", "_attrs", "_flags", "_lazy"})),
     "attrgetter of __dict__": lambda unit: str("_mgr" in operator.attrgetter("__dict__")(unit)),
-    "members": lambda unit: _told(dict(inspect.getmembers_static(unit)).get("_lean", pd.Series)),
+    "members": lambda unit: _told(dict(inspect.getmembers_static(unit)).get("_lazy", pd.Series)),
     "copy": lambda unit: _told(copy.copy(unit).__class__) + str(_names_in(copy.copy(unit))),
     "deep copy": lambda unit: _helper(copy.deepcopy(unit)),
     "pickled": lambda unit: _helper(pickle.loads(pickle.dumps(unit))),
@@ -570,7 +570,7 @@ def test_a_helper_that_is_replaced_is_looked_at_anew(monkeypatch: pytest.MonkeyP
 def test_what_reaches_too_far_counts_as_asking(monkeypatch: pytest.MonkeyPatch) -> None:
     func = lambda unit: _takes_any(plain_helper)(unit)
     assert not may_ask_for_types(func)
-    monkeypatch.setattr(type_checks, "MOST_LOOKED_AT", 2)
+    monkeypatch.setattr(type_checks, "MAX_LOOKED_AT", 2)
     assert may_ask_for_types(func)
 
 

@@ -147,7 +147,7 @@ class TestTheFunction:
             row["a"] = -1
             return row
 
-        assert DF.par.explain(writes).lean is False
+        assert DF.par.explain(writes).lazy is False
         pd.testing.assert_frame_equal(DF, before)
 
     def test_may_draw_random_numbers(self) -> None:
@@ -191,7 +191,7 @@ class TestWhatItSees:
         found = DF.par.explain(a_and_b)
         assert found.columns_read == ("a", "b")
         assert found.columns_unread == ("key", "text", "more")
-        assert found.lean is True
+        assert found.lazy is True
         assert DF.par.explain(lambda row: row.a).columns_read == ("a",)
 
     def test_a_column_that_may_be_read_by_another_row(self) -> None:
@@ -214,16 +214,16 @@ class TestWhatItSees:
         assert not any("columns=" in one for one in narrow.advice)
 
     def test_that_rows_become_series(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(advice, "MUCH", 0.0)
+        monkeypatch.setattr(advice, "LARGE_SHARE", 0.0)
         found = DF[["a", "b"]].par.explain(lambda row: row.median())
-        assert found.lean is False
+        assert found.lazy is False
         assert found.handing == min(found.pandas_handing, found.cost)
         assert any(
             "because the function does more than reading it" in one and "rows='namedtuple'" in one
             for one in found.advice
         )
         odd = DF[["a", "b"]].set_axis([0, 1], axis=1).par.explain(lambda row: row[0])
-        assert odd.lean is False
+        assert odd.lazy is False
         assert any("because this frame needs it" in one for one in odd.advice)
 
     def test_that_it_could_be_an_expression(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,9 +29,9 @@ from pdparallel.engines.serial import SerialEngine
 from pdparallel.execution import events, placement
 from pdparallel.execution.encode import pack
 from pdparallel.execution.events import _between
-from pdparallel.execution.records import Piece, Record
+from pdparallel.execution.records import ChunkRecord, Record
 from pdparallel.testing import assert_same
-from pdparallel.transport.task import Reach
+from pdparallel.transport.task import Locality
 
 N = 40
 DF = pd.DataFrame(
@@ -279,22 +279,22 @@ class TestWhereNobodyLooks:
         def refuse(*args: Any) -> None:
             raise AssertionError("somebody looks")
 
-        monkeypatch.setattr(events, "Watching", refuse)
+        monkeypatch.setattr(events, "CallRecorder", refuse)
         for name in ("apply_rows", "Series.map", "groupby.apply", "rolling"):
             call(name)
             call(name, engine="serial")
 
-    @pytest.mark.parametrize("reach", Reach)
-    def test_no_worker_measures(self, reach: Reach) -> None:
+    @pytest.mark.parametrize("locality", Locality)
+    def test_no_worker_measures(self, locality: Locality) -> None:
         work = work_of(str, (), {}, "value", Options())
-        engine = SerialEngine(reach)
+        engine = SerialEngine(locality)
         timings = []
         for timed in (False, True):
-            parcel = pack(Call("map", work, S, N, "value", S.index.__getitem__), reach, "dill")
-            parcel.timed = timed
-            answer = engine.submit(parcel.task(Chunk(0, 3))).result()
-            timings.append(parcel.outcome(answer).timing)
-            parcel.close()
+            encoder = pack(Call("map", work, S, N, "value", S.index.__getitem__), locality, "dill")
+            encoder.timed = timed
+            answer = engine.submit(encoder.task(Chunk(0, 3))).result()
+            timings.append(encoder.outcome(answer).timing)
+            encoder.close()
         engine.close()
         assert timings[0] is None
         assert timings[1] is not None
@@ -339,7 +339,9 @@ class TestShown:
 
     def test_a_worker_that_loads_is_not_idle(self) -> None:
         record = Record("map", "value", 2, "process", 0.0, workers=1, ended=4.0)
-        record.pieces.append(Piece(0, 2, 7, 7, began=0.0, ready=3.0, loaded=3.0, called=4.0, written=4.0, seconds=1.0))
+        record.pieces.append(
+            ChunkRecord(0, 2, 7, 7, began=0.0, ready=3.0, loaded=3.0, called=4.0, written=4.0, seconds=1.0)
+        )
         assert record.loading == 3.0
         assert record.idle == 0.0
 

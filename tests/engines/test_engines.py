@@ -39,7 +39,7 @@ from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
 from pdparallel.errors import InvalidOptionError, WorkerDiedError
 from pdparallel.execution.encode import pack
-from pdparallel.transport.task import Parts, Reach, references
+from pdparallel.transport.task import Locality, Parts, references
 from tests.conftest import children, wait_until
 
 #: The last is the quickest.
@@ -48,9 +48,9 @@ METHODS = [method for method in ("forkserver", "spawn", "fork") if method in mul
 Make = Callable[[], Iterator[Engine]]
 
 
-def _serial(reach: Reach) -> Make:
+def _serial(locality: Locality) -> Make:
     def make() -> Iterator[Engine]:
-        yield SerialEngine(reach)
+        yield SerialEngine(locality)
 
     return make
 
@@ -120,10 +120,10 @@ class _Remote:
 
 
 ENGINES: dict[str, Make] = {
-    "serial": _serial(Reach.PROCESS),
-    "serial by arena": _serial(Reach.HOST),
-    "serial by chunk": _serial(Reach.ANYWHERE),
-    "serial by store": _serial(Reach.STORE),
+    "serial": _serial(Locality.PROCESS),
+    "serial by arena": _serial(Locality.HOST),
+    "serial by chunk": _serial(Locality.ANYWHERE),
+    "serial by store": _serial(Locality.STORE),
     "thread": _thread,
     "process forkserver": _process("forkserver"),
     "process spawn": _process("spawn"),
@@ -170,29 +170,29 @@ def _call(func: Callable[..., object], n: int = 10) -> Call:
 def test_outcomes_belong_to_their_chunks(engine: Engine) -> None:
     factor = 3
     call = _call(lambda x: x * factor)
-    parcel = pack(call, engine.reach, "dill")
+    encoder = pack(call, engine.locality, "dill")
     chunks = cut(0, 10, size=3)
-    futures = [(chunk, engine.submit(parcel.task(chunk))) for chunk in chunks]
+    futures = [(chunk, engine.submit(encoder.task(chunk))) for chunk in chunks]
     for chunk, future in reversed(futures):
-        outcome = parcel.outcome(future.result(timeout=60))
+        outcome = encoder.outcome(future.result(timeout=60))
         assert outcome.chunk == chunk
         assert list(outcome.returns) == [x * 3 for x in range(chunk.start, chunk.stop)]
         assert outcome.failure is None
-    parcel.close()
+    encoder.close()
 
 
 @pytest.mark.part(2)
 @every_engine
 def test_only_bytes_cross(engine: Engine) -> None:
-    parcel = pack(_call(lambda x: x), engine.reach, "dill")
-    task = parcel.task(Chunk(0, 2))
+    encoder = pack(_call(lambda x: x), engine.locality, "dill")
+    task = encoder.task(Chunk(0, 2))
     answer = engine.submit(task).result(timeout=60)
     if isinstance(task, Parts):
         assert (type(task.head), type(task.work), type(task.piece)) == (bytes, bytes, bytearray)
     else:
         assert type(task) is bytes
     assert type(answer) is bytes
-    parcel.close()
+    encoder.close()
 
 
 @every_engine
@@ -202,28 +202,28 @@ def test_an_exception_is_an_answer(engine: Engine) -> None:
             raise KeyError("no four", x)
         return x
 
-    parcel = pack(_call(fails), engine.reach, "dill")
-    outcome = parcel.outcome(engine.submit(parcel.task(Chunk(2, 8))).result(timeout=60))
+    encoder = pack(_call(fails), engine.locality, "dill")
+    outcome = encoder.outcome(engine.submit(encoder.task(Chunk(2, 8))).result(timeout=60))
     assert list(outcome.returns) == [2, 3]
     assert outcome.failure is not None
     assert outcome.failure.offset == 2
     assert type(outcome.failure.exception) is KeyError
     assert outcome.failure.exception.args == ("no four", 4)
-    parcel.close()
+    encoder.close()
 
 
 @pytest.mark.part(2)
 @every_engine
 def test_an_unknown_call_is_an_answer(engine: Engine) -> None:
     """A task whose call is over (its arena closed, its references gone) must not end a worker."""
-    parcel = pack(_call(lambda x: x), engine.reach, "dill")
-    task = parcel.task(Chunk(0, 2))
-    parcel.close()
+    encoder = pack(_call(lambda x: x), engine.locality, "dill")
+    task = encoder.task(Chunk(0, 2))
+    encoder.close()
     answer = engine.submit(task).result(timeout=60)
-    if engine.reach is Reach.PROCESS:
+    if engine.locality is Locality.PROCESS:
         assert answer.decode() not in references  # nobody would take it
-    elif engine.reach not in (Reach.ANYWHERE, Reach.STORE):  # there the task carries everything
-        outcome = pack(_call(lambda x: x), Reach.ANYWHERE, "dill").outcome(answer)
+    elif engine.locality not in (Locality.ANYWHERE, Locality.STORE):  # there the task carries everything
+        outcome = pack(_call(lambda x: x), Locality.ANYWHERE, "dill").outcome(answer)
         assert outcome.failure is not None
 
 
@@ -242,8 +242,8 @@ def test_a_dead_worker_is_an_error_at_once(engine: Engine, death: str) -> None:
         time.sleep(60)
         return x
 
-    parcel = pack(_call(dies), engine.reach, "dill")
-    future = engine.submit(parcel.task(Chunk(4, 6)))
+    encoder = pack(_call(dies), engine.locality, "dill")
+    future = engine.submit(encoder.task(Chunk(4, 6)))
     with pytest.raises(WorkerDiedError) as caught:
         future.result(timeout=60)  # the time limit of two seconds is the fault table's; here: never a wait
     assert "worker" in str(caught.value).lower()
@@ -252,7 +252,7 @@ def test_a_dead_worker_is_an_error_at_once(engine: Engine, death: str) -> None:
         expected = {"exit 0": 0, "exit 3": 3}.get(death)
         assert caught.value.exitcode == (-signal.Signals[death] if expected is None else expected)
     engine.close(kill=True)
-    parcel.close()
+    encoder.close()
 
 
 @every_engine

@@ -1,9 +1,9 @@
 """An example of a new engine: it starts a new Python for each task, so a task finds nothing of an earlier one.
 
 An engine has two methods. ``submit(task)`` takes the bytes of a task and returns a future of the bytes of its outcome.
-``run_apart`` turns a task into an outcome in the worker. ``close`` stops the workers.
-``reach`` says how the data travel to the workers. They share the objects (``Reach.PROCESS``), the machine (``HOST``)
-or nothing (``ANYWHERE``).
+``run_task_in_thread`` turns a task into an outcome in the worker. ``close`` stops the workers.
+``locality`` says how the data travel to the workers. They share the objects (``Locality.PROCESS``), the machine
+(``HOST``) or nothing (``ANYWHERE``).
 
 The file of a real engine would be ``pdparallel/engines/fresh.py``. The contract is ``tests/engines/test_engines.py``:
 it runs for each engine in ``ENGINES`` there. It also kills the workers of an engine if "process" is in its name. An
@@ -20,8 +20,8 @@ steps:
 
 An engine that keeps a pool for the next call uses ``engines/pool_cache.py``. An engine that replaces its own dead
 processes has ``restarts = True`` and ``kill(pid)``; then lost rows run again and ``timeout=`` works. Dask and Ray have
-their own store of objects (``Reach.STORE``). Such an engine gets a task in three parts, and one function object for all
-tasks.
+their own store of objects (``Locality.STORE``). Such an engine gets a task in three parts, and one function object for
+all tasks.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from typing import ClassVar
 
 from pdparallel.engines.base import Engine, how_it_ended
 from pdparallel.errors import WorkerDiedError
-from pdparallel.transport.task import Reach
-from pdparallel.worker.run_task import run_apart
+from pdparallel.transport.task import Locality
+from pdparallel.worker.run_task import run_task_in_thread
 
 __all__ = ["FreshEngine"]
 
 #: The function itself may write to descriptor 1, so the answer uses a copy of it.
 WORKER = f"""
 import os, sys
-from {run_apart.__module__} import {run_apart.__name__}
+from {run_task_in_thread.__module__} import {run_task_in_thread.__name__}
 answer = os.dup(1)
 os.dup2(2, 1)
 with open(answer, "wb") as out:
-    out.write({run_apart.__name__}(sys.stdin.buffer.read()))
+    out.write({run_task_in_thread.__name__}(sys.stdin.buffer.read()))
 """
 
 
@@ -59,7 +59,7 @@ class FreshEngine(Engine):
     """
 
     name: ClassVar[str] = "fresh"
-    reach = Reach.HOST
+    locality = Locality.HOST
 
     def __init__(self, n_workers: int) -> None:
         self.n_workers = n_workers

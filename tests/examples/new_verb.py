@@ -26,7 +26,7 @@ from pdparallel.core.options import Options
 from pdparallel.core.validation import check_func
 from pdparallel.execution import failures
 from pdparallel.execution.runner import run
-from pdparallel.progress.reporter import WholeCall
+from pdparallel.progress.reporter import ProgressScope
 from pdparallel.typing import Func
 from tests.oracle.frames import VALUES
 from tests.oracle.ways import assert_same_on_all, ways_for
@@ -53,7 +53,7 @@ def combine_series(s: Any, other: Any, func: Func, fill_value: Any, options: Opt
         unit="pair",
         label=pairs.__getitem__,
     )
-    with WholeCall():  # the progress bar
+    with ProgressScope():  # the progress bar
         with np.errstate(all="ignore"):  # as pandas does; without it the third function of PAIRS fails
             returns = run(call, options)
         failures.settle(call, returns, failures.in_series("map"))  # fills in what errors= asks for

@@ -26,8 +26,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One process, which looks upon each group, and finds that what is tried saves enough."""
     monkeypatch.setattr(pdparallel.execution.placement, "LOOK_SECONDS", -1.0)
     monkeypatch.setattr(pandas_driver, "TRIAL_WORTH_SECONDS", -1.0)
-    monkeypatch.setattr(pandas_driver, "LEAN_WORTH_SECONDS", -1e9)
-    monkeypatch.setattr(pandas_driver, "LEAN_SECONDS", -1e9)
+    monkeypatch.setattr(pandas_driver, "LAZY_WORTH_SECONDS", -1e9)
+    monkeypatch.setattr(pandas_driver, "LAZY_SECONDS", -1e9)
     with pdparallel.option_context(n_workers=1):
         yield
 
@@ -36,12 +36,12 @@ class Noting:
     """A function that notes whether what it gets is lean, and what it is called."""
 
     def __init__(self, func: Callable[[Any], Any]) -> None:
-        self.lean: list[bool] = []
+        self.lazy: list[bool] = []
         self.names: list[Any] = []
         self._func = func
 
     def __call__(self, unit: Any) -> Any:
-        self.lean.append(hasattr(unit, "_lean"))
+        self.lazy.append(hasattr(unit, "_lazy"))
         self.names.append(unit.name)
         return self._func(unit)
 
@@ -66,11 +66,11 @@ def columns(obj: Any) -> Any:
         (columns, "transform", lambda column: column.mean()),
     ],
 )
-def test_lean_groups_follow_where_they_pay(grouped, method, func):
+def test_lazy_groups_follow_where_they_pay(grouped, method, func):
     noting = Noting(func)
     expected = getattr(grouped(FRAME), method)(func)
     assert_same(getattr(grouped(FRAME.par), method)(noting), expected)
-    assert noting.lean == [False] + [True] * (N - 1)
+    assert noting.lazy == [False] + [True] * (N - 1)
     if method != "agg":  # whose columns are called what they are
         assert noting.names == list(range(N))
 
@@ -88,25 +88,25 @@ def test_pandas_goes_on_where_they_do_not(grouped, method, func, why):
     noting = Noting(func)
     expected = getattr(grouped(FRAME), method)(func)
     assert_same(getattr(grouped(FRAME.par), method)(noting), expected)
-    assert [at for at, lean in enumerate(noting.lean) if lean] == list(TRIED)
+    assert [at for at, lazy in enumerate(noting.lazy) if lazy] == list(TRIED)
 
 
 def test_pandas_goes_on_where_they_save_too_little(monkeypatch):
-    monkeypatch.setattr(pandas_driver, "LEAN_WORTH_SECONDS", 1e18)
+    monkeypatch.setattr(pandas_driver, "LAZY_WORTH_SECONDS", 1e18)
     noting = Noting(lambda group: group["x"].max())
     frames(FRAME.par).apply(noting)
-    assert [at for at, lean in enumerate(noting.lean) if lean] == list(TRIED)
+    assert [at for at, lazy in enumerate(noting.lazy) if lazy] == list(TRIED)
 
 
 def test_nothing_is_tried_where_little_is_left(monkeypatch):
     monkeypatch.setattr(pandas_driver, "TRIAL_WORTH_SECONDS", 1e9)
     noting = Noting(lambda group: group["x"].max())
     frames(FRAME.par).apply(noting)
-    assert not any(noting.lean)
+    assert not any(noting.lazy)
     few = Noting(lambda group: group["x"].max())
     monkeypatch.setattr(pandas_driver, "TRIAL_WORTH_SECONDS", -1.0)
     frames(FRAME.iloc[: 3 * LOOK_AFTER].par).apply(few)
-    assert not any(few.lean)
+    assert not any(few.lazy)
 
 
 def test_who_asks_for_types_gets_pandas_own():
@@ -138,7 +138,7 @@ def test_what_is_returned_and_kept_is_pandas_own():
         return group["x"]
 
     assert_same(frames(FRAME.par).apply(keep), frames(FRAME).apply(lambda group: group["x"]))
-    assert not any(hasattr(one, "_lean") for one in kept)
+    assert not any(hasattr(one, "_lazy") for one in kept)
     assert {type(one) for one in kept} == {pd.DataFrame, pd.Series}
 
 

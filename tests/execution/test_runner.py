@@ -57,10 +57,10 @@ def test_auto_stays_here_when_the_rest_costs_less_than_a_pool(recording: Recordi
 
 
 def test_calls_that_are_made_again_and_again_get_a_pool(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placement, "_missed", 0.0)
+    monkeypatch.setattr(placement, "_unpooled_seconds", 0.0)
     monkeypatch.setattr(runner, "is_warm", lambda options: False)  # whatever earlier tests left
     monkeypatch.setattr(
-        placement, "seconds_of_travel", lambda some, n: (0.0, 0.0)
+        placement, "transfer_seconds", lambda some, n: (0.0, 0.0)
     )  # of a busy machine it may be anything
 
     now = 0.0  # the clock goes on when the function is called, and at no other time
@@ -75,10 +75,10 @@ def test_calls_that_are_made_again_and_again_get_a_pool(recording: Recording, mo
         monkeypatch.setattr(placement, "COLD_WORTH_SECONDS", worth)
         assert SERIES.par(n_workers=2).map(slow).tolist() == list(range(N))
         assert recording.closed == [False] * asked
-        assert placement._missed > 0.1 or asked  # some 0.3 s of each call, that a pool could have shared
-    assert placement._missed == 0.0  # from here on as at first
+        assert placement._unpooled_seconds > 0.1 or asked  # some 0.3 s of each call, that a pool could have shared
+    assert placement._unpooled_seconds == 0.0  # from here on as at first
     pdparallel.map(slow, range(5), n_workers=2)
-    assert placement._missed == 0.0  # too little for any pool
+    assert placement._unpooled_seconds == 0.0  # too little for any pool
 
 
 @pytest.mark.usefixtures("any_rest_is_worth_it")
@@ -100,7 +100,7 @@ def test_auto_keeps_what_costs_more_to_send_than_to_compute(recording: Recording
 
 def test_what_travelling_costs_is_seen_in_the_returns() -> None:
     def seconds(values: list[object]) -> tuple[float, float]:
-        return placement.seconds_of_travel(lambda size: values[:size], len(values))
+        return placement.transfer_seconds(lambda size: values[:size], len(values))
 
     def least(values: list[object]) -> float:
         return min(sum(seconds(values)) for _ in range(20))  # a busy machine may hold up any one

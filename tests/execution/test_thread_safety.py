@@ -435,8 +435,8 @@ UNSAFE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def call_of(func: Any, data: Any = DF, hand: str = "row", args: tuple[Any, ...] = (), **options: Any) -> Call:
-    work = work_of(func, args, {}, hand, Options(**options))
+def call_of(func: Any, data: Any = DF, unit_format: str = "row", args: tuple[Any, ...] = (), **options: Any) -> Call:
+    work = work_of(func, args, {}, unit_format, Options(**options))
     return Call("apply_rows", work, data, len(data), "row", str)
 
 
@@ -462,9 +462,9 @@ def test_functions_of_values(func: Any, safe: bool) -> None:
     assert is_thread_safe(call_of(func, DF["a"], "value")) is safe
 
 
-@pytest.mark.parametrize("hand", ["column", "unit", "chunk", "item", "star", "row-array", "row-broadcast"])
-def test_what_is_pandas_or_can_be_written_into_goes_to_processes(hand: str) -> None:
-    assert not is_thread_safe(call_of(reads, hand=hand))
+@pytest.mark.parametrize("unit_format", ["column", "unit", "chunk", "item", "star", "row-array", "row-broadcast"])
+def test_what_is_pandas_or_can_be_written_into_goes_to_processes(unit_format: str) -> None:
+    assert not is_thread_safe(call_of(reads, unit_format=unit_format))
 
 
 @pytest.mark.parametrize(
@@ -533,7 +533,7 @@ def no_gil(monkeypatch: pytest.MonkeyPatch, any_rest_is_worth_it: None) -> list[
     for module in (placement, explain):
         monkeypatch.setattr(module, "gil_is_off", lambda: True)
     monkeypatch.setattr(placement, "THREADS_GAIN", 1e-9)
-    monkeypatch.setattr(placement, "MOST_THREAD_SECONDS", math.inf)
+    monkeypatch.setattr(placement, "MAX_THREAD_SECONDS", math.inf)
     monkeypatch.setattr(ThreadEngine, "submit", counting)
     return tasks
 

@@ -34,7 +34,7 @@ from pdparallel.checkpoint import store as folder_module
 from pdparallel.compat import PANDAS_2
 from pdparallel.data import grouped_frames
 from pdparallel.testing import assert_same, assert_same_as_pandas
-from tests.oracle.ways import SOME_WAYS, Reach, Way, running
+from tests.oracle.ways import SOME_WAYS, Locality, Way, running
 
 # pandas 2 warns of what will change; it does so with us as often as without.
 pytestmark = [
@@ -151,9 +151,9 @@ def noted(tmp_path: Path) -> Noted:
 
 WAYS = [
     *SOME_WAYS,
-    Way(2, Reach.ANYWHERE, takes_over=True),
-    Way(None, Reach.ANYWHERE),
-    Way(None, Reach.HOST, alone=True),
+    Way(2, Locality.ANYWHERE, takes_over=True),
+    Way(None, Locality.ANYWHERE),
+    Way(None, Locality.HOST, alone=True),
 ]
 
 
@@ -378,7 +378,7 @@ def test_a_frame_that_cannot_travel():
 
 @pytest.mark.parametrize("most", [0, 1, 10**9])
 def test_big_frames_travel_by_themselves(most, monkeypatch):
-    monkeypatch.setattr(grouped_frames, "MOST_VALUES", most)
+    monkeypatch.setattr(grouped_frames, "MAX_VALUES", most)
     for func in (lambda group: group.assign(z=1), lambda group: group["x"].head(2)):
         got = FRAME.par(engine="serial", chunk_size=2).groupby("k")[["x"]].apply(func)
         assert_same(got, FRAME.groupby("k")[["x"]].apply(func))

@@ -18,7 +18,7 @@ import pdparallel.operations.rolling
 from pdparallel import FailedCallsWarning, InvalidOptionError
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.options import resolve
-from pdparallel.data.windows import Even, Span, Spans, Uneven, bounds_of
+from pdparallel.data.windows import ColumnWindows, IrregularBounds, RegularBounds, WindowUnits, bounds_of
 from pdparallel.operations.rolling import Windowing, layout
 from pdparallel.testing import assert_same
 from pdparallel.transport.frames import take
@@ -34,19 +34,19 @@ class _Taker:
     def __init__(self) -> None:
         self.units: list[Any] = []
 
-    def all(self, units: Any) -> None:
+    def call_each(self, units: Any) -> None:
         self.units += [np.array(unit) for unit in units]
 
     one = block = in_block = None  # nobody asks
 
 
-def taken(spans: Spans) -> list[str]:
-    taker = _Taker()
-    spans.feed(taker)  # type: ignore[arg-type]
-    return [repr(unit.tolist()) for unit in taker.units]
+def taken(spans: WindowUnits) -> list[str]:
+    sink = _Taker()
+    spans.feed(sink)  # type: ignore[arg-type]
+    return [repr(unit.tolist()) for unit in sink.units]
 
 
-def spans_of(obj: Any, raw: bool = True, **given: Any) -> Spans:
+def spans_of(obj: Any, raw: bool = True, **given: Any) -> WindowUnits:
     found = layout(Windowing(obj, "rolling", given), raw)
     assert found is not None
     return found.spans
@@ -103,24 +103,26 @@ def test_even_windows_are_said_by_numbers_as_by_arrays(window, step, least, monk
 
 def test_windows_at_one_distance_are_rows():
     even = spans_of(numbers(), window=3).columns[0]
-    assert even.bounds == Even(0, 3, 1, 38)
+    assert even.bounds == RegularBounds(0, 3, 1, 38)
     assert isinstance(even.windows(), np.ndarray)
     uneven = spans_of(numbers(), window=3, min_periods=1).columns[0]
     assert not isinstance(uneven.windows(), np.ndarray)
-    assert spans_of(numbers(), window=3, center=True).columns[0].bounds == Even(0, 3, 1, 38)
+    assert spans_of(numbers(), window=3, center=True).columns[0].bounds == RegularBounds(0, 3, 1, 38)
     with_missing = numbers().where(numbers() != 5)
-    assert isinstance(spans_of(with_missing, window=3).columns[0].bounds, Uneven)
+    assert isinstance(spans_of(with_missing, window=3).columns[0].bounds, IrregularBounds)
 
 
 def test_bounds_that_are_not_even():
     for starts, stops in (([0], [2]), ([0, 1], [2, 2]), ([0, 0], [1, 1]), ([0, 1, 3], [1, 2, 4]), ([1, 0], [2, 1])):
         bounds = bounds_of(np.array(starts), np.array(stops))
-        assert isinstance(bounds, Uneven)
+        assert isinstance(bounds, IrregularBounds)
         assert [array.tolist() for array in bounds.arrays()] == [starts, stops]
 
 
 def test_apart_in_memory():
-    span = Span(np.arange(6.0), Uneven(np.array([0, 2]), np.array([3, 6])), pd.RangeIndex(6), apart=-1)
+    span = ColumnWindows(
+        np.arange(6.0), IrregularBounds(np.array([0, 2]), np.array([3, 6])), pd.RangeIndex(6), apart=-1
+    )
     assert [window.to_numpy().strides for window in span.windows()] == [(-8,), (-8,)]
     assert [window.tolist() for window in span.windows()] == [[0.0, 1.0, 2.0], [2.0, 3.0, 4.0, 5.0]]
 

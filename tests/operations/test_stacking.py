@@ -15,7 +15,7 @@ from tests.oracle.frames import FRAMES
 
 @pytest.fixture(autouse=True)
 def _all_is_big(monkeypatch):
-    monkeypatch.setattr(stacking, "LEAST_BYTES", 0)
+    monkeypatch.setattr(stacking, "MIN_BYTES", 0)
 
 
 def mixed(n=9):
@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_left_alone(one, other):
 
 
 def test_small_pieces_are_left_alone(monkeypatch):
-    monkeypatch.setattr(stacking, "LEAST_BYTES", 80)
+    monkeypatch.setattr(stacking, "MIN_BYTES", 80)
     assert stack([np.arange(10), np.arange(9)]) is None
     assert stack([np.arange(10), np.arange(10)]) is not None
 

@@ -20,7 +20,7 @@ from hypothesis.extra import pandas as pdst
 
 from tests.oracle.functions import ROW_FUNCTIONS, UNIT_FUNCTIONS, VALUE_FUNCTIONS, OfUnit, OfValue
 from tests.oracle.test_table_groups import OF_A_COLUMN, OF_A_FRAME, OF_A_GROUP
-from tests.oracle.ways import Reach, Way, assert_same_on_all
+from tests.oracle.ways import Locality, Way, assert_same_on_all
 
 # pandas 2 makes its own empty timedelta with what NumPy 2.5 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:The 'generic' unit for NumPy timedelta:DeprecationWarning")
@@ -35,7 +35,7 @@ QUICK = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
-MOST_ROWS, MOST_COLUMNS = 7, 4
+MAX_ROWS, MAX_COLUMNS = 7, 4
 
 _ZONES = ("UTC", "Europe/Berlin", "Asia/Kolkata")
 _TEXT = st.text("ab é\U0001f600", max_size=3)
@@ -135,7 +135,7 @@ def indexes(n: int) -> st.SearchStrategy[pd.Index]:
 
 @st.composite
 def frames(draw: Any) -> pd.DataFrame:
-    n, width = draw(st.integers(0, MOST_ROWS)), draw(st.integers(0, MOST_COLUMNS))
+    n, width = draw(st.integers(0, MAX_ROWS)), draw(st.integers(0, MAX_COLUMNS))
     kinds = draw(
         st.one_of(
             st.lists(st.sampled_from(sorted(COLUMNS)), min_size=width, max_size=width),
@@ -151,16 +151,16 @@ def frames(draw: Any) -> pd.DataFrame:
 
 @st.composite
 def series(draw: Any) -> pd.Series:
-    n = draw(st.integers(0, MOST_ROWS))
+    n = draw(st.integers(0, MAX_ROWS))
     s = draw(COLUMNS[draw(st.sampled_from(sorted(COLUMNS)))](n))
     s.index, s.name = draw(indexes(n)), draw(st.one_of(st.none(), _TEXT))
     return s
 
 
-_SIZES = st.integers(1, MOST_ROWS + 1)
+_SIZES = st.integers(1, MAX_ROWS + 1)
 ways = st.one_of(
-    st.builds(Way, _SIZES, st.sampled_from([Reach.HOST, Reach.ANYWHERE]), st.booleans()),
-    st.builds(Way, _SIZES, st.just(Reach.HOST), alone=st.just(True)),
+    st.builds(Way, _SIZES, st.sampled_from([Locality.HOST, Locality.ANYWHERE]), st.booleans()),
+    st.builds(Way, _SIZES, st.just(Locality.HOST), alone=st.just(True)),
 )
 results = st.sampled_from([None, None, "expand", "reduce", "broadcast"])
 
@@ -213,7 +213,7 @@ def _as_planned(unit: Any) -> Any:
 
 @QUICK
 @given(
-    returns=st.lists(_RETURNS, min_size=1, max_size=MOST_ROWS),
+    returns=st.lists(_RETURNS, min_size=1, max_size=MAX_ROWS),
     axis=st.sampled_from([1, 1, 0]),
     how=results,
     raw=st.sampled_from([False, False, True]),
@@ -262,9 +262,9 @@ def _of_timedeltas(unit: str, may_miss: bool) -> st.SearchStrategy[Any]:
 @st.composite
 def returns_of_one_kind(draw: Any) -> list[Any]:
     """Some returns that could be packed: scalars, or tuples, lists, dicts or Series of always as many."""
-    n = draw(st.integers(1, MOST_ROWS))
+    n = draw(st.integers(1, MAX_ROWS))
     container = draw(st.sampled_from(["scalar", "tuple", "list", "dict", "Series"]))
-    width = 1 if container == "scalar" else draw(st.integers(1, MOST_COLUMNS))
+    width = 1 if container == "scalar" else draw(st.integers(1, MAX_COLUMNS))
     columns = [draw(st.lists(draw(_PLACES), min_size=n, max_size=n)) for _ in range(width)]
     rows = list(zip(*columns, strict=True))
     labels = ["a", "b", 1, "d"][:width]
@@ -326,7 +326,7 @@ def test_map_of_frames(df, function, action, way):
 
 
 @QUICK
-@given(columns=st.lists(returns_of_one_kind(), min_size=1, max_size=MOST_COLUMNS), way=ways)
+@given(columns=st.lists(returns_of_one_kind(), min_size=1, max_size=MAX_COLUMNS), way=ways)
 def test_map_of_frames_with_returns_of_one_kind_by_column(columns, way):
     n = min(map(len, columns))
     _planned[:] = [value for column in columns for value in column[:n]]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.oracle.frames import DTYPES, EMPTY, LABELS, VALUES
-from tests.oracle.ways import Reach, Way, assert_same_on_all, drawn, ways_for
+from tests.oracle.ways import Locality, Way, assert_same_on_all, drawn, ways_for
 
 FRAMES = {**DTYPES, **LABELS, **EMPTY}
 
@@ -85,7 +85,7 @@ def test_combine(returns, joined, combine, size):
     else:
         pytest.skip("there is nothing to concatenate: an error, in tests of assemble")
     how = (lambda results: results[::-1]) if combine == "callable" else combine
-    ways = (Way(size, Reach.HOST), Way(size, Reach.ANYWHERE, takes_over=True))
+    ways = (Way(size, Locality.HOST), Way(size, Locality.ANYWHERE, takes_over=True))
     assert_same_on_all(_numbers, expected, lambda par: par.apply_chunks(returns, combine=how), ways)
 
 
@@ -122,7 +122,7 @@ def _grouped(df, by="k"):
 @pytest.mark.parametrize("keys", KEYS)
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_by_keeps_groups_whole_and_rows_in_order(keys, size):
-    ways = (Way(size, Reach.HOST), Way(size, Reach.ANYWHERE, takes_over=True))
+    ways = (Way(size, Locality.HOST), Way(size, Locality.ANYWHERE, takes_over=True))
     assert_same_on_all(
         _keyed(keys),
         lambda df: df.assign(rank=_grouped(df)["a"].rank(), total=_grouped(df)["b"].transform("sum")),
@@ -139,7 +139,7 @@ def test_by_with_aggregates_has_the_sorted_order_of_groupby(keys, size):
     def totals(df):
         return _grouped(df)[["a", "b"]].sum()
 
-    ways = (Way(size, Reach.HOST), Way(size, Reach.ANYWHERE, takes_over=True))
+    ways = (Way(size, Locality.HOST), Way(size, Locality.ANYWHERE, takes_over=True))
     assert_same_on_all(_keyed(keys), totals, lambda par: par.apply_chunks(totals, by="k"), ways)
 
 
@@ -170,7 +170,7 @@ def test_kinds_of_by(kind, size):
     def members(chunk):
         return chunk.assign(rows_of_group=chunk.groupby(number.loc[chunk.index])["a"].transform("size"))
 
-    ways = (Way(size, Reach.HOST),)
+    ways = (Way(size, Locality.HOST),)
     assert_same_on_all(make, members, lambda par: par.apply_chunks(members, by=by), ways)
     groups = []
     assert_same_on_all(
@@ -186,7 +186,7 @@ def test_kinds_of_by(kind, size):
 
 @pytest.mark.parametrize("size", [1, 2, 100])
 def test_by_of_a_series(size):
-    ways = (Way(size, Reach.HOST),)
+    ways = (Way(size, Locality.HOST),)
     keys = KEYS["scattered"]
 
     def ranked(s):
@@ -226,7 +226,7 @@ WINDOWS = {
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
 def test_overlap(window, size):
     func, overlap = WINDOWS[window]
-    ways = (Way(size, Reach.HOST), Way(size, Reach.ANYWHERE, takes_over=True))
+    ways = (Way(size, Locality.HOST), Way(size, Locality.ANYWHERE, takes_over=True))
     assert_same_on_all(_numbers, func, lambda par: par.apply_chunks(func, overlap=overlap), ways)
 
 
@@ -234,5 +234,5 @@ def test_overlap(window, size):
 @pytest.mark.parametrize("rows", [0, 1, 2])
 def test_overlap_of_few_rows(rows, size):
     func = lambda df: df[["a"]].shift(2)
-    ways = (Way(size, Reach.HOST),)
+    ways = (Way(size, Locality.HOST),)
     assert_same_on_all(lambda: _numbers().iloc[:rows], func, lambda par: par.apply_chunks(func, overlap=2), ways)

@@ -27,7 +27,7 @@ from pdparallel.operations.rolling import Windowing, layout
 from pdparallel.testing import assert_same_as_pandas
 from tests.oracle.frames import VALUES, Measured, MeasuredColumn
 from tests.oracle.test_properties import QUICK
-from tests.oracle.ways import SOME_WAYS, WAYS, Reach, Way, assert_same_on_all, drawn, ways_for
+from tests.oracle.ways import SOME_WAYS, WAYS, Locality, Way, assert_same_on_all, drawn, ways_for
 
 pytestmark = [
     # NumPy says so of one element arrays that become floats: in pandas' own calls, too
@@ -527,13 +527,18 @@ def _windows(draw: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 @QUICK
-@given(case=_windows(), raw=st.booleans(), size=st.integers(1, 9), reach=st.sampled_from([Reach.HOST, Reach.ANYWHERE]))
-def test_any_windows(case, raw, size, reach):
+@given(
+    case=_windows(),
+    raw=st.booleans(),
+    size=st.integers(1, 9),
+    locality=st.sampled_from([Locality.HOST, Locality.ANYWHERE]),
+)
+def test_any_windows(case, raw, size, locality):
     df, given = case
     pandas, ours = windows_of("rolling", **given)
     assert_same_on_all(
         df.copy,
         lambda obj: pandas(obj).apply(looks, raw=raw),
         lambda par: ours(par).apply(looks, raw=raw),
-        (Way(size, reach),),
+        (Way(size, locality),),
     )

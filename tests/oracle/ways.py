@@ -18,7 +18,7 @@ import pdparallel.execution.placement
 import pdparallel.execution.runner
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.testing import assert_same_as_pandas
-from pdparallel.transport.task import Reach
+from pdparallel.transport.task import Locality
 
 __all__ = ["SOME_WAYS", "WAYS", "Way", "assert_same_on_all", "drawn", "running", "ways_for"]
 
@@ -26,13 +26,13 @@ __all__ = ["SOME_WAYS", "WAYS", "Way", "assert_same_on_all", "drawn", "running",
 class Way(NamedTuple):
     """One way to run a case.
 
-    ``reach`` is how the data travels; with ``takes_over`` the parent does the first chunk itself, as ``auto`` does;
+    ``locality`` is how the data travels; with ``takes_over`` the parent does the first chunk itself, as ``auto`` does;
     with ``alone`` it does all, and groups are tried lean as soon as pandas has begun; with ``begins`` small calls begin
     in pandas, or without a runner, and are stopped after one unit. ``chunk_size`` None stands for one chunk over all.
     """
 
     chunk_size: int | None
-    reach: Reach
+    locality: Locality
     takes_over: bool = False
     alone: bool = False
     begins: bool = False
@@ -49,13 +49,13 @@ class Way(NamedTuple):
 
 #: Chunks of 1, 2, 7 and all units, each transport, a parent that does the first chunk itself, or all, and small calls.
 WAYS = (
-    Way(1, Reach.HOST),
-    Way(2, Reach.ANYWHERE),
-    Way(2, Reach.HOST, takes_over=True),
-    Way(7, Reach.STORE),
-    Way(None, Reach.HOST),
-    Way(2, Reach.HOST, alone=True),
-    Way(None, Reach.HOST, begins=True),
+    Way(1, Locality.HOST),
+    Way(2, Locality.ANYWHERE),
+    Way(2, Locality.HOST, takes_over=True),
+    Way(7, Locality.STORE),
+    Way(None, Locality.HOST),
+    Way(2, Locality.HOST, alone=True),
+    Way(None, Locality.HOST, begins=True),
 )
 
 #: A chunk for each unit, a parent that hands over, and one that is stopped where small calls begin.
@@ -81,7 +81,7 @@ def running(way: Way) -> Iterator[None]:
     patch = unittest.mock.patch.object
     with contextlib.ExitStack() as patches:
         patches.enter_context(
-            patch(pdparallel.execution.runner, "open_engine", lambda options: SerialEngine(way.reach))
+            patch(pdparallel.execution.runner, "open_engine", lambda options: SerialEngine(way.locality))
         )
         # After its first chunk the parent finds any rest worth a pool, and waits for the pool, which is up at once.
         patches.enter_context(patch(pdparallel.execution.placement, "LOOK_SECONDS", -1.0))
@@ -90,12 +90,14 @@ def running(way: Way) -> Iterator[None]:
         patches.enter_context(patch(pdparallel.execution.placement, "ANSWER_SECONDS", 1.0))
         patches.enter_context(patch(pdparallel.execution.runner, "is_warm", lambda options: False))
         patches.enter_context(patch(pdparallel.execution.pandas_driver, "is_warm", lambda options: False))
-        patches.enter_context(patch(pdparallel.execution.placement.Worth, "_saved_by_workers", lambda *args: 1e9))
+        patches.enter_context(
+            patch(pdparallel.execution.placement.PoolDecision, "_saved_by_workers", lambda *args: 1e9)
+        )
         # One group is tried lean, and saves enough.
         patches.enter_context(patch(pdparallel.execution.pandas_driver, "LOOK_AFTER", 1))
         patches.enter_context(patch(pdparallel.execution.pandas_driver, "TRIAL_WORTH_SECONDS", -1.0))
-        patches.enter_context(patch(pdparallel.execution.pandas_driver, "LEAN_WORTH_SECONDS", -1e9))
-        patches.enter_context(patch(pdparallel.execution.pandas_driver, "LEAN_SECONDS", -1e9))
+        patches.enter_context(patch(pdparallel.execution.pandas_driver, "LAZY_WORTH_SECONDS", -1e9))
+        patches.enter_context(patch(pdparallel.execution.pandas_driver, "LAZY_SECONDS", -1e9))
         yield
 
 

@@ -29,7 +29,7 @@ from pdparallel.api import rolling
 from pdparallel.operations import groupby
 from pdparallel.progress import displays, reporter
 from pdparallel.progress.displays import Display, State
-from pdparallel.progress.reporter import Bar, WholeCall, bar, inside_call
+from pdparallel.progress.reporter import Bar, ProgressScope, bar, inside_call
 from tests.conftest import wait_until
 
 N = 60
@@ -45,7 +45,7 @@ ENGINES: dict[str, dict[str, Any]] = {
 engines = pytest.mark.parametrize("engine", ENGINES)
 
 
-class Heard:
+class OutputCapture:
     """A callable that is told, and what it was told."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ VERBS: dict[str, tuple[int, Callable[[Any], Any]]] = {
 @engines
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_verb_counts_its_units(verb: str, engine: str) -> None:
-    heard = Heard()
+    heard = OutputCapture()
     n, call = VERBS[verb]
     call(DF.par(**ENGINES[engine], progress=heard))
     heard.check(n)
@@ -97,7 +97,7 @@ def test_each_verb_counts_its_units(verb: str, engine: str) -> None:
 
 @engines
 def test_items(engine: str) -> None:
-    heard, endless = Heard(), Heard()
+    heard, endless = OutputCapture(), OutputCapture()
     pdparallel.map(abs, range(N), **ENGINES[engine], progress=heard)
     assert sum(pdparallel.imap(abs, iter(range(N)), **ENGINES[engine], progress=endless)) == sum(range(N))
     heard.check(N)
@@ -106,7 +106,7 @@ def test_items(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ["serial", "thread", "process"])
 def test_a_checkpoint_goes_on_from_what_is_there(engine: str, tmp_path: Path) -> None:
-    heard, again = Heard(), Heard()
+    heard, again = OutputCapture(), OutputCapture()
     options: dict[str, Any] = {**ENGINES[engine], "chunk_size": 20, "checkpoint": tmp_path / "night"}
 
     def func(x: int) -> int:
@@ -124,7 +124,7 @@ def test_a_checkpoint_goes_on_from_what_is_there(engine: str, tmp_path: Path) ->
 
 
 def test_a_failure_is_counted_up_to_it(bars_are_told_of_chunks: None) -> None:
-    heard = Heard()
+    heard = OutputCapture()
     with pytest.raises(ZeroDivisionError):
         DF["a"].par(engine="serial", chunk_size=10, progress=heard).map(lambda x: 1 // (x - 35))
     assert heard.counts == [10, 20, 30, 35]
@@ -132,7 +132,7 @@ def test_a_failure_is_counted_up_to_it(bars_are_told_of_chunks: None) -> None:
 
 @pytest.mark.parametrize("errors", ["coerce", "return"])
 def test_calls_that_fail_count_where_the_others_go_on(errors: Any) -> None:
-    heard = Heard()
+    heard = OutputCapture()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pdparallel.FailedCallsWarning)
         DF["a"].par(engine="serial", chunk_size=10, errors=errors, progress=heard).map(lambda x: 1 // (x - 35))
@@ -140,21 +140,21 @@ def test_calls_that_fail_count_where_the_others_go_on(errors: Any) -> None:
 
 
 def test_windows_that_pandas_finds_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard = Heard()
+    heard = OutputCapture()
     monkeypatch.setattr(rolling, "layout", lambda windowing, raw: None)
     DF["b"].par(progress=heard).rolling(3).apply(len)
     heard.check(N - 2, None)
 
 
 def test_groups_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard = Heard()
-    monkeypatch.setattr(groupby._Goes, "go", lambda self, number, first: None)
+    heard = OutputCapture()
+    monkeypatch.setattr(groupby.GroupByPlan, "go", lambda self, number, first: None)
     DF.par(progress=heard).groupby("k")["a"].agg(lambda column: column.max())
     heard.check(6, None)
 
 
 def test_what_pandas_does_itself() -> None:
-    heard = Heard()
+    heard = OutputCapture()
     df = pd.DataFrame([[1, 2], [3, 4], [5, 6]], columns=["a", "b"], index=["x", "x", "y"])
     df.par(progress=heard, errors="coerce").apply_rows(lambda row: 1, result_type="broadcast")
     assert heard.counts == sorted(set(heard.counts))
@@ -162,7 +162,7 @@ def test_what_pandas_does_itself() -> None:
 
 
 def test_nothing_is_counted_where_there_is_nothing() -> None:
-    heard = Heard()
+    heard = OutputCapture()
     par = DF.iloc[:0].par(progress=heard)
     par.apply_rows(len)
     par.map(str)
@@ -173,7 +173,7 @@ def test_nothing_is_counted_where_there_is_nothing() -> None:
 
 @pytest.mark.parametrize("engine", ["serial", "thread", "process", "auto"])
 def test_calls_of_the_function_itself_are_not_shown(engine: str) -> None:
-    heard, inner = Heard(), Heard()
+    heard, inner = OutputCapture(), OutputCapture()
 
     def func(x: int) -> int:
         pdparallel.map(abs, [x, x], engine="serial", progress=inner)
@@ -190,7 +190,7 @@ def test_calls_of_the_function_itself_are_not_shown(engine: str) -> None:
 @pytest.mark.parametrize("engine", ["process", "pathos", "thread"])
 def test_it_moves_within_a_chunk(engine: str, tmp_path: Path) -> None:
     """The function goes on only when the bar has moved, which chunks that come back would never make it."""
-    heard = Heard()
+    heard = OutputCapture()
 
     def look(done: int, total: int) -> None:
         heard(done, total)
@@ -212,14 +212,14 @@ def test_it_moves_within_a_chunk(engine: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", ["serial", "auto"])
 def test_it_moves_within_a_chunk_of_this_process(engine: str) -> None:
-    heard = Heard()
+    heard = OutputCapture()
     pdparallel.map(lambda x: time.sleep(0.06), range(10), engine=engine, n_workers=1, chunk_size=10, progress=heard)
     heard.check(10)
     assert any(0 < done < 10 for done in heard.counts)
 
 
 def test_it_does_not_go_back_where_a_worker_dies(tmp_path: Path) -> None:
-    heard = Heard()
+    heard = OutputCapture()
 
     def look(done: int, total: int) -> None:
         heard(done, total)
@@ -376,14 +376,14 @@ def test_more_units_follow(clock: list[float]) -> None:
 
 
 def test_the_end_of_a_call() -> None:
-    heard = Heard()
-    with WholeCall() as whole:
+    heard = OutputCapture()
+    with ProgressScope() as whole:
         with bar(heard, 3, "verb", "row") as one:
             one.add(3)
         assert whole.bar is one
         assert one.look is not None
         assert heard.all == [(3, 3)]
-        with WholeCall(), bar(heard, 5, "other", "row") as inner:
+        with ProgressScope(), bar(heard, 5, "other", "row") as inner:
             assert inner.look is None
         with bar(heard, 5, "imap", "row", alone=True) as inner:
             assert inner.look is None
@@ -395,7 +395,7 @@ def test_the_end_of_a_call() -> None:
 
 
 def test_a_callable_that_is_slow_is_not_called_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard, now = Heard(), 0.0  # the clock goes on in the two functions, and at no other time
+    heard, now = OutputCapture(), 0.0  # the clock goes on in the two functions, and at no other time
     monkeypatch.setattr(reporter, "time", types.SimpleNamespace(perf_counter=lambda: now))
 
     def slow(done: int, total: int) -> None:

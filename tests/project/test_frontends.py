@@ -205,12 +205,12 @@ def test_with_a_multiprocessing_that_is_different_inside(place: Place) -> None:
         with open("effect", "a") as effect:
             effect.write("once")
         import pandas as pd, pdparallel
-        from pdparallel.engines import launch
+        from pdparallel.engines import process_start
 
         def refuses(function, **replaced):
             raise RuntimeError("other names")
 
-        launch._with_globals = refuses
+        process_start._with_globals = refuses
         s = pd.Series(range(9))
         with warnings.catch_warnings(record=True) as noted:
             warnings.simplefilter("always")
@@ -521,10 +521,10 @@ def test_end_by_exit_and_by_an_exception(place: Place, how: str, kind: tuple[str
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 @pytest.mark.parametrize("by_file", [False, True])
 def test_workers_of_a_killed_script_are_gone(place: Place, kind: tuple[str, str], by_file: bool) -> None:
-    by = "arena._memfd_can_be_shared = lambda: False" if by_file else ""
+    by = "shared_memory._memfd_can_be_shared = lambda: False" if by_file else ""
     text = f"""
         import pathlib, threading, pandas as pd, pdparallel
-        from pdparallel.transport import arena
+        from pdparallel.transport import shared_memory
         {by}
         def func(x):
             pathlib.Path(f"running-{{x}}").touch()

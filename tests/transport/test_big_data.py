@@ -108,14 +108,14 @@ def test_few_bytes_are_under_way(monkeypatch, chunk_size):
     monkeypatch.setattr(encode, "CHUNK_BYTES", most // 4)
     monkeypatch.setattr(encode, "UNDER_WAY_BYTES", most)
     sizes = []
-    task = encode._InArena.task
+    task = encode._SharedMemoryEncoder.task
 
     def watched(self, *args, **kwargs):
         packed = task(self, *args, **kwargs)
         sizes.append(sum(piece.ref.size for piece in self._pieces.values()))
         return packed
 
-    monkeypatch.setattr(encode._InArena, "task", watched)
+    monkeypatch.setattr(encode._SharedMemoryEncoder, "task", watched)
     df = pd.DataFrame(np.zeros((100_000, 20)))
     found = df.par(engine="process", n_workers=2, chunk_size=chunk_size).apply_rows(sum, rows="tuple")
     assert len(found) == len(df)

@@ -12,11 +12,11 @@ import pdparallel
 from pdparallel.core.chunking import Chunk
 from pdparallel.execution import encode
 from pdparallel.testing import assert_same
-from pdparallel.transport.data import MOST_COLUMNS, Cargo, loaded
+from pdparallel.transport.data import MAX_COLUMNS, SplitData, loaded
 from pdparallel.transport.frames import decode_data, encode_data, take
 from pdparallel.transport.shared_classes import SharedTable
-from pdparallel.transport.task import Reach
-from pdparallel.typing import Hand
+from pdparallel.transport.task import Locality
+from pdparallel.typing import UnitFormat
 from tests.transport.test_frames import Sub, data
 
 CHUNKS = [Chunk(0, 7), Chunk(3, 4), Chunk(5, 9, before=2, after=3), Chunk(990, 1000), Chunk(0, 1000)]
@@ -42,7 +42,7 @@ def frames() -> dict[str, Any]:
         "no objects": mixed[["int", "float"]],
         "a subclass": Sub(two),
         "no label twice": two.reset_index(drop=True).set_flags(allows_duplicate_labels=False),
-        "too many": pd.DataFrame({at: pd.Series([at] * 10, dtype=object) for at in range(MOST_COLUMNS + 1)}),
+        "too many": pd.DataFrame({at: pd.Series([at] * 10, dtype=object) for at in range(MAX_COLUMNS + 1)}),
         "a Series of objects": mixed["object"],
         "a Series of numbers": mixed["int"],
         "a list": list(range(40)),
@@ -56,14 +56,14 @@ def frames() -> dict[str, Any]:
 @pytest.mark.parametrize("name", frames())
 def test_a_piece_of_rows_comes_together(name: str, chunk: Chunk) -> None:
     whole = frames()[name]
-    hand: Hand = "chunk"
+    unit_format: UnitFormat = "chunk"
     table = SharedTable()
-    cargo = loaded(whole, hand)
-    beside = cargo.beside(whole, hand, chunk)
-    arrived: Cargo = decode_data(encode_data(cargo, table), table)
+    split_data = loaded(whole, unit_format)
+    beside = split_data.beside(whole, unit_format, chunk)
+    arrived: SplitData = decode_data(encode_data(split_data, table), table)
     if beside is not None:
         beside = decode_data(encode_data(beside, table), table)
-    piece, expected = arrived.piece(beside, hand, chunk), take(whole, hand, chunk)
+    piece, expected = arrived.piece(beside, unit_format, chunk), take(whole, unit_format, chunk)
     if isinstance(expected, list):
         assert piece == expected
     else:
@@ -74,16 +74,18 @@ def test_a_piece_of_rows_comes_together(name: str, chunk: Chunk) -> None:
 
 def test_columns_of_a_frame_with_objects_go_by_chunk() -> None:
     mixed = data()["mixed"].astype({"object": object})
-    cargo = loaded(mixed, "column")
-    assert cargo.whole is None
-    assert_same(cargo.piece(cargo.beside(mixed, "column", Chunk(1, 5)), "column", Chunk(1, 5)), mixed.iloc[:, 1:5])
+    split_data = loaded(mixed, "column")
+    assert split_data.whole is None
+    assert_same(
+        split_data.piece(split_data.beside(mixed, "column", Chunk(1, 5)), "column", Chunk(1, 5)), mixed.iloc[:, 1:5]
+    )
 
 
 def test_a_chunk_brings_only_its_own_objects() -> None:
     sizes = []
     for n in (1_000, 100_000):
         call = _call(pd.DataFrame({"a": range(n), "o": pd.Series([f"text {at}" for at in range(n)], dtype=object)}))
-        made = encode.pack(call, Reach.HOST, "dill")
+        made = encode.pack(call, Locality.HOST, "dill")
         sizes.append(len(made.task(Chunk(10, 20))))
         made.close()
     assert sizes[1] < sizes[0] + 100

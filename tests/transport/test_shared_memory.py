@@ -139,7 +139,7 @@ def test_no_descriptor_is_left(way: str, folder: Path) -> None:
 
 
 def test_large_buffers_are_written_in_parts(way: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_memory, "MOST_BYTES_PER_WRITE", 1000)
+    monkeypatch.setattr(shared_memory, "MAX_BYTES_PER_WRITE", 1000)
     source = os.urandom(4321)
     made = Arena([memoryview(b"x"), memoryview(source)])
     views = open_spans(made.ref)
@@ -352,7 +352,7 @@ def test_a_file_that_has_the_place_of_another_is_not_taken_for_it() -> None:
         for use in (
             lambda: post(path, [memoryview(b"late")]),
             lambda: shared_memory.notes(path),
-            lambda: shared_memory.Voice(path),
+            lambda: shared_memory.MailboxWriter(path),
         ):
             with pytest.raises(FileNotFoundError):
                 use()
@@ -394,8 +394,8 @@ def test_a_file_that_is_mapped_is_removed_later(folder: Path, monkeypatch: pytes
 def test_a_file_that_is_mapped_until_the_end_is_removed_then(tmp_path: Path) -> None:
     code = """
         import os, pandas as pd, pdparallel
-        from pdparallel.transport import arena
-        arena._memfd_can_be_shared = lambda: False
+        from pdparallel.transport import shared_memory
+        shared_memory._memfd_can_be_shared = lambda: False
         unlink = os.unlink
         def refuses(path, **kwargs):
             if "pdparallel-" in os.fspath(path):

@@ -24,10 +24,10 @@ import pytest
 import pdparallel
 from pdparallel import CallTimeoutError, WorkerDiedError
 from pdparallel.core.chunking import Chunk
-from pdparallel.progress.replay_output import Said
+from pdparallel.progress.replay_output import CapturedOutput
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.worker import captured_output
-from pdparallel.worker.captured_output import Heard, Kind
+from pdparallel.worker.captured_output import Kind, OutputCapture
 
 DF = pd.DataFrame({"a": range(12)})
 
@@ -61,7 +61,7 @@ def options_of(kind: str, workers: int = 1) -> Iterator[dict[str, Any]]:
         yield {"engine": kind, "n_workers": workers}
 
 
-ELSEWHERE = ["forkserver", "spawn", "fork", "pathos", "executor fork", "executor spawn", "unknown"]
+NOT_HANDLED = ["forkserver", "spawn", "fork", "pathos", "executor fork", "executor spawn", "unknown"]
 HERE = ["serial", "thread"]
 SOME = ["forkserver", "fork", "unknown"]
 
@@ -124,7 +124,7 @@ def speaks(row: Any) -> Any:
     return row["a"] + 1
 
 
-@pytest.mark.parametrize("kind", [*ELSEWHERE, "serial"])
+@pytest.mark.parametrize("kind", [*NOT_HANDLED, "serial"])
 def test_as_pandas_says_it(kind: str) -> None:
     with options_of(kind) as options:
         par = DF.par(**options, chunk_size=5)
@@ -397,7 +397,7 @@ def test_of_very_much_the_beginning_and_the_end_are_shown() -> None:
     text = told(lambda: pd.Series([1]).par(engine="process", n_workers=1).map(func)).out
     assert text.startswith("x" * 1_000_000 + " 0\nx")
     assert text.endswith(" 29\nthe end\n")
-    assert len(text) < captured_output.MOST_BYTES + captured_output.LAST_BYTES + 1_000
+    assert len(text) < captured_output.MAX_BYTES + captured_output.LAST_BYTES + 1_000
     left = int(re.search(r"\[pdparallel: ([\d,]+) bytes are left out here", text)[1].replace(",", ""))
     whole = sum(len(f"{'x' * 1_000_000} {at}\n") for at in range(30)) + len("the end\n")
     note = re.search(r"\n\[pdparallel: .*?\]\n", text)[0]
@@ -408,9 +408,9 @@ def test_of_very_much_the_beginning_and_the_end_are_shown() -> None:
     "sizes", [[3] * 100, [1] * 1_000, [0] * 1_000, [500, 1], [1, 5_000, 1], [1, 190, 1], [1, 250, 1], [90, 90, 90, 90]]
 )
 def test_what_is_kept_of_frames(monkeypatch: pytest.MonkeyPatch, sizes: list[int]) -> None:
-    monkeypatch.setattr(captured_output, "MOST_BYTES", 200)
+    monkeypatch.setattr(captured_output, "MAX_BYTES", 200)
     monkeypatch.setattr(captured_output, "LAST_BYTES", 100)
-    heard = Heard("")
+    heard = OutputCapture("")
     whole = ""
     for at, size in enumerate(sizes):
         text = chr(97 + at % 26) * size
@@ -421,7 +421,7 @@ def test_what_is_kept_of_frames(monkeypatch: pytest.MonkeyPatch, sizes: list[int
     assert heard.end() == b""
     assert len(kept) < 700
     with contextlib.redirect_stdout(io.StringIO()) as stream:
-        Said(kept, SharedTable()).show()
+        CapturedOutput(kept, SharedTable()).show()
     first, note, last = re.fullmatch(r"(.*?)(\n\[.*\]\n)?(\w*)", stream.getvalue(), re.DOTALL).groups()
     left = 0 if note is None else int(re.search(r"([\d,]+) bytes", note)[1].replace(",", ""))
     assert whole.startswith(first)
@@ -530,7 +530,7 @@ def logs(value: int) -> tuple[bool, int]:
     return logger.isEnabledFor(logging.DEBUG), logging.getLogger("quiet").getEffectiveLevel()
 
 
-@pytest.mark.parametrize("kind", ELSEWHERE)
+@pytest.mark.parametrize("kind", NOT_HANDLED)
 def test_records_come_to_the_loggers_here(kind: str) -> None:
     keep = Keep()
     formatter = logging.Formatter("%(name)s %(levelname)s %(message)s")
@@ -774,7 +774,7 @@ def test_a_worker_of_others_is_as_before(method: str) -> None:
         before = executor.submit(hooks).result()
         par = pd.Series([1, 2]).par(engine=executor, chunk_size=1)
         inside = par.map(hooks)[0]
-        assert inside[0].startswith("pdparallel.output")
+        assert inside[0].startswith("pdparallel.worker")
         assert executor.submit(hooks).result() == before
         par.map(does_much_harm)
         assert executor.submit(hooks).result() == before
@@ -838,7 +838,7 @@ def test_a_child_of_a_worker_says_nothing_here() -> None:
 def test_frames_of_some_units() -> None:
     data = b"".join(captured_output._HEAD.pack(Kind.OUT, unit, 2) + f"{unit}\n".encode() for unit in (1, 1, 2, 3))
     with contextlib.redirect_stdout(io.StringIO()) as stream:
-        Said(data, SharedTable()).show(Chunk(1, 3))
+        CapturedOutput(data, SharedTable()).show(Chunk(1, 3))
     assert stream.getvalue() == "1\n1\n2\n"
 
 

@@ -12,12 +12,12 @@ import pytest
 from pdparallel.core.call import Work
 from pdparallel.core.chunking import Chunk
 from pdparallel.data.iterate import feed_for
-from pdparallel.typing import Hand
+from pdparallel.typing import UnitFormat
 from pdparallel.worker.loop import record
 
 FRAME = pd.DataFrame({"a": range(100), "b": 1.5})
 
-HANDS: dict[Hand, Any] = {
+HANDS: dict[UnitFormat, Any] = {
     "row": FRAME,
     "row-array": FRAME.to_numpy(),
     "row-tuple": FRAME,
@@ -31,37 +31,39 @@ HANDS: dict[Hand, Any] = {
 }
 
 
-def _recorded(hand: Hand, func: Any, until: float = math.inf, *args: Any, **kwargs: Any) -> Any:
-    return record(Work(func, args, kwargs, hand), feed_for(hand, func), HANDS[hand], Chunk(200, 300), until)
+def _recorded(unit_format: UnitFormat, func: Any, until: float = math.inf, *args: Any, **kwargs: Any) -> Any:
+    return record(
+        Work(func, args, kwargs, unit_format), feed_for(unit_format, func), HANDS[unit_format], Chunk(200, 300), until
+    )
 
 
-@pytest.mark.parametrize("hand", HANDS)
-def test_all_units_in_order(hand: Hand) -> None:
+@pytest.mark.parametrize("unit_format", HANDS)
+def test_all_units_in_order(unit_format: UnitFormat) -> None:
     seen = iter(range(100))
-    outcome = _recorded(hand, lambda unit: next(seen))
+    outcome = _recorded(unit_format, lambda unit: next(seen))
     assert (outcome.chunk, outcome.failure, list(outcome.returns)) == (Chunk(200, 300), None, list(range(100)))
     assert outcome.seconds > 0
 
 
-@pytest.mark.parametrize("hand", HANDS)
-def test_a_time_that_is_over_stops_between_two_units_and_after_one_at_least(hand: Hand) -> None:
+@pytest.mark.parametrize("unit_format", HANDS)
+def test_a_time_that_is_over_stops_between_two_units_and_after_one_at_least(unit_format: UnitFormat) -> None:
     calls: list[int] = []
-    outcome = _recorded(hand, lambda unit: calls.append(1), time.perf_counter() - 1.0)
+    outcome = _recorded(unit_format, lambda unit: calls.append(1), time.perf_counter() - 1.0)
     assert outcome.chunk == Chunk(200, 201)
     assert len(calls) == len(outcome.returns) == 1
     assert outcome.failure is None
 
 
-@pytest.mark.parametrize("hand", HANDS)
-def test_time_enough_means_all(hand: Hand) -> None:
-    outcome = _recorded(hand, lambda unit: 1, time.perf_counter() + 1e6)
+@pytest.mark.parametrize("unit_format", HANDS)
+def test_time_enough_means_all(unit_format: UnitFormat) -> None:
+    outcome = _recorded(unit_format, lambda unit: 1, time.perf_counter() + 1e6)
     assert outcome.chunk == Chunk(200, 300)
     assert list(outcome.returns) == [1] * 100
 
 
 @pytest.mark.parametrize("until", [math.inf, 1e12])
-@pytest.mark.parametrize("hand", HANDS)
-def test_a_failure_ends_it_and_says_where(hand: Hand, until: float) -> None:
+@pytest.mark.parametrize("unit_format", HANDS)
+def test_a_failure_ends_it_and_says_where(unit_format: UnitFormat, until: float) -> None:
     calls: list[int] = []
 
     def func(unit: Any) -> int:
@@ -70,7 +72,7 @@ def test_a_failure_ends_it_and_says_where(hand: Hand, until: float) -> None:
             raise KeyError("here")
         return len(calls)
 
-    outcome = _recorded(hand, func, until)
+    outcome = _recorded(unit_format, func, until)
     assert list(outcome.returns) == list(range(1, 38))
     assert outcome.failure.offset == 37
     assert isinstance(outcome.failure.exception, KeyError)
@@ -78,10 +80,10 @@ def test_a_failure_ends_it_and_says_where(hand: Hand, until: float) -> None:
 
 
 @pytest.mark.parametrize("until", [math.inf, 1e12])
-@pytest.mark.parametrize("hand", HANDS)
-def test_a_stop_iteration_of_the_function_is_a_failure_and_no_end(hand: Hand, until: float) -> None:
+@pytest.mark.parametrize("unit_format", HANDS)
+def test_a_stop_iteration_of_the_function_is_a_failure_and_no_end(unit_format: UnitFormat, until: float) -> None:
     few = iter(range(38))
-    outcome = _recorded(hand, lambda unit: next(few), until)
+    outcome = _recorded(unit_format, lambda unit: next(few), until)
     assert list(outcome.returns) == list(range(38))
     assert outcome.failure.offset == 38
     assert isinstance(outcome.failure.exception, StopIteration)
@@ -96,9 +98,9 @@ def test_a_stop_iteration_in_the_last_unit_and_in_a_chunk() -> None:
     assert (outcome.failure.offset, type(outcome.failure.exception)) == (0, StopIteration)
 
 
-@pytest.mark.parametrize("hand", HANDS)
-def test_arguments_come_after_the_unit(hand: Hand) -> None:
-    outcome = _recorded(hand, lambda unit, one, two=0: (one, two), math.inf, 5, two=6)
+@pytest.mark.parametrize("unit_format", HANDS)
+def test_arguments_come_after_the_unit(unit_format: UnitFormat) -> None:
+    outcome = _recorded(unit_format, lambda unit, one, two=0: (one, two), math.inf, 5, two=6)
     assert set(outcome.returns) == {(5, 6)}
 
 

@@ -27,7 +27,7 @@ import pytest
 import pdparallel
 from pdparallel.worker import replicate_state, settings, warning_filters
 from tests.conftest import children
-from tests.worker.test_capture_output import ELSEWHERE, _pool, options_of, told
+from tests.worker.test_capture_output import NOT_HANDLED, _pool, options_of, told
 
 VARIABLE = "PDPARALLEL_TEST_VARIABLE"
 S = pd.Series([0, 1, 2])
@@ -96,7 +96,7 @@ def other(folder: Path) -> Iterator[None]:
     time.tzset()
 
 
-@pytest.mark.parametrize("kind", [*ELSEWHERE, "thread", "serial"])
+@pytest.mark.parametrize("kind", [*NOT_HANDLED, "thread", "serial"])
 def test_as_here_before_meanwhile_and_after(kind: str, tmp_path: Path) -> None:
     plain = seen()
     with options_of(kind, 2) as options:
@@ -215,7 +215,7 @@ def test_what_a_function_sets_ends_with_its_call(tmp_path: Path) -> None:
     assert par.map(seen)[0] == here == seen()
 
 
-@pytest.mark.parametrize("kind", ELSEWHERE)
+@pytest.mark.parametrize("kind", NOT_HANDLED)
 def test_modules_that_a_new_entry_of_the_path_leads_to(kind: str, tmp_path: Path) -> None:
     name = f"beside_{kind.replace(' ', '_')}"
     (tmp_path / f"{name}.py").write_text("def minus(value):\n    return -value\n")

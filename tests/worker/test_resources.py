@@ -343,9 +343,9 @@ FULL_TMPDIR = """
 import os, shutil, tempfile
 import numpy as np, pandas as pd
 import pdparallel
-from pdparallel.transport import arena
+from pdparallel.transport import shared_memory
 
-arena._memfd_can_be_shared = lambda: False
+shared_memory._memfd_can_be_shared = lambda: False
 frame = pd.DataFrame({"a": np.arange(500_000.0)})
 for free in (shutil.disk_usage, lambda folder: shutil._ntuple_diskusage(10**9, 0, 10**9)):  # filled meanwhile
     real, shutil.disk_usage = shutil.disk_usage, free

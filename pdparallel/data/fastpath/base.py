@@ -1,7 +1,7 @@
 """Becoming: how a lean object becomes the very object of pandas that it stands for, in place, class included.
 
 A lean object is an instance of a subclass of ``pd.Series`` or ``pd.DataFrame`` that was made without its inner parts.
-Under ``_lean`` it keeps what it needs to answer the questions that functions ask most.  Whatever else is asked, in the
+Under ``_lazy`` it keeps what it needs to answer the questions that functions ask most.  Whatever else is asked, in the
 end by pandas' own methods, finds the inner parts missing; at that moment it becomes the object that pandas would have
 handed out, and whoever has it by then has that one::
 
@@ -27,8 +27,26 @@ import pandas as pd
 from pdparallel.errors import PerformanceHint
 
 __all__ = [
-    "ELSEWHERE", "FRESH", "Locator", "Tested", "agree", "applied", "become", "dict_of", "is_lean", "is_wide", "keep",
-    "look_for_methods", "made_plain", "missed", "new", "no_arguments", "own_dict", "reduced", "relabel", "stands_for",
+    "FRESH",
+    "NOT_HANDLED",
+    "Locator",
+    "Tested",
+    "agree",
+    "applied",
+    "dict_of",
+    "is_lazy",
+    "is_wide",
+    "keep",
+    "look_for_methods",
+    "materialize_in_place",
+    "materialized",
+    "missed",
+    "new",
+    "no_arguments",
+    "own_dict",
+    "reduced",
+    "relabel",
+    "stands_for",
     "with_reductions",
 ]  # fmt: skip
 
@@ -49,7 +67,7 @@ keep = object.__setattr__
 _plain: dict[type, Callable[[Any], Any]] = {}
 
 #: What stands for an answer that only pandas has.
-ELSEWHERE: Any = object()
+NOT_HANDLED: Any = object()
 
 
 def _references() -> int:
@@ -61,7 +79,7 @@ def _references() -> int:
 FRESH = _references()
 
 
-def become(lean: Any, real: Any, kind: type, **own: Any) -> None:
+def materialize_in_place(lazy: Any, real: Any, kind: type, **own: Any) -> None:
     """Let a lean object be one of pandas', in place.
 
     Parameters
@@ -75,22 +93,22 @@ def become(lean: Any, real: Any, kind: type, **own: Any) -> None:
     **own
         Attributes that are its own, in the place of those of ``real``.
     """
-    parts = dict_of(lean)
+    parts = dict_of(lazy)
     parts.clear()
-    _set_class(lean, kind)
+    _set_class(lazy, kind)
     parts.update(real.__dict__)
     parts.update(own)
     flags = real.flags  # which know their object
-    parts["_flags"] = type(flags)(lean, allows_duplicate_labels=flags.allows_duplicate_labels)
+    parts["_flags"] = type(flags)(lazy, allows_duplicate_labels=flags.allows_duplicate_labels)
 
 
 def relabel(unit: Any, index: pd.Index, columns: pd.Index | None = None) -> None:
     """Let a Series or frame have other labels, also fewer or more, in place; its values are gone."""
     if columns is None:
-        become(unit, pd.Series(np.nan, index=index, name=unit.name), type(unit))
+        materialize_in_place(unit, pd.Series(np.nan, index=index, name=unit.name), type(unit))
     else:
         named = {"name": unit.__dict__["name"]} if "name" in unit.__dict__ else {}
-        become(unit, pd.DataFrame(index=index, columns=columns), type(unit), **named)
+        materialize_in_place(unit, pd.DataFrame(index=index, columns=columns), type(unit), **named)
 
 
 def missed(obj: Any, name: str) -> Any:
@@ -98,20 +116,20 @@ def missed(obj: Any, name: str) -> Any:
     return type(obj).__getattr__(obj, name)
 
 
-def is_lean(obj: Any) -> bool:
+def is_lazy(obj: Any) -> bool:
     """Whether an object is lean, and has not become one of pandas' yet."""
     return type(obj) in _plain
 
 
-def made_plain(value: Any) -> Any:
+def materialized(value: Any) -> Any:
     """A value, which is pandas' own now if it was lean."""
-    if is_lean(value):
+    if is_lazy(value):
         _plain[type(value)](value)
     return value
 
 
 #: The ``__dict__`` of a lean object: that of the one that it stands for.
-own_dict = property(lambda obj: dict_of(made_plain(obj)))
+own_dict = property(lambda obj: dict_of(materialized(obj)))
 
 
 def stands_for(kind: Any, real: Any, plain: Callable[[Any], Any]) -> None:
@@ -174,15 +192,15 @@ class _PlainFirst:
         self._real = real
 
     def __get__(self, obj: Any, kind: Any = None) -> Any:
-        return getattr(self._real if obj is None else made_plain(obj), self._name)
+        return getattr(self._real if obj is None else materialized(obj), self._name)
 
 
 def applied(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a ufunc of NumPy gives, for which pandas looks at the types of all that it gets."""
     if "out" in kwargs:
-        kwargs["out"] = tuple(map(made_plain, kwargs["out"]))
+        kwargs["out"] = tuple(map(materialized, kwargs["out"]))
     call: Callable[..., Any] = getattr(ufunc, method)
-    return call(*map(made_plain, inputs), **kwargs)
+    return call(*map(materialized, inputs), **kwargs)
 
 
 def agree(found: Any, expected: Any) -> None:
@@ -281,7 +299,7 @@ def is_wide(dtype: Any) -> bool:
 
 
 def reduced(numbers: np.ndarray, name: str) -> Any:
-    """What the Series method of that name makes of numbers; :data:`ELSEWHERE` for what only pandas knows.
+    """What the Series method of that name makes of numbers; :data:`NOT_HANDLED` for what only pandas knows.
 
     By NumPy alone where nothing is missing, which is what pandas does; of the two dtypes that need no care.
     """
@@ -290,7 +308,7 @@ def reduced(numbers: np.ndarray, name: str) -> Any:
             value = _REDUCE[name](numbers)
         if isfinite(value):  # what is missing makes all missing; and pandas is to warn of what overflows
             return value
-    return ELSEWHERE
+    return NOT_HANDLED
 
 
 def no_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -334,7 +352,7 @@ class Locator:
     name : {"iloc", "loc", "iat", "at"}
         Which.
     read : callable
-        Takes what the object keeps under ``_lean``, the name and a key; :data:`ELSEWHERE` for what only pandas knows.
+        Takes what the object keeps under ``_lazy``, the name and a key; :data:`NOT_HANDLED` for what only pandas knows.
     """
 
     def __init__(self, obj: Any, name: str, read: Callable[[Any, str, Any], Any]) -> None:
@@ -343,9 +361,9 @@ class Locator:
         self._read = read
 
     def __getitem__(self, key: Any) -> Any:
-        if is_lean(self._obj):
-            value = self._read(self._obj._lean, self._name, key)
-            if value is not ELSEWHERE:
+        if is_lazy(self._obj):
+            value = self._read(self._obj._lazy, self._name, key)
+            if value is not NOT_HANDLED:
                 return value
         return self._pandas()[key]
 
@@ -359,4 +377,4 @@ class Locator:
         return self._pandas()(*args, **kwargs)
 
     def _pandas(self) -> Any:
-        return getattr(made_plain(self._obj), self._name)
+        return getattr(materialized(self._obj), self._name)

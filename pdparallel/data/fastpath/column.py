@@ -17,12 +17,12 @@ import pandas as pd
 
 from pdparallel.compat import PANDAS_2
 from pdparallel.data.fastpath.base import (
-    ELSEWHERE,
+    NOT_HANDLED,
     applied,
-    become,
-    is_lean,
+    is_lazy,
     is_wide,
     keep,
+    materialize_in_place,
     missed,
     new,
     no_arguments,
@@ -31,15 +31,15 @@ from pdparallel.data.fastpath.base import (
     stands_for,
     with_reductions,
 )
-from pdparallel.data.fastpath.slices import Cut, Labels, Source
+from pdparallel.data.fastpath.slices import GroupSlice, Labels, Source
 
 __all__ = ["Column", "column_of", "look_at_columns", "plain_column"]
 
 #: Values of a column up to which arithmetic is done here, by NumPy: of a million pandas may ask numexpr.
-MOST_COUNTED = 100_000
+MAX_COUNTED = 100_000
 
 #: Whole numbers that are less than that can be no matter of dtypes.
-MOST_INT = 1 << 31
+MAX_INT = 1 << 31
 
 #: What NumPy asks an object for before ``__array__``, and what a Series says to that.
 _ASKED_BY_NUMPY = {
@@ -49,23 +49,23 @@ _ASKED_BY_NUMPY = {
 
 #: What a lean column keeps: its group, its name, its values if an array is all that there is to them, what it is made
 #: of when it becomes pandas' own (the column of the chunk, or an array that is its own), and its labels.
-Kept = tuple[Cut, Any, np.ndarray | None, Any, Labels]
+ColumnState = tuple[GroupSlice, Any, np.ndarray | None, Any, Labels]
 
 
-def column_of(cut: Cut, name: Any, array: np.ndarray | None, series: pd.Series) -> Any:
+def column_of(cut: GroupSlice, name: Any, array: np.ndarray | None, series: pd.Series) -> Any:
     """A lean column of a group."""
     column = new(Column)
     own = None if array is None else array[cut.start : cut.stop]
-    keep(column, "_lean", (cut, name, own, series, Labels(cut)))
+    keep(column, "_lazy", (cut, name, own, series, Labels(cut)))
     return column
 
 
-def _computed(cut: Cut, name: Any, values: np.ndarray, labels: Labels) -> Any:
+def _computed(cut: GroupSlice, name: Any, values: np.ndarray, labels: Labels) -> Any:
     """A lean column of values that are its own."""
     column = new(Column)
     shown = values.view()
     shown.flags.writeable = PANDAS_2  # as pandas shows them
-    keep(column, "_lean", (cut, name, shown, values, labels))
+    keep(column, "_lazy", (cut, name, shown, values, labels))
     cut.source.handed.append(weakref.ref(column))
     return column
 
@@ -74,7 +74,7 @@ def look_at_columns(source: Source) -> None:
     """Columns that outlive their group's call are pandas' own from then on."""
     before = source.became
     for column in [ref() for ref in source.handed]:
-        if column is not None and is_lean(column):
+        if column is not None and is_lazy(column):
             plain_column(column)
     source.became = before
     source.handed.clear()
@@ -82,19 +82,19 @@ def look_at_columns(source: Source) -> None:
 
 def plain_column(column: Any) -> Any:
     """Make a lean column, which may be a group of a Series, the Series that pandas would have handed out, in place."""
-    cut, name, _, made, labels = column._lean
+    cut, name, _, made, labels = column._lazy
     if isinstance(made, np.ndarray):
-        become(column, pd.Series(made, index=labels.index, name=name, copy=False), pd.Series)
+        materialize_in_place(column, pd.Series(made, index=labels.index, name=name, copy=False), pd.Series)
         return column
     group = None if cut.group is None else cut.group()
-    if group is not None and is_lean(group) and cut.columns and cut.columns.get(made.name) is column:
+    if group is not None and is_lazy(group) and cut.columns and cut.columns.get(made.name) is column:
         cut.source.plain_group(group)
         return column
     if cut.source.data is made:
         cut.source.became += 1
     real = made.iloc[cut.start : cut.stop]
     real.index = labels.index
-    become(column, real, pd.Series, _name=name)
+    materialize_in_place(column, real, pd.Series, _name=name)
     return column
 
 
@@ -107,9 +107,9 @@ def _locator(name: str) -> Any:
 
     class Locator(base):  # type: ignore[misc]  # one that is found when this runs
         def __getitem__(self, key: Any) -> Any:
-            if is_lean(self.obj):
-                value = _located(self.obj._lean, name, key)
-                if value is not ELSEWHERE:
+            if is_lazy(self.obj):
+                value = _located(self.obj._lazy, name, key)
+                if value is not NOT_HANDLED:
                     return value
             return super().__getitem__(key)
 
@@ -123,11 +123,11 @@ _Iloc, _Iat = _locator("iloc"), _locator("iat")
 class Column(pd.Series):
     """A Series for as long as it is only read; see the module."""
 
-    _lean: Kept
+    _lazy: ColumnState
     __dict__ = own_dict
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = self._lean[2]
+        array = self._lazy[2]
         if array is None or (dtype is not None and dtype != array.dtype):
             plain = plain_column(self)
             found: np.ndarray = plain.__array__(dtype) if copy is None else plain.__array__(dtype, copy)
@@ -137,10 +137,10 @@ class Column(pd.Series):
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
         if type(self) is not Column:
             return missed(self, name)
-        lean = self._lean
+        lazy = self._lazy
         if name == "_name":
-            return lean[1]
-        if name in _ASKED_BY_NUMPY and not (lean[0].source.has_texts and name in lean[0].index):
+            return lazy[1]
+        if name in _ASKED_BY_NUMPY and not (lazy[0].source.has_texts and name in lazy[0].index):
             raise AttributeError(_ASKED_BY_NUMPY[name])
         return getattr(plain_column(self), name)
 
@@ -151,25 +151,25 @@ class Column(pd.Series):
         return dir(plain_column(self))
 
     def __len__(self) -> int:
-        cut = self._lean[0]
+        cut = self._lazy[0]
         return cut.stop - cut.start
 
     def __iter__(self) -> Iterator[Any]:
-        array = self._lean[2]
+        array = self._lazy[2]
         if array is None:
             return iter(plain_column(self))
         # One after the other, as pandas does: what is written meanwhile into a column of pandas 2 is seen.
         return iter(array) if array.dtype.kind == "O" else map(array.item, range(len(array)))
 
     def tolist(self) -> list[Any]:
-        array = self._lean[2]
+        array = self._lazy[2]
         found: list[Any] = (plain_column(self) if array is None else array).tolist()
         return found
 
     to_list = tolist
 
     def to_numpy(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        array = self._lean[2]
+        array = self._lazy[2]
         if array is None or args or kwargs:
             found: np.ndarray = plain_column(self).to_numpy(*args, **kwargs)
             return found
@@ -177,12 +177,12 @@ class Column(pd.Series):
 
     @property
     def values(self) -> Any:
-        array = self._lean[2]
+        array = self._lazy[2]
         return plain_column(self).values if array is None else array.view()
 
     @property  # type: ignore[misc] # who sets it has a plain one by then
     def index(self) -> pd.Index:
-        return self._lean[4].index
+        return self._lazy[4].index
 
     @property
     def shape(self) -> tuple[int]:
@@ -198,7 +198,7 @@ class Column(pd.Series):
 
     @property
     def dtype(self) -> Any:
-        return self._lean[3].dtype
+        return self._lazy[3].dtype
 
     def __add__(self, other: Any) -> Any:
         return _operated(operator.add, self, other)
@@ -248,38 +248,38 @@ class Column(pd.Series):
 
 def _operated(op: Callable[[Any, Any], Any], column: Any, other: Any, *, turned: bool = False) -> Any:
     """``op(column, other)``, or ``op(other, column)``."""
-    if is_lean(column):
+    if is_lazy(column):
         value = _counted(op, column, other, turned)
-        if value is not ELSEWHERE:
+        if value is not NOT_HANDLED:
             return value
         plain_column(column)
     return op(other, column) if turned else op(column, other)
 
 
 def _counted(op: Callable[[Any, Any], Any], column: Any, other: Any, turned: bool) -> Any:
-    """The same of plain numbers, and of columns of one group; :data:`ELSEWHERE` for what only pandas knows."""
-    cut, name, array, _, labels = column._lean
-    if array is None or not is_wide(array.dtype) or not cut.source.counts or len(array) > MOST_COUNTED:
-        return ELSEWHERE
+    """The same of plain numbers, and of columns of one group; :data:`NOT_HANDLED` for what only pandas knows."""
+    cut, name, array, _, labels = column._lazy
+    if array is None or not is_wide(array.dtype) or not cut.source.counts or len(array) > MAX_COUNTED:
+        return NOT_HANDLED
     kind = type(other)
     if kind is Column:
-        its_cut, its_name, right, _, _ = other._lean
+        its_cut, its_name, right, _, _ = other._lazy
         if its_cut is not cut or right is None or not is_wide(right.dtype) or op is operator.pow:
-            return ELSEWHERE
+            return NOT_HANDLED
         if its_name is not name:
             if type(its_name) is not str or type(name) is not str:
-                return ELSEWHERE
+                return NOT_HANDLED
             name = name if its_name == name else None
     elif op is operator.pow:
         if kind is not int or other != 2:
-            return ELSEWHERE
+            return NOT_HANDLED
         right = other
     elif kind is float or kind is np.float64:
         right = float(other)  # as pandas makes them
-    elif (kind is int or kind is np.int64) and abs(other) < MOST_INT:
+    elif (kind is int or kind is np.int64) and abs(other) < MAX_INT:
         right = int(other)
     else:
-        return ELSEWHERE
+        return NOT_HANDLED
     with np.errstate(all="ignore"):  # as in pandas
         values = op(right, array) if turned else op(array, right)
     return _computed(cut, name, values, labels)
@@ -287,19 +287,19 @@ def _counted(op: Callable[[Any, Any], Any], column: Any, other: Any, turned: boo
 
 def _reduced(column: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What the Series method of that name gives."""
-    array = column._lean[2]
+    array = column._lazy[2]
     if array is not None and no_arguments(args, kwargs):
         value = reduced(array, name)
-        if value is not ELSEWHERE:
+        if value is not NOT_HANDLED:
             return value
     return getattr(plain_column(column), name)(*args, **kwargs)
 
 
-def _located(lean: Kept, name: str, key: Any) -> Any:
+def _located(lazy: ColumnState, name: str, key: Any) -> Any:
     """What ``column.iloc[key]`` gives, where that is one scalar."""
-    array = lean[2]
+    array = lazy[2]
     if type(key) is not int or array is None or not -len(array) <= key < len(array):
-        return ELSEWHERE
+        return NOT_HANDLED
     return array[key]
 
 

@@ -31,11 +31,11 @@ from pdparallel.data.fastpath.base import (
     Tested,
     agree,
     applied,
-    become,
     dict_of,
-    is_lean,
+    is_lazy,
     look_for_methods,
-    made_plain,
+    materialize_in_place,
+    materialized,
     missed,
     new,
     own_dict,
@@ -43,17 +43,17 @@ from pdparallel.data.fastpath.base import (
     stands_for,
 )
 from pdparallel.data.fastpath.column import Column, column_of, look_at_columns, plain_column
-from pdparallel.data.fastpath.slices import Cut, Source, TimedSource, is_array, with_array
+from pdparallel.data.fastpath.slices import GroupSlice, Source, TimedSource, is_array, with_array
 from pdparallel.data.fastpath.type_checks import leading, may_ask_for_types
-from pdparallel.typing import Func, Taker
+from pdparallel.typing import Func, UnitSink
 
-__all__ = ["LOOK_AFTER", "LeanGroups", "LeanTrial", "held"]
+__all__ = ["LOOK_AFTER", "LazyGroups", "LazyTrial", "backing_of_column"]
 
 #: Groups of a call after which it is seen whether the function leaves its groups lean.
 LOOK_AFTER = 16
 
 
-class LeanGroups:
+class LazyGroups:
     """Hands out the groups of a call's chunks, and remembers from chunk to chunk whether lean ones pay.
 
     Parameters
@@ -69,8 +69,8 @@ class LeanGroups:
         self._given = given
         self._pay: bool | None = None
 
-    def hand_out(self, data: Any, sizes: Sequence[int], names: Sequence[Any] | None, taker: Taker) -> int:
-        """Give the taker each group, for as long as lean ones pay.
+    def hand_out(self, data: Any, sizes: Sequence[int], names: Sequence[Any] | None, sink: UnitSink) -> int:
+        """Give the sink each group, for as long as lean ones pay.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class LeanGroups:
             Rows of each group.
         names : sequence or None
             What each group is called, where the function is told.
-        taker : Taker
+        sink : Taker
             Gets them.
 
         Returns
@@ -91,30 +91,30 @@ class LeanGroups:
         if self._pay is None:
             look_for_methods()
             given = [*self._given, *_held_by(data)]
-            self._pay = _may_be_lean() and not may_ask_for_types(self._func, given)
+            self._pay = _may_be_lazy() and not may_ask_for_types(self._func, given)
         if not self._pay or not _fits(data):
             return 0
         source = Source(data, plain_group)
         units = _columns(source, sizes, names) if data.ndim == 1 else _groups(source, sizes, names)
         try:
-            return self._hand_out(source, units, len(sizes), taker)
+            return self._hand_out(source, units, len(sizes), sink)
         finally:
             next(units, None)  # which looks whether the last one is kept, whatever ended it
 
-    def _hand_out(self, source: Source, units: Iterator[Any], n: int, taker: Taker) -> int:
+    def _hand_out(self, source: Source, units: Iterator[Any], n: int, sink: UnitSink) -> int:
         at = 0
         while self._pay and at < n:
             stop = n if at else min(n, LOOK_AFTER)
             while at < stop:
-                size = taker.block(stop - at)
+                size = sink.start_block(stop - at)
                 for _ in range(size):
-                    taker.own(next(units))
+                    sink.call_owned(next(units))
                 at += size
             self._pay = 2 * source.became <= at
         return at
 
 
-class LeanTrial:
+class LazyTrial:
     """Finds out whether lean groups would pay, by groups that pandas has made.
 
     Parameters
@@ -143,7 +143,7 @@ class LeanTrial:
         if self._may is None:
             look_for_methods()
             given = [*args, *kwargs.values(), *_held_by(unit)]
-            self._may = _may_be_lean() and not may_ask_for_types(func, given)
+            self._may = _may_be_lazy() and not may_ask_for_types(func, given)
         if not (self._may and _fits(unit)):
             began = perf_counter()
             value = func(unit, *args, **kwargs)
@@ -159,12 +159,12 @@ class LeanTrial:
             value = func(group, *args, **kwargs)
             self.seconds.append(perf_counter() - began - source.seconds)
             self._stayed += source.became == 0
-            if not is_lean(group) and not _has_labels(group, unit):
+            if not is_lazy(group) and not _has_labels(group, unit):
                 relabel(unit, group.index, group.columns if unit.ndim == 2 else None)  # pandas looks at these again
         finally:
             del group
             next(groups, None)  # which looks whether it is kept
-        return made_plain(value)
+        return materialized(value)
 
 
 def _has_labels(group: Any, unit: Any) -> bool:
@@ -172,7 +172,7 @@ def _has_labels(group: Any, unit: Any) -> bool:
     return bool(group.index.is_(unit.index)) and (unit.ndim == 1 or bool(group.columns.is_(unit.columns)))
 
 
-def held(value: Any, unit: Any) -> tuple[np.ndarray, Any, pd.Index | None] | None:
+def backing_of_column(value: Any, unit: Any) -> tuple[np.ndarray, Any, pd.Index | None] | None:
     """What a lean column of a group that is lean itself holds; None for all else.
 
     Parameters
@@ -187,10 +187,10 @@ def held(value: Any, unit: Any) -> tuple[np.ndarray, Any, pd.Index | None] | Non
     tuple or None
         Its values, its name, and its index if anybody has asked for that; else it is the group's.
     """
-    if type(value) is not Column or not is_lean(unit):
+    if type(value) is not Column or not is_lazy(unit):
         return None
-    cut, name, array, _, labels = value._lean
-    of_the_unit = unit._lean if unit.ndim == 2 else unit._lean[0]
+    cut, name, array, _, labels = value._lazy
+    of_the_unit = unit._lazy if unit.ndim == 2 else unit._lazy[0]
     return (array, name, labels.made) if array is not None and cut is of_the_unit and cut.source.counts else None
 
 
@@ -209,25 +209,25 @@ def _fits(data: Any) -> bool:
     if type(data) is not pd.DataFrame or (PANDAS_2 and pd.get_option("mode.copy_on_write")):
         return False
     labels = data.columns
-    # "_lean" is the name under which a lean group keeps what it has.
-    return labels.nlevels == 1 and labels.is_unique and labels.inferred_type == "string" and "_lean" not in labels
+    # "_lazy" is the name under which a lean group keeps what it has.
+    return labels.nlevels == 1 and labels.is_unique and labels.inferred_type == "string" and "_lazy" not in labels
 
 
 def _groups(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) -> Iterator[Any]:
     """A lean group for each; what of the one before is kept by anybody is pandas' own by then."""
     handed, start = source.handed, 0
     for at, size in enumerate(sizes):
-        cut = Cut(source, start, start + size)
+        cut = GroupSlice(source, start, start + size)
         start += size
         group = new(Group)
         own = dict_of(group)
-        own["_lean"] = cut
+        own["_lazy"] = cut
         if names is not None:
             own["name"] = names[at]
         if PANDAS_2:
             cut.group, cut.columns = weakref.ref(group), {}
         yield group
-        if getrefcount(group) > FRESH and is_lean(group):
+        if getrefcount(group) > FRESH and is_lazy(group):
             plain_group(group)
             source.became -= 1  # which was no wish
         if cut.columns:
@@ -241,11 +241,11 @@ def _columns(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) 
     array, series = with_array(source.data)
     start, name = 0, series.name
     for at, size in enumerate(sizes):
-        cut = Cut(source, start, start + size)
+        cut = GroupSlice(source, start, start + size)
         start += size
         column = column_of(cut, name if names is None else names[at], array, series)
         yield column
-        if getrefcount(column) > FRESH and is_lean(column):
+        if getrefcount(column) > FRESH and is_lazy(column):
             plain_column(column)
             source.became -= 1
         if source.handed:
@@ -255,14 +255,14 @@ def _columns(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) 
 def plain_group(group: Any) -> Any:
     """Make a lean group the frame that pandas would have handed out, in place."""
     own = dict_of(group)
-    cut: Cut = own["_lean"]
+    cut: GroupSlice = own["_lazy"]
     cut.source.became += 1
     named = {"name": own["name"]} if "name" in own else {}
-    become(group, cut.frame(), pd.DataFrame, **named)
+    materialize_in_place(group, cut.frame(), pd.DataFrame, **named)
     if cut.columns:
         for label, column in cut.columns.items():
-            if is_lean(column):
-                become(column, group[label], pd.Series)
+            if is_lazy(column):
+                materialize_in_place(column, group[label], pd.Series)
                 group._item_cache[label] = column  # pandas 2 gives the same Series again and again
         cut.columns.clear()
     return group
@@ -271,12 +271,12 @@ def plain_group(group: Any) -> Any:
 class Group(pd.DataFrame):
     """A DataFrame for as long as it is only read; see the module."""
 
-    _lean: Cut
+    _lazy: GroupSlice
     __dict__ = own_dict
 
     def __getitem__(self, key: Any) -> Any:
         if type(key) is str:
-            cut = self._lean
+            cut = self._lazy
             source = cut.source
             if key in source.places:
                 kept = cut.columns
@@ -292,7 +292,7 @@ class Group(pd.DataFrame):
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
         if type(self) is not Group:
             return missed(self, name)
-        cut = self._lean
+        cut = self._lazy
         if not name.startswith("_") and name in cut.source.places:
             return self[name]
         return getattr(plain_group(self), name)
@@ -304,27 +304,27 @@ class Group(pd.DataFrame):
         return dir(plain_group(self))
 
     def __len__(self) -> int:
-        cut = self._lean
+        cut = self._lazy
         return cut.stop - cut.start
 
     def __iter__(self) -> Any:
-        return iter(self._lean.source.data)
+        return iter(self._lazy.source.data)
 
     def __contains__(self, key: Any) -> bool:  # type: ignore[misc] # the stubs call it final
-        return key in self._lean.source.data
+        return key in self._lazy.source.data
 
     @property  # type: ignore[misc] # who sets it has a plain one by then
     def index(self) -> pd.Index:
-        return self._lean.index
+        return self._lazy.index
 
     @property
     def shape(self) -> tuple[int, int]:
-        cut = self._lean
+        cut = self._lazy
         return cut.stop - cut.start, len(cut.source.places)
 
     @property
     def empty(self) -> bool:
-        return len(self) == 0 or not self._lean.source.places
+        return len(self) == 0 or not self._lazy.source.places
 
     @property
     def ndim(self) -> int:
@@ -351,10 +351,10 @@ def _test() -> None:
     group = next(units)
     column = group["a"]
     answers = len(group), column.sum()
-    if answers != (2, 4.0) or not (is_lean(group) and is_lean(column)):
+    if answers != (2, 4.0) or not (is_lazy(group) and is_lazy(column)):
         raise AssertionError(f"a group answers {answers}")
     for found, expected in ((column, frame["a"].iloc[:2]), (group, frame.iloc[:2]), (next(units), frame.iloc[2:])):
-        agree(made_plain(found), expected)
+        agree(materialized(found), expected)
 
 
-_may_be_lean = Tested(_test)
+_may_be_lazy = Tested(_test)

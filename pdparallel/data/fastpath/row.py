@@ -25,16 +25,16 @@ import pandas as pd
 
 from pdparallel.compat import PANDAS_2, converting, without_copy_warnings
 from pdparallel.data.fastpath.base import (
-    ELSEWHERE,
     FRESH,
+    NOT_HANDLED,
     Locator,
     Tested,
     agree,
-    become,
     dict_of,
     is_wide,
     keep,
     look_for_methods,
+    materialize_in_place,
     missed,
     new,
     no_arguments,
@@ -44,9 +44,9 @@ from pdparallel.data.fastpath.base import (
     with_reductions,
 )
 from pdparallel.data.fastpath.type_checks import leading, may_ask_for_types
-from pdparallel.typing import Func, Taker
+from pdparallel.typing import Func, UnitSink
 
-__all__ = ["LeanRows", "NotingRows", "are_views", "blocks_of", "dtypes_of", "is_unshared"]
+__all__ = ["LazyRows", "NotingRows", "are_views", "blocks_of", "dtypes_of", "is_unshared"]
 
 #: Rows whose scalars are listed at a time: few enough to stay in the caches, many enough to forget what a list costs
 #: (``benchmarks/constants.py``).
@@ -59,7 +59,7 @@ LOOK_AFTER = 16
 _NATIVE = {str, int, float, bool, type(None)}
 
 
-class LeanRows:
+class LazyRows:
     """Hands out the rows of a call's chunks, and remembers from chunk to chunk whether lean rows pay.
 
     Parameters
@@ -87,12 +87,12 @@ class LeanRows:
         self._places: dict[Any, int] = {}
 
     @property
-    def are_lean(self) -> bool:
+    def are_lazy(self) -> bool:
         """Whether they do, as far as it is known."""
         return self._pay is not False
 
-    def feed(self, frame: Any, taker: Taker) -> None:
-        """Give the taker each row of the frame, as ``frame.apply(taker.one, axis=1)`` does, but lean rows in blocks."""
+    def feed(self, frame: Any, sink: UnitSink) -> None:
+        """Give the sink each row of the frame, as ``frame.apply(sink.call_shared, axis=1)`` does, but in blocks."""
         first = self._pay is None
         if first:  # all chunks of a call have the same columns
             look_for_methods()
@@ -103,15 +103,15 @@ class LeanRows:
             self._pay = self._common is not None and not may_ask_for_types(self._func, self._given, rows=True)
         if self._views is None:
             self._views = are_views(frame)
-        writes = _Writes(taker, self._unshared) if self._views else None
+        writes = _Writes(sink, self._unshared) if self._views else None
         with without_copy_warnings():
             try:
-                self._feed(frame, taker, writes, first)
+                self._feed(frame, sink, writes, first)
             finally:
                 if writes is not None:
                     writes.look()
 
-    def _feed(self, frame: Any, taker: Taker, writes: _Writes | None, is_first: bool) -> None:
+    def _feed(self, frame: Any, sink: UnitSink, writes: _Writes | None, is_first: bool) -> None:
         n, at = len(frame), 0
         while self._pay and at < n:
             stop = min(n, at + (ROWS_LISTED if at else LOOK_AFTER))
@@ -126,11 +126,11 @@ class LeanRows:
                     break
             names, done = tuple(self._attributes), 0
             while done < stop - at:
-                rows = range(done, done + taker.block(stop - at - done))
+                rows = range(done, done + sink.start_block(stop - at - done))
                 if names:
-                    _visit_with_attributes(columns, rows, names, taker.in_block)
+                    _visit_with_attributes(columns, rows, names, sink.call_in_block)
                 else:
-                    _visit(columns, rows, taker.in_block)
+                    _visit(columns, rows, sink.call_in_block)
                 done = rows.stop
             if writes is not None:
                 writes.look()
@@ -138,28 +138,28 @@ class LeanRows:
             self._pay = columns.became_series * 2 <= stop - at
             at = stop
         if at < n:
-            self._by_pandas(frame.iloc[at:] if at else frame, taker, writes, at)
+            self._by_pandas(frame.iloc[at:] if at else frame, sink, writes, at)
 
-    def _by_pandas(self, frame: Any, taker: Taker, writes: _Writes | None, at: int) -> None:
-        """Give the taker each row by pandas' own loop, whatever blocks the chunk has."""
+    def _by_pandas(self, frame: Any, sink: UnitSink, writes: _Writes | None, at: int) -> None:
+        """Give the sink each row by pandas' own loop, whatever blocks the chunk has."""
         is_plain = type(frame) is pd.DataFrame
         if writes is not None:
             if is_plain and not are_views(frame):
                 frame = _over(_as_writable(frame.to_numpy(), False), frame)
-            frame.apply(writes.watched(taker.one, frame, at), axis=1)
+            frame.apply(writes.watched(sink.call_shared, frame, at), axis=1)
             return
         if is_plain and are_views(frame):
             # As two blocks, which pandas brings together in a new array.
             values = frame.to_numpy()
             parts = [_over(values[:, :1], frame.iloc[:, :1]), _over(values[:, 1:], frame.iloc[:, 1:])]
             frame = _told(pd.concat(parts, axis=1), frame)
-        frame.apply(taker.one, axis=1)
+        frame.apply(sink.call_shared, axis=1)
 
     def _listed(self, part: pd.DataFrame) -> _Columns:
         return _Columns(part, self._common, self._places)
 
 
-class NotingRows(LeanRows):
+class NotingRows(LazyRows):
     """The same, and notes what the function reads of its rows; that costs more, so that it is for a few of them."""
 
     def __init__(self, func: Func, given: Sequence[Any] = (), views: bool | None = None) -> None:
@@ -258,15 +258,15 @@ class _Writes:
 
     Parameters
     ----------
-    taker : Taker
+    sink : Taker
         Told in ``wrote`` where the first assignment was, and in ``unshared`` whether the next one fails.
     unshared : bool
         Whether the first one fails.
     """
 
-    def __init__(self, taker: Any, unshared: bool) -> None:
+    def __init__(self, sink: Any, unshared: bool) -> None:
         self.unshared = unshared
-        self._taker = taker
+        self._taker = sink
         self._wrote: int | None = None
         self._manager: Any = None
         self._blocks: Any = None
@@ -327,9 +327,9 @@ def _assign(row: Any) -> None:
 
 
 def _visit(columns: _Columns, rows: range, visit: Callable[[Any], None]) -> None:
-    for lean in zip(itertools.repeat(columns), rows, strict=False):
+    for lazy in zip(itertools.repeat(columns), rows, strict=False):
         row = new(_Row)
-        keep(row, "_lean", lean)
+        keep(row, "_lazy", lazy)
         visit(row)
         if getrefcount(row) > FRESH:
             _kept(row)
@@ -344,7 +344,7 @@ def _visit_with_attributes(
         row = new(_Row)
         own = dict_of(row)
         own.update(zip(names, values, strict=True))
-        own["_lean"] = columns, position
+        own["_lazy"] = columns, position
         visit(row)
         if getrefcount(row) > FRESH:
             _kept(row)
@@ -353,9 +353,9 @@ def _visit_with_attributes(
 def _kept(row: Any) -> None:
     """A row that outlives its call, in a list or a closure, is a plain Series from then on."""
     if type(row) is _Row:
-        lean = row._lean
+        lazy = row._lazy
         _plain(row)
-        lean[0].became_series -= 1  # which was no wish for a Series
+        lazy[0].became_series -= 1  # which was no wish for a Series
 
 
 def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any] | None:
@@ -366,9 +366,9 @@ def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any]
     labels = frame.columns
     if type(frame) is not pd.DataFrame or labels.nlevels > 1 or len(places) < len(labels) or len(frame) == 0:
         return None
-    if labels.inferred_type != "string" or "_lean" in places:  # the name under which a lean row keeps what it has
+    if labels.inferred_type != "string" or "_lazy" in places:  # the name under which a lean row keeps what it has
         return None
-    if not _may_be_lean():
+    if not _may_be_lazy():
         return None
     kinds = set(dtypes_of(frame))
     first = next(iter(kinds))
@@ -491,21 +491,21 @@ class _Noting(_Columns):
 
 def _plain(row: Any) -> Any:
     """Make a lean row the Series that pandas would have handed out, in place."""
-    columns, at = row._lean
+    columns, at = row._lazy
     columns.became_series += 1
-    become(row, columns.series_at(at), pd.Series, _name=columns.names[at])
+    materialize_in_place(row, columns.series_at(at), pd.Series, _name=columns.names[at])
     return row
 
 
 class _Row(pd.Series):
     """A Series for as long as it is only read; see the module."""
 
-    _lean: tuple[_Columns, int]
+    _lazy: tuple[_Columns, int]
     __dict__ = own_dict
 
     def __getitem__(self, key: Any) -> Any:
         try:
-            columns, at = self._lean
+            columns, at = self._lazy
             return columns[key][at]
         except (KeyError, TypeError):  # no label, or nothing that can be one
             return _plain(self)[key]
@@ -513,7 +513,7 @@ class _Row(pd.Series):
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
         if type(self) is not _Row:
             return missed(self, name)
-        columns, at = self._lean
+        columns, at = self._lazy
         if name == "_name":
             return columns.names[at]
         if not name.startswith("_"):
@@ -533,25 +533,25 @@ class _Row(pd.Series):
         return dir(_plain(self))
 
     def __len__(self) -> int:
-        return len(self._lean[0].places)
+        return len(self._lazy[0].places)
 
     def __iter__(self) -> Iterator[Any]:
-        columns, at = self._lean
+        columns, at = self._lazy
         return iter(columns.values_at(at))
 
     def tolist(self) -> list[Any]:
-        columns, at = self._lean
+        columns, at = self._lazy
         return columns.values_at(at)
 
     to_list = tolist
 
     def items(self) -> Any:
-        columns, at = self._lean
+        columns, at = self._lazy
         return zip(columns.order, columns.values_at(at), strict=False)
 
     def get(self, key: Any, default: Any = None) -> Any:
         if type(key) is str:
-            columns, at = self._lean
+            columns, at = self._lazy
             try:
                 return columns[key][at]
             except KeyError:
@@ -560,7 +560,7 @@ class _Row(pd.Series):
 
     def to_dict(self, *args: Any, **kwargs: Any) -> Any:
         if not (args or kwargs):
-            columns, at = self._lean
+            columns, at = self._lazy
             values = columns.values_at(at)
             if _NATIVE.issuperset(map(type, values)):
                 return dict(zip(columns.order, values, strict=True))
@@ -583,7 +583,7 @@ class _Row(pd.Series):
         return Locator(self, "at", _located)
 
     def __contains__(self, key: Any) -> bool:  # type: ignore[misc] # the stubs call it final
-        return key in self._lean[0].labels
+        return key in self._lazy[0].labels
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _plain(self).__reduce_ex__(protocol)
@@ -595,22 +595,22 @@ class _Row(pd.Series):
 
 def _reduced(row: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What the Series method of that name gives."""
-    columns, at = row._lean
+    columns, at = row._lazy
     if columns.is_wide and no_arguments(args, kwargs):
         value = reduced(columns.array_at(at), name)
-        if value is not ELSEWHERE:
+        if value is not NOT_HANDLED:
             return value
     return getattr(_plain(row), name)(*args, **kwargs)
 
 
-def _located(lean: tuple[_Columns, int], name: str, key: Any) -> Any:
+def _located(lazy: tuple[_Columns, int], name: str, key: Any) -> Any:
     """What ``row.iloc[key]`` and its like give, where that is one scalar."""
-    columns, at = lean
+    columns, at = lazy
     if type(key) is int and name.startswith("i") and -len(columns.order) <= key < len(columns.order):
         return columns[columns.order[key]][at]
     if type(key) is str and not name.startswith("i") and key in columns.places:
         return columns[key][at]
-    return ELSEWHERE
+    return NOT_HANDLED
 
 
 with_reductions(_Row, ("sum", "max", "min", "mean", "std", "var"), _reduced)
@@ -625,7 +625,7 @@ def _test() -> None:
         frame.apply(lambda row, keep=expected: keep.append(row.copy()), axis=1)
         places = {label: place for place, label in enumerate(frame.columns)}
         row = new(_Row)
-        keep(row, "_lean", (_Columns(frame, _dtype_of_rows(frame, places), places), 1))
+        keep(row, "_lazy", (_Columns(frame, _dtype_of_rows(frame, places), places), 1))
         answers = row["a"], row.b, row.name, len(row)
         agree(_plain(row), expected[1])
         if answers != (expected[1]["a"], expected[1].b, "y", 2):
@@ -638,4 +638,4 @@ def _test() -> None:
             raise AssertionError("an assignment is not seen")
 
 
-_may_be_lean = Tested(_test)
+_may_be_lazy = Tested(_test)

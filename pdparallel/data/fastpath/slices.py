@@ -12,7 +12,7 @@ import pandas as pd
 
 from pdparallel.compat import PANDAS_2, no_copy
 
-__all__ = ["Cut", "Labels", "Source", "TimedSource", "is_array", "with_array"]
+__all__ = ["GroupSlice", "Labels", "Source", "TimedSource", "is_array", "with_array"]
 
 #: Kinds of dtypes whose arrays are all that there is to a column.
 _KINDS = "biufcO"
@@ -89,7 +89,7 @@ def with_array(column: pd.Series) -> tuple[np.ndarray | None, pd.Series]:
     return column.to_numpy() if is_array(column.dtype) else None, column
 
 
-class Cut:
+class GroupSlice:
     """Where a group stands among the rows of its chunk.
 
     Attributes
@@ -130,7 +130,7 @@ class Labels:
 
     __slots__ = ("_cut", "made")
 
-    def __init__(self, cut: Cut) -> None:
+    def __init__(self, cut: GroupSlice) -> None:
         self._cut = cut
         self.made: pd.Index | None = None
 

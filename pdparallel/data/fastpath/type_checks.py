@@ -39,13 +39,13 @@ from pdparallel.typing import Func
 __all__ = ["is_trusted", "leading", "may_ask_for_types", "only_reads"]
 
 #: Objects looked at for one function, after which it counts as one that asks.
-MOST_LOOKED_AT = 2_000
+MAX_LOOKED_AT = 2_000
 
 #: Objects looked at before the steps of the code are.
 FEW_LOOKED_AT = 2
 
 #: Elements of a dict, list or tuple that are looked at.
-MOST_ELEMENTS = 500
+MAX_ELEMENTS = 500
 
 #: Packages that take a Series of any class for one, apart from the standard library.
 _TRUSTED = {"numpy", "pandas", "scipy", "numba", "numexpr", "bottleneck", "pyarrow", "dateutil", "pytz"}
@@ -196,7 +196,7 @@ def may_ask_for_types(func: Func, given: Iterable[Any] = (), *, rows: bool = Fal
     if not given and _leads_nowhere(func):
         return False
     if not rows:
-        return _asks(func, given, MOST_LOOKED_AT)
+        return _asks(func, given, MAX_LOOKED_AT)
     found = _code_and_place(func)
     if found in _known_to_read:
         return False
@@ -204,18 +204,18 @@ def may_ask_for_types(func: Func, given: Iterable[Any] = (), *, rows: bool = Fal
     if not _asks(func, given, FEW_LOOKED_AT):
         return False
     if found is not None and only_reads(*found):
-        if len(_known_to_read) >= MOST_KNOWN:
+        if len(_known_to_read) >= MAX_KNOWN:
             _known_to_read.clear()
         _known_to_read.add(found)
         return False
-    return _asks(func, given, MOST_LOOKED_AT)
+    return _asks(func, given, MAX_LOOKED_AT)
 
 
 #: Code that only reads its row, with the place of that; code never changes.
 _known_to_read: set[Any] = set()
 
 #: Most entries of that set.
-MOST_KNOWN = 1_000
+MAX_KNOWN = 1_000
 
 
 def leading(values: Sequence[Any]) -> list[Any]:
@@ -473,5 +473,5 @@ def _builtin(func: types.FunctionType, name: str) -> Any:
 
 def _first(values: Any) -> list[Any]:
     """The elements of a container that may lead somewhere; the first ones of a long one."""
-    some = list(itertools.islice(values, MOST_ELEMENTS))
+    some = list(itertools.islice(values, MAX_ELEMENTS))
     return [] if _PLAIN.issuperset(map(type, some)) else some
