@@ -300,8 +300,8 @@ class Delivery:
         did = "crashed" if is_crash(code) else "ended"
         attempts = {1: "", 2: " in both attempts"}.get(times, f" in all {times} attempts")
         error = WorkerDiedError(
-            f"{self._call.subject(units)} {did} its worker{how}{attempts}. {why_it_ended(code)} "
-            f"errors='coerce' keeps the results of all other {self._call.unit}s.",
+            f"{self._call.subject(units)} {did} its worker{how}{attempts}. {why_it_ended(code)}"
+            + _or_coerce(self._call, " errors='coerce' keeps the results of all other {}s."),
             problem.pid,
             code,
         )
@@ -390,11 +390,16 @@ class _Clock:
 def _took_too_long(call: Call, units: Chunk, seconds: float) -> CallTimeoutError:
     error = CallTimeoutError(
         f"{call.subject(units)} took longer than timeout={seconds:g} seconds, so its worker was ended. Give a longer "
-        f"timeout=, or errors='coerce' to keep the results of all other {call.unit}s.",
+        "timeout=" + (_or_coerce(call, ", or errors='coerce' to keep the results of all other {}s.") or "."),
         seconds,
     )
     error._names_unit = True
     return error
+
+
+def _or_coerce(call: Call, advice: str) -> str:
+    """Return the advice to give errors='coerce', or nothing if the call keeps the other results already."""
+    return advice.format(call.unit) if call.work.errors == "raise" else ""
 
 
 def _next(chunks: Iterator[Chunk]) -> _Try | None:

@@ -640,6 +640,7 @@ class TestDeaths:
         got = s.par(engine="process", retries=0, errors="return").map(when("b", ends(code=3)))
         assert seen_of(got[1]).count("Value 1") == 1
         assert "position" not in seen_of(got[1])
+        assert "coerce" not in seen_of(got[1])  # the other results are kept already
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
