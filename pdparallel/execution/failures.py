@@ -114,15 +114,11 @@ def warn(
              enumerate(failures[:MAX_NAMED])]  # fmt: skip
     if times > len(shown):
         shown.append(f"  and {times - len(shown):,} more")
+    advice = "The attribute 'failures' of this warning is a frame of all failures."
+    if call.unit != "window" and not call.verb.endswith(".filter"):  # whose results have no place for exceptions
+        advice += " errors='return' puts each exception in the place of its result."
     warning = FailedCallsWarning(
-        "\n".join(
-            [
-                f"{times:,} of {n:,} calls of the function failed, and their results are missing:",
-                *shown,
-                "All failures are in the attribute 'failures' of this warning, a frame. With errors='return' the "
-                "exceptions come back in these places.",
-            ]
-        ),
+        "\n".join([f"{times:,} of {n:,} calls of the function failed, and their results are missing:", *shown, advice]),
         functools.partial(_all_failures, call, failures, labels),
     )
     warning.__cause__ = failures[0][1].exception

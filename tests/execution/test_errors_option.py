@@ -443,8 +443,8 @@ class TestEngines:
             "  map, in value 'r13' (position 13): OddError: no luck at 13\n"
             "  map, in value 'r23' (position 23): OddError: no luck at 23\n"
             "  and 1 more\n"
-            "All failures are in the attribute 'failures' of this warning, a frame. With errors='return' the "
-            "exceptions come back in these places."
+            "The attribute 'failures' of this warning is a frame of all failures. "
+            "errors='return' puts each exception in the place of its result."
         )
         assert one.filename == __file__
         assert isinstance(one.message.__cause__, OddError)
@@ -786,6 +786,21 @@ class TestWarning:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert pdparallel.map(abs, [-1], errors="coerce") == [1]
+
+    def test_it_names_only_options_that_the_call_can_take(self) -> None:
+        df = pd.DataFrame({"k": [1, 2], "a": [1.0, 2.0]})
+        par = df.par(errors="coerce")
+        calls: dict[str, tuple[Callable[[], Any], bool]] = {
+            "rows": (lambda: par.apply_rows(lambda row: _raise(KeyError())), True),
+            "groups": (lambda: par.groupby("k")["a"].apply(lambda group: _raise(KeyError())), True),
+            "filter": (lambda: par.groupby("k").filter(lambda group: _raise(KeyError())), False),
+            "windows": (lambda: par.rolling(1).apply(lambda window: _raise(KeyError())), False),
+            "windows of groups": (lambda: par.groupby("k")["a"].rolling(1).apply(lambda _: _raise(KeyError())), False),
+        }
+        for name, (call, can_return) in calls.items():
+            with pytest.warns(FailedCallsWarning) as caught:
+                call()
+            assert ("errors='return'" in str(caught[0].message)) == can_return, name
 
     @pytest.mark.parametrize("call", ["apply_rows", "apply_cols", "apply", "apply_chunks", "map", "map of items"])
     def test_it_points_to_the_line_of_the_call(self, call: str) -> None:
