@@ -66,11 +66,14 @@ _RAISE_FOR_USERS = {
     ("*", "__getitem__"),
     ("pdparallel.execution.inline", "_calls"),
     ("pdparallel.execution.inline", "done_here"),
+    ("pdparallel.operations.concat", "_combined"),
+    ("pdparallel.operations.concat", "without_overlap"),
     ("pdparallel.execution.collector", "raise_failure"),
     ("pdparallel.core.mistakes", "attribute_of_pandas"),
     ("pdparallel.progress.reporter", "one"),
     ("pdparallel.core.tracebacks", "call"),
     ("pdparallel.operations.apply", "keep"),
+    ("pdparallel.operations.rolling", "as_floats"),
     ("pdparallel.api.rolling", "_apply"),
 }
 

@@ -50,7 +50,10 @@ def combined(
         return _combined(pieces, combine)
     except Exception as error:
         # The work of hours may lie in the pieces: whoever catches the error gets them.
-        error.add_note(f"pdparallel: the results of all {len(pieces)} chunks are kept in this exception's .pieces")
+        error.add_note(
+            f"pdparallel: the results of all {len(pieces)} chunks could not be joined. They are in the attribute "
+            "'pieces' of this exception. combine='list' returns them as a list."
+        )
         error.pieces = pieces  # type: ignore[attr-defined] # an attribute of ours
         raise
 
@@ -69,9 +72,9 @@ def _combined(pieces: list[Any], combine: Combine) -> Any:
     if kinds <= {"frame", "series"}:
         return _joined(pieces)
     raise InvalidOptionError(
-        "combine", combine, "'auto', 'list' or a callable for a function that returns "
-        + " and ".join(sorted({type(piece).__name__ for piece in pieces})),
-        "'concat' joins frames, Series or arrays of at least one dimension.",
+        "combine", combine, "'auto', 'list', or a function of the list of results",
+        f"The chunks gave objects of type {' and '.join(sorted({type(piece).__name__ for piece in pieces}))}. "
+        "'concat' joins only frames and Series, or only arrays of at least one dimension.",
     )  # fmt: skip
 
 
@@ -95,10 +98,13 @@ def without_overlap(piece: Any, chunk: Chunk) -> Any:
     """
     given = len(chunk) + chunk.before + chunk.after
     if _kind(piece) == "other" or len(piece) != given:
-        got = f"{len(piece)} rows" if _kind(piece) != "other" else f"a {type(piece).__name__}"
+        got = f"an object of type {type(piece).__name__}"
+        if _kind(piece) != "other":
+            got = f"{len(piece)} row" + "s" * (len(piece) != 1)
         raise ValueError(
-            "With overlap= the function must return a frame, Series or array with one row for each row of its chunk. "
-            f"It was given {given} rows and returned {got}."
+            "With overlap= the function must return a frame, Series or array, with one row for each row that it gets. "
+            f"For the chunk of rows {chunk.start} to {chunk.stop - 1} it got {given} rows, {chunk.before + chunk.after} "
+            f"of them from neighbours, and returned {got}."
         )
     cut = slice(chunk.before, given - chunk.after)
     return piece[cut] if isinstance(piece, np.ndarray) else piece.iloc[cut]

@@ -368,7 +368,8 @@ def test_an_error_of_combine_keeps_the_results():
     with pytest.raises(ZeroDivisionError) as caught:
         combined(pieces, lambda given: 1 // 0, INDEX, PLAN)
     assert caught.value.pieces is pieces
-    assert "results of all 2 chunks are kept" in caught.value.__notes__[0]
+    assert "the results of all 2 chunks could not be joined" in caught.value.__notes__[0]
+    assert "the attribute 'pieces'" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize("make", [lambda: _frame(), lambda: _frame()["a"], lambda: _frame().to_numpy()])
@@ -381,8 +382,12 @@ def test_without_overlap(make):
 
 
 @pytest.mark.parametrize(
-    ("piece", "got"), [(_frame()[:1], "1 rows"), (np.zeros(2), "2 rows"), (7, "a int"), ([1, 2, 3], "a list")]
-)
+    ("piece", "got"), [(_frame()[:1], "1 row"), (np.zeros(2), "2 rows"), (7, "an object of type int"),
+                      ([1, 2, 3], "an object of type list")],
+)  # fmt: skip
 def test_overlap_needs_a_row_for_each_row(piece, got):
-    with pytest.raises(ValueError, match=f"It was given 3 rows and returned {got}"):
+    with pytest.raises(
+        ValueError,
+        match=rf"For the chunk of rows 1 to 1 it got 3 rows, 2 of them from neighbours, and returned {got}\.",
+    ):
         without_overlap(piece, Chunk(1, 2, before=1, after=1))

@@ -171,7 +171,7 @@ def test_failures_inside_pandas_name_the_window():
 def test_what_is_no_number_names_the_window(options):
     with pytest.raises(TypeError, match="must be real number, not str") as raised:
         numbers().par(n_workers=2, **options).rolling(3).apply(lambda w: "x" if w[-1] == 7 else 1.0, raw=True)
-    assert raised.value.__notes__ == ["pdparallel: returned for window 'r7' (position 5)"]
+    assert raised.value.__notes__ == ["pdparallel: the function returned no number for window 'r7' (position 5)"]
 
 
 @pytest.mark.parametrize("options", ENGINES, ids=str)
