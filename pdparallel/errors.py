@@ -92,8 +92,8 @@ class FailedCallsWarning(UserWarning):
         -------
         DataFrame
             One row for each failure, with the columns ``label``, ``position`` and ``exception``. A chunk has the label
-            and the position of its first row. The exception is None if its chunk has more than 1,000 failures before
-            it.
+            and the position of its first row. The position of a window counts the calls of the function. The exception
+            is None if its chunk has more than 1,000 failures before it.
 
         Notes
         -----
@@ -149,9 +149,9 @@ class InvalidOptionError(PdParallelError, ValueError):
     option : str
         Name of the option or argument.
     value : object
-        What was given.
+        The given value.
     allowed : str
-        What is allowed, as a phrase.
+        The allowed values, as a phrase.
     hint : str, optional
         What to do instead, as a sentence.
     message : str, optional
@@ -197,11 +197,11 @@ class CheckpointError(PdParallelError, RuntimeError):
     Parameters
     ----------
     message : str
-        What is wrong with it, and what to do.
+        The problem, and what to do.
     folder : str, default ""
-        The folder; empty where none was looked at yet.
+        The folder. Empty if the error comes before a look into the folder.
     differs : tuple of str, default ()
-        Where the folder holds another call: what differs from this one, such as ``"data"``.
+        The differences, if the folder holds another call. An example is ``"data"``.
 
     Examples
     --------
@@ -266,7 +266,7 @@ class WorkerDiedError(PdParallelError, RuntimeError):
     message : str
         How it ended, at which row, and what to do.
     pid : int, optional
-        Process number of the worker, where it is known.
+        Process number of the worker, if it is known.
     exitcode : int, optional
         Exit code of the worker; a negative number is the signal that ended it.
 
@@ -295,20 +295,20 @@ class WorkerDiedError(PdParallelError, RuntimeError):
 
 
 class WorkerStartError(WorkerDiedError):
-    """Error that no worker process came up: each ended before it was ready for work, or none could be started.
+    """Error that no worker process started: each ended before it was ready for work, or none could be started.
 
     Parameters
     ----------
     message : str
-        What kept them from it, as far as it is known.
+        The cause, as far as it is known.
     pid : int, optional
-        Process number of the worker, where it is known.
+        Process number of the worker, if it is known.
     exitcode : int, optional
         Exit code of the worker; a negative number is the signal that ended it.
 
     Examples
     --------
-    Whoever expects a :class:`WorkerDiedError` gets this one, too:
+    ``except pdparallel.WorkerDiedError`` catches this error, too:
 
     >>> import pdparallel
     >>> issubclass(pdparallel.WorkerStartError, pdparallel.WorkerDiedError)
@@ -325,9 +325,9 @@ class CallTimeoutError(PdParallelError, TimeoutError):
     Parameters
     ----------
     message : str
-        Which row it was.
+        The row, and what to do.
     seconds : float, default 0.0
-        What was allowed.
+        The limit in seconds.
 
     Examples
     --------
@@ -364,7 +364,7 @@ class RemoteError(PdParallelError, RuntimeError):
 
     Examples
     --------
-    Whoever expects the function to fail in ways of its own can have these, too:
+    ``except RuntimeError`` catches this error, too:
 
     >>> import pdparallel
     >>> issubclass(pdparallel.RemoteError, RuntimeError)
