@@ -103,8 +103,8 @@ def without_overlap(piece: Any, chunk: Chunk) -> Any:
             got = f"{len(piece)} row" + "s" * (len(piece) != 1)
         raise ValueError(
             "With overlap= the function must return a frame, Series or array, with one row for each row that it gets. "
-            f"For the chunk of rows {chunk.start} to {chunk.stop - 1} it got {given} rows, {chunk.before + chunk.after} "
-            f"of them from neighbours, and returned {got}."
+            f"For the chunk of rows {chunk.start} to {chunk.stop - 1} it got {given} rows, "
+            f"{chunk.before + chunk.after} of them from neighbours, and returned {got}."
         )
     cut = slice(chunk.before, given - chunk.after)
     return piece[cut] if isinstance(piece, np.ndarray) else piece.iloc[cut]

@@ -186,9 +186,8 @@ class Layout:
         except Exception as error:
             with contextlib.suppress(Exception):
                 at = next(at for at, value in enumerate(values) if not _is_float(value))
-                error.add_note(
-                    f"pdparallel: the function returned no number for window {self.label(at)!r} (position {at})"
-                )
+                window = f"window {self.label(at)!r} (position {at})"
+                error.add_note(f"pdparallel: the function returned no number for {window}")
             raise
 
 
