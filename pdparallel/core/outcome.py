@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.returns import Packed
 
-__all__ = ["Assigned", "Failed", "Failure", "NotKeptError", "Outcome", "Timing"]
+__all__ = [
+    "Assigned", "Failed", "Failure", "NotKeptError", "Outcome", "Timing", "is_of_initializer", "note_initializer",
+]  # fmt: skip
+
+#: Note of an exception that the initializer raised. No row causes it.
+_OF_INITIALIZER = (
+    "pdparallel: the initializer raised this in a worker, before the first call of the function. "
+    "Repair the initializer, or change initargs="
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,3 +114,13 @@ class Outcome:
         """Count the calls that failed where ``errors=`` lets the others go on."""
         # What is packed has no failures in it.
         return list(map(type, self.returns)).count(Failed) if isinstance(self.returns, list) else 0
+
+
+def note_initializer(exception: BaseException) -> None:
+    """Add the note that the initializer raised an exception."""
+    exception.add_note(_OF_INITIALIZER)
+
+
+def is_of_initializer(exception: BaseException) -> bool:
+    """Whether an exception has the note of :func:`note_initializer`."""
+    return _OF_INITIALIZER in getattr(exception, "__notes__", ())

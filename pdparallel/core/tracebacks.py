@@ -58,6 +58,7 @@ _CALLERS = {
         ),
     ),
     "pdparallel.data.groups": frozenset({"keep"}),  # its __call__ calls pandas first
+    "pdparallel.worker.replicate_state": frozenset({"__init__"}),  # calls the initializer
 }
 
 #: Functions that raise errors of users: of their function, or of wrong arguments. ``*`` means each module.

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from pdparallel.core.call import Call
 from pdparallel.core.mistakes import hint_for_row
-from pdparallel.core.outcome import Failed, Failure, Outcome
+from pdparallel.core.outcome import Failed, Failure, Outcome, is_of_initializer
 from pdparallel.core.returns import Returns
 from pdparallel.core.tracebacks import users_lines, users_part
 from pdparallel.errors import CallTimeoutError, WorkerDiedError
@@ -184,7 +184,8 @@ def annotate_exception(failure: Failure | Failed, place: str, unit_format: UnitF
     exception = failure.exception
     # An exception class may refuse attributes; the exception matters more than its note.
     with contextlib.suppress(Exception):
-        if not (isinstance(exception, (CallTimeoutError, WorkerDiedError)) and exception._names_unit):
+        names_unit = isinstance(exception, (CallTimeoutError, WorkerDiedError)) and exception._names_unit
+        if not names_unit and not is_of_initializer(exception):
             exception.add_note(f"pdparallel: {place}")
         hint = None if unit_format is None else hint_for_row(exception, unit_format)
         if hint is not None:

@@ -24,7 +24,7 @@ import pandas as pd
 from pdparallel.core import random_state
 from pdparallel.core.call import Initializer, Work
 from pdparallel.core.chunking import Chunk
-from pdparallel.core.outcome import Assigned, Failed, Failure, NotKeptError, Outcome
+from pdparallel.core.outcome import Assigned, Failed, Failure, NotKeptError, Outcome, note_initializer
 from pdparallel.data.fastpath.base import FRESH, is_lazy
 from pdparallel.data.iterate import UnitIterator
 from pdparallel.transport.outcomes import Stacks, failed, raised_by_function
@@ -227,6 +227,15 @@ def prepare(work: Work) -> None:
         _thread.prepared[first] = Whereabouts(functools.partial(first.func, *first.args))
 
 
+def _note_missing_global(exception: NameError, first: Initializer) -> None:
+    """Say how the initializer assigns a global variable that the function does not find."""
+    name = exception.name
+    if name in first.own:
+        exception.add_note(f"pdparallel: {name!r} was not sent, because the initializer assigns it; here it did not")
+    elif name in getattr(getattr(first.func, "__code__", None), "co_varnames", ()):
+        exception.add_note(f"pdparallel: {name!r} is a local variable of the initializer. Add 'global {name}' to it")
+
+
 def calling(work: Work) -> Callable[[Any], Any]:
     """The function as one of a unit only, which ``errors=`` may keep from raising."""
     call = _with_arguments(work)
@@ -317,7 +326,7 @@ def record(
         prepare(work)
     except BaseException as exception:
         with contextlib.suppress(Exception):
-            exception.add_note("pdparallel: the initializer raised, before the first call of the function in a worker")
+            note_initializer(exception)
         return Outcome(chunk, [], Failure(0, exception))
     if work.seed is not None:
         with random_state.seeded(work.seed, chunk.start) as step:
@@ -331,10 +340,8 @@ def record(
         chunk = Chunk(chunk.start, chunk.start + len(recorder.returns))
     except BaseException as exception:
         failure = Failure(len(recorder.returns), exception, by_function=raised_by_function(exception))
-        if isinstance(exception, NameError) and work.initializer is not None and exception.name in work.initializer.own:
-            exception.add_note(
-                f"pdparallel: {exception.name!r} was not sent, because the initializer assigns it; here it did not"
-            )
+        if isinstance(exception, NameError) and work.initializer is not None:
+            _note_missing_global(exception, work.initializer)
     else:
         if len(recorder.returns) < (1 if work.unit_format == "chunk" else len(chunk)):
             # A StopIteration of a method that a function of C has called, which map() took for its own end.

@@ -175,7 +175,9 @@ def test_an_initializer_that_raises_ends_the_call(options: dict[str, Any], error
     par = DF.par(**options, n_workers=2, chunk_size=4, initializer=refuse, errors=errors)
     with pytest.raises(LookupError, match="no model here") as caught:
         par.apply_rows(lambda row: row["a"])
-    assert any("the initializer raised" in note for note in caught.value.__notes__)
+    (note,) = caught.value.__notes__  # no row causes it
+    assert note.startswith("pdparallel: the initializer raised this in a worker")
+    assert "recording.py" not in str(caught.value.__cause__)
 
 
 def test_a_frame_without_rows_is_pandas_business_here() -> None:
@@ -549,6 +551,15 @@ def test_what_the_initializer_did_not_assign_is_said() -> None:
     with pytest.raises(NameError, match="'OWN'") as caught:
         DF.par(engine="process", n_workers=1, initializer=main["init"]).apply_rows(main["use"])
     assert any("'OWN' was not sent, because the initializer assigns it" in note for note in caught.value.__notes__)
+
+
+def test_a_forgotten_global_statement_is_named() -> None:
+    main = defined("def init():\n    forgotten = 1\ndef use(row):\n    return forgotten\n")
+    with pytest.raises(NameError, match="'forgotten'") as caught:
+        DF.par(engine="process", n_workers=1, initializer=main["init"]).apply_rows(main["use"])
+    assert "pdparallel: 'forgotten' is a local variable of the initializer. Add 'global forgotten' to it" in (
+        caught.value.__notes__
+    )
 
 
 def test_what_the_initializer_assigns_takes_no_time_to_travel() -> None:
