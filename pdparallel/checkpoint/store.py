@@ -137,7 +137,8 @@ class Checkpoint:
         try:
             yield
         except OSError as error:
-            raise self._error(f"cannot be used: {error}") from error
+            text = f"cannot be used: {error}. Check its path and its permissions, or give another folder."
+            raise self._error(text) from None  # the text says it all, and mkdir adds up to three tracebacks
         except InUseError as error:
             raise self._error(f"is in use{error}. Give each call a folder of its own.") from None
 
@@ -170,7 +171,7 @@ class Checkpoint:
             others = sorted(set(names).difference(ours))
             raise self._error(f"holds another file: {others[0]!r}. Give a new or an empty folder.")
         identity = self._identity
-        head = {"call": identity.whole, "verb": self._call.verb, "units": self._call.n}
+        head = {"call": identity.whole, "verb": self._call.verb, "units": self._call.n, "unit": self._call.unit}
         text = json.dumps({**head, "parts": identity.parts, "details": identity.details}, indent=1)
         write_whole(self._path, _CALL, [text.encode()])
 
@@ -194,14 +195,15 @@ class Checkpoint:
         if differs == ("chunks",):
             hint = " (give the same n_workers= or chunk_size=)"
         raise self._error(
-            f"holds another call ({written.get('verb')}, {written.get('units')} units). What differs: {said}{hint}. "
+            f"holds another call ({written.get('verb')}, {written.get('units')} {written.get('unit', 'unit')}s). "
+            f"What differs: {said}{hint}. "
             "Repeat that call, give another folder, or delete this one to start again.",
             differs,
         )
 
     def _said(self, part: str, details: dict[str, Any]) -> str:
         names = {
-            "verb": "the verb",
+            "verb": "the method",
             "chunks": "the cut into chunks",
             "options": "an option that changes the result, such as seed=",
             "versions": "the version of Python, pandas or NumPy",

@@ -163,10 +163,12 @@ def _is_of_python(frame: FrameType) -> bool:
 
 
 def _without_own(tb: TracebackType | None) -> TracebackType | None:
-    """A traceback of the frames that are not ours, in the same order."""
+    """A traceback of the frames that are not ours, in the same order; contextlib's frames below ours count as ours."""
     kept = []
+    below_own = False
     while tb is not None:
-        if not _is_own(tb.tb_frame):
+        below_own = _is_own(tb.tb_frame) or (below_own and tb.tb_frame.f_globals.get("__name__") == "contextlib")
+        if not below_own:
             kept.append(tb)
         tb = tb.tb_next
     following = None

@@ -547,7 +547,7 @@ class TestAnotherCall:
         assert list(caught.value.differs) == differs
         assert caught.value.folder == str(filled)
         for part in differs:
-            assert {"verb": "the verb", "chunks": "the cut"}.get(part, f"the {part}") in str(caught.value)
+            assert {"verb": "the method", "chunks": "the cut"}.get(part, f"the {part}") in str(caught.value)
         assert "delete this one to start again" in str(caught.value)
         assert [(path.name, path.read_bytes()) for path in sorted(filled.iterdir())] == before
 
