@@ -60,7 +60,7 @@ MEANINGS: dict[str, str] = {
     "chunk_size": "Rows, columns or items of a chunk. None: pdparallel chooses.",
     "start_method": "How worker processes start. None: forkserver on Linux, spawn on macOS and Windows.",
     "progress": "Whether and where a progress bar is shown.",
-    "desc": "The text before the progress bar. None: the name of the verb.",
+    "desc": "The text before the progress bar. None: the name of the method.",
     "errors": "After a call raises: raise it, leave a missing value, or return the exception.",
     "retries": "How often rows run again after their worker died.",
     "timeout": "Seconds that one call of the function may take. None: no limit.",
@@ -107,7 +107,7 @@ class Options:
         None where that is not known; one that is slow is called less often, so that it takes a hundredth of the time
         or so, one that raises is called no more.  Calls made by the function show nothing.
     desc : str, default None
-        The text before the bar of ``progress``. None means the name of the verb, such as ``apply_rows``.
+        The text before the bar of ``progress``. None means the name of the method, such as ``apply_rows``.
     errors : str, default "raise"
         What becomes of a call that raises an :class:`Exception`: ``"raise"`` raises the first one, ``"coerce"`` leaves
         a missing value in its place (in a list None) and warns once (:class:`FailedCallsWarning`), ``"return"`` leaves
@@ -276,9 +276,14 @@ def show_options(*, but: tuple[str, ...] = (), defaults: bool = True) -> Callabl
     return spell_out
 
 
+def _or_not_text(name: str, values: str) -> str:
+    """Return words for values that an environment variable, which is a text, cannot have; nothing for a variable."""
+    return "" if name.startswith(_ENVIRONMENT_PREFIX) else values
+
+
 def _whole_number(least: int, none: bool = True, of_none: str = "") -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
-        allowed = f"a whole number of at least {least}" + (f", or None{of_none}" if none else "")
+        allowed = f"a whole number of at least {least}" + _or_not_text(name, f", or None{of_none}" if none else "")
         if value is None and none:
             return None
         if isinstance(value, (bool, np.bool_)):
@@ -305,7 +310,7 @@ def _workers(name: str, value: Any) -> Any:
     number = _number_of_workers(name, value)
     if os.name == "nt" and number is not None and number > WINDOWS_MOST_WORKERS:
         raise InvalidOptionError(
-            name, value, f"at most {WINDOWS_MOST_WORKERS}, or None",
+            name, value, f"at most {WINDOWS_MOST_WORKERS}" + _or_not_text(name, ", or None"),
             "On Windows one process cannot wait for more workers.",
         )  # fmt: skip
     return number
@@ -317,14 +322,15 @@ def _seconds(name: str, value: Any) -> Any:
     if isinstance(value, datetime.timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
-        raise InvalidOptionError(name, value, "a number of seconds above 0, or None for no limit")
+        allowed = "a number of seconds above 0" + _or_not_text(name, ", or None for no limit")
+        raise InvalidOptionError(name, value, allowed)
     return float(value)
 
 
 def _yes_or_no(name: str, value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
-    raise InvalidOptionError(name, value, "True, False, or None")
+    raise InvalidOptionError(name, value, _or_not_text(name, "True, False, or None") or "True or False")
 
 
 def _one_of(*choices: str) -> Callable[[str, Any], Any]:
@@ -340,10 +346,8 @@ def _engine(name: str, value: Any) -> Any:
     # The registry of engines looks at an object, because it knows the kinds. Here only a name can be wrong.
     if isinstance(value, str):
         if value not in ENGINE_NAMES and "://" not in value:
-            allowed = ", ".join(map(repr, ENGINE_NAMES))
-            raise unknown_engine(
-                name, value, f"one of {allowed}, the address of a Dask scheduler, or an executor or pool object"
-            )
+            allowed = "one of " + ", ".join(map(repr, ENGINE_NAMES)) + _or_not_text(name, ", an executor or a pool")
+            raise unknown_engine(name, value, f"{allowed}, or the address of a Dask scheduler")
         if value == "ray":
             _installed(name, value, "ray", "ray")
         elif value == "dask" or "://" in value:
@@ -372,7 +376,7 @@ def _start_method(name: str, value: Any) -> Any:
         return None
     here = [method for method in _START_METHODS if method in multiprocessing.get_all_start_methods()]
     if value not in here:
-        raise unknown_value(name, value, here, ", or None")
+        raise unknown_value(name, value, here, _or_not_text(name, ", or None"))
     return value
 
 
@@ -381,14 +385,15 @@ def _progress(name: str, value: Any) -> Any:
         return value
     if value in _PROGRESS if isinstance(value, str) else callable(value) and not isinstance(value, type):
         return value
-    allowed = ", ".join(map(repr, _PROGRESS))
-    raise InvalidOptionError(name, value, f"True, False, {allowed}, a logging.Logger, or a function of (done, total)")
+    allowed = "one of True, False, " + ", ".join(map(repr, _PROGRESS))
+    allowed += _or_not_text(name, ", a logging.Logger, or a function of (done, total)")
+    raise InvalidOptionError(name, value, allowed)
 
 
 def _desc(name: str, value: Any) -> Any:
     if value is None or (isinstance(value, str) and value.strip() and value.isprintable()):
         return value
-    raise InvalidOptionError(name, value, "a text of one line, or None")
+    raise InvalidOptionError(name, value, "a text of one line" + _or_not_text(name, ", or None"))
 
 
 def _serializer(name: str, value: Any) -> Any:
@@ -413,12 +418,16 @@ def _folder(name: str, value: Any) -> Any:
 def _initializer(name: str, value: Any) -> Any:
     if value is None or callable(value):
         return value
+    if name.startswith(_ENVIRONMENT_PREFIX):
+        raise InvalidOptionError(name, value, "initializer= in the program", "A variable cannot hold a function.")
     raise InvalidOptionError(name, value, "a function, or None", "Each worker calls it once.")
 
 
 def _initargs(name: str, value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(value)
+    if name.startswith(_ENVIRONMENT_PREFIX):
+        raise InvalidOptionError(name, value, "initargs= in the program", "A variable cannot hold a tuple.")
     raise InvalidOptionError(
         name, value, "a tuple or list of arguments", f"For one argument: {name}=({shown(value)},)."
     )

@@ -87,7 +87,7 @@ OF_OPTIONS = {
     # Nothing that is known
     "df.par(key=4)": (
         f"Unknown option 'key'. The options are {OPTIONS}, columns. "
-        "Give an argument of your function to the verb: df.par.apply_rows(func, key=4)."
+        "Give an argument of your function to the method: df.par.apply_rows(func, key=4)."
     ),
     "pdparallel.map(f, [1], key=4)": (
         f"Unknown option 'key'. The options are {OPTIONS}. "
@@ -102,7 +102,7 @@ OF_OPTIONS = {
     "df.par(engine='distributed')": "Unknown engine 'distributed'. Did you mean 'dask'?",
     "df.par(engine='synchronous')": "Unknown engine 'synchronous'. Did you mean 'serial'?",
     "df.par(engine='gpu')": (
-        f"Unknown engine 'gpu'. Give one of {ENGINES}, the address of a Dask scheduler, or an executor or pool object."
+        f"Unknown engine 'gpu'. Give one of {ENGINES}, an executor or a pool, or the address of a Dask scheduler."
     ),
     "df.par(engine=4)": (
         f"engine=4 is not allowed: give one of {ENGINES}, or an object with submit() (executors), "
@@ -269,10 +269,10 @@ OF_NAMES = {
     "df.par.p_mean": "df.par has no 'p_mean'. It is a method of pandas: df.mean(...).",
     "df.par.km": "df.par has no 'km'. Select the column first: df['km'].par.map(func).",
     "df.par.n_workers": (
-        "df.par has no 'n_workers'. Give the option before the verb: df.par(n_workers=...).apply_rows(func)."
+        "df.par has no 'n_workers'. Give the option before the method: df.par(n_workers=...).apply_rows(func)."
     ),
     "df.par.progress_bar": (
-        "df.par has no 'progress_bar'. Give the option before the verb: df.par(progress=...).apply_rows(func)."
+        "df.par has no 'progress_bar'. Give the option before the method: df.par(progress=...).apply_rows(func)."
     ),
     "df.par.xyz": f"df.par has no 'xyz'. It has {VERBS}.",
     "s.par.parallel_apply": "s.par has no 'parallel_apply'. Did you mean s.par.apply(func)?",

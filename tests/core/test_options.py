@@ -83,6 +83,26 @@ def test_a_wrong_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "allowed"),
+    [
+        ("N_WORKERS", "None", "a whole number of at least 1"),
+        ("TIMEOUT", "long", "a number of seconds above 0"),
+        ("CAPTURE_OUTPUT", "None", "True or False"),
+        ("PROGRESS", "perhaps", "one of True, False, 'text', 'notebook', 'log'"),
+        ("INITIALIZER", "load", "initializer= in the program. A variable cannot hold a function."),
+        ("INITARGS", "1", "initargs= in the program. A variable cannot hold a tuple."),
+    ],
+)
+def test_a_wrong_environment_offers_only_texts(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, allowed: str
+) -> None:
+    monkeypatch.setenv(f"PDPARALLEL_{name}", text)
+    with pytest.raises(InvalidOptionError) as caught:
+        DF.par.apply_rows(lambda row: 1)
+    assert str(caught.value) == f"PDPARALLEL_{name}={text!r} is not allowed: give {allowed}"
+
+
+@pytest.mark.parametrize(
     ("options", "parts"),
     [
         ({"n_worker": 2}, ["Unknown option 'n_worker'", "'n_workers'"]),
