@@ -247,7 +247,7 @@ def unknown_option(name: str, value: Any, known: Iterable[str], to_func: str = "
         text = f"Unknown option {name!r}. Did you mean {' or '.join(map(repr, meant))}?"
         text += " chunk_size is the number of rows in a chunk." if name in _COUNTS_OF_CHUNKS else ""
     else:
-        to_func = to_func or f"the verb: df.par.apply_rows(func, {name}={shown(value)})"
+        to_func = to_func or f"the method: df.par.apply_rows(func, {name}={shown(value)})"
         text = f"Unknown option {name!r}. The options are {', '.join(known)}. "
         text += f"Give an argument of your function to {to_func}."
     return InvalidOptionError(name, value, allowed, message=text)
@@ -631,7 +631,7 @@ def _verb(name: str, place: str, verbs: list[str], data: Any) -> str | None:
     option = name if name in OPTIONS else _OPTION_OF.get(name, (None,))[0]
     if meant is None and option is not None:
         verb = "apply_rows" if of_frame else "map"
-        return f"Give the option before the verb: {place}({option}=...).{verb}(func)."
+        return f"Give the option before the method: {place}({option}=...).{verb}(func)."
     if meant is None:
         own = next((each for each in (name, _bare(name)) if hasattr(type(data), each)), None)
         if own is not None:
