@@ -73,6 +73,8 @@ def assert_same_as_pandas(
     AssertionError: Series are different
     ...
     """
+    if pandas is not None and not callable(pandas):
+        raise InvalidOptionError("pandas", pandas, "a function that makes the call of pandas", "Data are obj=.")
     if obj is None:
         if pandas is None:
             raise InvalidOptionError("pandas", pandas, "a function that makes the call of pandas, if there is no obj=")
@@ -109,12 +111,12 @@ class _Attempt(NamedTuple):
 def _assert_same(got: _Attempt, expected: _Attempt) -> None:
     if expected.error is not None:
         if got.error is None:
-            raise AssertionError(f"pandas raises {expected.error!r}, but a result came: {got.result!r}")
+            raise AssertionError(f"pandas raises {expected.error!r}, and pdparallel returns {got.result!r}")
         _assert_same_error(got.error, expected.error)
         return
     if got.error is not None:
         kind = type(expected.result).__name__
-        raise AssertionError(f"pandas gives a {kind}, ours raises {got.error!r}") from got.error
+        raise AssertionError(f"pandas returns a {kind}, and pdparallel raises {got.error!r}") from got.error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas' comparison warns of some dtypes that it made itself
         assert_same(got.result, expected.result)
@@ -127,7 +129,7 @@ def _assert_same_error(got: Exception, expected: Exception) -> None:
             return
         if str(got) == str(expected):
             return
-    raise AssertionError(f"pandas raises {expected!r}, ours {got!r}")
+    raise AssertionError(f"pandas raises {expected!r}, and pdparallel raises {got!r}")
 
 
 def _attempt(call: Callable[[], Any]) -> _Attempt:

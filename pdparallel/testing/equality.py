@@ -23,7 +23,7 @@ def assert_same(got: Any, expected: Any) -> None:
     Raises
     ------
     AssertionError
-        Says what differs.
+        With the first difference.
 
     Examples
     --------
@@ -111,14 +111,23 @@ def _assert_same_pandas(got: Any, expected: Any) -> None:
                 error.add_note(f"in column {expected.columns[position]!r} (position {position})")
                 raise
     else:
-        assert_same(got.name, expected.name)
+        _assert_same_part("name", got.name, expected.name)
         _assert_same_values(got, expected)
-    assert_same(got.attrs, expected.attrs)
+    _assert_same_part("attrs", got.attrs, expected.attrs)
     mine, theirs = got.flags.allows_duplicate_labels, expected.flags.allows_duplicate_labels
     _hold(mine == theirs, "flags differ: allows_duplicate_labels {} and {}", mine, theirs)
     for name in getattr(type(expected), "_metadata", ()):
         if name not in ("name", "_name"):
-            assert_same(getattr(got, name, None), getattr(expected, name, None))
+            _assert_same_part(name, getattr(got, name, None), getattr(expected, name, None))
+
+
+def _assert_same_part(part: str, got: Any, expected: Any) -> None:
+    """Compare an attribute, and name it if it differs."""
+    try:
+        assert_same(got, expected)
+    except AssertionError as error:
+        error.add_note(f"in the attribute {part!r}: {got!r} and {expected!r}")
+        raise
 
 
 def _assert_same_labels(got: pd.Index, expected: pd.Index) -> None:

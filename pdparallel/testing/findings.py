@@ -15,31 +15,32 @@ Kind: TypeAlias = Literal["function", "result", "input", "state", "order", "rand
 #: What is to be done about it.
 _ADVICE: dict[Kind, str] = {
     "function": "",  # the error says it
-    "result": "Return plain data; give exceptions arguments from which they can be made anew.",
-    "input": "In a worker that is a copy, and nobody sees the change: work upon a copy, and return it.",
-    "state": "Each worker changes a copy of its own, and nobody sees it: return what is needed, and gather it from the "
-    "result. A generator of random numbers is made for each unit, as in np.random.default_rng([7, row['id']]).",
-    "order": "A worker begins anywhere, and does not have the calls before: let the result depend on the unit alone. "
-    "What belongs to neighbours can be a column (shift), or apply_chunks(overlap=) brings them.",
-    "random": "With seed=, as in df.par(seed=7), they are the same for each engine and each cut.",
-    "unsteady": "Time, numbers of an id, or what is kept in a class, a file or a library does that: make it an "
-    "argument, or a column.",
-    "process": "Ids, environment variables, the order of a set of texts and what was set up in this process alone do "
-    "that: sort, give it as an argument, or set it up with initializer=.",
-    "cut": "Chunks are cut anywhere: let each row (with by= each group) count by itself; overlap= brings neighbours.",
+    "result": "Return plain data. Raise exceptions that pickle can copy.",
+    "input": "A worker changes only its copy, so your process does not see the change. Change a copy, and return it.",
+    "state": "Each worker changes only its own copy, so your process does not see the change. Return the value "
+    "instead. Make a generator of random numbers inside the function, as in np.random.default_rng([7, row['id']]).",
+    "order": "A worker does not make all of the calls before. Let the result depend on one argument alone. "
+    "For values of neighbours, add a column with shift(), or use apply_chunks(overlap=).",
+    "random": "With seed=, as in df.par(seed=7), the numbers are the same for each engine and all chunks.",
+    "unsteady": "Usual causes are the time, id(), or a state in a class, a file or a library. Give the value as an "
+    "argument or as a column.",
+    "process": "Usual causes are process ids, environment variables, the order of a set, or a setup in your process "
+    "alone. Sort the set, give the value as an argument, or make the setup in initializer=.",
+    "cut": "Chunks can begin at any row. Compute each row by itself, or each group with by=. overlap= adds rows of the "
+    "neighbours.",
 }
 
 #: What each kind of finding means, in a table.
 _MEANINGS: dict[Kind, str] = {
     "function": "The function cannot travel to another process.",
     "result": "A result cannot travel back.",
-    "input": "The function changes what it is given.",
+    "input": "The function changes its argument.",
     "state": "The function changes variables outside of it.",
     "order": "The result depends on other calls.",
     "random": "The result depends on random numbers.",
-    "unsteady": "The result depends on when the function is called.",
+    "unsteady": "The result depends on the time of the call.",
     "process": "The result depends on the process.",
-    "cut": "The result depends on where chunks are cut.",
+    "cut": "The result depends on the cut into chunks.",
 }
 
 
@@ -50,15 +51,15 @@ class Finding:
     Attributes
     ----------
     kind : str
-        ``"function"`` or ``"result"``: it cannot travel; ``"input"`` or ``"state"``: it changes what it is given, or
+        ``"function"`` or ``"result"``: it cannot travel; ``"input"`` or ``"state"``: it changes its argument, or
         variables outside of it; ``"order"``: its result depends on other calls; ``"random"``: on random numbers;
-        ``"unsteady"``: on when it is called; ``"process"``: on where; ``"cut"``: on where chunks are cut.
+        ``"unsteady"``: on the time of the call; ``"process"``: on the process; ``"cut"``: on the cut into chunks.
     message : str
-        What, and where it shows first.
+        The fault, and the first row with it.
     advice : str
         What to do about it.
     position : int or None
-        Of the unit where it shows first.
+        Position of the first row, value or group with this fault.
 
     Examples
     --------
@@ -76,7 +77,7 @@ class Finding:
     position: int | None = None
 
     def __str__(self) -> str:
-        return f"[{self.kind}] {self.message}. {self.advice}".rstrip(". ") + "."
+        return f"[{self.kind}] {self.message.rstrip('.')}. {self.advice}".rstrip(". ") + "."
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -88,15 +89,15 @@ class Fitness:
     name : str
         Of the function.
     unit : str
-        What it is called with: ``"row"``, ``"value"``.
+        The kind of its argument: ``"row"``, ``"value"``.
     units : int
-        How many of them were tried.
+        Number of different arguments.
     calls : int
-        How many times it was called for that, in this process.
+        Number of calls in this process.
     calls_in_a_worker : int
-        How many times it was called in another one.
+        Number of calls in a worker.
     findings : tuple of Finding
-        What is wrong; empty for a function that is fit.
+        The faults; empty for a function that is fit.
 
     Examples
     --------

@@ -136,8 +136,8 @@ class FitnessRun:
                 at = by_chance[0]
                 self._found(
                     "random",
-                    f"it draws random numbers: {self._where(at)} it is {alone[at].words} at one time, and "
-                    f"{again[at].words} at another",
+                    f"it draws random numbers: {self._where(at)} one call gives {alone[at].words}, and another "
+                    f"{again[at].words}",
                     at,
                 )
             alone, again, moving = seeded, once_more, still
@@ -145,8 +145,8 @@ class FitnessRun:
             at = moving[0]
             self._found(
                 "unsteady",
-                f"what it returns is another thing each time: {self._where(at)} it is {alone[at].words}, and then "
-                f"{again[at].words}",
+                f"its result changes from call to call: {self._where(at)} one call gives {alone[at].words}, and "
+                f"another {again[at].words}",
                 at,
             )
         return alone, [at for at in range(len(alone)) if at not in set(moving)]
@@ -156,13 +156,13 @@ class FitnessRun:
         in_order = self._after_others(range(len(self.units)))
         self._changes_variables()
         backwards = self._after_others(reversed(range(len(self.units))))
-        for came, words in ((in_order, "those before"), (backwards, "those behind")):
+        for came, words in ((in_order, "earlier"), (backwards, "later")):
             at = next((at for at in steady if not came[at].like(alone[at])), None)
             if at is not None:
                 self._found(
                     "order",
-                    f"what it returns depends on other calls: {self._where(at)} it is {came[at].words} after {words}, "
-                    f"and {alone[at].words} alone",
+                    f"its result depends on other calls: {self._where(at)} it is {came[at].words} after the {words} "
+                    f"{self.word}s, and {alone[at].words} alone",
                     at,
                 )
                 return True
@@ -198,7 +198,7 @@ class FitnessRun:
         else:
             came = self._travelled(_CallResult(value), at, look)
         if look and not self._has("input") and not alike(unit, self.units[at].copy()):
-            self._found("input", f"it writes into the {self.word} that it is given, first {self._where(at)}", at)
+            self._found("input", f"it changes the {self.word} that it gets, first {self._where(at)}", at)
         return came
 
     def _travelled(self, came: _CallResult, at: int, look: bool) -> _CallResult:
@@ -207,7 +207,7 @@ class FitnessRun:
         sent = Outcome(Chunk(at, at + 1), [came.value] if failure is None else [], failure)
         arrived = decode_outcome(encode_outcome(sent, self._table), self._table)
         if arrived.failure is not None and failure is None:
-            self._does_not_travel(f"{self._where(at)} {described(arrived.failure.exception)}", at, look)
+            self._does_not_travel(f"{self._where(at)}: {described(arrived.failure.exception)}", at, look)
             return came
         if arrived.failure is not None and failure is not None:
             if not _described_alike(arrived.failure.exception, failure.exception):
@@ -218,8 +218,8 @@ class FitnessRun:
             return came
         (value,) = Returns([arrived.returns]).values()
         if not alike(value, came.value):
-            self._does_not_travel(f"what it returns {self._where(at)}, {came.words}, arrives as {_short(repr(value))}",
-                                  at, look)  # fmt: skip
+            message = f"its result {self._where(at)}, {came.words}, arrives as {_short(repr(value))}"
+            self._does_not_travel(message, at, look)
         return _CallResult(value)
 
     def _does_not_travel(self, message: str, at: int, look: bool) -> None:
@@ -240,7 +240,7 @@ class FitnessRun:
                 continue
             self._found(
                 "process",
-                f"another process gives another answer: {self._where(at)} it is {alone[at].words} here, and "
+                f"its result depends on the process: {self._where(at)} it is {alone[at].words} here, and "
                 f"{came.words} in a worker",
                 at,
             )
@@ -265,8 +265,8 @@ class FitnessRun:
             if not came.like(whole):
                 self._found(
                     "cut",
-                    f"what it returns depends on where chunks are cut: {_first_difference(came, whole)}with chunks of "
-                    f"{size} it is {came.words}, and {whole.words} in one piece",
+                    f"its result depends on the cut into chunks: {_first_difference(came, whole)}with chunks of "
+                    f"{size} it is {came.words}, and {whole.words} in one chunk",
                 )
                 return
 

@@ -201,7 +201,7 @@ UNFIT = {
     "it draws by numpy": (lambda row: np.random.normal(), DF, None, ["random"], "in row 'p'", 0),
     "it looks at the clock": (lambda row: time.perf_counter_ns(), DF, None, ["unsteady"], "in row 'p'", 0),
     "it makes ids": (lambda row: uuid.uuid4(), DF, None, ["unsteady"], "in row 'p'", 0),
-    "its class counts": (Counter().by_the_class, DF, None, ["unsteady"], "and then", 0),
+    "its class counts": (Counter().by_the_class, DF, None, ["unsteady"], "and another", 0),
     "it holds what cannot travel": (
         functools.partial(lambda row, of: row["n"], of=(x for x in ())), DF, None, ["function"], "argument 'of'", None
     ),

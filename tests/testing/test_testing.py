@@ -176,16 +176,31 @@ def _raise(error):
     raise error
 
 
+def test_data_in_the_place_of_pandas_call() -> None:
+    with pytest.raises(InvalidOptionError, match="Data are obj="):
+        assert_same_as_pandas(lambda par: par.map(str), pd.Series([1]))
+
+
+def test_the_name_that_differs_is_named() -> None:
+    with pytest.raises(AssertionError) as caught:
+        assert_same(pd.Series([1]), pd.Series([1], name="a"))
+    assert caught.value.__notes__ == ["in the attribute 'name': None and 'a'"]
+
+
 @pytest.mark.parametrize(
     ("ours", "pandas", "message"),
     [
-        (lambda: 1, lambda: _raise(ValueError("x")), r"pandas raises ValueError\('x'\), but a result came: 1"),
-        (lambda: _raise(ValueError("x")), lambda: 1, r"pandas gives a int, ours raises ValueError\('x'\)"),
-        (lambda: _raise(KeyError("x")), lambda: _raise(ValueError("x")), "pandas raises ValueError.*ours KeyError"),
+        (lambda: 1, lambda: _raise(ValueError("x")), r"pandas raises ValueError\('x'\), and pdparallel returns 1"),
+        (lambda: _raise(ValueError("x")), lambda: 1, r"pandas returns a int, and pdparallel raises ValueError\('x'\)"),
+        (
+            lambda: _raise(KeyError("x")),
+            lambda: _raise(ValueError("x")),
+            "ValueError.*pdparallel raises KeyError",
+        ),
         (
             lambda: _raise(ValueError("y")),
             lambda: _raise(ValueError("x")),
-            r"ValueError\('x'\), ours ValueError\('y'\)",
+            r"ValueError\('x'\), and pdparallel raises ValueError\('y'\)",
         ),
         (lambda: 1, lambda: 1.0, "types differ: int and float"),
     ],
