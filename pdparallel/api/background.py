@@ -16,6 +16,7 @@ import contextvars
 import copy
 import functools
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -268,7 +269,7 @@ class Background:
 
     @show_options()
     @trim_tracebacks
-    @by_name("background", skip=1)
+    @by_name(skip=1, after=".background")
     def __call__(self, **options: Any) -> Background:
         """Return the same verbs with options for the call that follows.
 
@@ -295,6 +296,22 @@ class Background:
         """
         return Background(self._verbs(**options), self._own)
 
+    @property
+    def _obj(self) -> Any:
+        """The data of the accessor, which a message about a mistake asks for."""
+        return self._verbs._obj
+
+    def _method(self, name: str) -> Any:
+        try:
+            return getattr(self._verbs, name)
+        except AttributeError as error:
+            text = str(error)
+            if ".background." in text:
+                raise
+            for place in ("df.par", "s.par"):
+                text = re.sub(rf"\b{place}(?= has no|\.(?!background))", f"{place}.background", text)
+            raise AttributeError(text, name=name, obj=None) from None
+
     @trim_tracebacks
     def __getitem__(self, key: Any) -> Background:
         return Background(self._verbs[key], self._own)
@@ -305,9 +322,9 @@ class Background:
             raise AttributeError(name)
         if name == "iter_chunks":
             raise AttributeError(
-                "background has no 'iter_chunks', which works while you iterate. Use df.par.iter_chunks(func)."
+                "df.par.background has no 'iter_chunks', which works while you iterate. Use df.par.iter_chunks(func)."
             )
-        method = getattr(self._verbs, name)
+        method = self._method(name)
         if not callable(method):
             return Background(method, self._own)
 

@@ -440,7 +440,7 @@ def hint_for_row(exception: BaseException, unit_format: str) -> str | None:
     return hint if fits else None
 
 
-def by_name(place: str = "", skip: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def by_name(place: str = "", skip: int = 0, after: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Have a function that takes options refuse those without a name, with the option that was probably meant.
 
     Parameters
@@ -449,13 +449,15 @@ def by_name(place: str = "", skip: int = 0) -> Callable[[Callable[P, R]], Callab
         How users write the function; empty for an accessor, which is asked.
     skip : int, default 0
         Arguments that come by place: 1 for a method.
+    after : str, default ""
+        Text after the accessor: ``".background"``.
     """
 
     def decorate(call: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(call)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
             if len(args) > skip:
-                raise _unnamed(args[skip:], place or place_of(args[0]._obj))  # type: ignore[attr-defined]
+                raise _unnamed(args[skip:], place or place_of(args[0]._obj) + after)  # type: ignore[attr-defined]
             return call(*args, **kwargs)
 
         return wrapper
@@ -476,8 +478,8 @@ def _unnamed(given: tuple[Any, ...], place: str) -> InvalidOptionError:
         name, meant = "engine", f"{place}(engine={_engine_meant(first)!r})"
     elif isinstance(first, list) and place == "df.par":
         name, meant = "columns", f"{place}(columns={shown(first)})"
-    elif callable(first) and place.endswith(".par"):
-        name, meant = "func", f"{place}.{'apply_rows' if place == 'df.par' else 'map'}({_name_of(first)})"
+    elif callable(first) and place.startswith(("df.par", "s.par")):
+        name, meant = "func", f"{place}.{'apply_rows' if place.startswith('df') else 'map'}({_name_of(first)})"
     text = f"{place} takes options by name"
     text += f". Did you mean {meant}?" if meant is not None else f", as in {place}({example})."
     return InvalidOptionError(name, first, "options by name", message=text)

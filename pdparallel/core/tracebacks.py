@@ -65,6 +65,7 @@ _CALLERS = {
 _RAISE_FOR_USERS = {
     ("*", "__getattr__"),
     ("*", "__getitem__"),
+    ("pdparallel.api.background", "_method"),
     ("pdparallel.execution.inline", "_calls"),
     ("pdparallel.execution.inline", "done_here"),
     ("pdparallel.operations.concat", "_combined"),

@@ -163,7 +163,8 @@ OF_OPTIONS = {
     "df.par(4)": "df.par takes options by name. Did you mean df.par(n_workers=4)?",
     "s.par(4)": "s.par takes options by name. Did you mean s.par(n_workers=4)?",
     "df.par('threads')": "df.par takes options by name. Did you mean df.par(engine='thread')?",
-    "df.par.background(4)": "background takes options by name. Did you mean background(n_workers=4)?",
+    "df.par.background(4)": "df.par.background takes options by name. Did you mean df.par.background(n_workers=4)?",
+    "s.par.background(f)": "s.par.background takes options by name. Did you mean s.par.background.map(f)?",
     "df.par(['a'])": "df.par takes options by name. Did you mean df.par(columns=['a'])?",
     "df.par(f)": "df.par takes options by name. Did you mean df.par.apply_rows(f)?",
     "s.par(f)": "s.par takes options by name. Did you mean s.par.map(f)?",
@@ -264,7 +265,9 @@ OF_NAMES = {
     "df.par.iterrows": "df.par has no 'iterrows'. Did you mean df.par.apply_rows(func)?",
     "df.par.group_by": "df.par has no 'group_by'. Did you mean df.par.groupby(by)?",
     "df.par.roling": "df.par has no 'roling'. Did you mean df.par.rolling(window)?",
-    "df.par.background.applyrows": "df.par has no 'applyrows'. Did you mean df.par.apply_rows(func)?",
+    "df.par.background.applyrows": (
+        "df.par.background has no 'applyrows'. Did you mean df.par.background.apply_rows(func)?"
+    ),
     "df.par.sum": "df.par has no 'sum'. It is a method of pandas: df.sum(...).",
     "df.par.p_mean": "df.par has no 'p_mean'. It is a method of pandas: df.mean(...).",
     "df.par.km": "df.par has no 'km'. Select the column first: df['km'].par.map(func).",
@@ -297,7 +300,7 @@ OF_NAMES = {
         "s.par.resample(...) has no 'parallel_apply'. Did you mean s.par.resample(...).apply(func)?"
     ),
     "df.par.background.iter_chunks": (
-        "background has no 'iter_chunks', which works while you iterate. Use df.par.iter_chunks(func)."
+        "df.par.background has no 'iter_chunks', which works while you iterate. Use df.par.iter_chunks(func)."
     ),
     # The package
     **{
