@@ -15,6 +15,7 @@ from pdparallel.core.mistakes import (
     refuse_engine,
     refuse_options,
     refuse_options_of_view,
+    unknown_value,
 )
 from pdparallel.core.options import resolve
 from pdparallel.core.tracebacks import trim_tracebacks
@@ -316,7 +317,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         if goes_to_pandas(func) or is_replaced(func):
             raise InvalidOptionError("func", func, "a Python function", "pandas itself runs all others.")
         if method not in ("apply", "agg", "transform", "filter"):
-            raise InvalidOptionError("method", method, "'apply', 'agg', 'transform' or 'filter'")
+            raise unknown_value("method", method, ("apply", "agg", "transform", "filter"))
         from pdparallel.diagnostics.explain import explain
 
         if method == "transform" and self._grouped.ndim == 2:

@@ -22,6 +22,7 @@ from typing import Any
 from pdparallel.core.call import Call, Work
 from pdparallel.core.chunking import PendingRanges
 from pdparallel.core.cpu_count import gil_is_off, usable_cores
+from pdparallel.core.mistakes import unknown_value
 from pdparallel.core.options import Options
 from pdparallel.core.validation import check_func, goes_to_pandas
 from pdparallel.diagnostics.advice import advice, advice_to_travel, limit
@@ -91,7 +92,7 @@ def explain_verb(
     if goes_to_pandas(func):
         raise InvalidOptionError("func", func, "a Python function", "pandas itself runs all others.")
     if verb not in units:
-        raise InvalidOptionError("verb", verb, "one of " + ", ".join(map(repr, units)))
+        raise unknown_value("verb", verb, units)
     quiet = par(checkpoint=None, progress=False)
     return explain(verb, units[verb], lambda: getattr(quiet, verb)(func, **arguments), nothing)
 
