@@ -139,7 +139,7 @@ def _connect(target: Any) -> distributed.Client:
     except OSError as error:  # a timeout is one
         raise WorkerStartError(
             f"No Dask scheduler answers at {target}: {error}. Start one (dask scheduler), or check the address."
-        ) from error
+        ) from None  # whose tracebacks, of three other errors, say no more
 
 
 #: Clusters on this machine, and clients of others by their address.
