@@ -284,7 +284,7 @@ def _explained(work: Work, serializer: Serializer, error: Exception) -> Function
     if isinstance(error, CannotBeRebuiltError):
         return FunctionNotSerializableError(
             f"{name} cannot be sent to another process: {error}, which another process can only import. Put it into a "
-            "module of its own. Or stay in this process: engine='thread' or engine='serial'."
+            "module of its own. Or give an engine that sends nothing: engine='thread' or engine='serial'."
         )
     nested = isinstance(error, RecursionError)
     reason = "it is nested too deeply" if nested else _text(error)
@@ -296,7 +296,7 @@ def _explained(work: Work, serializer: Serializer, error: Exception) -> Function
         message = f"{name} cannot be sent to another process: {path} is a {_type_name(value)} ({reason})."
     return FunctionNotSerializableError(
         f"{message} Create such an object inside the function or with initializer=. "
-        "Or stay in this process: engine='thread' or engine='serial'."
+        "Or give an engine that sends nothing: engine='thread' or engine='serial'."
     )
 
 

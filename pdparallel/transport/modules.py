@@ -716,8 +716,8 @@ class ModuleState:
                 raise FunctionNotSerializableError(
                     f"Global variable {slot[1]!r} of module {slot[0]!r} is a {_kind_of(found[slot])}, which cannot be "
                     f"sent to another process ({type(error).__name__}: {error}). Workers that import the module have "
-                    "another value. Create such an object inside the function or with initializer=. Or stay in this "
-                    "process: engine='thread' or engine='serial'."
+                    "another value. Create such an object inside the function or with initializer=. Or give an "
+                    "engine that sends nothing: engine='thread' or engine='serial'."
                 ) from error
         sent = {slot: value for slot, value in values.items() if value is not _KEPT}
         self._brought = _Brought(values, _patched(sent, frozenset(sent)))
@@ -873,7 +873,8 @@ def _apply(patch: bytes, told: list[tuple[Slot, str, bytes, int]]) -> None:
         names = ", ".join(sorted({f"{module}.{name}" for (module, name), *_ in told})[:4])
         raise FunctionNotSerializableError(
             f"A worker process cannot rebuild the globals that this process assigned ({type(error).__name__}: "
-            f"{error}). The function uses {names}. Stay in this process: engine='thread' or engine='serial'."
+            f"{error}). The function uses {names}. Give an engine that sends nothing: engine='thread' or "
+            "engine='serial'."
         ) from error
     replaced: dict[Any, Any] = {}
     for (module, name), value in values.items():
