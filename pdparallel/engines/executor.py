@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pdparallel.engines.base import Engine, InThreads, chained, died
 from pdparallel.engines.pool_futures import Watched
-from pdparallel.errors import InvalidOptionError
+from pdparallel.errors import InvalidOptionError, WorkerStartError
 from pdparallel.transport.task import Locality
 from pdparallel.worker.run_task import run_task_in_thread
 
@@ -39,6 +39,7 @@ class ExecutorEngine(Engine):
     name: ClassVar[str] = "executor"
 
     def __init__(self, given: Any, n_workers: int) -> None:
+        self._given = given
         self._submit, self.locality = _adapted(given)
         told = next(
             (getattr(given, name) for name in ("_max_workers", "_processes", "nodes") if hasattr(given, name)), None
@@ -50,10 +51,21 @@ class ExecutorEngine(Engine):
             return self._submit(task)
         except BrokenExecutor as error:
             raise _explained(error) from error
+        except (RuntimeError, ValueError) as error:  # executors raise the one, pools the other
+            if not any(words in str(error) for words in _WORDS_OF_CLOSED):
+                raise
+            kind = type(self._given).__name__
+            raise WorkerStartError(
+                f"The {kind} of engine= is closed ({error}). Give an open one, and make the call inside its with block."
+            ) from None
 
     def close(self, *, kill: bool = False) -> None:
         # It is the user's: nothing is ended, also not with kill; a task that runs runs out.
         pass
+
+
+#: Words of executors and pools that are shut down.
+_WORDS_OF_CLOSED = ("after shutdown", "not running")
 
 
 def _adapted(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Locality]:

@@ -310,13 +310,18 @@ class Delivery:
 
     def _lost(self, problem: WorkerDiedError, one: _Try) -> WorkerDiedError:
         """The error with a note of what was on its way."""
-        spans = sorted((other.chunk.start, other.chunk.stop - 1) for other in (one, *self._in_flight.values()))
-        ranges = ", ".join(f"{first} to {last}" for first, last in spans[:4]) + (", ..." if len(spans) > 4 else "")
         call, chunk = self._call, one.chunk
+        place = call.where(chunk, 0)
+        if len(chunk) > 1:
+            place = (
+                f"in the chunk of {call.unit}s {shown(call.label(chunk.start))} to "
+                f"{shown(call.label(chunk.stop - 1))} (positions {chunk.start} to {chunk.stop - 1})"
+            )
+        spans = sorted((other.chunk.start, other.chunk.stop - 1) for other in (one, *self._in_flight.values()))
+        unfinished = [str(first) if first == last else f"{first} to {last}" for first, last in spans]
         problem.add_note(
-            f"pdparallel: {call.verb}, in the chunk of {call.unit}s {shown(call.label(chunk.start))} to "
-            f"{shown(call.label(chunk.stop - 1))} (positions {chunk.start} to {chunk.stop - 1}). "
-            f"Not finished: {call.unit}s at positions {ranges}"
+            f"pdparallel: {call.verb}, {place}. Not finished: {call.unit}s at positions {', '.join(unfinished[:4])}"
+            + (", ..." if len(unfinished) > 4 else "")
         )
         return problem
 

@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.connection import wait
+from typing import Any
 
 import multiprocess
 import pandas as pd
@@ -37,7 +38,7 @@ from pdparallel.engines.process import ProcessEngine
 from pdparallel.engines.process_start import BROKEN_EXITCODE, Context, stop_forkserver
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
-from pdparallel.errors import InvalidOptionError, WorkerDiedError
+from pdparallel.errors import InvalidOptionError, WorkerDiedError, WorkerStartError
 from pdparallel.execution.encode import pack
 from pdparallel.transport.task import Locality, Parts, references
 from tests.conftest import children, wait_until
@@ -498,3 +499,11 @@ def test_a_dead_worker_of_a_pathos_pool_gets_no_successor() -> None:
     assert pool._context.started == [process]
     assert not pool.usable
     pool.end(kill=False)
+
+
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, multiprocessing.pool.ThreadPool])
+def test_an_executor_that_is_shut_down_is_named(kind: Callable[[int], Any]) -> None:
+    given = kind(1)
+    getattr(given, "shutdown", getattr(given, "close", None))()
+    with pytest.raises(WorkerStartError, match=rf"^The {kind.__name__} of engine= is closed \(.*Give an open one"):
+        pd.Series([1, 2]).par(engine=given).map(str)
