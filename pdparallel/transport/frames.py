@@ -12,6 +12,7 @@ from pdparallel.compat import PANDAS_2
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.units import Data, Units
 from pdparallel.data.fastpath.row import are_views
+from pdparallel.transport.reducers import without_pickling
 from pdparallel.transport.shared_classes import SharedTable, dump, load
 from pdparallel.typing import UnitFormat
 
@@ -96,7 +97,7 @@ def encode_data(
     except Exception as error:
         culprit = _culprit(data if named is None else named(), table, first)
         error.add_note(f"pdparallel: {culprit} cannot be sent to another process. Use engine='thread'.")
-        raise
+        raise without_pickling(error) from error.__cause__
     return [memoryview(pickled), *buffers]
 
 

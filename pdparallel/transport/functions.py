@@ -19,7 +19,7 @@ from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.assigned import assigned_by
 from pdparallel.transport.modules import slots_named_by
 from pdparallel.transport.pickler import ByValuePickler, CannotBeRebuiltError, Global, global_names, travels_by_value
-from pdparallel.transport.reducers import PROTOCOL, arriving, reduced
+from pdparallel.transport.reducers import PROTOCOL, arriving, reduced, without_pickling
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.typing import Serializer
 
@@ -56,29 +56,13 @@ def encode_work(work: Work, table: SharedTable, serializer: Serializer) -> bytes
             try:
                 data = _dumps(work, table, serializer)
             except Exception as error:
-                raise _explained(work, serializer, error) from _without_pickling(error)
+                raise _explained(work, serializer, error) from without_pickling(error)
     finally:
         _sinks.reset(token)
     _warn_of_sinks(work, sinks)
     if len(data) > LARGE:
         warnings.warn(_large(work, serializer, len(data)), UserWarning, stacklevel=level_of_the_user())
     return data
-
-
-def _without_pickling(error: Exception) -> Exception:
-    """The error without what picklers add: dozens of frames, and from Python 3.14 on a note for each."""
-    kept = frame = error.__traceback__
-    while frame is not None:
-        if frame.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _PICKLERS:
-            kept = frame.tb_next
-        frame = frame.tb_next
-    notes = getattr(error, "__notes__", [])
-    notes[:] = [note for note in notes if not note.startswith("when serializing ")]
-    return error.with_traceback(kept)
-
-
-#: Packages that call a user's ``__reduce__``.
-_PICKLERS = ("pickle", "dill", "cloudpickle", "pdparallel")
 
 
 #: The globals that are not sent, because the initializer assigns them.

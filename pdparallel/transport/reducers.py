@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["HEAP_TYPE", "PROTOCOL", "Variables", "arriving", "reduced"]
+__all__ = ["HEAP_TYPE", "PROTOCOL", "Variables", "arriving", "reduced", "without_pickling"]
 
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
@@ -199,3 +199,19 @@ def _make_exception(kind: Any, args: tuple[Any, ...], state: Any = None) -> Any:
     if state:
         exception.__setstate__(state)
     return exception
+
+
+def without_pickling(error: Exception) -> Exception:
+    """The error without what picklers add: dozens of frames, and from Python 3.14 on a note for each."""
+    kept = frame = error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _PICKLERS:
+            kept = frame.tb_next
+        frame = frame.tb_next
+    notes = getattr(error, "__notes__", [])
+    notes[:] = [note for note in notes if not note.startswith("when serializing ")]
+    return error.with_traceback(kept)
+
+
+#: Packages that call a user's ``__reduce__``.
+_PICKLERS = ("pickle", "dill", "cloudpickle", "pdparallel")
