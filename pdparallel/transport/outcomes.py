@@ -125,10 +125,14 @@ def _why_it_stays(value: Any, travel: Callable[[Any], Any]) -> ResultNotSerializ
     except Exception as reason:
         kind = value.kind if isinstance(value, ReturnPlaceholder) else type(value)
         return ResultNotSerializableError(
-            f"The function returned a {kind.__module__}.{kind.__qualname__}, which cannot be sent to another "
+            f"The function returned a {_named(kind)}, which cannot be sent to another "
             f"process ({described(reason)}). Return plain data, or use engine='thread'."
         )
     return None
+
+
+def _named(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _together(error: Exception) -> str:
@@ -237,4 +241,6 @@ def _decode_failure(parts: _Written, table: SharedTable) -> Failure:
             return Failure(offset, load(data, table), text, by_function)
         except Exception as error:
             message = f"{message} (it could not be rebuilt here: {described(error)})"
+    else:
+        message = f"{message} (pickle cannot copy this exception)"
     return Failure(offset, RemoteError(f"{type_name}: {message}", type_name, text), text, by_function)
