@@ -125,9 +125,9 @@ class Accelerated:
 def accelerate(**options: Unpack[OptionsDict]) -> Accelerated:
     """Send pandas' own ``apply`` and ``map`` through us, so that existing code runs on all cores, unchanged.
 
-    That is ``DataFrame.apply`` and ``map``, ``Series.apply`` and ``map``, and ``apply``, ``agg``, ``transform`` and
-    ``filter`` of groups, and ``apply`` of windows, in this whole process, libraries included, but for what pandas
-    calls itself.
+    It changes ``apply`` and ``map`` of frames and Series, ``apply`` of windows, and ``apply``, ``agg``, ``transform``
+    and ``filter`` of groups. It holds for the whole process, also for calls of libraries, but not for calls that pandas
+    itself makes.
 
     Parameters
     ----------
@@ -137,12 +137,12 @@ def accelerate(**options: Unpack[OptionsDict]) -> Accelerated:
     Returns
     -------
     Accelerated
-        For a ``with`` block, at whose end pandas is as it was; or with a method ``restore()``.
+        For a ``with`` block, which restores pandas at its end. It also has a method ``restore()``.
 
     Raises
     ------
     InvalidOptionError
-        Names the option, its value, and what is allowed; nothing is changed then.
+        Names the option, its value, and the allowed values. Then pandas does not change.
 
     See Also
     --------
@@ -150,7 +150,7 @@ def accelerate(**options: Unpack[OptionsDict]) -> Accelerated:
 
     Notes
     -----
-    What would not gain stays in this process, as with ``engine="auto"`` everywhere; results are pandas' own.
+    A call that would not gain stays in this process, as always with ``engine="auto"``. Results are those of pandas.
 
     Examples
     --------

@@ -55,7 +55,7 @@ class _Par(Holding, Generic[Futures]):
         Returns
         -------
         SeriesPar
-            With the verbs; what was given before holds, where it is not given anew.
+            The accessor with these options. Earlier options stay, unless you give them again.
 
         Raises
         ------
@@ -95,20 +95,19 @@ class _Par(Holding, Generic[Futures]):
 
     @property
     def background(self) -> Futures:
-        """The same verbs in a thread: each returns a :class:`concurrent.futures.Future` at once.
+        """The same methods in a thread: each returns a :class:`concurrent.futures.Future` at once.
 
-        Wrong arguments are refused at once, too. ``future.cancel()`` works at any time: whoever waits for the future
-        gets a :class:`concurrent.futures.CancelledError` at once, and the call ends some tenths of a second later,
-        with the workers that are in the middle of it; only a call of the function in this process itself
-        (``engine="auto"`` begins here, and threads cannot be ended) runs out. In asyncio code the future can be
-        awaited, and a task that is cancelled cancels it.
+        Wrong arguments raise at once, too. ``future.cancel()`` works at any time. A waiting ``result()`` then raises
+        :class:`concurrent.futures.CancelledError` at once. The call and its workers end some tenths of a second later.
+        But a call of the function in this process runs to its end, because a thread cannot be ended. ``engine="auto"``
+        begins with such calls. You can await the future in asyncio code. If its task is cancelled, the call is, too.
 
         Notes
         -----
-        The call works on the data as it is now, whatever is written into it later; on pandas 2 that costs a copy. The
-        options of an :func:`pdparallel.option_context` around it count. What ``engine="auto"`` does in this process
-        takes turns with your own code, five milliseconds each; ``engine="process"`` leaves it alone. At the end
-        of the process the calls that still run are cancelled.
+        Later changes of the data do not matter; with pandas 2 this costs a copy. The options of an
+        :func:`pdparallel.option_context` around it count. ``engine="auto"`` works in this process for some time, and
+        takes turns with your code, five milliseconds each. ``engine="process"`` does not. At the end of the process,
+        pdparallel cancels the calls that still run.
 
         Examples
         --------
@@ -153,9 +152,9 @@ class FramePar(
         Parameters
         ----------
         columns : iterable of labels, or None
-            The call is that on ``df[list(columns)]``: the function gets these columns in this order, and nothing else
-            travels to a worker. ``by=`` alone still sees the whole frame. None means all columns; where it is not
-            given, what was given before stays.
+            The call works on ``df[list(columns)]``: the function gets these columns in this order, and no other
+            column travels to a worker. Only ``by=`` can name other columns. None means all columns. Without
+            ``columns=``, an earlier ``columns=`` stays.
         **options
             Any of :class:`pdparallel.Options`.
 
@@ -167,7 +166,7 @@ class FramePar(
         Raises
         ------
         InvalidOptionError
-            Names the option, its value, and what is allowed; of ``columns`` the labels that the frame has not.
+            Names the option, its value, and the allowed values. For ``columns`` it names the missing labels.
 
         Examples
         --------
@@ -198,18 +197,18 @@ class FramePar(
     def explain(self, func: Func, verb: str = "apply_rows", **arguments: Any) -> Explanation:
         """Explain a call before it runs: the cost of a row, the engine, the reasons, and possible changes.
 
-        The function is really called, with rows from places all over the frame, for some hundredths of a second (one
-        row, where that takes longer), and what it returns is thrown away. The explanation says how often that was.
-        No process is started.
+        It calls the function with rows from many places of the frame, for some hundredths of a second, or with one row
+        if that takes longer. It does not keep the results. The explanation says how many calls it made. It starts no
+        process.
 
         Parameters
         ----------
         func : callable
             The function.
         verb : {"apply_rows", "apply_cols", "apply_chunks", "map"}, default "apply_rows"
-            What it would be given to.
+            The method of the call.
         **arguments
-            Those of the verb: ``args=``, ``rows=``, ``by=``, and further keyword arguments of ``func``.
+            Arguments of the method: ``args=``, ``rows=``, ``by=``, and further keyword arguments of ``func``.
 
         Returns
         -------
@@ -219,14 +218,14 @@ class FramePar(
         Raises
         ------
         InvalidOptionError
-            For arguments that are not allowed. What the function raises is told in ``problem``, and so is why it
-            cannot travel to another process.
+            For arguments that are not allowed. An exception of the function stands in ``problem``, and so does the
+            reason if it cannot travel to another process.
 
         Notes
         -----
-        Expected times are from some hundred rows, on a machine that is as busy as now, without the shaping of the
-        result. ``apply_chunks`` is tried with chunks of 64 rows, 256 and so on. The state of ``random`` and
-        ``np.random`` is afterwards what it was. With ``initializer=`` the function is not called.
+        Expected times come from some hundred rows, and hold for a machine that is as busy as now. They leave out the
+        shaping of the result. For ``apply_chunks`` it tries chunks of 64 rows, 256 and so on. The state of ``random``
+        and ``np.random`` does not change. With ``initializer=`` it does not call the function.
 
         Examples
         --------
@@ -269,11 +268,11 @@ class SeriesPar(
         Parameters
         ----------
         func : callable
-            The function, which is called with some values; what it returns is thrown away.
+            The function. ``explain`` calls it with some values, and does not keep the results.
         verb : {"map", "apply_chunks"}, default "map"
-            What it would be given to.
+            The method of the call.
         **arguments
-            Those of the verb, and further keyword arguments of ``func``.
+            Arguments of the method, and further keyword arguments of ``func``.
 
         Returns
         -------
@@ -313,7 +312,7 @@ def par(obj: Any) -> Any:
     Returns
     -------
     FramePar or SeriesPar
-        What ``obj.par`` is.
+        The same as ``obj.par``.
 
     Raises
     ------

@@ -46,17 +46,17 @@ EXIT_SECONDS = 3.0
 
 
 class Running(Future[R]):
-    """The future of a call that can be cancelled while it runs; in asyncio code it can be awaited as it is.
+    """The future of a call. You can cancel it while the call runs, and await it in asyncio code.
 
-    Until it is done it counts as pending, so that :meth:`cancel` ends it at any time: whoever waits for it learns so
-    at once, and the call ends some tenths of a second later.
+    Until it is done it counts as pending, so :meth:`cancel` works at any time. A waiting :meth:`result` then raises
+    ``CancelledError`` at once, and the call ends some tenths of a second later.
 
     Parameters
     ----------
     stop : Stop
         By which the call is asked to end.
     verb : str, default "call"
-        The name of the verb, for what is shown.
+        The name of the method, for the text in a terminal.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class Running(Future[R]):
         Returns
         -------
         bool
-            Whether it is cancelled, which is not so when it was done before.
+            True if it is cancelled, False if it was done before.
 
         Examples
         --------
@@ -108,7 +108,7 @@ class Running(Future[R]):
         Returns
         -------
         bool
-            Until then :meth:`cancel` ends it.
+            True while :meth:`cancel` can end the call.
 
         Examples
         --------
@@ -131,7 +131,7 @@ class Running(Future[R]):
         Returns
         -------
         object
-            The result of the verb.
+            The result of the method.
 
         Raises
         ------
@@ -239,7 +239,7 @@ class _Awaited(Future[R]):
 
 
 class Background:
-    """The verbs of ``df.par.background``: each returns a future.
+    """The methods of ``df.par.background``: each returns a future.
 
     Parameters
     ----------

@@ -59,8 +59,8 @@ class Chunkwise(Holding):
         Returns
         -------
         iterator
-            Work begins with the first ``next``. It is closed by ``close()``, at the end of a ``with`` block, and when
-            nobody has it any more: then what runs is ended.
+            Work begins with the first ``next``. It ends with ``close()``, at the end of a ``with`` block, or when no
+            variable refers to the iterator any more.
 
         Raises
         ------
@@ -76,9 +76,9 @@ class Chunkwise(Holding):
 
         Notes
         -----
-        At most four chunks for each worker are on their way or wait for one before them, so ``chunk_size=`` says how
-        much memory it takes. With the option ``errors="coerce"`` None comes for a chunk that failed, and one
-        warning at the end. The frame is the one of now, whatever is written into it later (from pandas 3 on).
+        At most four chunks for each worker are in memory, so ``chunk_size=`` sets how much memory it takes. With the
+        option ``errors="coerce"`` a chunk that failed gives None, and one warning comes at the end. From pandas 3 on,
+        later changes of the frame do not matter.
 
         Examples
         --------
@@ -146,20 +146,20 @@ class Chunkwise(Holding):
         Parameters
         ----------
         func : callable
-            Takes a chunk. For a result that does not depend on the cut it must treat each row (with ``by=`` each
-            group) by itself.
+            Takes a chunk. It must treat each row by itself, or each group with ``by=``. Otherwise the result
+            depends on the cut.
         args : sequence, default ()
             Further positional arguments of ``func``.
         by : label, list of labels, Series, array or function, optional
             As in ``groupby``: rows of one group are never in two chunks. Groups come in sorted order, as from
-            ``groupby``; where each result has exactly the rows of its chunk, the frame's own order is restored.
-            Labels are looked up in the whole frame, also where ``columns=`` leaves them out of the chunks.
+            ``groupby``. If each result has exactly the rows of its chunk, the result has the order of the frame.
+            The labels may be columns that ``columns=`` leaves out of the chunks.
         overlap : int or (int, int), optional
             Rows of the neighbours that each chunk gets before and after its own. ``func`` must return one row for
-            each row that it was given; those of the neighbours are taken away again.
+            each row that it gets. pdparallel removes the rows of the neighbours from the result.
         combine : {"auto", "concat", "list"} or callable, default "auto"
-            ``"auto"``: frames and Series are concatenated in order, arrays are stacked along axis 0, and
-            everything else comes back as a list in order. A callable gets the list.
+            ``"auto"`` concatenates frames and Series in order, and stacks arrays along axis 0. It returns other
+            results as a list in order. A callable gets the list.
         **kwargs
             Further keyword arguments of ``func``.
 
@@ -179,13 +179,13 @@ class Chunkwise(Holding):
 
         Notes
         -----
-        There is a chunk for each worker, and up to four where each still has 1,000 rows, and of many rows a small one
-        before them, which shows what a row costs; ``chunk_size=`` sets the number of rows exactly. An empty frame is
-        one chunk. Without ``by=`` it replaces ``np.vstack(pool.map(func, np.array_split(df, cores)))``.
+        Each worker gets one chunk, or up to four if each chunk has at least 1,000 rows. A small chunk runs before them
+        if the frame has many rows, and shows the cost of a row. ``chunk_size=`` sets the exact number of rows. An empty
+        frame is one chunk. Without ``by=`` it replaces ``np.vstack(pool.map(func, np.array_split(df, cores)))``.
 
         With the option ``errors="coerce"`` a chunk that failed has missing rows if each of the other results has a row
         for each row of its chunk; no rows if they are frames, Series or arrays with other rows; and None in a list.
-        With ``errors="return"`` the result is a list as soon as an exception stands in it.
+        With ``errors="return"`` the result is a list if at least one chunk failed.
 
         Examples
         --------

@@ -94,10 +94,10 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         result_type : {"expand", "reduce", "broadcast"}, optional
             As in pandas.
         rows : {"series", "namedtuple", "tuple", "dict", "array"}, default "series"
-            What ``func`` gets: a Series as in pandas; a namedtuple as from ``df.itertuples()``, with the row's label as
-            ``row.Index``; a tuple as from ``df.itertuples(index=False, name=None)``; a dict of these by column; or an
-            array, a row of ``df.to_numpy()``. A tuple costs least where most columns are used. The result
-            is shaped as for a Series.
+            The kind of row for ``func``: a Series as in pandas; a namedtuple as from ``df.itertuples()``, with the
+            label as ``row.Index``; a tuple as from ``df.itertuples(index=False, name=None)``; a dict of the same values
+            by column; or an array, a row of ``df.to_numpy()``. A tuple costs least if ``func`` reads most columns.
+            The result has the same shape for each kind.
         **kwargs
             Further keyword arguments of ``func``.
 

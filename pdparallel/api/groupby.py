@@ -115,7 +115,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         func : callable
             Takes a group, a frame (or Series) whose ``name`` is that of the group.
         *args, **kwargs
-            Further arguments of ``func``; ``include_groups=`` as in the pandas at hand.
+            Further arguments of ``func``; ``include_groups=`` as in your version of pandas.
 
         Returns
         -------
@@ -135,13 +135,13 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
 
         Notes
         -----
-        A group is never split; many small ones travel together, and rows travel once. With ``errors="coerce"`` a group
-        that failed has NaN, or no rows where the others returned frames.
+        A group is never split. Many small groups travel together, and each row travels once. With ``errors="coerce"``
+        a group that failed has NaN, or no rows if the other groups returned frames.
 
-        With ``errors="return"`` it has the exception in that place: as its value where the others returned values; in
-        each of its cells where they returned Series, over the labels of its rows or those of the first Series; and in
-        each cell of one row, with the label of its first one, where they returned frames. Columns with an exception
-        are of dtype object. ``transform`` has the exception in each row of the group.
+        With ``errors="return"`` a group that failed has its exception as its value. If the other groups returned
+        Series, each cell of the group has the exception, for the labels of its rows or of the first Series. If they
+        returned frames, each cell of one row has it, with the label of the first row of the group. Columns with an
+        exception have dtype object. ``transform`` has the exception in each row of the group.
 
         Examples
         --------

@@ -59,10 +59,10 @@ MAX_OF_A_WORKER = 4
 
 
 class Results(Iterator[R]):
-    """An iterator over results; work begins with the first that is asked for, and ends with it.
+    """An iterator over results. Work begins with the first ``next``.
 
-    Whoever does not want all of them closes it, or uses it in a ``with`` block; it closes itself when nobody has it any
-    more, and when the process ends.
+    If you do not take all results, use a ``with`` block, or call :meth:`close`. It also closes when no variable refers
+    to it any more, and when the process ends.
 
     Parameters
     ----------
@@ -215,8 +215,8 @@ def imap(
 def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options: Any) -> Results[Any]:
     """Call a function with each item of an iterable, on all cores: the builtin ``map``, as an iterator.
 
-    The iterable may be lazy, and without an end: it is read only as far ahead as items are on their way, and nothing
-    further is begun while nobody takes the results that are done.
+    The iterable may be lazy, and may have no end. pdparallel reads only a few chunks ahead. If you take the results
+    slowly, the workers wait.
 
     Parameters
     ----------
@@ -226,15 +226,15 @@ def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options:
         As for the builtin: with several, ``func`` gets one item of each, and the shortest decides the end. They are
         read in the thread that iterates over the results.
     ordered : bool, default True
-        Whether the results come in the order of the items; else each comes as soon as it is done.
+        True gives the results in the order of the items, False gives each as soon as it is done.
     **options
-        Any of :class:`pdparallel.Options` but ``checkpoint``.
+        Any of :class:`pdparallel.Options`, except ``checkpoint``.
 
     Returns
     -------
     iterator
-        Work begins with the first ``next``. It is closed by ``close()``, at the end of a ``with`` block, and when
-        nobody has it any more: then what runs is ended.
+        Work begins with the first ``next``. It ends with ``close()``, at the end of a ``with`` block, or when no
+        variable refers to the iterator any more.
 
     Raises
     ------
@@ -246,9 +246,9 @@ def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options:
 
     Notes
     -----
-    Items travel in chunks of some tenths of a second of work, and at most four chunks for each worker are on their way
-    or wait for one before them; ``chunk_size=`` sets the number of items exactly. A chunk has 16 MB of items and
-    results or so at most, unless one item has more.
+    Items travel in chunks of some tenths of a second of work. At most four chunks for each worker are in memory.
+    ``chunk_size=`` sets the exact number of items. A chunk has about 16 MB of items and results at most, unless one
+    item has more.
 
     Examples
     --------

@@ -149,11 +149,11 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
         Raises
         ------
         Exception
-            What ``func`` raised for the first failing window (option ``errors``), with a note that names it; and what
-            pandas raises where ``func`` returns no number.
+            What ``func`` raised for the first failing window (option ``errors``), with a note that names it. Also
+            the exception of pandas if ``func`` returns no number.
         InvalidOptionError
-            For options that are not allowed, before anything runs: ``errors="return"``, for the result has room for
-            floats only.
+            For options that are not allowed, before anything runs. An example is ``errors="return"``, because the
+            result has only floats.
         FunctionNotSerializableError
             If ``func`` cannot travel to another process; names the variable.
         WorkerDiedError
@@ -161,8 +161,8 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
 
         Notes
         -----
-        A window is a part of its column, in pandas too: what a function writes into it, the windows that follow have.
-        Here that ends with the chunk, and the frame itself is never written to. Write into a copy.
+        A window is a part of its column, in pandas too. If a function writes into it, later windows change. Here this
+        ends with the chunk, and the frame itself does not change. Write into a copy.
 
         Examples
         --------

@@ -76,67 +76,69 @@ MEANINGS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Options:
-    """All options of a call, each with a value that was checked.
+    """All options of a call, each with a checked value.
 
-    They are given by name to the accessor, to :func:`option_context`, :func:`set_options` and :func:`engine`, and to
-    :func:`map` and :func:`imap`; in the environment ``PDPARALLEL_N_WORKERS=4`` is that for ``n_workers``, and so on.
+    Give them by name to the accessor, to :func:`option_context`, :func:`set_options` and :func:`engine`, or to
+    :func:`map` and :func:`imap`. An environment variable such as ``PDPARALLEL_N_WORKERS=4`` sets one, too.
 
     Parameters
     ----------
     engine : str or object, default "auto"
-        ``"auto"`` works in this process until the pool is worth its price and its workers have loaded the function; a
-        function that cannot be sent to workers stays here. On a Python without the GIL, threads take what is left of a
-        function that only reads its row or value, and names nothing that threads could change. ``"process"`` and
-        ``"pathos"`` are pools of processes, ``"thread"`` of threads, ``"serial"`` none; ``"dask"`` is the current
-        client's cluster, or one on this machine, ``"ray"`` the Ray that runs, or one on this machine.
-        ``"tcp://scheduler:8786"`` is the address of a Dask scheduler. Or an object: any
-        :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a pathos pool, a ``Client`` or cluster of
-        ``dask.distributed``.
+        ``"auto"`` begins in this process. It uses workers if they save time, as soon as they have loaded the function.
+        A function that cannot be sent to workers stays here. On a Python without the GIL, ``"auto"`` uses threads for
+        a function that only reads its row or value, and names nothing that threads could change.
+        ``"process"`` and ``"pathos"`` use processes, ``"thread"`` uses threads, and ``"serial"`` uses no workers.
+        ``"dask"`` uses the cluster of the current client, or a new one on this machine.
+        ``"ray"`` uses the running Ray, or a new one on this machine.
+        ``"tcp://scheduler:8786"`` is the address of a Dask scheduler. Objects can be any
+        :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a pathos pool, or a ``Client`` or cluster
+        of ``dask.distributed``.
     n_workers : int, default None
-        Workers; None means the cores that this process may use.
+        Number of workers. None means one for each core that this process may use.
     chunk_size : int, default None
-        Rows (columns, items) of a chunk, exactly; None lets pdparallel choose.
+        Exact number of rows (columns, items) of a chunk. None lets pdparallel choose.
     start_method : str, default None
-        ``"forkserver"``, ``"spawn"`` or ``"fork"``; None means forkserver on Linux, spawn on macOS and Windows.
+        ``"forkserver"``, ``"spawn"`` or ``"fork"``. None means forkserver on Linux, spawn on macOS and Windows.
     progress : bool, str, logger or callable, default False
-        One bar for the call, which counts rows (columns, groups, items) and moves within long chunks, too.  True shows
-        it as it fits the place: widgets in a notebook that has ipywidgets, text in any other notebook and on a
-        terminal, and where standard error is a file or ``TERM=dumb`` a line now and then.  ``"text"`` takes no widgets,
-        ``"notebook"`` nothing else.  ``"log"`` writes such lines at level INFO to the logger ``pdparallel.progress``,
-        a :class:`logging.Logger` to that one.  A callable is given ``(done, total)``, in this thread, with a total of
-        None where that is not known; one that is slow is called less often, so that it takes a hundredth of the time
-        or so, one that raises is called no more.  Calls made by the function show nothing.
+        One bar for the call. It counts rows (columns, groups, items), and moves within long chunks, too. True shows
+        widgets in a notebook that has ipywidgets. It shows text in other notebooks and in a terminal. It writes a line
+        from time to time if standard error is a file, or if ``TERM=dumb``. ``"text"`` never uses widgets, and
+        ``"notebook"`` always does. ``"log"`` writes lines at level INFO to the logger ``pdparallel.progress``. A
+        :class:`logging.Logger` gets the same lines. A callable gets ``(done, total)``, in this thread. The total is
+        None if it is not known. A slow callable gets fewer calls, so that it takes about a hundredth of the time. After
+        an exception it gets no more calls. Calls that the function makes show nothing.
     desc : str, default None
         The text before the bar of ``progress``. None means the name of the method, such as ``apply_rows``.
     errors : str, default "raise"
-        What becomes of a call that raises an :class:`Exception`: ``"raise"`` raises the first one, ``"coerce"`` leaves
-        a missing value in its place (in a list None) and warns once (:class:`FailedCallsWarning`), ``"return"`` leaves
-        the exception. SystemExit, KeyboardInterrupt and their like always end the call; what goes to
-        pandas as it is (names of functions, ufuncs, lists, dicts) raises as ever.
+        What happens after a call of the function raises an :class:`Exception`. ``"raise"`` raises the first one.
+        ``"coerce"`` puts a missing value in its place (in a list None) and warns once (:class:`FailedCallsWarning`).
+        ``"return"`` puts the exception there. SystemExit, KeyboardInterrupt and similar exceptions always end the
+        call. Names of functions, ufuncs, lists and dicts go to pandas, which raises as usual.
     retries : int, default 2
-        Times that units are run again after the worker that ran them ended; an exception is never tried again.
+        How often rows run again after their worker ended. A call that raises an exception does not run again.
     timeout : float, default None
-        Seconds that one call of the function may take; then its worker is ended.  For worker processes only.
+        Seconds that one call of the function may take. Then pdparallel ends its worker. For worker processes only.
     threads_per_worker : int, default None
-        Threads that BLAS, OpenMP and Arrow may use in each worker process; None means cores // workers.
+        Threads that BLAS, OpenMP and Arrow may use in each worker process. None means cores // workers.
     serializer : str, default "dill"
-        ``"dill"`` or ``"cloudpickle"``, for the function and its arguments.
+        ``"dill"`` or ``"cloudpickle"``: the package that writes the function and its arguments for workers.
     checkpoint : str or path, default None
-        A folder of one call: what is finished is kept there, and the same call takes up where it stopped; with another
-        ``errors`` it does again what failed.
+        A folder of one call. It keeps finished results, and the same call continues from there. With another
+        ``errors`` only failed rows run again.
     seed : int, default None
-        Makes what ``random`` and ``np.random`` draw in the function the same for any engine, number of workers and
-        size of chunks; the streams of this process stay as they are.  Each row (column, value, item) has its own
-        stream, by its position; of ``apply_chunks`` each chunk, so give ``chunk_size`` too.  None leaves it to chance.
+        With a seed, ``random`` and ``np.random`` draw the same numbers in the function, for any engine, number of
+        workers and size of chunks. The streams of this process do not change. Each row (column, value, item) has its
+        own stream, by its position. For ``apply_chunks`` each chunk has one, so give ``chunk_size`` too. None means
+        different numbers in each run.
     initializer : callable, default None
-        Called once in each worker before the first call of the function there, as to load a model into a global
-        variable that the function reads.  With an initializer nothing runs in this process (but with
-        ``engine="serial"``); a warm worker that has run it for the same function does not run it again.
+        A function that each worker calls once, before its first call of the function. It can load a model into a global
+        variable that the function reads. With an initializer no row runs in this process, except with
+        ``engine="serial"``. A worker that has run it for the same function does not run it again.
     initargs : tuple, default ()
-        What the initializer is called with.
+        Arguments of the initializer.
     capture_output : bool, default None
-        Whether what the function prints, logs and warns of in worker processes is shown where the call is made, with
-        the outcome of each chunk; False leaves it to the workers' own streams and handlers. None means True.
+        True shows here the prints, logs and warnings of the function in worker processes, after each chunk. False
+        leaves them to the streams and handlers of the workers. None means True.
 
     See Also
     --------

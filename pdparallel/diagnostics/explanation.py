@@ -21,62 +21,61 @@ WIDTH = 90
 class Explanation:
     """Report on a call before it runs, with reasons; made by ``df.par.explain(func)``.
 
-    Times are in seconds and for one unit where that is said; what could not be found out is NaN or None.
+    Times are in seconds. Values that are not known are NaN or None.
 
     Attributes
     ----------
     verb, unit : str
-        The verb, and what its units are: rows, columns, values, groups.
+        The method, and its units: row, column, value or group.
     units : int
-        How many there are.
+        Number of units.
     calls : int
-        How often the function was called to find this out. The results were thrown away.
+        Number of calls of the function for this report, which keeps no results.
     sampled : tuple of (int, int)
-        The positions that it was called with, in the order of the calls, as ranges; pandas' own loop was tried with
-        some of them again.
+        The positions of these units as ranges, in the order of the calls. The loop of pandas got some of them again.
     cost : float
-        Seconds of a unit in this process: the function, and what hands it its unit.
+        Seconds of a unit in this process: making the unit, and the function.
     function : float
-        Seconds of the function alone, reading its unit included.
+        Seconds of the function alone, with its reads of the unit.
     handing : float
-        Seconds of handing out a unit here.
+        Seconds for making a unit here.
     pandas_handing : float
-        Seconds in which pandas makes a unit, for rows; else NaN.
+        Seconds in which pandas makes a row; NaN for other units.
     pandas_cost : float
         Seconds of a unit in pandas.
     waiting : float
         The part of the time in which the function waited (for a file, the network, ``sleep``) and did not compute.
     travel_parent, travel_workers : float
-        Seconds that the travels of a unit and of its return take this process, and the workers, who share them.
+        Seconds for sending a unit and its result, in this process and in the workers, who share them.
     bytes_data, bytes_unit, bytes_return : float
-        Of all the data, of a unit, and of what the function returned for it, as they travel.
+        Bytes of all data, of a unit, and of its result, as they travel.
     bytes_function : int or None
-        Of the function and its arguments; None where they cannot travel.
+        Bytes of the function and its arguments; None if they cannot travel.
     engine : str
-        Who would do it: ``"here"`` for this process alone, else the name of an engine.
+        The engine of the call: ``"here"`` for this process alone, else the name of an engine.
     warm : bool
-        Whether the pool of ``engine="auto"`` and ``"process"`` is up.
+        True if the workers of ``engine="auto"`` and ``"process"`` already run.
     workers, cores : int
         Workers that would share the work, and cores that this process may use.
     chunk_size : int
         Units of a chunk, once the cost is known.
     reason : str
-        Why there.
+        The reason for this engine.
     seconds, seconds_here, seconds_pandas : float
-        Expected for the whole call; if it all were done in this process; and in pandas.
+        Expected seconds of the call, of the same call in this process alone, and of pandas.
     speed_up : float
-        Expected: of ``seconds_pandas`` over ``seconds``.
+        Expected ``seconds_pandas`` divided by ``seconds``.
     lean : bool or None
-        Whether rows are handed out without making a Series of each; None where units are no Series rows.
+        True if the function gets rows without a Series for each; None if its units are no Series of rows.
     columns_read, columns_unread : tuple or None
-        The columns that the function read of the rows it was called with, and those that it neither read nor names;
-        None where that cannot be seen.
+        The columns that the function read from these rows, and the columns that it neither read nor names. None if that
+        is not known.
     limit : str
-        What the speed-up ends at.
+        The limit of the speed-up.
     problem : str
-        What the function raised, or why it cannot travel; "" for nothing.
+        The exception of the function, or the reason if it cannot travel; "" if there is none.
     advice : tuple of str
-        What to change.
+        Changes that make the call faster.
 
     Examples
     --------

@@ -345,7 +345,7 @@ class Profile(Observer):
         Raises
         ------
         ImportError
-            Where matplotlib is not installed; :attr:`calls` and :meth:`to_frame` need none.
+            If matplotlib is not installed. :attr:`calls` and :meth:`to_frame` do not need it.
 
         Examples
         --------
@@ -386,8 +386,8 @@ def profile(pandas_seconds: float | None = None) -> Profile:
     Returns
     -------
     Profile
-        Shown as a table in a terminal and in a notebook; ``p.plot()`` draws a time line, ``p.calls`` is a frame with a
-        row for each call, ``p.to_frame()`` one with a row for each chunk.
+        A table in a terminal and in a notebook. ``p.plot()`` draws a time line. ``p.calls`` is a frame with a row for
+        each call, and ``p.to_frame()`` has a row for each chunk.
 
     Raises
     ------
@@ -396,12 +396,12 @@ def profile(pandas_seconds: float | None = None) -> Profile:
 
     Notes
     -----
-    It sees the calls that are made in the block, in this thread or asyncio task, and those that begin in it and go on
-    in the background; blocks may stand in each other. What goes to pandas as it is (names of functions, empty frames)
-    is no call. To measure costs some microseconds a chunk; what would have begun in pandas' own loop, as a few values
-    of a Series, begins in pdparallel's.
+    It sees the calls of the block, in this thread or asyncio task. It also sees calls that begin in the block and
+    continue in the background. A block may contain other blocks. Calls that go to pandas (names of functions, empty
+    frames) do not count. Measuring costs some microseconds a chunk. Calls that would begin in pandas' own loop, such as
+    a few values of a Series, begin in the loop of pdparallel.
 
-    ``logging.getLogger("pdparallel")`` tells the same at level DEBUG, call by call and chunk by chunk.
+    ``logging.getLogger("pdparallel")`` shows the same at level DEBUG, for each call and each chunk.
 
     Examples
     --------

@@ -32,31 +32,30 @@ def assert_same_as_pandas(
     chunk_sizes: Sequence[int | None] = (1, 2, None),
     **options: Any,
 ) -> None:
-    """Assert that a call gives pandas' exact result, or its error, wherever the data is cut.
+    """Assert that a call gives pandas' exact result, or its error, for several sizes of chunks.
 
-    Each time all takes the way to workers and back, but in this process, so that it is quick and the same each time.
+    The data and results are written to bytes as for a worker, but all runs in this process. So the test is quick.
 
     Parameters
     ----------
     ours : callable
         Takes the accessor of ``obj``, and calls it: ``lambda par: par.apply_rows(func)``.
     pandas : callable, optional
-        Takes ``obj``, and makes the call of pandas: ``lambda df: df.apply(func, axis=1)``. Not needed where both have
-        the same words: ``lambda df: df.groupby("key").apply(func)``.
+        Takes ``obj``, and makes the call of pandas: ``lambda df: df.apply(func, axis=1)``. Leave it out if
+        both calls are written in the same way: ``lambda df: df.groupby("key").apply(func)``.
     obj : DataFrame or Series, optional
-        Each call gets a copy. Without it both functions take nothing, make their calls upon what they have, and
-        ``ours`` is called once.
+        Each call gets a copy. Without it both functions take no argument, and ``ours`` runs once.
     chunk_sizes : sequence of int or None, default (1, 2, None)
-        ``ours`` is called once for each; None stands for one chunk over all.
+        ``ours`` runs once for each size; None means one chunk of all rows.
     **options
-        Any other of :class:`pdparallel.Options`, for ``ours``.
+        Other options of :class:`pdparallel.Options`, for ``ours``.
 
     Raises
     ------
     AssertionError
-        Says what differs, and in which cut.
+        Names the first difference, and the size of the chunks.
     InvalidOptionError
-        For options that are not allowed, ``engine`` and ``timeout`` among them.
+        For options that are not allowed, for example ``engine`` and ``timeout``.
 
     Examples
     --------

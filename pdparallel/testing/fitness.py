@@ -51,7 +51,7 @@ def assert_fit(
     func, data, call : object
         As of :func:`check`.
     allow : collection of str, default ()
-        Kinds of :class:`Finding` that are not minded, such as ``("input", "state")``.
+        Kinds of :class:`Finding` that are no error, such as ``("input", "state")``.
     args, kwargs, seed, units, processes : object
         As of :func:`check`.
 
@@ -92,41 +92,42 @@ def check(
     func : callable
         The function.
     data : DataFrame, Series or iterable
-        What it is to work on; a part of yours that shows all kinds of rows. The function gets copies.
+        A part of your data that shows all kinds of rows. The function gets copies.
     call : str or callable, optional
-        Which verb hands out the data: ``"apply_rows"`` (of a frame, the default), ``"apply_cols"``, ``"map"`` (of a
-        Series, the default), ``"apply_chunks"``; or a function of the accessor and the function that makes the call:
-        ``lambda par, func: par.groupby("key").apply(func)``. An iterable is handed out item by item.
+        The method of the call: ``"apply_rows"`` (the default for a frame), ``"apply_cols"``, ``"map"`` (the default for
+        a Series) or ``"apply_chunks"``. A callable makes the call itself:
+        ``lambda par, func: par.groupby("key").apply(func)``. For an iterable, the function gets one item after the
+        other.
     args, kwargs : optional
         Further arguments of ``func``.
     seed : int, optional
-        That of the calls you will make; random numbers are no finding then.
+        The seed of your later calls. Then random numbers are no finding.
     units : int, default 50
-        How many rows (columns, values, groups) are tried, at most: the first ones.
+        At most so many rows (columns, values, groups) are tried, from the first on.
     processes : bool, default True
-        Whether to try a worker process, too.
+        True tries a worker process, too.
 
     Returns
     -------
     Fitness
-        With a text for ``print``, and what was found as ``findings``.
+        A text for ``print``, and the attribute ``findings``.
 
     Raises
     ------
     InvalidOptionError
         For arguments that are not allowed.
     Exception
-        What the call raised before it came to the function, such as a KeyError for a key that there is not.
+        An exception of the call before it reaches the function, such as a KeyError for a missing key.
 
     Notes
     -----
-    The function is called five times for each unit in this process (four where items need no verb), and once in a
-    worker; twice more where it draws random numbers without a seed, or returns something else each time; once more
-    where it changes variables; with ``"apply_chunks"`` also for each row, each two rows, and the whole. What raises is
-    a result like any other.
+    The function runs five times for each unit in this process (four times for items of an iterable), and once in a
+    worker. It runs twice more if it draws random numbers without a seed, or if its result changes from call to call. It
+    runs once more if it changes variables. With ``"apply_chunks"`` it also runs for each row, for each two rows, and
+    for all rows. An exception counts as a result.
 
-    The function's global and closure variables, default values and attributes, and those of its helpers, are as before
-    when it is done, and so are ``random`` and ``np.random``. What it writes elsewhere, it writes.
+    ``check`` restores the global and closure variables, default values and attributes of the function and its helpers.
+    It also restores ``random`` and ``np.random``. It does not restore files or databases.
 
     Examples
     --------

@@ -50,31 +50,31 @@ class Child:
 
 @contextlib.contextmanager
 def leaves_nothing(*, seconds: float = 10.0) -> Iterator[None]:
-    """Assert that nothing is left at the end of a ``with`` block that was not there at its beginning.
+    """Assert that a ``with`` block leaves no process, no thread and no file of pdparallel.
 
-    That is processes which this one started, and those that they did; threads; files of pdparallel and multiprocessing
-    in the folder for temporary ones and in ``/dev/shm``; anonymous files of pdparallel. The pools that wait for a next
-    call are let go at both ends (:func:`pdparallel.shutdown`).
+    It looks at child processes and their children, at threads, and at anonymous files of pdparallel. It also looks at
+    files of pdparallel and multiprocessing in the temporary folder and in ``/dev/shm``. At both ends of the block it
+    ends the workers that wait for a next call (:func:`pdparallel.shutdown`).
 
     Parameters
     ----------
     seconds : float, default 10.0
-        How long to wait for what is about to end.
+        How long it waits for processes and threads to end.
 
     Yields
     ------
     None
-        While the block runs nothing is looked at.
+        It checks nothing inside the block.
 
     Raises
     ------
     AssertionError
-        Says what is left. An exception of the block itself goes out as it is.
+        Names the processes, threads and files. An exception of the block does not change.
 
     Notes
     -----
-    Processes are looked for in ``/proc``; where there is none, as on macOS and Windows, by ``psutil``, if it is
-    installed, and else only those of ``multiprocessing``.
+    It reads ``/proc``. macOS and Windows have none, so it uses ``psutil`` there. Without ``psutil`` it finds only the
+    processes of ``multiprocessing``.
 
     Examples
     --------

@@ -20,21 +20,21 @@ __all__ = ["as_options", "serial"]
 
 @contextlib.contextmanager
 def serial(chunk_size: int | None = None) -> Iterator[None]:
-    """Run every call of a ``with`` block in this process, through all that lies between it and a worker.
+    """Run every call of a ``with`` block in this process, and write data and results to bytes as for a worker.
 
-    It holds for all threads, and beats the options of each call: what says ``engine="process"`` runs here, too. So a
-    test suite needs no worker, and sees what workers would see: functions and results that cannot travel, and copies
-    instead of what the function would change in this process.
+    It holds for all threads, and it overrides the options of each call. A call with ``engine="process"`` runs here,
+    too. So a test suite needs no worker, and still finds functions and results that cannot travel. The function works
+    on copies, as in a worker.
 
     Parameters
     ----------
     chunk_size : int, optional
-        Rows (columns, items) of each chunk, whatever the calls say; 1 cuts as finely as can be. None leaves it to them.
+        Rows (columns, items) of each chunk. It overrides the option of the calls; None does not.
 
     Yields
     ------
     None
-        While the block runs no worker is started.
+        No worker starts in the block.
 
     Raises
     ------
@@ -43,15 +43,15 @@ def serial(chunk_size: int | None = None) -> Iterator[None]:
 
     Notes
     -----
-    Nobody can end a call of the function here, so ``timeout=`` does nothing in the block, and what ends a worker would
-    end this process. For a whole test suite, in ``conftest.py``::
+    ``timeout=`` does nothing in the block, because pdparallel cannot end this process. A function that ends its worker
+    ends this process. For a whole test suite, in ``conftest.py``::
 
         @pytest.fixture(autouse=True)
         def no_workers():
             with pdparallel.testing.serial():
                 yield
 
-    ``engine="serial"`` is something else: there nothing is written to bytes.
+    ``engine="serial"`` also runs here, but it writes nothing to bytes.
 
     Examples
     --------
