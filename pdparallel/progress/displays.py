@@ -129,7 +129,7 @@ def display_for(kind: Any, state: State) -> tuple[Display | None, str]:
     if kind == "notebook" or (kind is True and _shows_widgets()):
         if _has_widgets():
             return _Tqdm("tqdm.notebook", state), ""
-        problem = "progress='notebook' needs ipywidgets, which is not installed here: the bar is shown as text"
+        problem = "The progress bar is text, because ipywidgets is not installed: pip install ipywidgets"
     return _text(state), problem
 
 

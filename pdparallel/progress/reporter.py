@@ -154,7 +154,7 @@ class _Shown(Bar):
             with contextlib.suppress(Exception):
                 display.close(self._state, True)
             if display.is_users or not isinstance(error, (OSError, ValueError)):
-                _warn(f"the progress display failed and is off: {type(error).__name__}: {error}")
+                _warn(f"The progress display failed and is off: {type(error).__name__}: {error}. The call continues.")
             return
         now = self._last = time.perf_counter()
         cost, self._cost = self._cost, now - began
@@ -175,7 +175,7 @@ def _made(kind: Progress, state: State) -> Bar:
     try:
         display, problem = display_for(kind, state)
     except Exception as error:  # no such stream, a broken installation
-        _warn(f"no progress display: {type(error).__name__}: {error}")
+        _warn(f"There is no progress display: {type(error).__name__}: {error}. The call continues.")
         return _SILENT
     if problem:
         _warn(problem)

@@ -598,7 +598,7 @@ def test_odd_streams_change_nothing(stream: str, monkeypatch: pytest.MonkeyPatch
 
 def test_the_notebook_kind_without_widgets(monkeypatch: pytest.MonkeyPatch, stderr: Captured) -> None:
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    with pytest.warns(UserWarning, match="needs ipywidgets") as caught:
+    with pytest.warns(UserWarning, match="ipywidgets is not installed") as caught:
         DF["a"].par(engine="serial", progress="notebook").map(str)
     assert caught[0].filename == __file__
     assert f"{N}/{N}" in stderr.getvalue()
@@ -606,7 +606,7 @@ def test_the_notebook_kind_without_widgets(monkeypatch: pytest.MonkeyPatch, stde
 
 def test_a_broken_tqdm(monkeypatch: pytest.MonkeyPatch, stderr: Captured) -> None:
     monkeypatch.setitem(sys.modules, "tqdm.std", None)
-    with pytest.warns(UserWarning, match="no progress display: "):
+    with pytest.warns(UserWarning, match="There is no progress display: "):
         got = DF["a"].par(engine="serial", progress=True).map(str)
     assert got.tolist() == [*map(str, range(N))]
 
