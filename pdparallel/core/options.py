@@ -133,7 +133,7 @@ class Options:
     initializer : callable, default None
         A function that each worker calls once, before its first call of the function. It can load a model into a global
         variable that the function reads. With an initializer no row runs in this process, except with
-        ``engine="serial"``. A worker that has run it for the same function does not run it again.
+        ``engine="thread"`` and ``"serial"``. A worker that has run it for the same function does not run it again.
     initargs : tuple, default ()
         Arguments of the initializer.
     capture_output : bool, default None
