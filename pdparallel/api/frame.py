@@ -96,7 +96,8 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         rows : {"series", "namedtuple", "tuple", "dict", "array"}, default "series"
             The kind of row for ``func``: a Series as in pandas; a namedtuple as from ``df.itertuples()``, with the
             label as ``row.Index``; a tuple as from ``df.itertuples(index=False, name=None)``; a dict of the same values
-            by column; or an array, a row of ``df.to_numpy()``. A tuple costs least if ``func`` reads most columns.
+            by column; or an array, a row of ``df.to_numpy()``. A namedtuple calls a label that is no Python name
+            ``_1``, ``_2`` and so on, as in pandas. A tuple costs least if ``func`` reads most columns.
             The result has the same shape for each kind.
         **kwargs
             Further keyword arguments of ``func``.
