@@ -106,7 +106,7 @@ def _ways_of_cutting(n: int, times: int) -> list[dict[str, Any]]:
 
 
 def _lazy_groups(times: int) -> list[dict[str, Any]]:
-    """What a lean group costs besides its function, and what it costs to try some."""
+    """What a lazy group costs besides its function, and what it costs to try some."""
     n = 1_000
     data, sizes = points(50 * n), [50] * n
     found = _median(lambda: LazyGroups(len).hand_out(data, sizes, range(n), _Taker()), times)
@@ -118,7 +118,7 @@ def _lazy_groups(times: int) -> list[dict[str, Any]]:
             trial.call(weighs, unit, (), {})
 
     return [
-        _row("a lean group (LAZY_SECONDS)", n, found / n, True),
+        _row("a lazy group (LAZY_SECONDS)", n, found / n, True),
         _row("some groups are tried (TRIAL_WORTH_SECONDS)", LOOK_AFTER, _median(tries, times), True),
     ]
 

@@ -49,6 +49,7 @@ _CALLERS = {
                 "call_in_block",
                 "call_owned",
                 "call_each",
+                "reseeded",
                 "guarded",
                 "watch",
                 "call",

@@ -72,7 +72,7 @@ class AlignedSeries(ReturnPlaceholder):
         for value in values:
             if value.values.dtype != dtype or value.is_named_as_the_unit is not named:
                 return None
-            # Equal is enough: lean columns have texts of their own.
+            # Equal is enough: lazy columns have texts of their own.
             if not same_name(value.name, name):
                 return None
         lengths = [len(value.values) for value in values]

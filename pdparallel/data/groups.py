@@ -367,7 +367,7 @@ class Groups(Units):
             self.hand_out(sink, lazy)
 
     def hand_out(self, sink: UnitSink, lazy: LazyGroups | None) -> None:
-        """Give the sink each group, lean ones for as long as those pay."""
+        """Give the sink each group, lazy ones for as long as those pay."""
         if isinstance(self.data, Taken):
             self.cut(0, len(self)).hand_out(sink, lazy)
             return

@@ -65,7 +65,7 @@ class Explanation:
         Expected seconds of the call, of the same call in this process alone, and of pandas.
     speed_up : float
         Expected ``seconds_pandas`` divided by ``seconds``.
-    lean : bool or None
+    lazy : bool or None
         True if the function gets rows without a Series for each; None if its units are no Series of rows.
     columns_read, columns_unread : tuple or None
         The columns that the function read from these rows, and the columns that it neither read nor names. None if that
@@ -184,7 +184,7 @@ class Explanation:
     def _handing(self) -> str:
         if math.isnan(self.pandas_handing):
             return seconds(self.handing)
-        kind = "" if self.lazy is None else ", as lean rows" if self.lazy else ", as real Series"
+        kind = "" if self.lazy is None else ", as lazy rows" if self.lazy else ", as real Series"
         return f"{seconds(self.handing)}{kind}; pandas takes {seconds(self.pandas_handing)} to make a Series"
 
     def _done_by(self) -> str:

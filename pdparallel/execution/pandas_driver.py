@@ -1,7 +1,7 @@
 """Watching: pandas begins, with a function that keeps what the user's one returned and tells when others are to go on.
 
 A call that is soon done is pandas' own, and is to cost what pandas costs.  Now and then the watching function looks
-whether the rest is worth workers.  If it is not, it finds out with a few groups whether lean ones would do, and what
+whether the rest is worth workers.  If it is not, it finds out with a few groups whether lazy ones would do, and what
 they would save: then this process goes on without pandas' loop.
 """
 
@@ -32,7 +32,7 @@ from pdparallel.typing import Func
 
 __all__ = ["First", "GroupPass", "GroupPasses", "PandasDriver", "PassRecord"]
 
-#: Seconds of work that are left from which it is worth finding out whether lean groups would do: that takes half a
+#: Seconds of work that are left from which it is worth finding out whether lazy groups would do: that takes half a
 #: millisecond (``benchmarks/constants.py``).
 TRIAL_WORTH_SECONDS = 0.02
 
@@ -40,7 +40,7 @@ TRIAL_WORTH_SECONDS = 0.02
 #: stands twice the time that pandas took to do so and to find the groups.
 LAZY_WORTH_SECONDS = 0.005
 
-#: Seconds that a lean group costs besides the function, or less (``benchmarks/constants.py``).
+#: Seconds that a lazy group costs besides the function, or less (``benchmarks/constants.py``).
 LAZY_SECONDS = 2e-6
 
 
@@ -312,7 +312,7 @@ class PandasDriver:
         self._next_look = looked if self._trial is not None else looked + self._worth.look
 
     def _judge(self, kept: PassRecord, left: int, cost: float) -> None:
-        """Go on without pandas' loop if lean groups save enough, by what was tried."""
+        """Go on without pandas' loop if lazy groups save enough, by what was tried."""
         trial, self._trial = self._trial, None
         assert trial is not None
         saved = cost - sorted(trial.seconds)[len(trial.seconds) // 2] - LAZY_SECONDS

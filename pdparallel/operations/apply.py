@@ -51,7 +51,7 @@ __all__ = [
     "of_no_rows",
 ]
 
-#: Rows at most for which pandas begins: for so many its loop takes less than lean rows need by themselves
+#: Rows at most for which pandas begins: for so many its loop takes less than lazy rows need by themselves
 #: (``benchmarks/small.py``).
 INLINE_MAX_ROWS = 25
 

@@ -100,7 +100,7 @@ class _Recorder:
     def _taking(self) -> Callable[[Any], None]:
         call, keep = self._call, self.returns.append
 
-        def one(unit: Any) -> None:
+        def call_shared(unit: Any) -> None:
             value = call(unit)
             # pandas hands out one Series object again and again with other data in it; a returned one must stay as
             # it is now, which is what pandas' own loop sees to as well.  One that nobody else has is not that one.
@@ -108,13 +108,13 @@ class _Recorder:
                 value = value.copy(deep=False)
             keep(value)
 
-        return one
+        return call_shared
 
     def _taking_views(self) -> Callable[[Any], None]:
         """The same, and notes the first return that shares the array of its row."""
         call, returns, keep = self._call, self.returns, self.returns.append
 
-        def one(unit: Any) -> None:
+        def call_shared(unit: Any) -> None:
             value = call(unit)
             if isinstance(value, pd.Series):
                 if self._shared is None and _share(value, unit):
@@ -123,7 +123,7 @@ class _Recorder:
                     value = value.copy(deep=False)
             keep(value)
 
-        return one
+        return call_shared
 
     def assigned(self) -> Assigned | None:
         """What the function did to rows of which pandas allows one assignment."""
@@ -139,11 +139,11 @@ class _Recorder:
     def _looking(self) -> Callable[[Any], None]:
         take, block = self.call_in_block, self._block_of
 
-        def one(unit: Any) -> None:
+        def call_shared(unit: Any) -> None:
             block(1)
             take(unit)
 
-        return one
+        return call_shared
 
     def start_block(self, most: int) -> int:
         """Begin a block of units, of so many at most: how many may follow.
@@ -287,11 +287,11 @@ def _with_streams(work: Work, step: Callable[[], None]) -> Work:
     """The same work, which begins another stream of random numbers before each unit by itself."""
     func = work.func
 
-    def one(*args: Any, **kwargs: Any) -> Any:
+    def reseeded(*args: Any, **kwargs: Any) -> Any:
         step()
         return func(*args, **kwargs)
 
-    return replace(work, func=one, seed=None)
+    return replace(work, func=reseeded, seed=None)
 
 
 def record(

@@ -196,7 +196,7 @@ class TestCells:
 
 def units(cells: FrameValues) -> list:
     class UnitSink:
-        def all(self, values):
+        def call_each(self, values):
             self.taken = list(values)
 
     sink = UnitSink()

@@ -338,7 +338,7 @@ OF_NAMES = {
     "pdparallel.accellerate": "pdparallel has no 'accellerate'. Did you mean pdparallel.accelerate?",
     "pdparallel.profle": "pdparallel has no 'profle'. Did you mean pdparallel.profile?",
     "pdparallel.n_jobs": (
-        "pdparallel has no 'n_jobs'. Give the option before the verb: df.par(n_workers=...).apply_rows(func)."
+        "pdparallel has no 'n_jobs'. Give the option before the method: df.par(n_workers=...).apply_rows(func)."
     ),
     "pdparallel.xyz": f"pdparallel has no 'xyz'. It has {', '.join(dir(pdparallel))}.",
     "pdparallel.__wrapped__": "module 'pdparallel' has no attribute '__wrapped__'",

@@ -1,4 +1,4 @@
-"""Lean groups: whatever a function does with its group, and with columns of it, is as with pandas' own."""
+"""Lazy groups: whatever a function does with its group, and with columns of it, is as with pandas' own."""
 
 from __future__ import annotations
 
@@ -566,7 +566,7 @@ def test_copy_on_write_of_pandas_2_is_pandas_matter(mode: Any) -> None:
         assert _lazy(len, FRAMES["floats"]) == []
 
 
-#: What a lean object has of its own kind; pandas 2 has a reference to what was cut from, which nothing looks at here.
+#: What a lazy object has of its own kind; pandas 2 has a reference to what was cut from, which nothing looks at here.
 LAZY_ONES = ("__new__", "__reduce_ex__", "_is_copy", "iat", "iloc")
 
 

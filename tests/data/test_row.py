@@ -1,4 +1,4 @@
-"""Lean rows: whatever a function does with its row is as with pandas' own."""
+"""Lazy rows: whatever a function does with its row is as with pandas' own."""
 
 from __future__ import annotations
 

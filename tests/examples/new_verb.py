@@ -56,7 +56,7 @@ def combine_series(s: Any, other: Any, func: Func, fill_value: Any, options: Opt
     with ProgressScope():  # the progress bar
         with np.errstate(all="ignore"):  # as pandas does; without it the third function of PAIRS fails
             returns = run(call, options)
-        failures.settle(call, returns, failures.in_series("map"))  # fills in what errors= asks for
+        failures.replace_failures(call, returns, failures.in_series("map"))  # fills in what errors= asks for
         values = iter(returns.values())
         return s.combine(other, lambda left, right: next(values), fill_value)
 

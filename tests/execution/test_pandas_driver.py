@@ -1,4 +1,4 @@
-"""Watching: pandas begins, and this process goes on with lean groups where some that were tried save enough."""
+"""Watching: pandas begins, and this process goes on with lazy groups where some that were tried save enough."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Noting:
-    """A function that notes whether what it gets is lean, and what it is called."""
+    """A function that notes whether what it gets is lazy, and what it is called."""
 
     def __init__(self, func: Callable[[Any], Any]) -> None:
         self.lazy: list[bool] = []

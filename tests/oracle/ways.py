@@ -27,7 +27,7 @@ class Way(NamedTuple):
     """One way to run a case.
 
     ``locality`` is how the data travels; with ``takes_over`` the parent does the first chunk itself, as ``auto`` does;
-    with ``alone`` it does all, and groups are tried lean as soon as pandas has begun; with ``begins`` small calls begin
+    with ``alone`` it does all, and groups are tried lazy as soon as pandas has begun; with ``begins`` small calls begin
     in pandas, or without a runner, and are stopped after one unit. ``chunk_size`` None stands for one chunk over all.
     """
 
@@ -93,7 +93,7 @@ def running(way: Way) -> Iterator[None]:
         patches.enter_context(
             patch(pdparallel.execution.placement.PoolDecision, "_saved_by_workers", lambda *args: 1e9)
         )
-        # One group is tried lean, and saves enough.
+        # One group is tried lazy, and saves enough.
         patches.enter_context(patch(pdparallel.execution.pandas_driver, "LOOK_AFTER", 1))
         patches.enter_context(patch(pdparallel.execution.pandas_driver, "TRIAL_WORTH_SECONDS", -1.0))
         patches.enter_context(patch(pdparallel.execution.pandas_driver, "LAZY_WORTH_SECONDS", -1e9))

@@ -1,6 +1,6 @@
-"""Becoming: how a lean object becomes the very object of pandas that it stands for, in place, class included.
+"""Becoming: how a lazy object becomes the very object of pandas that it stands for, in place, class included.
 
-A lean object is an instance of a subclass of ``pd.Series`` or ``pd.DataFrame`` that was made without its inner parts.
+A lazy object is an instance of a subclass of ``pd.Series`` or ``pd.DataFrame`` that was made without its inner parts.
 Under ``_lazy`` it keeps what it needs to answer the questions that functions ask most.  Whatever else is asked, in the
 end by pandas' own methods, finds the inner parts missing; at that moment it becomes the object that pandas would have
 handed out, and whoever has it by then has that one::
@@ -55,15 +55,15 @@ new = object.__new__
 
 _set_class = vars(object)["__class__"].__set__
 
-#: The attributes of an object, also of a lean one, whose ``__dict__`` is that of pandas' own.
+#: The attributes of an object, also of a lazy one, whose ``__dict__`` is that of pandas' own.
 dict_of: Callable[[Any], dict[str, Any]] = next(
     vars(kind)["__dict__"] for kind in pd.Series.__mro__ if "__dict__" in vars(kind)
 ).__get__
 
-#: Sets an attribute of a lean object, which by itself would become pandas' own for that.
+#: Sets an attribute of a lazy object, which by itself would become pandas' own for that.
 keep = object.__setattr__
 
-#: How a lean object of each class becomes pandas' own.
+#: How a lazy object of each class becomes pandas' own.
 _plain: dict[type, Callable[[Any], Any]] = {}
 
 #: What stands for an answer that only pandas has.
@@ -80,12 +80,12 @@ FRESH = _references()
 
 
 def materialize_in_place(lazy: Any, real: Any, kind: type, **own: Any) -> None:
-    """Let a lean object be one of pandas', in place.
+    """Let a lazy object be one of pandas', in place.
 
     Parameters
     ----------
-    lean : object
-        Of a lean class, or already become.
+    lazy : object
+        Of a lazy class, or already become.
     real : Series or DataFrame
         What it is to be from here on; nobody else has it.
     kind : type
@@ -112,37 +112,37 @@ def relabel(unit: Any, index: pd.Index, columns: pd.Index | None = None) -> None
 
 
 def missed(obj: Any, name: str) -> Any:
-    """An attribute that a lean object has become pandas' own over, as ``str`` of numbers: pandas has none either."""
+    """An attribute that a lazy object has become pandas' own over, as ``str`` of numbers: pandas has none either."""
     return type(obj).__getattr__(obj, name)
 
 
 def is_lazy(obj: Any) -> bool:
-    """Whether an object is lean, and has not become one of pandas' yet."""
+    """Whether an object is lazy, and has not become one of pandas' yet."""
     return type(obj) in _plain
 
 
 def materialized(value: Any) -> Any:
-    """A value, which is pandas' own now if it was lean."""
+    """A value, which is pandas' own now if it was lazy."""
     if is_lazy(value):
         _plain[type(value)](value)
     return value
 
 
-#: The ``__dict__`` of a lean object: that of the one that it stands for.
+#: The ``__dict__`` of a lazy object: that of the one that it stands for.
 own_dict = property(lambda obj: dict_of(materialized(obj)))
 
 
 def stands_for(kind: Any, real: Any, plain: Callable[[Any], Any]) -> None:
-    """Let a lean class pass for one of pandas'.
+    """Let a lazy class pass for one of pandas'.
 
     Parameters
     ----------
     kind : type
-        The lean class, which has ``__dict__ = own_dict``.
+        The lazy class, which has ``__dict__ = own_dict``.
     real : type
         The class of pandas.
     plain : callable
-        Lets an object of the lean class become pandas' own, and gives it.
+        Lets an object of the lazy class become pandas' own, and gives it.
     """
     _plain[kind] = plain
     for name in ("__name__", "__qualname__", "__module__", "__doc__"):
@@ -154,7 +154,7 @@ def stands_for(kind: Any, real: Any, plain: Callable[[Any], Any]) -> None:
 
 
 def _hand_over(kind: type, real: type, names: Iterable[str]) -> None:
-    """Let the methods and accessors that a lean class does not answer itself get pandas' own object."""
+    """Let the methods and accessors that a lazy class does not answer itself get pandas' own object."""
     accessors = real._accessors  # type: ignore[attr-defined]
     for name in names:
         if name not in vars(kind):
@@ -170,7 +170,7 @@ def _is_the_users(found: Any) -> bool:
     return isinstance(func, FunctionType) and not func.__module__.startswith("pandas.")
 
 
-#: Lean classes, each with that of pandas; and how many attributes the latter had when they were looked through.
+#: Lazy classes, each with that of pandas; and how many attributes the latter had when they were looked through.
 _stand_ins: list[tuple[type, type]] = []
 _looked_through: list[int] = []
 
@@ -185,7 +185,7 @@ def look_for_methods() -> None:
 
 
 class _PlainFirst:
-    """A method that a lean object becomes pandas' own for: it may hand the object to a function, as ``pipe`` does."""
+    """A method that a lazy object becomes pandas' own for: it may hand the object to a function, as ``pipe`` does."""
 
     def __init__(self, name: str, real: type) -> None:
         self._name = name
@@ -221,12 +221,12 @@ def _scalars_are_plain() -> bool:
 
 
 class Tested:
-    """Whether there may be lean objects of a kind: they rest on names of pandas that are not public.
+    """Whether there may be lazy objects of a kind: they rest on names of pandas that are not public.
 
     Parameters
     ----------
     test : callable
-        Raises where a lean object does not become what pandas' own is. It runs once in a process.
+        Raises where a lazy object does not become what pandas' own is. It runs once in a process.
     """
 
     def __init__(self, test: Callable[[], None]) -> None:
@@ -319,7 +319,7 @@ def no_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 def with_reductions(kind: type, names: Iterable[str], answer: Callable[..., Any]) -> None:
-    """Give a lean class methods of Series that make one value of many.
+    """Give a lazy class methods of Series that make one value of many.
 
     Parameters
     ----------
@@ -343,12 +343,12 @@ def _reduction(name: str, answer: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Locator:
-    """``iloc`` and its like of a lean object: reads one scalar by itself, and is pandas' own for all else.
+    """``iloc`` and its like of a lazy object: reads one scalar by itself, and is pandas' own for all else.
 
     Parameters
     ----------
     obj : object
-        The lean one.
+        The lazy one.
     name : {"iloc", "loc", "iat", "at"}
         Which.
     read : callable

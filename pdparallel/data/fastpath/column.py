@@ -1,8 +1,8 @@
-"""Lean columns: columns of a group that give NumPy their array at once, and count.
+"""Lazy columns: columns of a group that give NumPy their array at once, and count.
 
 A column becomes pandas' own by itself, by a cut from that of the chunk, where pandas copies what is written into
 (pandas 3); else with its whole group, because what is written into one is to be seen in the other.  What comes of
-arithmetic is a lean column, too, over values of its own.
+arithmetic is a lazy column, too, over values of its own.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ _ASKED_BY_NUMPY = {
 }
 
 
-#: What a lean column keeps: its group, its name, its values if an array is all that there is to them, what it is made
+#: What a lazy column keeps: its group, its name, its values if an array is all that there is to them, what it is made
 #: of when it becomes pandas' own (the column of the chunk, or an array that is its own), and its labels.
 ColumnState = tuple[GroupSlice, Any, np.ndarray | None, Any, Labels]
 
 
 def column_of(cut: GroupSlice, name: Any, array: np.ndarray | None, series: pd.Series) -> Any:
-    """A lean column of a group."""
+    """A lazy column of a group."""
     column = new(Column)
     own = None if array is None else array[cut.start : cut.stop]
     keep(column, "_lazy", (cut, name, own, series, Labels(cut)))
@@ -61,7 +61,7 @@ def column_of(cut: GroupSlice, name: Any, array: np.ndarray | None, series: pd.S
 
 
 def _computed(cut: GroupSlice, name: Any, values: np.ndarray, labels: Labels) -> Any:
-    """A lean column of values that are its own."""
+    """A lazy column of values that are its own."""
     column = new(Column)
     shown = values.view()
     shown.flags.writeable = PANDAS_2  # as pandas shows them
@@ -81,7 +81,7 @@ def look_at_columns(source: Source) -> None:
 
 
 def plain_column(column: Any) -> Any:
-    """Make a lean column, which may be a group of a Series, the Series that pandas would have handed out, in place."""
+    """Make a lazy column, which may be a group of a Series, the Series that pandas would have handed out, in place."""
     cut, name, _, made, labels = column._lazy
     if isinstance(made, np.ndarray):
         materialize_in_place(column, pd.Series(made, index=labels.index, name=name, copy=False), pd.Series)
@@ -99,7 +99,7 @@ def plain_column(column: Any) -> Any:
 
 
 def _locator(name: str) -> Any:
-    """The class of ``iloc`` or ``iat`` of a lean column, which reads one scalar by itself.
+    """The class of ``iloc`` or ``iat`` of a lazy column, which reads one scalar by itself.
 
     It extends that of pandas, which finds out by the references to the column whether a value that is set is lost.
     """

@@ -1,12 +1,12 @@
-"""Lean groups: groups of rows that cost a fraction of pandas' own until more than reading is asked of them.
+"""Lazy groups: groups of rows that cost a fraction of pandas' own until more than reading is asked of them.
 
 Of ``groupby(...).apply(func)`` three quarters are often not the function's: pandas cuts out a frame for each group and
 makes a Series of each column that the function takes, and NumPy asks that Series three things before it gets the array.
-A lean group knows the rows of the whole chunk and where its own begin and end; a column of it is a lean column, which
+A lazy group knows the rows of the whole chunk and where its own begin and end; a column of it is a lazy column, which
 gives NumPy its array at once::
 
-    group["x"], group.x, len(group), group.shape, group.index, group.name          a lean group answers
-    np.average(column), column.to_numpy(), sum(column), column.max(), .mean()      a lean column answers
+    group["x"], group.x, len(group), group.shape, group.index, group.name          a lazy group answers
+    np.average(column), column.to_numpy(), sum(column), column.max(), .mean()      a lazy column answers
     column.iloc[0], len(column), column.index, column * other - 1
     anything else                                                                  becomes pandas' own
 
@@ -49,12 +49,12 @@ from pdparallel.typing import Func, UnitSink
 
 __all__ = ["LOOK_AFTER", "LazyGroups", "LazyTrial", "backing_of_column"]
 
-#: Groups of a call after which it is seen whether the function leaves its groups lean.
+#: Groups of a call after which it is seen whether the function leaves its groups lazy.
 LOOK_AFTER = 16
 
 
 class LazyGroups:
-    """Hands out the groups of a call's chunks, and remembers from chunk to chunk whether lean ones pay.
+    """Hands out the groups of a call's chunks, and remembers from chunk to chunk whether lazy ones pay.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class LazyGroups:
         self._pay: bool | None = None
 
     def hand_out(self, data: Any, sizes: Sequence[int], names: Sequence[Any] | None, sink: UnitSink) -> int:
-        """Give the sink each group, for as long as lean ones pay.
+        """Give the sink each group, for as long as lazy ones pay.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class LazyGroups:
 
 
 class LazyTrial:
-    """Finds out whether lean groups would pay, by groups that pandas has made.
+    """Finds out whether lazy groups would pay, by groups that pandas has made.
 
     Parameters
     ----------
@@ -135,11 +135,11 @@ class LazyTrial:
 
     @property
     def pays(self) -> bool:
-        """Whether most of them stayed lean."""
+        """Whether most of them stayed lazy."""
         return 2 * self._stayed >= len(self.seconds) > 0
 
     def call(self, func: Func, unit: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What the function returns for a group of pandas, of which it gets a lean one where that can be."""
+        """What the function returns for a group of pandas, of which it gets a lazy one where that can be."""
         if self._may is None:
             look_for_methods()
             given = [*args, *kwargs.values(), *_held_by(unit)]
@@ -173,7 +173,7 @@ def _has_labels(group: Any, unit: Any) -> bool:
 
 
 def backing_of_column(value: Any, unit: Any) -> tuple[np.ndarray, Any, pd.Index | None] | None:
-    """What a lean column of a group that is lean itself holds; None for all else.
+    """What a lazy column of a group that is lazy itself holds; None for all else.
 
     Parameters
     ----------
@@ -209,12 +209,12 @@ def _fits(data: Any) -> bool:
     if type(data) is not pd.DataFrame or (PANDAS_2 and pd.get_option("mode.copy_on_write")):
         return False
     labels = data.columns
-    # "_lazy" is the name under which a lean group keeps what it has.
+    # "_lazy" is the name under which a lazy group keeps what it has.
     return labels.nlevels == 1 and labels.is_unique and labels.inferred_type == "string" and "_lazy" not in labels
 
 
 def _groups(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) -> Iterator[Any]:
-    """A lean group for each; what of the one before is kept by anybody is pandas' own by then."""
+    """A lazy group for each; what of the one before is kept by anybody is pandas' own by then."""
     handed, start = source.handed, 0
     for at, size in enumerate(sizes):
         cut = GroupSlice(source, start, start + size)
@@ -237,7 +237,7 @@ def _groups(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) -
 
 
 def _columns(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) -> Iterator[Any]:
-    """The same of a Series, whose groups are lean columns."""
+    """The same of a Series, whose groups are lazy columns."""
     array, series = with_array(source.data)
     start, name = 0, series.name
     for at, size in enumerate(sizes):
@@ -253,7 +253,7 @@ def _columns(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) 
 
 
 def plain_group(group: Any) -> Any:
-    """Make a lean group the frame that pandas would have handed out, in place."""
+    """Make a lazy group the frame that pandas would have handed out, in place."""
     own = dict_of(group)
     cut: GroupSlice = own["_lazy"]
     cut.source.became += 1
@@ -345,7 +345,7 @@ stands_for(Group, pd.DataFrame, plain_group)
 
 
 def _test() -> None:
-    """Make a lean group and a lean column of it, and let them become what pandas' own are."""
+    """Make a lazy group and a lazy column of it, and let them become what pandas' own are."""
     frame = pd.DataFrame({"a": [1.5, 2.5, 3.5], "b": ["t", "u", "v"]}, index=["x", "y", "z"])
     units = _groups(Source(frame, plain_group), [2, 1], None)
     group = next(units)

@@ -1,6 +1,6 @@
-"""Lean rows: rows of a frame that cost a fraction of pandas' own until something asks for more than reading them.
+"""Lazy rows: rows of a frame that cost a fraction of pandas' own until something asks for more than reading them.
 
-Most of ``df.apply(func, axis=1)`` is not the function but the making of a Series for each row.  A lean row knows its
+Most of ``df.apply(func, axis=1)`` is not the function but the making of a Series for each row.  A lazy row knows its
 frame's columns as lists, and its position.  It answers by itself what row functions do most; for all else it becomes
 the very row that pandas would have made, as :mod:`pdparallel.data.fastpath.base` has it::
 
@@ -52,7 +52,7 @@ __all__ = ["LazyRows", "NotingRows", "are_views", "blocks_of", "dtypes_of", "is_
 #: (``benchmarks/constants.py``).
 ROWS_LISTED = 2_048
 
-#: Rows of a call after which it is seen whether the function leaves its rows lean.
+#: Rows of a call after which it is seen whether the function leaves its rows lazy.
 LOOK_AFTER = 16
 
 #: Types that ``Series.to_dict`` leaves as they are.
@@ -60,7 +60,7 @@ _NATIVE = {str, int, float, bool, type(None)}
 
 
 class LazyRows:
-    """Hands out the rows of a call's chunks, and remembers from chunk to chunk whether lean rows pay.
+    """Hands out the rows of a call's chunks, and remembers from chunk to chunk whether lazy rows pay.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class NotingRows(LazyRows):
         return columns
 
     def pay(self, rows: int) -> bool:
-        """Whether so many rows, which were handed out, mostly stayed lean."""
+        """Whether so many rows, which were handed out, mostly stayed lazy."""
         return self._pay is not False and 2 * sum(columns.became_series for columns in self._made) <= rows
 
     @property
@@ -359,14 +359,14 @@ def _kept(row: Any) -> None:
 
 
 def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any] | None:
-    """The dtype of the array of a row, if lean rows can give its scalars; else None.
+    """The dtype of the array of a row, if lazy rows can give its scalars; else None.
 
     They can where the dtypes are plain, and the labels are texts, each once.
     """
     labels = frame.columns
     if type(frame) is not pd.DataFrame or labels.nlevels > 1 or len(places) < len(labels) or len(frame) == 0:
         return None
-    if labels.inferred_type != "string" or "_lazy" in places:  # the name under which a lean row keeps what it has
+    if labels.inferred_type != "string" or "_lazy" in places:  # the name under which a lazy row keeps what it has
         return None
     if not _may_be_lazy():
         return None
@@ -490,7 +490,7 @@ class _Noting(_Columns):
 
 
 def _plain(row: Any) -> Any:
-    """Make a lean row the Series that pandas would have handed out, in place."""
+    """Make a lazy row the Series that pandas would have handed out, in place."""
     columns, at = row._lazy
     columns.became_series += 1
     materialize_in_place(row, columns.series_at(at), pd.Series, _name=columns.names[at])
@@ -618,7 +618,7 @@ stands_for(_Row, pd.Series, _plain)
 
 
 def _test() -> None:
-    """Make lean rows of numbers and of objects, let them become Series, and write into one."""
+    """Make lazy rows of numbers and of objects, let them become Series, and write into one."""
     numbers = pd.DataFrame({"a": [1.5, 2.5], "b": [3.5, 4.5]}, index=["x", "y"])
     for frame in (numbers, numbers.assign(b=["t", "u"])):
         expected: list[Any] = []

@@ -1,4 +1,4 @@
-"""Cuts: where a lean group stands among the rows of its chunk, and what all groups of a chunk have in common."""
+"""Cuts: where a lazy group stands among the rows of its chunk, and what all groups of a chunk have in common."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Source:
     handed : list of weakref
         Columns of the group that the function has just now.
     plain_group : callable
-        Lets a lean group become pandas' own.
+        Lets a lazy group become pandas' own.
     """
 
     __slots__ = ("_columns", "became", "counts", "data", "handed", "has_texts", "index", "places", "plain_group")
@@ -97,7 +97,7 @@ class GroupSlice:
     group : weakref or None
         The group, where columns become pandas' own together with it.
     columns : dict or None
-        Its lean columns, where pandas gives the same Series again and again.
+        Its lazy columns, where pandas gives the same Series again and again.
     """
 
     __slots__ = ("columns", "group", "known_index", "source", "start", "stop")

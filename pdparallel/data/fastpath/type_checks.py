@@ -1,7 +1,7 @@
-"""Asking: whether a function may ask for the very type of its unit, which a lean object answers in another way.
+"""Asking: whether a function may ask for the very type of its unit, which a lazy object answers in another way.
 
 ``type(row)`` cannot be answered by an object itself: the interpreter reads it off.  So the function is looked at before
-it gets lean objects, together with all that it names: helpers, methods, closures, defaults, arguments.  When in doubt
+it gets lazy objects, together with all that it names: helpers, methods, closures, defaults, arguments.  When in doubt
 the answer is yes, and the function gets pandas' own objects::
 
     the names of the function lead nowhere          no
@@ -188,7 +188,7 @@ def may_ask_for_types(func: Func, given: Iterable[Any] = (), *, rows: bool = Fal
     given : iterable
         What it gets besides: its arguments.
     rows : bool
-        Whether what it reads of its unit is lean in no case, as the scalars of a row are.
+        Whether what it reads of its unit is lazy in no case, as the scalars of a row are.
     """
     while type(func).__module__.partition(".")[0] == _OURS and hasattr(func, "func"):
         func = func.func
