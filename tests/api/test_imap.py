@@ -287,7 +287,7 @@ class TestImap:
         with pytest.raises(KeyError):
             source.item(0)
         taken: list[int] = []
-        source.feed(type("UnitSink", (), {"all": lambda self, units: taken.extend(units)})())
+        source.feed(type("UnitSink", (), {"call_each": lambda self, units: taken.extend(units)})())
         assert taken == [3, 4]
 
     def test_reading_stops_where_it_takes_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
