@@ -19,7 +19,7 @@ from pdparallel.api.accessor import FramePar, SeriesPar, par
 from pdparallel.api.imap import imap
 from pdparallel.api.map import map
 from pdparallel.api.pandas_engine import Hook, engine
-from pdparallel.api.warning_lines import skip_own_lines
+from pdparallel.compat import skip_own_lines
 from pdparallel.core.frozen import serve_if_a_copy
 from pdparallel.core.mistakes import missing_name
 from pdparallel.core.options import Options, get_options, option_context, set_options

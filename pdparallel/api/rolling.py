@@ -39,7 +39,7 @@ from pdparallel.execution.inline import Beginning, PandasStoppedError, called_he
 from pdparallel.execution.runner import run
 from pdparallel.operations.rolling import Layout, Windowing, is_plain, layout
 from pdparallel.progress.reporter import ProgressScope, count_calls
-from pdparallel.transport.frames import take
+from pdparallel.transport.data import take
 from pdparallel.typing import AsFrame, AsSeries, AsWhole, Func
 from pdparallel.worker.loop import calling, record
 from pdparallel.worker.run_task import inside_worker

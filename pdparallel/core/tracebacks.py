@@ -75,7 +75,7 @@ _RAISE_FOR_USERS = {
     ("pdparallel.core.mistakes", "attribute_of_pandas"),
     ("pdparallel.progress.reporter", "one"),
     ("pdparallel.core.tracebacks", "call"),
-    ("pdparallel.transport.frames", "encode_data"),
+    ("pdparallel.transport.data", "encode_data"),
     ("pdparallel.operations.apply", "keep"),
     ("pdparallel.operations.rolling", "as_floats"),
     ("pdparallel.api.rolling", "_apply"),

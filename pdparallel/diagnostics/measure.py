@@ -24,7 +24,7 @@ from pdparallel.core.outcome import Failed, Outcome
 from pdparallel.core.returns import pack
 from pdparallel.data.fastpath.row import NotingRows
 from pdparallel.data.iterate import UnitIterator, feed_for
-from pdparallel.transport.frames import cut_out, encode_data, take
+from pdparallel.transport.data import cut_out, encode_data, take
 from pdparallel.transport.outcomes import described
 from pdparallel.transport.shared_classes import SharedTable, dump
 from pdparallel.worker.loop import calling, record

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from pdparallel.core.idle_timer import IdleTimer
+from pdparallel.core.lifetime import IdleTimer
 
 __all__ = ["MAX_CACHED_POOLS", "CachedPool", "PoolCache", "drop_all"]
 

@@ -29,14 +29,21 @@ from pdparallel.core.units import Units
 from pdparallel.data.iterate import feed_for
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.progress.replay_output import CapturedOutput
-from pdparallel.transport.blob import joined
-from pdparallel.transport.data import CHUNK_BYTES, UNDER_WAY_BYTES, SplitData, is_big, loaded
-from pdparallel.transport.frames import cut_out, encode_data, take
+from pdparallel.transport.data import (
+    CHUNK_BYTES,
+    UNDER_WAY_BYTES,
+    SplitData,
+    cut_out,
+    encode_data,
+    is_big,
+    loaded,
+    take,
+)
 from pdparallel.transport.functions import encode_work
 from pdparallel.transport.modules import ModuleState, Slot, state_of
 from pdparallel.transport.outcomes import decode_outcome
 from pdparallel.transport.shared_classes import SharedTable
-from pdparallel.transport.shared_memory import Arena, ArenaRef, Mailbox, Running
+from pdparallel.transport.shared_memory import Arena, ArenaRef, Mailbox, Running, joined
 from pdparallel.transport.task import (
     LOADING,
     Locality,

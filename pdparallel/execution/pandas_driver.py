@@ -26,8 +26,8 @@ from pdparallel.data.aligned_series import GroupIdentity, as_aligned
 from pdparallel.data.fastpath.group import LOOK_AFTER, LazyTrial
 from pdparallel.engines.registry import is_warm
 from pdparallel.execution.collector import annotate_exception
-from pdparallel.execution.leaving_error import LeavingError, outside
 from pdparallel.execution.placement import MAX_LOOK_SECONDS, PoolDecision
+from pdparallel.execution.replay import LeavingError, outside
 from pdparallel.typing import Func
 
 __all__ = ["First", "GroupPass", "GroupPasses", "PandasDriver", "PassRecord"]

@@ -30,7 +30,7 @@ from pdparallel.execution.collector import ResultCollector
 from pdparallel.execution.encode import CallEncoder
 from pdparallel.execution.events import Watch, nobody
 from pdparallel.progress.reporter import Bar
-from pdparallel.transport.frames import cut_out, take
+from pdparallel.transport.data import cut_out, take
 from pdparallel.transport.modules import DifferentCodeError
 from pdparallel.transport.shared_classes import SharedTable, dump, load
 from pdparallel.worker.loop import record

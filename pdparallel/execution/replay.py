@@ -25,13 +25,12 @@ from pdparallel.core.returns import ReturnPlaceholder, Returns
 from pdparallel.execution import failures
 from pdparallel.execution.collector import ResultCollector
 from pdparallel.execution.events import told_to_pandas
-from pdparallel.execution.leaving_error import LeavingError, outside
 from pdparallel.execution.pandas_driver import First, GroupPass, GroupPasses, PandasDriver
 from pdparallel.execution.runner import run
 from pdparallel.progress.reporter import of_all
 from pdparallel.typing import Func
 
-__all__ = ["ReplayFunction"]
+__all__ = ["LeavingError", "ReplayFunction", "outside"]
 
 
 class ReplayFunction:
@@ -175,3 +174,31 @@ class ReplayFunction:
 
 def _any(unit: Any, at: int) -> bool:
     return True
+
+
+# Leaving: how an error that is not the function's comes out of a call of pandas, which catches many an exception
+
+
+class LeavingError(BaseException):
+    """Carries an error out of pandas' own call; no ``except Exception`` on the way stops it.
+
+    Parameters
+    ----------
+    error : BaseException
+        What is raised outside.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def outside(ask: Callable[[Func], Any], func: Func) -> Any:
+    """pandas' own call with a function; an error that left it is raised as it was."""
+    try:
+        return ask(func)
+    except LeavingError as leaving:
+        error = leaving.error
+    try:
+        raise error  # out of the block above, whose exception would be shown as its context
+    finally:
+        del error  # its traceback leads to this frame: a circle

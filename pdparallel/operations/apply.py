@@ -23,10 +23,11 @@ from pdparallel.core.outcome import Failed, Outcome
 from pdparallel.core.returns import Returns
 from pdparallel.core.validation import goes_to_pandas
 from pdparallel.data.fastpath.row import LazyRows, are_views, dtypes_of
-from pdparallel.data.frame_values import FrameValues, cells_of
 from pdparallel.data.values import (
+    FrameValues,
     backing_array,
     bytes_of,
+    cells_of,
     converted,
     is_plain,
     iter_python_values,
@@ -37,7 +38,7 @@ from pdparallel.execution.inline import Beginning, PandasStoppedError, called_he
 from pdparallel.execution.runner import run
 from pdparallel.operations import build_result, concat
 from pdparallel.progress.reporter import ProgressScope, count_calls
-from pdparallel.transport.frames import take
+from pdparallel.transport.data import take
 from pdparallel.typing import Combine, Func, ResultType, UnitFormat
 from pdparallel.worker.loop import calling, record
 

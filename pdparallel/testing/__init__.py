@@ -12,12 +12,11 @@
 from __future__ import annotations
 
 from pdparallel.testing import saboteurs
-from pdparallel.testing.against_pandas import assert_same_as_pandas
+from pdparallel.testing.against_pandas import assert_same_as_pandas, serial
 from pdparallel.testing.equality import assert_same
 from pdparallel.testing.findings import Finding, Fitness
 from pdparallel.testing.fitness import assert_fit, check
 from pdparallel.testing.leaks import leaves_nothing
-from pdparallel.testing.run_serially import serial
 
 __all__ = [
     "Finding",

@@ -10,19 +10,32 @@ next chunk while the workers run, and no worker reads what only another one need
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_object_dtype
 
+from pdparallel.compat import PANDAS_2
 from pdparallel.core.chunking import BIG_BYTES, Chunk
 from pdparallel.core.cpu_count import available_memory
 from pdparallel.core.units import Data, Units
-from pdparallel.transport.frames import cut_out, forgets_that_it_is_read_only, take
+from pdparallel.data.fastpath.row import are_views
+from pdparallel.transport.reducers import without_pickling
+from pdparallel.transport.shared_classes import SharedTable, dump, load
 from pdparallel.typing import UnitFormat
 
-__all__ = ["SplitData", "is_big", "loaded"]
+__all__ = [
+    "SplitData",
+    "cut_out",
+    "decode_data",
+    "encode_data",
+    "forgets_that_it_is_read_only",
+    "is_big",
+    "loaded",
+    "take",
+]
 
 #: Columns that are put back one by one at most; of more, pandas would complain that the frame is fragmented.
 MAX_COLUMNS = 64
@@ -118,3 +131,114 @@ def loaded(data: Data, unit_format: UnitFormat) -> SplitData:
     rest = data.iloc[:, kept]
     rest.columns = pd.RangeIndex(len(kept))
     return SplitData(rest, data.columns, objects)
+
+
+# Frames: cutting a piece out of the data, and the data's bytes: pickle protocol 5, the large buffers out of band
+
+
+def take(data: Data, unit_format: UnitFormat, chunk: Chunk) -> Any:
+    """The piece of the data that a chunk covers; what a function writes into it stays there."""
+    if unit_format in ("row", "value") and isinstance(data, (pd.DataFrame, pd.Series)) and len(chunk) == len(data):
+        # Quicker than to cut; and of values a list is made before the function is called.
+        return data if unit_format == "value" else data.copy(deep=PANDAS_2)
+    piece = cut_out(data, unit_format, chunk)
+    # Nobody gets hold of what values come from; and units of other kinds see to that themselves.
+    if not PANDAS_2 or isinstance(piece, list) or unit_format in ("value", "unit"):
+        return piece
+    if isinstance(piece, np.ndarray):
+        return piece.copy(order="K") if piece.flags.writeable else piece
+    return piece if _is_read_only(piece) else piece.copy()
+
+
+def _is_read_only(piece: pd.DataFrame | pd.Series) -> bool:
+    """Whether all of it is over one array that cannot be written into: a copy could be."""
+    if isinstance(piece, pd.DataFrame):
+        return len(piece) > 0 and are_views(piece)
+    return isinstance(piece.dtype, np.dtype) and not piece.to_numpy().flags.writeable
+
+
+def forgets_that_it_is_read_only(values: np.ndarray) -> bool:
+    """Whether an array is read-only, and comes out of a pickle as one that is not: objects and times have no buffer."""
+    return not values.flags.writeable and (values.dtype.hasobject or values.dtype.kind in "mM")
+
+
+class _ReadOnly:
+    """An array that is read-only where it arrives, too."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+
+    def __reduce__(self) -> Any:
+        return _made_read_only, (self._values,)
+
+
+def _made_read_only(values: np.ndarray) -> np.ndarray:
+    values.flags.writeable = False
+    return values
+
+
+def cut_out(data: Data, unit_format: UnitFormat, chunk: Chunk) -> Any:
+    """The piece of the data that a chunk covers, which may be a view of it."""
+    start, stop = chunk.start - chunk.before, chunk.stop + chunk.after
+    if isinstance(data, Units):
+        return data.cut(start, stop)
+    if unit_format.startswith("column"):
+        if isinstance(data, pd.DataFrame):
+            return data.iloc[:, start:stop]
+        assert isinstance(data, np.ndarray)
+        return data[:, start:stop]
+    if isinstance(data, (pd.DataFrame, pd.Series)):
+        return data.iloc[start:stop]
+    return data[start:stop]
+
+
+def encode_data(
+    data: Any, table: SharedTable, named: Callable[[], Data | None] | None = None, first: int = 0
+) -> list[memoryview]:
+    """Bytes of the data: first the pickle, then its buffers, which are not copied.
+
+    Where a part cannot travel, the error names it, as a part of what ``named`` gives, with positions that count
+    from ``first``.
+
+    A buffer is read-only where the array was: in pandas 3 a function that writes into such an array must
+    get the same error in a worker as it gets from pandas.
+    """
+    buffers: list[memoryview] = []
+    if isinstance(data, np.ndarray) and data.dtype != object and not data.flags.forc:
+        # As it is, it would travel inside of the pickle, which forgets strides and that it is read-only.
+        writeable, data = data.flags.writeable, data.copy(order="K")
+        data.flags.writeable = writeable
+    sent = _ReadOnly(data) if isinstance(data, np.ndarray) and forgets_that_it_is_read_only(data) else data
+    try:
+        pickled = dump(sent, table, grow=True, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
+    except Exception as error:
+        culprit = _culprit(data if named is None else named(), table, first)
+        error.add_note(f"pdparallel: {culprit} cannot be sent to another process. Use engine='thread'.")
+        raise without_pickling(error) from error.__cause__
+    return [memoryview(pickled), *buffers]
+
+
+def _culprit(data: Any, table: SharedTable, first: int) -> str:
+    """The part of the data that does not pickle, in words."""
+    if isinstance(data, pd.DataFrame):
+        for position, label in enumerate(data.columns):
+            if not _travels(data.iloc[:, position].array, table):
+                return f"column {label!r}"
+    if isinstance(data, list):
+        for position, item in enumerate(data):
+            if not _travels(item, table):
+                return f"the item at position {first + position}"
+    return "the data"
+
+
+def _travels(part: Any, table: SharedTable) -> bool:
+    try:
+        dump(part, table, grow=True)
+    except Exception:
+        return False
+    return True
+
+
+def decode_data(buffers: list[memoryview], table: SharedTable) -> Any:
+    """Rebuild the data upon its buffers."""
+    return load(buffers[0], table, buffers[1:])

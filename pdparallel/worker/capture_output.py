@@ -29,7 +29,7 @@ from typing import Any
 
 from pdparallel.transport.reducers import PROTOCOL
 from pdparallel.transport.shared_classes import SharedTable
-from pdparallel.worker import warning_filters
+from pdparallel.worker import replicate_state
 from pdparallel.worker.captured_output import Kind, OutputCapture, Warned, written_object, written_record
 
 __all__ = ["hearing"]
@@ -299,7 +299,7 @@ def _showwarning(
 
 def _written_warning(message: Any, category: type[Warning], filename: str, lineno: int, table: SharedTable) -> bytes:
     text, module = _text(message), _module_of(filename, lineno)
-    undecided = warning_filters.decided_as_around(text, category, module, lineno)
+    undecided = replicate_state.is_shown_by_callers_filter(text, category, module, lineno)
     parts = Warned(
         written_object(message, table), written_object(category, table), _builtin_name(category), text,
         "" if filename.startswith(_PACKAGE) else filename, lineno, module, undecided,

@@ -13,18 +13,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pdparallel.core.call import Work
-from pdparallel.core.idle_timer import IdleTimer
+from pdparallel.core.lifetime import IdleTimer
 from pdparallel.core.outcome import Failure, Outcome, Timing
 from pdparallel.data.iterate import UnitIterator, feed_for
-from pdparallel.transport.blob import taken_apart
-from pdparallel.transport.data import SplitData
-from pdparallel.transport.frames import decode_data, take
+from pdparallel.transport.data import SplitData, decode_data, take
 from pdparallel.transport.functions import decode_work
 from pdparallel.transport.modules import bring_up, split
 from pdparallel.transport.outcomes import encode_outcome
 from pdparallel.transport.reducers import PROTOCOL
 from pdparallel.transport.shared_classes import SharedTable
-from pdparallel.transport.shared_memory import notes, open_spans, post
+from pdparallel.transport.shared_memory import notes, open_spans, post, taken_apart
 from pdparallel.transport.task import LOADING, Locality, Task, as_letter, read_letter, references
 from pdparallel.typing import ProgressSlots
 

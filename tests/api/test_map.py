@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import pdparallel
-from pdparallel.data.frame_values import CONCAT_MIN_COLUMNS, FrameValues, cells_of
+from pdparallel.data.values import CONCAT_MIN_COLUMNS, FrameValues, cells_of
 from pdparallel.errors import FailedCallsWarning, InvalidOptionError
 from pdparallel.testing import assert_same
 

@@ -16,7 +16,7 @@ import pytest
 
 import pdparallel
 from pdparallel import InvalidOptionError
-from pdparallel.diagnostics import advice, measure
+from pdparallel.diagnostics import explain, measure
 from pdparallel.execution import placement
 from pdparallel.execution.placement import Reason
 from tests.conftest import children
@@ -205,7 +205,7 @@ class TestWhatItSees:
         assert found.columns_read is found.columns_unread is None
 
     def test_that_columns_could_stay_at_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(advice, "LARGE_BYTES", 0)
+        monkeypatch.setattr(explain, "LARGE_BYTES", 0)
         found = DF.par(engine="process").explain(a_and_b)
         said = next(one for one in found.advice if "columns=" in one)
         assert said.startswith("the function reads 'a', 'b' of 5 columns. df.par(columns=['a', 'b']) sends ")
@@ -214,7 +214,7 @@ class TestWhatItSees:
         assert not any("columns=" in one for one in narrow.advice)
 
     def test_that_rows_become_series(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(advice, "LARGE_SHARE", 0.0)
+        monkeypatch.setattr(explain, "LARGE_SHARE", 0.0)
         found = DF[["a", "b"]].par.explain(lambda row: row.median())
         assert found.lazy is False
         assert found.handing == min(found.pandas_handing, found.cost)
@@ -227,14 +227,14 @@ class TestWhatItSees:
         assert any("because this frame needs it" in one for one in odd.advice)
 
     def test_that_it_could_be_an_expression(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(advice, "LIGHT", math.inf)
+        monkeypatch.setattr(explain, "LIGHT", math.inf)
         word = "An expression of whole columns"
         assert any(word in one for one in DF.par.explain(a_and_b).advice)
         assert any(word in one for one in S.par.explain(lambda value: value * 2).advice)
         assert not any(word in one for one in DF.par.explain(lambda row: len(row["text"])).advice)
         assert not any(word in one for one in DF.par.explain(lambda row: str(row["a"])).advice)
         assert not any(word in one for one in DF["text"].par.explain(len).advice)
-        monkeypatch.setattr(advice, "LIGHT", 0.0)
+        monkeypatch.setattr(explain, "LIGHT", 0.0)
         assert not any(word in one for one in DF.par.explain(a_and_b).advice)
 
     def test_what_cannot_travel(self) -> None:
@@ -338,7 +338,7 @@ class TestWhatIsRefused:
 class TestShown:
     @pytest.mark.usefixtures("unhurried")
     def test_as_text(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(advice, "LIGHT", math.inf)
+        monkeypatch.setattr(explain, "LIGHT", math.inf)
         found = DF.par.explain(a_and_b)
         text = repr(found)
         title, *lines = text.splitlines()

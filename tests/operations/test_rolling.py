@@ -21,7 +21,7 @@ from pdparallel.core.options import resolve
 from pdparallel.data.windows import ColumnWindows, IrregularBounds, RegularBounds, WindowUnits, bounds_of
 from pdparallel.operations.rolling import Windowing, layout
 from pdparallel.testing import assert_same
-from pdparallel.transport.frames import take
+from pdparallel.transport.data import take
 
 
 def numbers(n: int = 40) -> pd.Series:

@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 
 import pdparallel
-from pdparallel.operations import stacking
-from pdparallel.operations.stacking import stack
+from pdparallel.operations import concat
+from pdparallel.operations.concat import stack
 from pdparallel.testing import assert_same
 from tests.oracle.frames import FRAMES
 
 
 @pytest.fixture(autouse=True)
 def _all_is_big(monkeypatch):
-    monkeypatch.setattr(stacking, "MIN_BYTES", 0)
+    monkeypatch.setattr(concat, "MIN_BYTES", 0)
 
 
 def mixed(n=9):
@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_left_alone(one, other):
 
 
 def test_small_pieces_are_left_alone(monkeypatch):
-    monkeypatch.setattr(stacking, "MIN_BYTES", 80)
+    monkeypatch.setattr(concat, "MIN_BYTES", 80)
     assert stack([np.arange(10), np.arange(9)]) is None
     assert stack([np.arange(10), np.arange(10)]) is not None
 

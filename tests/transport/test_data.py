@@ -12,8 +12,7 @@ import pdparallel
 from pdparallel.core.chunking import Chunk
 from pdparallel.execution import encode
 from pdparallel.testing import assert_same
-from pdparallel.transport.data import MAX_COLUMNS, SplitData, loaded
-from pdparallel.transport.frames import decode_data, encode_data, take
+from pdparallel.transport.data import MAX_COLUMNS, SplitData, decode_data, encode_data, loaded, take
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.transport.task import Locality
 from pdparallel.typing import UnitFormat

@@ -10,7 +10,7 @@ import pytest
 
 from pdparallel.core.chunking import Chunk
 from pdparallel.testing import assert_same
-from pdparallel.transport.frames import decode_data, encode_data, take
+from pdparallel.transport.data import decode_data, encode_data, take
 from pdparallel.transport.shared_classes import SharedTable
 
 

@@ -25,7 +25,7 @@ import psutil
 import pytest
 
 import pdparallel
-from pdparallel.worker import replicate_state, settings, warning_filters
+from pdparallel.worker import replicate_state, settings
 from tests.conftest import children
 from tests.worker.test_capture_output import NOT_HANDLED, _pool, options_of, told
 
@@ -54,7 +54,7 @@ def seen(_: Any = None) -> dict[str, Any]:
         "digits": sys.get_int_max_str_digits(),
         "levels": [logging.getLogger(name).getEffectiveLevel() for name in (None, "some", "some.where")],
         "disabled": logging.root.manager.disable,
-        "filters": [entry for entry in warning_filters.current() if entry[0] != "default"],
+        "filters": [entry for entry in replicate_state.current_filters() if entry[0] != "default"],
     }
 
 
@@ -366,7 +366,7 @@ def test_another_machine_keeps_what_is_its_own(tmp_path: Path, monkeypatch: pyte
     with replicate_state.within(data, "1-1-x", stays=False, lasting=False) as place:
         there = seen()
         with place.judging([]):
-            assert ("error", None, RuntimeWarning, None, 0) in warning_filters.current()
+            assert ("error", None, RuntimeWarning, None, 0) in replicate_state.current_filters()
     assert place.problems == []
     assert {name: there[name] for name in own} == own
     assert (there["rows"], there["decimal"][0]) == (7, 5)
