@@ -20,18 +20,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Those of the command line by default.
-
-    Returns
-    -------
-    int
-        The exit code.
-    """
+    """Run the command line."""
     parser = _parser()
     given = parser.parse_args(arguments)
     options = {} if given.workers is None else {"n_workers": given.workers}

@@ -33,10 +33,7 @@ _blocks, _before = 0, None
 
 @contextlib.contextmanager
 def without_copy_warnings() -> Iterator[None]:
-    """Have pandas 2 say nothing when a function writes into its row or group, as pandas' own loops do.
-
-    Blocks of several threads may overlap: the last to end puts the option back.
-    """
+    """Have pandas 2 say nothing when a function writes into its row or group, as pandas' own loops do."""
     global _blocks, _before
     if not PANDAS_2:
         yield
@@ -63,11 +60,7 @@ _converting = threading.RLock()
 
 
 def converting() -> threading.RLock:
-    """Held while pandas converts dtypes in a thread.
-
-    pandas then changes the filters of warnings for a moment.  Before Python 3.14 all threads share them, and two such
-    moments that overlap leave them changed.
-    """
+    """Held while pandas converts dtypes in a thread."""
     return _converting
 
 

@@ -207,10 +207,7 @@ class Running(Future[R]):
 
 
 class _Awaited(Future[R]):
-    """What asyncio waits for: the call, but a StopIteration is the cause of a RuntimeError, as in any coroutine.
-
-    asyncio refuses to take a StopIteration from a future; up to Python 3.11 who awaits that future waits for ever.
-    """
+    """What asyncio waits for: the call, but a StopIteration is the cause of a RuntimeError, as in any coroutine."""
 
     def __init__(self, running: Running[R]) -> None:
         super().__init__()
@@ -347,13 +344,7 @@ def _with_own_data(accessor: Any) -> Any:
 
 
 def started(call: Callable[[], R], verb: str = "call") -> Running[R]:
-    """Make a call in a thread of its own; returns as soon as it has its arguments checked.
-
-    Raises
-    ------
-    Exception
-        What the call raised before it began.
-    """
+    """Make a call in a thread of its own; returns as soon as it has its arguments checked."""
     stop = CancelToken()
     future: Running[R] = Running(stop, verb)
     if inside_worker():  # every core has its process already, and this thread may hold what the other would wait for

@@ -30,11 +30,7 @@ _BY_COLUMNS = "It calls the function with each column. For rows: df.par.apply_ro
 
 
 class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
-    """Those of an accessor of a frame.
-
-    For type checkers a result is a Series, a frame, or what is not known before the function has run; in the background
-    it is a future of it. Of a function that returns anything (``Callable[..., Never]`` is one) nothing is known.
-    """
+    """Those of an accessor of a frame."""
 
     @overload
     def apply_rows(

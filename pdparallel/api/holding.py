@@ -11,17 +11,7 @@ __all__ = ["Holding"]
 
 
 class Holding:
-    """The base of all parts of an accessor.
-
-    Attributes
-    ----------
-    _obj : DataFrame or Series
-        What the accessor is of.
-    _given : mapping
-        Options that were given to it, checked.
-    _columns : list of labels, optional
-        Those that the call is about; None for all.
-    """
+    """The base of all parts of an accessor."""
 
     _obj: Any
     _given: Mapping[str, Any]

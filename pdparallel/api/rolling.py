@@ -260,17 +260,7 @@ def _call(windowing: Windowing, work: Work, found: Layout) -> Call:
 
 
 class _Beginning(Beginning):
-    """One that pandas ends, too, where the rest is not worth workers.
-
-    Parameters
-    ----------
-    work : Work
-        The function, its arguments.
-    whole : DataFrame or Series
-        Of whose values each has a window at most.
-    options : Options
-        Of which the number of workers matters here.
-    """
+    """One that pandas ends, too, where the rest is not worth workers."""
 
     def __init__(self, work: Work, whole: Any, options: Options) -> None:
         self._whole = whole
@@ -278,13 +268,7 @@ class _Beginning(Beginning):
         super().__init__(work)
 
     def _is_worth(self, before: float) -> bool:
-        """Whether workers would give back what it costs to begin once more.
-
-        Parameters
-        ----------
-        before : float
-            Seconds that pandas took before the first call: to find the windows, mostly, which is to be done again.
-        """
+        """Whether workers would give back what it costs to begin once more."""
         rest = self.seconds / len(self.returns) * (self._whole.size - len(self.returns))
         gain = 0.0 if inside_worker() else 1 - 1 / self._options.workers
         worth: bool = rest * gain > placement.WARM_WORTH_SECONDS + 2 * before

@@ -17,9 +17,7 @@ __all__ = ["Views"]
 
 
 class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
-    """What the accessors of frames and Series share of that; its types as those of
-    :class:`pdparallel.api.frame.FrameVerbs`, and that of a result like the whole.
-    """
+    """What the accessors of frames and Series share of that."""
 
     @trim_tracebacks
     def rolling(

@@ -31,13 +31,7 @@ _TEMPORARY = (".pdparallel-", ".tmp")
 
 
 def write_whole(folder: Path, name: str, parts: Iterable[Any]) -> None:
-    """Write a file of mode 0600 so that it is there whole, on the disk and under its name, or not at all.
-
-    Raises
-    ------
-    OSError
-        Where it is not there; nothing is left then.
-    """
+    """Write a file of mode 0600 so that it is there whole, on the disk and under its name, or not at all."""
     before, after = _TEMPORARY
     fd, temporary = tempfile.mkstemp(prefix=before, suffix=after, dir=folder)
     try:
@@ -86,10 +80,7 @@ class InUseError(Exception):
 
 
 class Lock:
-    """One user of a folder at a time; the system lets it go when the process ends, however it ends.
-
-    The lock of a file is the process's, so that threads are told apart here.
-    """
+    """One user of a folder at a time; the system lets it go when the process ends, however it ends."""
 
     _held: set[str] = set()  # noqa: RUF012 - shared on purpose
     _guard = threading.Lock()

@@ -52,19 +52,7 @@ class ForeignError(Exception):
 
 
 def encoded(outcomes: Iterable[Outcome], identity: Identity, errors: Errors, joins: bool) -> list[Any]:
-    """The bytes of a file, in parts.
-
-    Parameters
-    ----------
-    outcomes : iterable of Outcome
-        Without failures.
-    identity : Identity
-        Of the call.
-    errors : {"raise", "coerce", "return"}
-        What the call does about a function that raises.
-    joins : bool
-        Whether outcomes that touch may become one: not where a chunk has one return.
-    """
+    """The bytes of a file, in parts."""
     buffers: list[memoryview] = []
     segments: list[dict[str, Any]] = []
     for chunk, returns, seconds in _runs(outcomes, joins):
@@ -181,15 +169,7 @@ def _zone(zone: datetime.tzinfo | None) -> dict[str, Any] | None:
 
 
 def decoded(data: bytearray, identity: Identity, errors: Errors, joins: bool) -> list[Outcome]:
-    """The outcomes of a file; of one that was written by another ``errors=`` what succeeded.
-
-    Raises
-    ------
-    DamagedError
-        Where a byte is missing or is not the one that was written.
-    ForeignError
-        Where it is whole, but of another call, or of classes that are not here.
-    """
+    """The outcomes of a file; of one that was written by another ``errors=`` what succeeded."""
     try:
         head, views = _opened(data)
         if head["call"] != identity.whole:

@@ -24,19 +24,7 @@ DEEPEST = 10
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Identity:
-    """What a call is.
-
-    Attributes
-    ----------
-    parts : dict of str to str
-        A digest for each part: ``"function"``, ``"data"`` and so on.
-    details : dict of str to str
-        A digest for each part of the function, so that a message can name the one that changed.
-    table : SharedTable
-        The classes and functions that travel by value, in the order in which they were met.
-    digests : tuple of str
-        Those of the objects of the table.
-    """
+    """What a call is."""
 
     parts: dict[str, str]
     details: dict[str, str]
@@ -50,13 +38,7 @@ class Identity:
 
 
 def identity_of(call: Call) -> Identity:
-    """The digests of a call.
-
-    Raises
-    ------
-    CheckpointError
-        Where something of the function or of the data has no content that could be compared.
-    """
+    """The digests of a call."""
     work = call.work
     digester = Digester(not_sent(work))
     innermost = _innermost(work.func)

@@ -59,13 +59,7 @@ _MOVING = frozenset(("__firstlineno__", "__static_attributes__"))
 
 
 class Digester:
-    """Digests objects of one call; equal content has equal digests, in each process.
-
-    Parameters
-    ----------
-    left_out : frozenset, optional
-        Globals and closure variables that do not count, as :mod:`pdparallel.transport.assigned` names them.
-    """
+    """Digests objects of one call; equal content has equal digests, in each process."""
 
     def __init__(self, left_out: frozenset[Global] = frozenset()) -> None:
         self._left_out = left_out
@@ -82,12 +76,7 @@ class Digester:
         return [obj for obj, _ in found], tuple(digest for _, digest in found)
 
     def named(self, name: str, obj: Any) -> bytes:
-        """The digest of something that an error would call by that name.
-
-        Raises
-        ------
-        CheckpointError
-        """
+        """The digest of something that an error would call by that name."""
         try:
             return self.of(obj)
         except CheckpointError:

@@ -60,15 +60,7 @@ class Collector(Protocol):
 
 @contextlib.contextmanager
 def opened(call: Call, options: Options, collector: Collector) -> Iterator[list[Chunk]]:
-    """Fill a ledger with what an earlier run of the call finished, and keep what comes to it meanwhile.
-
-    Gives the positions that are finished.
-
-    Raises
-    ------
-    CheckpointError
-        Before anything runs: where the folder cannot be used, is in use, or holds another call.
-    """
+    """Fill a ledger with what an earlier run of the call finished, and keep what comes to it meanwhile."""
     if options.checkpoint is None:
         yield []
         return
@@ -94,20 +86,7 @@ def opened(call: Call, options: Options, collector: Collector) -> Iterator[list[
 
 
 class Checkpoint:
-    """The folder of a call, while the call runs.
-
-    Parameters
-    ----------
-    folder : str
-        Made where it is not there.
-    call : Call
-        What runs.
-
-    Attributes
-    ----------
-    safe : int
-        Rows (columns, items) whose returns are in the folder.
-    """
+    """The folder of a call, while the call runs."""
 
     def __init__(self, folder: str, call: Call) -> None:
         self._call = call

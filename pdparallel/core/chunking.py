@@ -52,10 +52,7 @@ FIRST_PARTS = 32
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Positions ``start:stop``; ``before`` and ``after`` are neighbours that come along (``overlap=``).
-
-    No tuple, because its length is that of the range: pickle and ``tuple()`` would take room for as many fields.
-    """
+    """Positions ``start:stop``; ``before`` and ``after`` are neighbours that come along (``overlap=``)."""
 
     start: int
     stop: int
@@ -67,13 +64,7 @@ class Chunk:
 
 
 class PendingUnits(Protocol):
-    """What is left to do of a call; falsy where that is nothing.
-
-    Attributes
-    ----------
-    few : int
-        Units that may be taken up while nothing is known of their cost.
-    """
+    """What is left to do of a call; falsy where that is nothing."""
 
     few: int
 
@@ -93,17 +84,6 @@ class PendingUnits(Protocol):
 class PendingRanges:
     """The positions of a call that nobody has taken yet, in order; falsy where there are none.
 
-    Parameters
-    ----------
-    n : int
-        Positions in all.
-    finished : iterable of Chunk, optional
-        What need not be done: ranges that do not overlap, in any order.
-    plan : sequence of Chunk, optional
-        The cut, where it is fixed: then a chunk of it is taken whole.
-
-    Examples
-    --------
     >>> gaps = Gaps(10, finished=[Chunk(2, 5)])
     >>> len(gaps), gaps.first(100)
     (7, Chunk(start=0, stop=2, before=0, after=0))
@@ -179,9 +159,6 @@ def _alike(start: int, n: int, pieces: int) -> Iterator[Chunk]:
 def cut_whole(sizes: list[int], *, size: int | None = None, pieces: int = 1) -> tuple[Chunk, ...]:
     """Cut between groups of the given sizes, never inside one.
 
-    With ``size`` a chunk takes groups until it has at least that many rows; else the groups are dealt into about
-    ``pieces`` chunks of about the same number of rows.
-
     >>> [(c.start, c.stop) for c in cut_whole([3, 1, 1, 4], size=2)]
     [(0, 3), (3, 5), (5, 9)]
     """
@@ -211,8 +188,6 @@ def pieces_for_chunks(n: int, n_workers: int, size: int = 0) -> int:
 def cut_for_chunks(n: int, n_workers: int, size: int = 0) -> tuple[Chunk, ...]:
     """The chunks of ``apply_chunks``: of about the same size, but of many rows the first is a small one.
 
-    It shows what a row costs before much has been spent on finding that out.
-
     >>> [len(chunk) for chunk in cut_for_chunks(6_000, 2)], [len(chunk) for chunk in cut_for_chunks(640_000, 2)]
     ([1000, 1000, 1000, 1000, 1000, 1000], [10000, 78750, 78750, 78750, 78750, 78750, 78750, 78750, 78750])
     """
@@ -226,21 +201,6 @@ def cut_for_chunks(n: int, n_workers: int, size: int = 0) -> tuple[Chunk, ...]:
 def next_size(left: int, n_workers: int, seconds: float | None, task_seconds: float = TASK_SECONDS) -> int:
     """How many units the next chunk takes, when each unit is recorded by itself, so that the cut is free.
 
-    As much as makes a chunk worth its task; towards the end less, so that all workers end at about the same time.
-
-    Parameters
-    ----------
-    left : int
-        Units that no chunk has yet, at least 1.
-    n_workers : int
-        How many share them.
-    seconds : float or None
-        What a unit costs, as far as it is known.
-    task_seconds : float, optional
-        What a task costs by itself.
-
-    Examples
-    --------
     >>> [next_size(left, 2, 1e-5) for left in (1_000_000, 20_000, 3_000, 100)]
     [10000, 5000, 750, 100]
     >>> [next_size(10**10, workers, 2**-16, 2**-9) for workers in (2, 1_000)]

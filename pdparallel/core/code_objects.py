@@ -32,15 +32,7 @@ class Import(NamedTuple):
 
 
 class Names(NamedTuple):
-    """What code names, with the code inside it.
-
-    Attributes
-    ----------
-    all : frozenset of str
-        Globals, attributes and modules.
-    imports : tuple of Import
-        Modules that it imports while it runs.
-    """
+    """What code names, with the code inside it."""
 
     all: frozenset[str]
     imports: tuple[Import, ...]

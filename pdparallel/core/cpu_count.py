@@ -38,19 +38,6 @@ class Cores(NamedTuple):
 def usable_cores(root: str | os.PathLike[str] = "/") -> Cores:
     """Cores that this process may use.
 
-    Parameters
-    ----------
-    root : path, default "/"
-        Folder under which ``proc/self/cgroup`` and ``sys/fs/cgroup`` are looked for.
-
-    Returns
-    -------
-    Cores
-        The least of the machine's cores, the affinity mask, the cgroup (v1 or v2) quota of this process and
-        of every group above it, rounded up, what SLURM gave the job, and 61 on Windows; never under 1.
-
-    Examples
-    --------
     >>> usable_cores().number >= 1
     True
     """
@@ -80,8 +67,6 @@ def gil_is_off() -> bool:
 def load() -> float | None:
     """How many tasks of the whole machine wanted a core, on average over the last minute; None where it is not told.
 
-    Examples
-    --------
     >>> load() is None or load() >= 0
     True
     """
@@ -92,20 +77,7 @@ def load() -> float | None:
 
 
 def cgroup_folders(controller: str, root: str | os.PathLike[str] = "/") -> Iterator[tuple[Path, int]]:
-    """The folders that may hold limits of this process: of its control group, and of every group above it.
-
-    Parameters
-    ----------
-    controller : str
-        ``"cpu"`` or ``"memory"``.
-    root : path, default "/"
-        As for :func:`usable_cores`.
-
-    Yields
-    ------
-    (Path, int)
-        A folder, and the version of cgroup (1 or 2), which decides the names of the files in it.
-    """
+    """The folders that may hold limits of this process: of its control group, and of every group above it."""
     root = Path(root)
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -184,10 +156,7 @@ def _affinity() -> int | None:
 
 @functools.lru_cache(maxsize=4)
 def _cgroup_quota(root: str, second: int) -> float | None:
-    """The smallest CPU quota on the way from this process's group to the root, in cores, as it was in that second.
-
-    Reading it takes as long as applying a function to a hundred rows.
-    """
+    """The smallest CPU quota on the way from this process's group to the root, in cores, as it was in that second."""
     quotas = (_quota(folder, version) for folder, version in cgroup_folders("cpu", root))
     return min((quota for quota in quotas if quota is not None), default=None)
 

@@ -45,10 +45,7 @@ def _helper(argv: list[str]) -> str:
 
 
 def _leave_imports() -> None:
-    """Forget the modules whose import led here, and does not end: a worker that needs one imports all of it again.
-
-    This package itself is complete when it calls this; no thread is to wait for the end of its import.
-    """
+    """Forget the modules whose import led here, and does not end: a worker that needs one imports all of it again."""
     package = __name__.partition(".")[0]
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)

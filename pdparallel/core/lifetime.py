@@ -20,24 +20,13 @@ _pools: list[Callable[[], None]] = []
 
 
 def at_exit(ending: Callable[[], None], *, of_pools: bool = False) -> None:
-    """Have something done when the process ends, what was asked for last first.
-
-    Parameters
-    ----------
-    ending : callable
-        Ends calls that are under way.
-    of_pools : bool, default False
-        Ends pools: when no call has them any more.
-    """
+    """Have something done when the process ends, what was asked for last first."""
     (_pools if of_pools else _calls).append(ending)
     calls_end_first()
 
 
 def calls_end_first() -> None:
-    """Have the calls end, when the process does, before the pools that any library imported so far ends by itself.
-
-    Such a library ends workers in the middle of a task: one of them may hold a lock, for which it then waits for ever.
-    """
+    """Have the calls end, when the process does, before the pools that any library imported so far ends by itself."""
     atexit.unregister(_end_all)
     atexit.register(_end_all)
 
@@ -52,16 +41,7 @@ def _end_all() -> None:
 
 
 class IdleTimer:
-    """Calls ``let_go`` once as many seconds have passed since the last use as that use said.
-
-    Parameters
-    ----------
-    lock : context manager
-        Held by whoever calls :meth:`used` or :meth:`stop`, and here while ``let_go`` runs.
-    let_go : callable
-        What is to happen then.  It may do nothing, if somebody has used the object meanwhile.  It may return what is
-        left to do without the lock.
-    """
+    """Calls ``let_go`` once as many seconds have passed since the last use as that use said."""
 
     def __init__(self, lock: AbstractContextManager[object], let_go: Callable[[], Callable[[], None] | None]) -> None:
         self._lock = lock

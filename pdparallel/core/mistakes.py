@@ -229,17 +229,7 @@ def _meant(name: str, known: Iterable[str]) -> tuple[str, ...]:
 
 
 def unknown_option(name: str, value: Any, known: Iterable[str], to_func: str = "") -> InvalidOptionError:
-    """The error for an option that does not exist.
-
-    Parameters
-    ----------
-    name, value : object
-        What was given.
-    known : iterable of str
-        The options that exist.
-    to_func : str, optional
-        How an argument gets to the function instead.
-    """
+    """The error for an option that does not exist."""
     known = list(known)
     allowed = "one of the options " + ", ".join(known)
     meant = _meant(name, known)
@@ -303,30 +293,7 @@ def shown(value: Any) -> str:
 
 
 def refuse_options(func: Any, kwargs: Mapping[str, Any], call: str, of: Any, axis: str = "", more: str = "") -> None:
-    """Refuse keyword arguments of the function that are options of the call.
-
-    An argument that the function has under that name is its own.
-
-    Parameters
-    ----------
-    func : object
-        What was given as the function; only what can be called is looked at.
-    kwargs : mapping
-        What would be handed to it.
-    call : str
-        What the user wrote after the accessor: ``"apply_rows"``.
-    of : DataFrame or Series
-        The data of the accessor.
-    axis : str, default ""
-        What to say of ``axis=``, if this verb has none.
-    more : str, default ""
-        Further arguments of the call: ``", axis=1"``.
-
-    Raises
-    ------
-    InvalidOptionError
-        With the call as it should be.
-    """
+    """Refuse keyword arguments of the function that are options of the call."""
     if _GUARDED.isdisjoint(kwargs) or not callable(func):
         return
     taken = _takes(func)
@@ -385,13 +352,7 @@ def _name_of(func: Any) -> str:
 
 
 def refuse_options_of_view(kwargs: Mapping[str, Any], view: str, of: Any) -> None:
-    """Refuse options among the arguments of ``groupby``, ``rolling``, ``expanding`` and ``resample``.
-
-    Raises
-    ------
-    InvalidOptionError
-        With the call as it should be.
-    """
+    """Refuse options among the arguments of ``groupby``, ``rolling``, ``expanding`` and ``resample``."""
     for name in kwargs:
         if name in OPTIONS:
             text = f"{name} is an option: {place_of(of)}({name}={shown(kwargs[name])}).{view}"
@@ -399,13 +360,7 @@ def refuse_options_of_view(kwargs: Mapping[str, Any], view: str, of: Any) -> Non
 
 
 def refuse_engine(engine: Any, func: Any, call: str, of: Any, more: str = "") -> None:
-    """Refuse an engine of ours if the verb has pandas' own ``engine=``.
-
-    Raises
-    ------
-    InvalidOptionError
-        With the call as it should be.
-    """
+    """Refuse an engine of ours if the verb has pandas' own ``engine=``."""
     if isinstance(engine, str) and engine not in ("python", "cython", "numba"):
         meant = _engine_meant(engine)
         if meant is not None:
@@ -441,17 +396,7 @@ def hint_for_row(exception: BaseException, unit_format: str) -> str | None:
 
 
 def by_name(place: str = "", skip: int = 0, after: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Have a function that takes options refuse those without a name, with the option that was probably meant.
-
-    Parameters
-    ----------
-    place : str, default ""
-        How users write the function; empty for an accessor, which is asked.
-    skip : int, default 0
-        Arguments that come by place: 1 for a method.
-    after : str, default ""
-        Text after the accessor: ``".background"``.
-    """
+    """Have a function that takes options refuse those without a name, with the option that was probably meant."""
 
     def decorate(call: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(call)
@@ -486,15 +431,7 @@ def _unnamed(given: tuple[Any, ...], place: str) -> InvalidOptionError:
 
 
 def refuse_options_of_windows(func: Any, engine: Any, unexpected: Mapping[str, Any], of: Any, view: str) -> None:
-    """Refuse what ``rolling(...).apply`` does not take.
-
-    Raises
-    ------
-    InvalidOptionError
-        For an option, with the call as it should be.
-    TypeError
-        For any other keyword argument.
-    """
+    """Refuse what ``rolling(...).apply`` does not take."""
     call = f"{view}(...).apply"
     of = getattr(of, "obj", of)  # of groups
     refuse_engine(engine, func, call, of)
@@ -508,15 +445,7 @@ def refuse_options_of_windows(func: Any, engine: Any, unexpected: Mapping[str, A
 
 
 def refuse_options_of_hook(func: Any, kwargs: Mapping[str, Any]) -> None:
-    """Refuse options of ``df.apply(func, engine=pdparallel, ...)`` that the function does not take.
-
-    These are pandas' own words: a function with ``**kwargs`` gets them.
-
-    Raises
-    ------
-    InvalidOptionError
-        With the engine as it should be.
-    """
+    """Refuse options of ``df.apply(func, engine=pdparallel, ...)`` that the function does not take."""
     taken = None if OPTIONS.isdisjoint(kwargs) else _takes(func)
     if taken is None or taken[1]:
         return
@@ -527,13 +456,7 @@ def refuse_options_of_hook(func: Any, kwargs: Mapping[str, Any]) -> None:
 
 
 def refuse_calls_without_items(func: Any, iterables: tuple[Any, ...], place: str) -> None:
-    """Refuse what ``pdparallel.map`` cannot take as items.
-
-    Raises
-    ------
-    InvalidOptionError
-        With the call as it should be.
-    """
+    """Refuse what ``pdparallel.map`` cannot take as items."""
     if not callable(func) and iterables and callable(iterables[0]):
         text = f"The function comes first: {place}({_name_of(iterables[0])}, items)."
         raise InvalidOptionError("func", func, "a function", message=text)
@@ -552,24 +475,7 @@ def refuse_calls_without_items(func: Any, iterables: tuple[Any, ...], place: str
 
 
 def missing_attribute(name: str, place: str, verbs: Iterable[str], data: Any = None) -> AttributeError | None:
-    """The error for a name that an accessor, or what it gives, does not have.
-
-    Parameters
-    ----------
-    name : str
-        The name.
-    place : str
-        How users write the object.
-    verbs : iterable of str
-        The names that it has.
-    data : DataFrame or Series, optional
-        That of an accessor. None stands for groups and windows, which have all methods of pandas.
-
-    Returns
-    -------
-    AttributeError or None
-        None for groups and windows if nothing like the name is known: then pandas says it.
-    """
+    """The error for a name that an accessor, or what it gives, does not have."""
     meant = _group_verb(name, place, list(verbs)) if data is None else _verb(name, place, list(verbs), data)
     if meant is None and data is None:
         return None
@@ -587,15 +493,7 @@ def missing_name(name: str, names: Iterable[str], verbs: Iterable[str], data: An
 
 
 def attribute_of_pandas(obj: Any, name: str, verbs: Iterable[str], place: Callable[[], str]) -> Any:
-    """Return an attribute of pandas' object of groups, spans or windows.
-
-    ``place`` gives how users write the object; only a mistake asks for it.
-
-    Raises
-    ------
-    AttributeError
-        With the fix, if the name is known; else that of pandas.
-    """
+    """Return an attribute of pandas' object of groups, spans or windows."""
     try:
         return getattr(obj, name)
     except AttributeError:

@@ -238,17 +238,7 @@ _ENTRY = re.compile(r"^(?P<indent> *)\*\*options\n(?:(?P=indent) +\S.*\n)+", re.
 
 
 def show_options(*, but: tuple[str, ...] = (), defaults: bool = True) -> Callable[[F], F]:
-    """Spell out the options of a function that takes ``**options``, in its signature and its docstring.
-
-    Editors then complete the names, and show the defaults.
-
-    Parameters
-    ----------
-    but : tuple of str, optional
-        Options that the function does not take.
-    defaults : bool, default True
-        Whether an option that is not given has its default.
-    """
+    """Spell out the options of a function that takes ``**options``, in its signature and its docstring."""
     fields = [field for field in dataclasses.fields(Options) if field.name not in but]
 
     def spell_out(func: F) -> F:
@@ -463,20 +453,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 
 def checked(given: Mapping[str, Any], of_items: bool = False) -> dict[str, Any]:
-    """Check options by name and value; returns them normalised.
-
-    Parameters
-    ----------
-    given : mapping
-        The options.
-    of_items : bool, default False
-        Whether they stand beside a function and items, for which there is no verb.
-
-    Raises
-    ------
-    InvalidOptionError
-        Names the option, its value, and what is allowed.
-    """
+    """Check options by name and value; returns them normalised."""
     for name in given:
         if name == "columns":
             raise _of_one_call(name, given[name])
@@ -542,13 +519,7 @@ _forced: list[Mapping[str, Any]] = []
 
 @contextlib.contextmanager
 def forcing(values: Mapping[str, Any]) -> Iterator[None]:
-    """Options for every call of this process inside a ``with`` block, whatever the calls say.
-
-    Parameters
-    ----------
-    values : mapping
-        Checked options.
-    """
+    """Options for every call of this process inside a ``with`` block, whatever the calls say."""
     forced = dict(values)
     _forced.append(forced)
     try:
@@ -562,13 +533,7 @@ _DEFAULT = Options()
 
 
 def resolve(call: Mapping[str, Any] | None = None) -> Options:
-    """The options in force: those of the call, then of the context, the process, the environment, the defaults.
-
-    Parameters
-    ----------
-    call : mapping, optional
-        What was given to ``df.par(...)``, checked before.
-    """
+    """The options in force: those of the call, then of the context, the process, the environment, the defaults."""
     merged = {**_environment(), **_process_wide, **(_context.get() or {}), **(call or {})}
     if _forced:
         merged |= _forced[-1]

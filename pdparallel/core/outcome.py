@@ -21,11 +21,7 @@ _OF_INITIALIZER = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Failed:
-    """Stands among the returns for one that there is not, in a call that goes on after a failure.
-
-    Without a traceback: its frames would keep alive what they worked on, in the parent the user's frames too.  What it
-    said is in ``traceback_text``.
-    """
+    """Stands among the returns for one that there is not, in a call that goes on after a failure."""
 
     exception: BaseException
     traceback_text: str = ""
@@ -37,11 +33,7 @@ class NotKeptError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception that ended a chunk, where, and the worker's traceback as text (empty where it has its own).
-
-    ``offset`` counts from the start of the chunk.  ``by_function`` says that the user's function raised it; else it is
-    an initializer's or our own, and pandas is not to see it.
-    """
+    """An exception that ended a chunk, where, and the worker's traceback as text (empty where it has its own)."""
 
     offset: int
     exception: BaseException
@@ -50,16 +42,7 @@ class Failure:
 
 
 class Timing(NamedTuple):
-    """Who did a chunk, and when, by ``time.perf_counter`` of its machine; told only where somebody looks at the call.
-
-    Attributes
-    ----------
-    pid, thread : int
-        The worker: process, and thread of the operating system.
-    began, ready, loaded, called, written : float
-        When it had the task, had loaded the function (with what that imports) and the data, had called the function
-        with all, and had written what came of it.
-    """
+    """Who did a chunk, and when, by ``time.perf_counter`` of its machine."""
 
     pid: int
     thread: int
@@ -71,17 +54,7 @@ class Timing(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """What a function did to rows of which pandas allows one assignment; see :mod:`pdparallel.data.fastpath.row`.
-
-    Attributes
-    ----------
-    first : int or None
-        Rows from the start of the chunk to the first one that was assigned to.
-    shares : bool
-        Whether a row was returned before that: pandas allows one more assignment then.
-    unshared : bool
-        Whether pandas lets the next assignment fail, after the last row.
-    """
+    """What a function did to rows of which pandas allows one assignment; see :mod:`pdparallel.data.fastpath.row`."""
 
     first: int | None
     shares: bool
@@ -90,13 +63,7 @@ class Assigned(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one chunk: ``returns`` holds what ``func`` returned for each unit from ``chunk.start`` on.
-
-    Where ``errors=`` lets a call go on, there is a :class:`Failed` for each unit of which ``func`` raised.
-    With a failure, ``returns`` ends just before it.  A chunk function has one return for the whole chunk.
-    ``seconds`` is how long the calls took.
-    ``assigned`` says what the function did to rows that are read-only views; None if it is nothing of consequence.
-    """
+    """Of one chunk: ``returns`` holds what ``func`` returned for each unit from ``chunk.start`` on."""
 
     chunk: Chunk
     returns: list[Any] | Packed

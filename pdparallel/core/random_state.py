@@ -33,17 +33,8 @@ BLOCK = 1_024
 
 @contextlib.contextmanager
 def seeded(seed: int, start: int) -> Iterator[Callable[[], None]]:
-    """For the calls inside a ``with`` block: a function that begins the stream of the next position, from ``start`` on.
-
-    The states are those of the whole process, so that its threads enter such a block one after the other.
-
-    Parameters
-    ----------
-    seed : int
-        Of which the streams come, at least 0.
-    start : int
-        Position of the first stream.
-    """
+    """For the calls inside a ``with`` block: a function that begins the stream of the next position, from ``start``
+    on."""
     numbers, seed_random, seed_numpy = _numbers(seed, start), random.seed, np.random.seed
 
     def step() -> None:
@@ -91,13 +82,7 @@ def begin() -> None:
 
 
 def own(maker: int) -> None:
-    """The same, once, in a worker that was started by others.
-
-    Parameters
-    ----------
-    maker : int
-        Id of the process that made the call; its states are not to be touched.
-    """
+    """The same, once, in a worker that was started by others."""
     if os.getpid() not in (_begun_in, maker):
         begin()
 
@@ -155,10 +140,7 @@ def _numbers(seed: int, start: int) -> Iterator[int]:
 
 @functools.lru_cache(maxsize=16)
 def _numbers_of_block(seed: int, block: int) -> list[int]:
-    """A number of 32 bits for each position: no two positions of a call have the same one.
-
-    More bits would make ``np.random.seed`` take twice as long.
-    """
+    """A number of 32 bits for each position: no two positions of a call have the same one."""
     numbers = np.arange(block * BLOCK, (block + 1) * BLOCK, dtype=np.uint64).astype(np.uint32)
     for key in np.random.SeedSequence(seed).generate_state(3):
         # Each step can be undone, so that what was different stays different; the constants are those of lowbias32,

@@ -532,10 +532,7 @@ def _series_rows(values: list[pd.Series]) -> SeriesRows | None:
 
 
 def _all_equal(first: pd.Index, others: list[pd.Index]) -> bool:
-    """Whether indexes of the same length are equal, with their dtypes.
-
-    All at once: one by one takes a third of the time that packing Series takes.
-    """
+    """Whether indexes of the same length are equal, with their dtypes."""
     if any(index.dtype != first.dtype for index in others):
         return False
     if isinstance(first, pd.RangeIndex) or not others:
@@ -573,13 +570,7 @@ def _sliced(part: Any, start: int, stop: int) -> Any:
 
 
 class Returns(Sequence[Any]):
-    """The returns of a call, as they came: some packed, some not.
-
-    Parameters
-    ----------
-    parts : list of list or Packed
-        In order of position.
-    """
+    """The returns of a call, as they came: some packed, some not."""
 
     def __init__(self, parts: list[Any]) -> None:
         self._parts = [one for part in parts for one in (part.parts if isinstance(part, Runs) else (part,))]
@@ -595,13 +586,7 @@ class Returns(Sequence[Any]):
         return self._kinds
 
     def packed(self, columns: bool = False) -> Packed | None:
-        """All as one, if they all have one form.
-
-        Parameters
-        ----------
-        columns : bool, default False
-            Whether tuples, lists and dicts too: where they stay what they are, it would be for nothing.
-        """
+        """All as one, if they all have one form."""
         if self._whole is None:
             parts: list[Packed] = []
             for part in self._parts:

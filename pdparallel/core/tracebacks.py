@@ -100,10 +100,7 @@ def trim_tracebacks(func: F) -> F:
 
 
 def remove_own_frames(error: BaseException) -> None:
-    """Remove the frames of this package from the tracebacks of an error and of its causes.
-
-    Does nothing if the error is a fault of this package, or if ``PDPARALLEL_FULL_TRACEBACKS`` is set.
-    """
+    """Remove the frames of this package from the tracebacks of an error and of its causes."""
     with contextlib.suppress(Exception):  # the error matters more than its lines
         if not _wants_all() and not _is_our_fault(error):
             for one in _with_causes(error):

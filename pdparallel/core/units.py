@@ -21,10 +21,7 @@ class Units(abc.ABC):
 
     @property
     def by_chunk(self) -> bool:
-        """Whether each part travels with its chunk; else the whole travels once, and is cut where it arrives.
-
-        It does where there are objects of Python, which must be pickled one by one.
-        """
+        """Whether each part travels with its chunk; else the whole travels once, and is cut where it arrives."""
         return False
 
     @property
@@ -46,13 +43,7 @@ class Units(abc.ABC):
 
 
 class InColumns(Units):
-    """Units that stand column after column.
-
-    Parameters
-    ----------
-    columns : sequence
-        Each knows its length; there may be thousands, of some units each.
-    """
+    """Units that stand column after column."""
 
     def __init__(self, columns: Sequence[Any]) -> None:
         self.columns = columns

@@ -43,12 +43,7 @@ MAX_NAMED = 5
 
 
 def check_func(func: Any) -> None:
-    """Refuse what cannot be called.
-
-    Raises
-    ------
-    InvalidOptionError
-    """
+    """Refuse what cannot be called."""
     if not callable(func):
         hint = "Give the function itself: f, not f(...)."
         if isinstance(func, str):
@@ -59,12 +54,7 @@ def check_func(func: Any) -> None:
 
 
 def check_na_action(na_action: Any) -> None:
-    """Refuse a ``na_action`` that pandas does not know.
-
-    Raises
-    ------
-    InvalidOptionError
-    """
+    """Refuse a ``na_action`` that pandas does not know."""
     if na_action not in (None, "ignore"):
         raise unknown_value("na_action", na_action, ("ignore",), " or None")
 
@@ -80,35 +70,20 @@ def is_called_by_map(func: Any) -> TypeGuard[Func]:
 
 
 def check_result_type(result_type: Any) -> None:
-    """Refuse a ``result_type`` that pandas does not know.
-
-    Raises
-    ------
-    InvalidOptionError
-    """
+    """Refuse a ``result_type`` that pandas does not know."""
     if result_type not in (None, "expand", "reduce", "broadcast"):
         raise unknown_value("result_type", result_type, ("expand", "reduce", "broadcast"), ", or None")
 
 
 def check_combine(combine: Any) -> None:
-    """Refuse a ``combine`` that says nothing about the results of chunks.
-
-    Raises
-    ------
-    InvalidOptionError
-    """
+    """Refuse a ``combine`` that says nothing about the results of chunks."""
     if not (callable(combine) or combine in ("auto", "concat", "list")):
         more = ", or a function of the list of results"
         raise unknown_value("combine", combine, ("auto", "concat", "list"), more)
 
 
 def axis_number(axis: Any) -> int:
-    """The number of an axis that pandas would take: 0 is a call for each column, 1 for each row.
-
-    Raises
-    ------
-    InvalidOptionError
-    """
+    """The number of an axis that pandas would take: 0 is a call for each column, 1 for each row."""
     if axis in (0, "index", "rows"):
         return 0
     if axis in (1, "columns"):
@@ -117,13 +92,7 @@ def axis_number(axis: Any) -> int:
 
 
 def row_hand(rows: Any, df: pd.DataFrame, raw: bool, result_type: Any) -> UnitFormat:
-    """How a row is handed out, by ``rows=`` and what else was given.
-
-    Raises
-    ------
-    InvalidOptionError
-        For a kind that is not known, or that does not go with the others or with the frame's labels.
-    """
+    """How a row is handed out, by ``rows=`` and what else was given."""
     if not (isinstance(rows, str) and rows in _ROW_HANDS):
         raise unknown_value("rows", rows, _ROW_HANDS)
     if rows != "series":
@@ -141,13 +110,6 @@ def row_hand(rows: Any, df: pd.DataFrame, raw: bool, result_type: Any) -> UnitFo
 def neighbours(overlap: Any, by: Any) -> tuple[int, int] | None:
     """The rows before and after its own that a chunk gets, by ``overlap=``; None where nothing was asked.
 
-    Raises
-    ------
-    InvalidOptionError
-        For what is no number of rows, and for any together with ``by=``.
-
-    Examples
-    --------
     >>> neighbours(2, None), neighbours((1, 0), None)
     ((2, 2), (1, 0))
     """
@@ -169,18 +131,6 @@ def neighbours(overlap: Any, by: Any) -> tuple[int, int] | None:
 def column_labels(df: pd.DataFrame, given: Any) -> Any:
     """What ``columns=`` names, in a form that ``df[...]`` takes as a list of labels, and of which it has each.
 
-    Returns
-    -------
-    list, Index or ndarray
-        An Index stays one, for ``df[index]`` takes over its name. What can change is copied.
-
-    Raises
-    ------
-    InvalidOptionError
-        For what is not a list of labels, and for labels that the frame has not, with the nearest that it has.
-
-    Examples
-    --------
     >>> column_labels(pd.DataFrame({"a": [1], "b": [2]}), ("b", "a"))
     ['b', 'a']
     """

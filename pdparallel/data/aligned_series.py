@@ -131,11 +131,7 @@ class GroupIdentity(NamedTuple):
 
 
 def as_aligned(value: Any, given: GroupIdentity | None) -> Any:
-    """A :class:`AlignedSeries` in the place of a plain Series over the unit's own index.
-
-    A :class:`pdparallel.data.grouped_frames.Piece` in that of another Series or of a frame; anything else as
-    it is.  Where it is not given what the unit was like, no Series is looked at.
-    """
+    """A :class:`AlignedSeries` in the place of a plain Series over the unit's own index."""
     if type(value) is pd.DataFrame:
         return FrameReturn(value)
     if type(value) is not pd.Series:
@@ -165,11 +161,7 @@ LOOKED = 16
 
 @dataclass(slots=True)
 class DetectAligned:
-    """A function of which a plain Series over the unit's own index comes back as a :class:`AlignedSeries`.
-
-    Where the first ones do not, none is looked for any more.  Frames and other Series come back as
-    :class:`pdparallel.data.grouped_frames.Piece`.
-    """
+    """A function of which a plain Series over the unit's own index comes back as a :class:`AlignedSeries`."""
 
     func: Func
     _others: int = field(default=0, repr=False)
@@ -196,10 +188,7 @@ class DetectAligned:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Changed(ReturnPlaceholder):
-    """Stands for a return of a function that has given its unit other labels, in place.
-
-    ``transform`` looks at them when it has the return, so that the unit that pandas has must get them, too.
-    """
+    """Stands for a return of a function that has given its unit other labels, in place."""
 
     value: Any
     index: pd.Index

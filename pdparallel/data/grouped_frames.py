@@ -58,19 +58,7 @@ class FrameReturn(ReturnPlaceholder):
 
 @dataclass(frozen=True, eq=False)
 class FrameReturns(Packed):
-    """Frames or Series that are alike but for their rows, one after the other.
-
-    Attributes
-    ----------
-    whole : DataFrame or Series
-        All rows, with their labels, unless these are ranges.
-    lengths : list of int
-        Rows of each.
-    ranges : list of range, optional
-        The labels of each, where they are a ``RangeIndex``.
-    range_name : hashable, optional
-        What those are called.
-    """
+    """Frames or Series that are alike but for their rows, one after the other."""
 
     whole: Any
     lengths: list[int]
@@ -131,11 +119,7 @@ class FrameReturns(Packed):
         return bool((codes == codes[0]).all())
 
     def index_with(self, keys: pd.Index) -> pd.MultiIndex | None:
-        """The index that ``pd.concat`` makes of keys, one for each piece, and their labels.
-
-        None where a key is a missing one, which pandas looks up by itself, or a category, of which pandas 2 has others
-        here than elsewhere.
-        """
+        """The index that ``pd.concat`` makes of keys, one for each piece, and their labels."""
         levels: list[Any] = list(keys.levels) if isinstance(keys, pd.MultiIndex) else [keys]
         codes: list[Any] = list(keys.codes) if isinstance(keys, pd.MultiIndex) else [np.arange(len(keys))]
         if any((code < 0).any() for code in codes) or (PANDAS_2 and any(map(_is_of_categories, levels))):
@@ -167,11 +151,7 @@ def _dtypes(value: Any) -> list[Any]:
 
 
 def is_joinable(labels: pd.Index) -> bool:
-    """Whether an index is found again among others of its kind, put together in several steps.
-
-    That of times may have a frequency, which pandas keeps where one follows upon the other; objects may be given a
-    dtype, but for the texts of pandas 2.
-    """
+    """Whether an index is found again among others of its kind, put together in several steps."""
     kind = type(labels)
     if kind is pd.DatetimeIndex or kind is pd.TimedeltaIndex:
         return labels.freq is None  # type: ignore[attr-defined]

@@ -36,28 +36,14 @@ LOOP_MIN_GROUPS = 80
 
 
 class _SeenError(BaseException):
-    """Leaves pandas' own call with the first thing that it called the function with; no ``except Exception`` stops it.
-
-    The class extends BaseException for that reason alone.
-    """
+    """Leaves pandas' own call with the first thing that it called the function with."""
 
     def __init__(self, unit: Any) -> None:
         self.unit = unit
 
 
 def first_unit(ask: Any) -> tuple[Any, Any]:
-    """What pandas would call a function with first.
-
-    Parameters
-    ----------
-    ask : callable
-        Takes a function; pandas' own call with it.
-
-    Returns
-    -------
-    tuple
-        The unit and None; or None and pandas' answer, where it calls nothing.
-    """
+    """What pandas would call a function with first."""
 
     def look(unit: Any, *args: Any, **kwargs: Any) -> Any:
         raise _SeenError(unit)
@@ -70,19 +56,7 @@ def first_unit(ask: Any) -> tuple[Any, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Rows of big data in another order, into which they are brought part by part: all at once would be a copy.
-
-    Attributes
-    ----------
-    source : DataFrame or Series
-        The data.
-    order : ndarray of int
-        Positions of the rows.
-    index : Index
-        Their labels, in that order.
-    columns : Index or None
-        The columns that are wanted; None for all.
-    """
+    """Rows of big data in another order, into which they are brought part by part: all at once would be a copy."""
 
     source: Any
     order: np.ndarray
@@ -127,24 +101,7 @@ def _itself(data: Any) -> Any:
 
 
 class Grouping:
-    """The groups of a pandas GroupBy.
-
-    Parameters
-    ----------
-    grouped : DataFrameGroupBy or SeriesGroupBy
-        What pandas made of keys, levels, functions and so on.
-    is_big : bool
-        Whether a copy of the data would be too much.
-
-    Attributes
-    ----------
-    order : ndarray of int
-        Positions of the rows, group by group; without those that belong to no group.
-    sizes : ndarray of int
-        Rows of each group; 0 for categories and times that no row has.
-    is_known : bool
-        Whether it is known which of them come where among the groups; else only pandas can hand them out.
-    """
+    """The groups of a pandas GroupBy."""
 
     def __init__(self, grouped: Any, is_big: bool) -> None:
         self.is_big = is_big
@@ -175,13 +132,7 @@ class Grouping:
         return len(self.sizes)
 
     def of_first(self) -> Any:
-        """A grouping of pandas that has the rows of the first group only; of all rows pandas would make a copy.
-
-        Returns
-        -------
-        DataFrameGroupBy or None
-            None where another grouping of other rows could differ, as it could by anything but labels of columns.
-        """
+        """A grouping of pandas that has the rows of the first group only; of all rows pandas would make a copy."""
         grouped, obj = self._grouped, self.obj
         keys = getattr(grouped, "keys", None)
         labels = keys if isinstance(keys, list) else [keys]
@@ -209,11 +160,7 @@ class Grouping:
         return self.in_order(data if columns is None else data[columns])
 
     def in_order(self, rows: Any) -> Any:
-        """The rows of a frame or Series, or the labels of an index, group by group.
-
-        In pandas 2 those of no group come first and are cut away, upon which it depends what becomes of ranges, and of
-        the frequency of times.
-        """
+        """The rows of a frame or Series, or the labels of an index, group by group."""
         if not PANDAS_2:
             return rows.take(self.order)
         taken = rows.take(self._every_row)
@@ -241,15 +188,7 @@ class Grouping:
         return index
 
     def names(self, one: Any, at: int = 0) -> Sequence[Any]:
-        """The name of each group, as pandas pins it to the group.
-
-        Parameters
-        ----------
-        one : object
-            That of one group, as pandas gave it.
-        at : int, default 0
-            Which one it is.
-        """
+        """The name of each group, as pandas pins it to the group."""
         names = None if self.labels is None else _listed(self.labels)
         return self.known_names if names is None or not same_name(names[at], one) else names
 
@@ -317,19 +256,7 @@ def _listed(labels: pd.Index) -> list[Any]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Groups(Units):
-    """Groups, each a frame or Series as pandas cuts it.
-
-    Attributes
-    ----------
-    data : DataFrame, Series or Taken
-        Rows, group by group.
-    sizes : ndarray of int
-        Rows of each group.
-    names : sequence, optional
-        What each group is called; None where pandas does not tell the function.
-    quiet : bool
-        Whether pandas 2 warns of no copies meanwhile, as in its ``apply``.
-    """
+    """Groups, each a frame or Series as pandas cuts it."""
 
     data: Any
     sizes: np.ndarray
@@ -407,11 +334,7 @@ class Groups(Units):
 
 
 class _Numbers(np.ndarray):
-    """The number of its group for each row.
-
-    pandas asks the columns whether that is one of them, and what they say is an exception with the whole array in
-    words, which takes longer than a hundred groups.
-    """
+    """The number of its group for each row."""
 
     @classmethod
     def of(cls, sizes: np.ndarray) -> Self:
@@ -422,12 +345,7 @@ class _Numbers(np.ndarray):
 
 
 class GroupsByColumn(InColumns):
-    """Units of several kinds of data, one after the other: the groups of each column.
-
-    Parameters
-    ----------
-    columns : sequence of Groups
-    """
+    """Units of several kinds of data, one after the other: the groups of each column."""
 
     columns: Sequence[Groups]
 

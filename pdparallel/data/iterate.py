@@ -26,19 +26,7 @@ UnitIterator = Callable[[Any, UnitSink], None]
 
 
 def feed_for(unit_format: UnitFormat, func: Func, given: Sequence[Any] = (), views: bool | None = None) -> UnitIterator:
-    """The feed of a call: one for all its chunks, because it may learn from one what pays for the next.
-
-    Parameters
-    ----------
-    hand : Hand
-        How a unit looks.
-    func : callable
-        Who will get the units.
-    given : sequence
-        The arguments that it gets besides.
-    views : bool, optional
-        What the call knows of its rows; see :class:`pdparallel.core.call.Work`.
-    """
+    """The feed of a call: one for all its chunks, because it may learn from one what pays for the next."""
     if unit_format == "row":
         return LazyRows(func, given, views).feed
     if unit_format == "unit":

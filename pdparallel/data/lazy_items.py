@@ -21,22 +21,7 @@ CHUNK_BYTES = 1 << 24
 
 
 class Source(Units):
-    """The pending units of a call (:class:`pdparallel.core.chunking.PendingUnits`), and the data of its chunks.
-
-    Items are kept until they are forgotten: a worker may die, and then they travel again.
-
-    Parameters
-    ----------
-    iterable : iterable
-        Read in the thread that asks for the next chunk.
-    total : int or None
-        How many items there are, where that is known.
-
-    Attributes
-    ----------
-    error : Exception or None
-        What the iterable raised instead of a further item, which ends it.
-    """
+    """The pending units of a call (:class:`pdparallel.core.chunking.PendingUnits`), and the data of its chunks."""
 
     few = 1
     by_chunk = True

@@ -34,11 +34,7 @@ CELLS_WORTH_A_LOOK = 1_000_000
 
 
 def is_plain(dtype: Any) -> bool:
-    """Whether a value looks the same to a function when pandas is given a part of the column only.
-
-    It does not for categoricals and sparse data (mapped by category, by fill value), nor for nullable and Arrow
-    numbers, where one missing value makes floats of all.
-    """
+    """Whether a value looks the same to a function when pandas is given a part of the column only."""
     return isinstance(dtype, (np.dtype, pd.DatetimeTZDtype, pd.StringDtype))
 
 
@@ -58,13 +54,6 @@ def backing_array(s: pd.Series) -> Any:
 def iter_python_values(values: Any) -> Iterable[Any]:
     """What a function of a value gets, in order.
 
-    Parameters
-    ----------
-    values : ndarray, ExtensionArray or list
-        As from :func:`held`; or a list of the very objects, which may have travelled.
-
-    Examples
-    --------
     >>> list(passed(pd.array(pd.to_datetime(["2024-01-01"]))))
     [Timestamp('2024-01-01 00:00:00')]
     """
@@ -76,15 +65,7 @@ def iter_python_values(values: Any) -> Iterable[Any]:
 
 
 def values_pandas_would_pass(ask: Callable[[Func], Any]) -> list[Any] | None:
-    """What pandas calls a function with, in order, found by letting it call one that changes nothing.
-
-    None where pandas refuses what that returns, so that it cannot be known: sparse data that store fill values.
-
-    Parameters
-    ----------
-    ask : callable
-        Takes a function; pandas' own call with it.
-    """
+    """What pandas calls a function with, in order, found by letting it call one that changes nothing."""
     seen: list[Any] = []
 
     def look(value: Any) -> Any:
@@ -99,21 +80,7 @@ def values_pandas_would_pass(ask: Callable[[Func], Any]) -> list[Any] | None:
 
 
 def converted(df: Any, unit_format: UnitFormat, dtypes: Sequence[Any]) -> Any:
-    """The frame whose rows look the same whatever it is cut into; None if that is the frame itself.
-
-    Some columns become values in a way that depends on all of them. Whole numbers of a categorical become floats if
-    one is missing. Lists in Arrow become arrays of floats if a list of the part has a missing value. pandas converts
-    the whole frame before the first call.
-
-    Parameters
-    ----------
-    df : DataFrame
-        With a row at least.
-    hand : Hand
-        How the rows are handed out.
-    dtypes : sequence of dtype
-        Of its columns.
-    """
+    """The frame whose rows look the same whatever it is cut into; None if that is the frame itself."""
     if not unit_format.startswith("row") or unit_format == "row-array":
         return None
     places = [at for at, dtype in enumerate(dtypes) if _depends_on_all(dtype, df, at)]
@@ -152,13 +119,7 @@ CONCAT_MIN_COLUMNS = 64
 
 
 class FrameValues(InColumns):
-    """Values of some columns.
-
-    Parameters
-    ----------
-    columns : sequence of ndarray, ExtensionArray or list
-        A list is of what pandas passes to a function where that is not known from the values alone.
-    """
+    """Values of some columns."""
 
     @property
     def by_chunk(self) -> bool:
@@ -202,17 +163,7 @@ class FrameValues(InColumns):
 
 
 def cells_of(df: pd.DataFrame, dtypes: Sequence[Any], na_action: str | None) -> FrameValues | None:
-    """What ``df.map(func, na_action)`` passes to the function, in order; None where only pandas can know.
-
-    Parameters
-    ----------
-    df : DataFrame
-        With a value at least.
-    dtypes : sequence of dtype
-        Of its columns.
-    na_action : {None, "ignore"}
-        With "ignore" missing values are not passed.
-    """
+    """What ``df.map(func, na_action)`` passes to the function, in order; None where only pandas can know."""
     one = dtypes[0]
     if all(dtype == one for dtype in dtypes) and len(df) <= SHORT and isinstance(one, np.dtype) and one.kind in KINDS:
         columns: list[Any] = list(df.to_numpy().T)

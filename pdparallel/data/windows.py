@@ -44,19 +44,7 @@ class Bounds(abc.ABC):
 
 @dataclass(frozen=True, slots=True)
 class RegularBounds(Bounds):
-    """Windows of one size at one distance, of which no array need say where they are.
-
-    Attributes
-    ----------
-    first : int
-        Where the first one starts.
-    size : int
-        Values of a window, 1 at least.
-    step : int
-        From one to the next, 1 at least.
-    n : int
-        How many there are.
-    """
+    """Windows of one size at one distance, of which no array need say where they are."""
 
     first: int
     size: int
@@ -86,13 +74,7 @@ class RegularBounds(Bounds):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IrregularBounds(Bounds):
-    """Windows of any kind.
-
-    Attributes
-    ----------
-    starts, stops : ndarray of int64
-        Of each window.
-    """
+    """Windows of any kind."""
 
     starts: np.ndarray
     stops: np.ndarray
@@ -124,20 +106,7 @@ def bounds_of(starts: np.ndarray, stops: np.ndarray) -> Bounds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColumnWindows:
-    """Windows over one column.
-
-    Attributes
-    ----------
-    values : ndarray of float64
-        Of the column, in the order in which the windows see the rows.
-    bounds : Bounds
-        Where the windows are among the values.
-    index : Index or None
-        Labels of the values, where a window is handed out as a Series; else it is an array.
-    apart : {1, 2, -1}
-        How far apart in memory one value and the next are to be in a Series: some functions sum in another order where
-        that is not 1, and round otherwise.
-    """
+    """Windows over one column."""
 
     values: np.ndarray
     bounds: Bounds
@@ -171,13 +140,7 @@ class ColumnWindows:
 
 
 class WindowUnits(InColumns):
-    """The windows of several columns, column by column.
-
-    Parameters
-    ----------
-    columns : sequence of Span
-        None of them without a window.
-    """
+    """The windows of several columns, column by column."""
 
     columns: Sequence[ColumnWindows]
 

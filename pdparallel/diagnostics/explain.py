@@ -76,24 +76,7 @@ class _Stopping(Observer):
 def explain_verb(
     par: Any, units: Mapping[str, str], func: Any, verb: Any, arguments: Mapping[str, Any], nothing: bool
 ) -> Explanation:
-    """What ``par.<verb>(func, **arguments)`` would do.
-
-    Parameters
-    ----------
-    par : object
-        An accessor.
-    units : mapping
-        The verbs that can be explained, and what each calls its units.
-    func, verb, arguments
-        What the user gave.
-    nothing : bool
-        Whether its data are empty.
-
-    Raises
-    ------
-    InvalidOptionError
-        For a verb or a function that nothing can be said of, and as the verb would.
-    """
+    """What ``par.<verb>(func, **arguments)`` would do."""
     check_func(func)
     if goes_to_pandas(func):
         raise InvalidOptionError("func", func, "a Python function", "pandas itself runs all others.")
@@ -104,22 +87,7 @@ def explain_verb(
 
 
 def explain(verb: str, unit: str, ask: Callable[[], Any], nothing: bool = False) -> Explanation:
-    """What a call would do.
-
-    Parameters
-    ----------
-    verb, unit : str
-        What is said of it where there is nothing to be done.
-    ask : callable
-        Makes the call, without a checkpoint.
-    nothing : bool
-        Whether it is known that there is no unit.
-
-    Raises
-    ------
-    InvalidOptionError
-        As the call would.
-    """
+    """What a call would do."""
     made: tuple[Call, Options] | None = None
     if not nothing:
         with contextlib.suppress(_InPandasError):

@@ -61,11 +61,7 @@ NOTHING_DONE = (16, 256)
 
 @dataclass(slots=True, eq=False)
 class Sample:
-    """What was found out of some units; figures as in :class:`pdparallel.diagnostics.explanation.Explanation`.
-
-    ``outcome`` has all that was returned, as of the first units; None where nothing was.  ``again`` are units of one
-    place with which the function may be called once more.
-    """
+    """What was found out of some units; figures as in :class:`pdparallel.diagnostics.explanation.Explanation`."""
 
     chunks: list[Chunk]
     outcome: Outcome | None
@@ -84,15 +80,7 @@ class Sample:
 
 
 def sampled(call: Call, problems: list[str]) -> Sample | None:
-    """Call the function with some units; None where it cannot be called here.
-
-    Parameters
-    ----------
-    call : Call
-        Whose units they are.
-    problems : list of str
-        Gets what went wrong.
-    """
+    """Call the function with some units; None where it cannot be called here."""
     work = call.work
     if work.initializer is not None:
         problems.append(

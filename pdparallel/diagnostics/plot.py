@@ -20,24 +20,7 @@ _Span = tuple[str, str, float, float]
 
 
 def draw(records: Sequence[Record], names: Mapping[tuple[int, int], str], zero: float, ax: Any = None) -> Any:
-    """Draw the time line of some calls; returns the Axes.
-
-    Parameters
-    ----------
-    records : sequence of Record
-        The calls.
-    names : mapping
-        Of the workers, by process and thread.
-    zero : float
-        When the block began.
-    ax : Axes, optional
-        Where to draw.
-
-    Raises
-    ------
-    ImportError
-        Where matplotlib is not installed.
-    """
+    """Draw the time line of some calls; returns the Axes."""
     try:
         from matplotlib import pyplot
     except ImportError as error:

@@ -30,23 +30,7 @@ _KILLED = -getattr(signal, "SIGKILL", 0) or None
 
 
 class Engine(abc.ABC):
-    """Runs tasks.
-
-    Attributes
-    ----------
-    name : str
-        As in ``engine=``.
-    reach : Reach
-        How far its workers are, which decides how the data travels.
-    n_workers : int
-        How many tasks run at once.
-    restarts : bool
-        Whether its workers are processes that it may end, and replaces when they have ended.
-    task_seconds : float
-        What a task costs by itself.
-    runs_here : bool
-        Whether a task is done when ``submit`` comes back: meanwhile nobody can look at what it does.
-    """
+    """Runs tasks."""
 
     name: ClassVar[str]
     locality: Locality
@@ -62,13 +46,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def submit(self, task: Any) -> Future[bytes]:
-        """Run :func:`pdparallel.worker.run_task.run_task` upon the task in a worker.
-
-        The task is bytes; an :class:`Parts` for an engine whose reach is ``Locality.STORE``.
-
-        The future's exception is a :class:`WorkerDiedError` where the worker ended; it never stays pending for a
-        worker that is gone.
-        """
+        """Run :func:`pdparallel.worker.run_task.run_task` upon the task in a worker."""
 
     def kill(self, pid: int) -> None:
         """End a worker at once: its task fails, and another worker takes its place.  For engines that restart them."""
@@ -80,10 +58,7 @@ class Engine(abc.ABC):
 
 
 class InThreads:
-    """Runs tasks in other threads amid the context variables, ``np.errstate`` and decimal context of who makes it.
-
-    A thread begins without them. It has one copy for all its tasks, so that what an initializer sets stays.
-    """
+    """Runs tasks in other threads amid the context variables, ``np.errstate`` and decimal context of who makes it."""
 
     def __init__(self) -> None:
         self._context = contextvars.copy_context()
@@ -132,15 +107,7 @@ def chained(inner: Future[bytes], translate: Callable[[BaseException], BaseExcep
 
 
 def died(processes: Sequence[Any], cause: BaseException | None = None) -> WorkerDiedError:
-    """The error for a dead worker, from what is known of the pool's processes.
-
-    Parameters
-    ----------
-    processes : sequence of Process
-        Workers of the pool; the rest of them may have been ended since.
-    cause : exception, optional
-        What the pool itself said.
-    """
+    """The error for a dead worker, from what is known of the pool's processes."""
     ended = [process for process in processes if process.exitcode not in (None, 0, -signal.SIGTERM)]
     # A pool that noticed a dead worker ends the others by SIGTERM: that is the cause only where there is no other.
     ended = ended or [process for process in processes if process.exitcode is not None]

@@ -25,10 +25,7 @@ def wanted() -> dict[str, str]:
 
 
 def on_worker(versions: dict[str, str], module: str, *parts: Any) -> Any:
-    """Look at the versions, then hand the parts of a task to ``run`` of the engine's module.
-
-    It travels by value, and knows only the standard library until it has looked: what it lacks is an answer, too.
-    """
+    """Look at the versions, then hand the parts of a task to ``run`` of the engine's module."""
     import importlib
     import platform
     import sys
@@ -53,13 +50,7 @@ def by_value(func: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def answer_of(returned: Any, where: str) -> bytes:
-    """What :func:`on_worker` returned.
-
-    Raises
-    ------
-    WorkerStartError
-        Where the versions differ; it says which.
-    """
+    """What :func:`on_worker` returned."""
     if isinstance(returned, bytes):
         return returned
     here, there = wanted(), returned["found"]

@@ -158,18 +158,7 @@ _logger = logging.getLogger("pdparallel")
 
 
 class DaskEngine(Engine):
-    """The workers of a Dask cluster.
-
-    Parameters
-    ----------
-    given : Client, Cluster, str or None
-        Whose workers: a client's, a cluster's, those of the scheduler at an address, or those of the current client,
-        and where there is none of a cluster on this machine, which stays for the next call.
-    n_workers : int
-        Workers of a cluster on this machine.
-    threads : int
-        Threads of numeric libraries in each of these.
-    """
+    """The workers of a Dask cluster."""
 
     name: ClassVar[str] = "dask"
     locality = Locality.STORE

@@ -18,17 +18,7 @@ __all__ = ["main"]
 
 
 def main(n_workers: int, threads: int, folder: str) -> None:
-    """Run a cluster.
-
-    Parameters
-    ----------
-    n_workers : int
-        Processes.
-    threads : int
-        Threads of numeric libraries in each.
-    folder : str
-        For what Dask writes.
-    """
+    """Run a cluster."""
     dask.config.set({"distributed.nanny.pre-spawn-environ": dict.fromkeys(THREAD_VARIABLES, str(threads))})
     with distributed.LocalCluster(
         n_workers=n_workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0",

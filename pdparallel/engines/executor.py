@@ -18,23 +18,7 @@ __all__ = ["ExecutorEngine"]
 
 
 class ExecutorEngine(Engine):
-    """A :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` or ``multiprocess`` pool, or a pathos pool.
-
-    Workers of a known kind on this machine get the data by the arena; of an unknown executor nothing is assumed,
-    so each task carries its bytes.
-
-    Parameters
-    ----------
-    given : object
-        The executor or pool.
-    n_workers : int
-        Tasks at once, where the object does not tell.
-
-    Raises
-    ------
-    InvalidOptionError
-        Where the object has none of the known methods, or is closed.
-    """
+    """A :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` or ``multiprocess`` pool, or a pathos pool."""
 
     name: ClassVar[str] = "executor"
 
@@ -122,12 +106,8 @@ def _adapted_pathos(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Local
 
 
 class _Polled:
-    """A pathos ParallelPool, whose servers may be on other machines, and whose results tell nobody that they are there.
-
-    Parameters
-    ----------
-    given : ParallelPool
-    """
+    """A pathos ParallelPool, whose servers may be on other machines, and whose results tell nobody that they are
+    there."""
 
     def __init__(self, given: Any) -> None:
         self._given = given

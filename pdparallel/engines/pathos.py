@@ -100,11 +100,7 @@ class _Pool(CachedPool):
         self._in_time(self._pathos.clear)
 
     def _end_threads(self) -> None:
-        """End the threads of the pool, when no worker is alive.
-
-        ``terminate`` would wait for ever if a worker was killed while it took a task or gave a result: the dead one
-        holds the lock of that queue, and may have left half a message in it.
-        """
+        """End the threads of the pool, when no worker is alive."""
         pool = self.watched.pool
         pool._state = "TERMINATE"
         for handler in (pool._worker_handler, pool._task_handler, pool._result_handler):
@@ -138,17 +134,7 @@ _warm: PoolCache[_Pool] = PoolCache(MAX_CACHED_POOLS)
 
 
 class PathosEngine(Engine):
-    """Worker processes of a pathos pool that stay for the next call.
-
-    Parameters
-    ----------
-    n_workers : int
-        Processes.
-    method : {"forkserver", "spawn", "fork"}
-        Start method.
-    threads : int
-        Threads of numeric libraries in each worker.
-    """
+    """Worker processes of a pathos pool that stay for the next call."""
 
     name: ClassVar[str] = "pathos"
     locality = Locality.HOST

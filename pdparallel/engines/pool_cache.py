@@ -42,15 +42,7 @@ P = TypeVar("P", bound=CachedPool)
 
 
 class PoolCache(Generic[P]):
-    """Keeps the pools that were used last, one for each key, and lends them.
-
-    Several threads may borrow the same pool at once.  No pool is ended under the lock, because that may take seconds.
-
-    Parameters
-    ----------
-    keep : int, default 1
-        Pools that are kept at most; the one that was borrowed longest ago goes first.
-    """
+    """Keeps the pools that were used last, one for each key, and lends them."""
 
     _all: ClassVar[list[PoolCache[Any]]] = []  # of every kind of pool
 
@@ -91,13 +83,7 @@ class PoolCache(Generic[P]):
             return key in self._pools and self._pools[key].up
 
     def release(self, pool: P, *, kill: bool = False) -> bool:
-        """End one borrowing; with ``kill`` the pool ends at once, unless another call has it too.
-
-        Returns
-        -------
-        bool
-            Whether another one has it.
-        """
+        """End one borrowing; with ``kill`` the pool ends at once, unless another call has it too."""
         with self._lock:
             if id(pool) not in self._borrowed:  # by the parent, of which this process is a fork
                 return False

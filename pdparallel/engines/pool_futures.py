@@ -28,17 +28,7 @@ GRACE_SECONDS = 0.3
 
 
 class Watched:
-    """Submits tasks to a pool with ``apply_async`` and notices dead workers.
-
-    Parameters
-    ----------
-    pool : multiprocessing.pool.Pool or alike
-        The pool itself, not a wrapper.
-    on_death : callable, optional
-        Called once after a worker died, before the futures end.
-    run : callable
-        Runs a task in a worker.
-    """
+    """Submits tasks to a pool with ``apply_async`` and notices dead workers."""
 
     def __init__(
         self, pool: Any, on_death: Callable[[], None] | None = None, run: Callable[[bytes], bytes] = run_task_in_thread

@@ -25,17 +25,7 @@ def is_warm(n_workers: int, method: StartMethod, threads: int) -> bool:
 
 
 class ProcessEngine(Engine):
-    """Worker processes that stay for the next call.
-
-    Parameters
-    ----------
-    n_workers : int
-        Processes at most; each starts when there is a task for it.
-    method : {"forkserver", "spawn", "fork"}
-        Start method.
-    threads : int
-        Threads of numeric libraries in each worker.
-    """
+    """Worker processes that stay for the next call."""
 
     name: ClassVar[str] = "process"
     locality = Locality.HOST

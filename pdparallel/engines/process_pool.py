@@ -88,10 +88,7 @@ class _Worker:
         self.gone = False
 
     def write(self, may_wait: bool = False) -> None:
-        """Write what is not written yet.  A thread does it if the pipe is full until the worker reads.
-
-        The lock of the pool is free meanwhile: a stopped worker must not keep anybody from ending it.
-        """
+        """Write what is not written yet. A thread does it if the pipe is full until the worker reads."""
         too_much = False
         while self.unwritten and not too_much and self.writing.acquire(blocking=False):
             try:
@@ -124,17 +121,7 @@ class _Worker:
 
 
 class Pool:
-    """Worker processes for one kind of setup.
-
-    Parameters
-    ----------
-    n_workers : int
-        Processes at most; each starts when there is a task for it.
-    method : {"forkserver", "spawn", "fork"}
-        Start method.
-    setup : Setup
-        What each worker is told when it starts.
-    """
+    """Worker processes for one kind of setup."""
 
     def __init__(self, n_workers: int, method: StartMethod, setup: Setup) -> None:
         self.n_workers = n_workers
@@ -201,10 +188,7 @@ class Pool:
                 self._end_if_abandoned(worker)
 
     def _end_if_abandoned(self, worker: _Worker) -> None:
-        """End a worker whose task nobody waits for, under the lock.
-
-        One that comes up is let come up; one that has answered is at its next task, which may be another call's.
-        """
+        """End a worker whose task nobody waits for, under the lock."""
         if worker.up and worker.sent and worker.sent[0].abandoned and not _has_word(worker.pipe):
             worker.process.kill()
 

@@ -96,11 +96,7 @@ def _with_globals(function: Callable[..., Any], **replaced: Any) -> Any:
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach before they have said what they do about it.
-
-    A new process imports pandas first, and an interrupt in the middle of that prints its traceback.  The mask is
-    inherited; ``worker.start`` lifts it once SIGINT is ignored.
-    """
+    """Start processes that Ctrl-C does not reach before they have said what they do about it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -132,10 +128,7 @@ def folder_for_sockets(below: str) -> str:
 
 
 class _Connection:
-    """The standard module ``connection``, but the forkserver's socket has a path that can be bound.
-
-    TMPDIR may be too long for one, and multiprocessing's folder in it may have been removed.
-    """
+    """The standard module ``connection``, but the forkserver's socket has a path that can be bound."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(mp_connection, name)
@@ -231,10 +224,7 @@ _poll_lock = threading.Lock()
 
 
 def _poll(self: Any, flag: int = os.WNOHANG) -> Any:
-    """``Popen.poll`` for several threads, and for processes whose forkserver was killed.
-
-    A pool and who watches it ask at the same moment, the one after a death; the exit code can be read once.
-    """
+    """``Popen.poll`` for several threads, and for processes whose forkserver was killed."""
     from multiprocessing import forkserver
 
     while True:
@@ -354,13 +344,7 @@ if "forkserver" in multiprocessing.get_all_start_methods():
 
 
 class Context(mp_context.BaseContext):
-    """A context for one pool.
-
-    Parameters
-    ----------
-    method : {"forkserver", "spawn", "fork"}
-        Start method.
-    """
+    """A context for one pool."""
 
     def __init__(self, method: StartMethod) -> None:
         global _released

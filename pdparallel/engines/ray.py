@@ -233,13 +233,7 @@ _keys = itertools.count()
 
 
 class RayEngine(Engine):
-    """The workers of the Ray that runs, or of one on this machine, which stays for the next call.
-
-    Parameters
-    ----------
-    n_workers : int
-        Workers of a Ray that is begun here.
-    """
+    """The workers of the Ray that runs, or of one on this machine, which stays for the next call."""
 
     name: ClassVar[str] = "ray"
     locality = Locality.STORE

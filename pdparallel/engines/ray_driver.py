@@ -60,17 +60,7 @@ GRACE_SECONDS = 0.5
 
 
 def main(theirs: dict[str, Any], n_workers: int, folder: str) -> None:
-    """Start Ray or join it, run what is asked for, and end it.
-
-    Parameters
-    ----------
-    theirs : dict
-        Arguments of ``ray.init`` that join the Ray of the user's process; empty if it has none.
-    n_workers : int
-        Workers of a Ray that is started here.
-    folder : str
-        For the files of a Ray that is started here.
-    """
+    """Start Ray or join it, run what is asked for, and end it."""
     # What Ray or a library prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -100,10 +90,7 @@ def _begin(theirs: dict[str, Any], n_workers: int, folder: str) -> None:
 
 
 def _running() -> str:
-    """The address of the Ray that runs for all programs: ``RAY_ADDRESS``, or what ``ray start`` began here.
-
-    Ray's own "auto" also joins one that another program has for itself, which ends with that program.
-    """
+    """The address of the Ray that runs for all programs: ``RAY_ADDRESS``, or what ``ray start`` began here."""
     if address := os.environ.get("RAY_ADDRESS"):
         return address
     from ray._private import utils

@@ -15,18 +15,7 @@ __all__ = ["is_warm", "let_pools_go", "open_engine", "shutdown"]
 
 
 def open_engine(options: Options) -> Engine:
-    """The engine of a call, to be closed by who asked.
-
-    Parameters
-    ----------
-    options : Options
-        ``engine="auto"`` means the engine that takes over from the parent: processes.
-
-    Raises
-    ------
-    InvalidOptionError
-        Where an object is no engine.
-    """
+    """The engine of a call, to be closed by who asked."""
     engine = options.engine
     if isinstance(engine, Engine):
         return engine

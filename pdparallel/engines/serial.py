@@ -14,13 +14,7 @@ __all__ = ["SerialEngine"]
 
 
 class SerialEngine(Engine):
-    """The engine without workers; also the fake that tests the seam.
-
-    Parameters
-    ----------
-    reach : Reach, default Reach.PROCESS
-        With another one everything is serialised as for a process.
-    """
+    """The engine without workers; also the fake that tests the seam."""
 
     name: ClassVar[str] = "serial"
     n_workers = 1

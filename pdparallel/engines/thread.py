@@ -12,13 +12,7 @@ __all__ = ["ThreadEngine"]
 
 
 class ThreadEngine(Engine):
-    """Threads of one call; starting one takes some ten microseconds, so none are kept.
-
-    Parameters
-    ----------
-    n_workers : int
-        Threads.
-    """
+    """Threads of one call; starting one takes some ten microseconds, so none are kept."""
 
     name: ClassVar[str] = "thread"
     locality = Locality.PROCESS

@@ -22,26 +22,7 @@ __all__ = ["ResultCollector", "StreamingCollector", "annotate_exception"]
 
 
 class ResultCollector:
-    """Takes the outcomes of a call in any order.
-
-    Parameters
-    ----------
-    call : Call
-        Whose outcomes come.
-
-    Attributes
-    ----------
-    keep : callable or None
-        Told of each outcome that comes, to write it down.
-    failure : Outcome or None
-        The outcome with the first failing position so far.
-    units : int
-        Units whose function has returned.
-    seconds : float
-        How long these took where they ran, for one core.
-    passes_on : bool
-        Whether somebody waits for each outcome, so that none is held back for the sake of those behind it.
-    """
+    """Takes the outcomes of a call in any order."""
 
     passes_on = False
 
@@ -63,10 +44,7 @@ class ResultCollector:
             self._look_at_assignments(self._call.again)
 
     def _look_at_assignments(self, again: Callable[[int], Outcome]) -> None:
-        """Ask again for the first row that was assigned to in a chunk, if pandas would have let that fail.
-
-        That depends on the rows before, of which the worker of a chunk does not know.
-        """
+        """Ask again for the first row that was assigned to in a chunk, if pandas would have let that fail."""
         while (outcome := self._outcomes.get(self._looked_at)) is not None and len(outcome.chunk):
             if outcome.assigned is not None:
                 first, shares, unshared = outcome.assigned
@@ -141,17 +119,7 @@ def _with_row(outcome: Outcome, offset: int, again: Callable[[int], Outcome]) ->
 
 
 class StreamingCollector(ResultCollector):
-    """Passes on what comes, and forgets it.
-
-    Parameters
-    ----------
-    call : Call
-        Whose outcomes come.
-    ordered : bool
-        Whether each waits for those before it.
-    most : int
-        Chunks that may be on their way or wait for others.
-    """
+    """Passes on what comes, and forgets it."""
 
     passes_on = True
 
@@ -176,11 +144,7 @@ class StreamingCollector(ResultCollector):
 
 
 def annotate_exception(failure: Failure | Failed, place: str, unit_format: UnitFormat | None = None) -> BaseException:
-    """Return the exception of a failure with a note of its place.
-
-    If the traceback is a text of a worker, it becomes the cause.  If the function read a row as another kind than
-    ``unit_format``, a second note says how to read it.
-    """
+    """Return the exception of a failure with a note of its place."""
     exception = failure.exception
     # An exception class may refuse attributes; the exception matters more than its note.
     with contextlib.suppress(Exception):

@@ -63,17 +63,7 @@ __all__ = ["CallEncoder", "pack"]
 
 
 class CallEncoder(abc.ABC):
-    """Makes the tasks of one call and reads their answers; holds what they refer to until it is closed.
-
-    Attributes
-    ----------
-    timed : bool
-        Whether outcomes are to say when what was done.
-    once : int
-        Bytes that travel once for all tasks.
-    out, back : int
-        Bytes of the latest task, and of the latest answer; 0 where only references travel.
-    """
+    """Makes the tasks of one call and reads their answers; holds what they refer to until it is closed."""
 
     def __init__(self) -> None:
         self._sent, self._came = _Mean(), _Mean()
@@ -142,28 +132,7 @@ def pack(
     call: Call, locality: Locality, serializer: Serializer, heard: bool = True, noted: bool = False,
     tell: Callable[[int], None] | None = None,
 ) -> CallEncoder:  # fmt: skip
-    """Encode a call, as far as its engine needs it.
-
-    Parameters
-    ----------
-    call : Call
-        What is asked.
-    reach : Reach
-        How far the workers are.
-    serializer : {"dill", "cloudpickle"}
-        For the function and its arguments.
-    heard : bool, default True
-        Whether what the function says elsewhere is to come back.
-    noted : bool, default False
-        Whether it is to be noted what runs also where that cannot be lost.
-    tell : callable, optional
-        Told within this process how many units of a chunk are done, each time that it is noted.
-
-    Raises
-    ------
-    FunctionNotSerializableError
-        Where something of the function cannot leave this process.
-    """
+    """Encode a call, as far as its engine needs it."""
     if locality is Locality.PROCESS:
         return _InProcessEncoder(call, noted, tell)
     if locality is Locality.HOST:

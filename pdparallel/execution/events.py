@@ -93,21 +93,7 @@ nobody = Watch()
 
 
 class CallRecorder(Watch):
-    """Writes down what a call does.
-
-    Parameters
-    ----------
-    call : Call
-        Which one.
-    options : Options
-        How it is done.
-    left : Left
-        What there is to do.
-    begun : Outcome, optional
-        What was done before.
-    observers : tuple of Observer
-        Who is told.
-    """
+    """Writes down what a call does."""
 
     timed = True
 
@@ -261,19 +247,7 @@ def _here() -> tuple[Observer, ...]:
 
 
 def watch(call: Call, options: Options, left: PendingUnits, prefix: Outcome | None = None) -> Watch:
-    """Whom a call is to tell what it does.
-
-    Parameters
-    ----------
-    call : Call
-        Which one.
-    options : Options
-        How it is done.
-    left : Left
-        What there is to do.
-    begun : Outcome, optional
-        What was done before.
-    """
+    """Whom a call is to tell what it does."""
     observers = _here()
     return CallRecorder(call, options, left, prefix, observers) if observers else nobody
 
@@ -296,11 +270,7 @@ def told_to_pandas() -> None:
 
 
 def shaping(func: Callable[P, R]) -> Callable[P, R]:
-    """A function that makes the result of the latest call of this thread, and tells how long that took.
-
-    One that it calls is a part of it; where it makes a further call, as pandas may with groups, what comes after that
-    is the shaping of that one.
-    """
+    """A function that makes the result of the latest call of this thread, and tells how long that took."""
 
     @functools.wraps(func)
     def shaped(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -55,22 +55,7 @@ MAX_SHOWN, MAX_NAMED = 300, 3
 
 
 def replace_failures(call: Call, returns: Returns, fill: FailureFill) -> bool:
-    """Put into each place of a call that failed what ``errors=`` asks for, and warn where that hides a failure.
-
-    Parameters
-    ----------
-    call : Call
-        Whose returns these are.
-    returns : Returns
-        In order of position; nothing was asked of them yet.
-    fill : callable
-        Says what stands there.
-
-    Returns
-    -------
-    bool
-        Whether any failed.
-    """
+    """Put into each place of a call that failed what ``errors=`` asks for, and warn where that hides a failure."""
     places: dict[int, Failed] = {} if call.work.errors == "raise" else returns.places_of(Failed)
     if not places:
         return False
@@ -97,19 +82,7 @@ def place(call: Call, at: int) -> str:
 def warn(
     call: Call, failures: Sequence[tuple[int, Failed]], times: int, n: int, labels: Sequence[Any] | None = None
 ) -> None:
-    """Warn once of the calls that failed.
-
-    Parameters
-    ----------
-    call : Call
-        The call that they belong to.
-    failures : sequence of (int, Failed)
-        Each failure with its place, in order; the first one at least.
-    times, n : int
-        How many calls failed, and how many there were.
-    labels : sequence, optional
-        Of the failures, if the call does not know them any more.
-    """
+    """Warn once of the calls that failed."""
     shown = [f"  {_shown_place(call, at, labels, number)}: {_shown(failed)}" for number, (at, failed) in
              enumerate(failures[:MAX_NAMED])]  # fmt: skip
     if times > len(shown):
@@ -227,10 +200,7 @@ def _common_dtype(df: pd.DataFrame) -> np.dtype[Any]:
 
 
 def with_room(df: pd.DataFrame, returns: Returns, raw: bool, result_type: ResultType, errors: Errors) -> pd.DataFrame:
-    """The frame to shape upon, after some calls failed, so that what stands in their places fits.
-
-    With ``raw=True`` the first return decides the dtype of the whole, so that this one may be changed too.
-    """
+    """The frame to shape upon, after some calls failed, so that what stands in their places fits."""
     for_nan = errors == "coerce"
     if result_type == "broadcast":
         dtype = _common_dtype(df)

@@ -39,11 +39,7 @@ MAX_IN_BLOCK = 512
 
 
 def begins_here(options: Options) -> bool:
-    """Whether pandas itself may begin: with options under which each call of the function is what pandas would do.
-
-    ``chunk_size`` is not looked at; see :func:`ends_by_clock`.  Nor does pandas tell what it does to anybody who looks
-    at the call.
-    """
+    """Whether pandas itself may begin: with options under which each call of the function is what pandas would do."""
     return (
         not observed() and options.engine == "auto" and options.errors == "raise" and options.progress is False
         and options.timeout is None and options.initializer is None
@@ -67,20 +63,7 @@ def called_here(work: Work) -> Iterator[None]:
 
 
 def done_here(work: Work, units: Sequence[Any]) -> Outcome:
-    """As many of the units as some milliseconds are enough for, without all that a runner needs.
-
-    Parameters
-    ----------
-    work : Work
-        The function, its arguments.
-    units : sequence
-        What it is called with, in order; one at least.
-
-    Returns
-    -------
-    Outcome
-        Of the first units; a failure ends it, and may take returns before it along.
-    """
+    """As many of the units as some milliseconds are enough for, without all that a runner needs."""
     func, returns, clock = calling(work), list[Any](), time.perf_counter
     rest, left, size = iter(units), len(units), 1
     failure: BaseException | None = None
@@ -121,22 +104,7 @@ class PandasStoppedError(BaseException):
 
 
 class Beginning:
-    """A function that pandas calls in the place of the user's, until it has taken some milliseconds.
-
-    Parameters
-    ----------
-    work : Work
-        The function, its arguments.
-
-    Attributes
-    ----------
-    returns : list
-        What the user's one returned.
-    seconds : float
-        How long that took.
-    failure : BaseException or None
-        What it raised.
-    """
+    """A function that pandas calls in the place of the user's, until it has taken some milliseconds."""
 
     def __init__(self, work: Work) -> None:
         self.returns: list[Any] = []
@@ -146,11 +114,7 @@ class Beginning:
         self._work = work
 
     def begin(self) -> Func:
-        """The function for pandas, asked for once.
-
-        It raises :class:`PandasStoppedError` where the user's one raised, or it is time.  It is not kept here: what
-        knows itself in a circle costs a tenth of a small call when it is collected.
-        """
+        """The function for pandas, asked for once."""
         calls = self._calls(calling(self._work), time.perf_counter())
         next(calls)
         # C calls this, and it calls a function of Python without C between: together no slower than C calls that.
@@ -191,11 +155,5 @@ class Beginning:
             block = now
 
     def _is_worth(self, before: float) -> bool:
-        """Asked once, after some milliseconds.
-
-        Parameters
-        ----------
-        before : float
-            Seconds that pandas took before the first call.
-        """
+        """Asked once, after some milliseconds."""
         return True

@@ -92,24 +92,7 @@ class Reason(enum.Enum):
 
 
 class PoolDecision:
-    """Whether what is left of a call is worth workers, asked now and then.
-
-    Parameters
-    ----------
-    options : Options
-        Of which the number of workers matters here.
-    idle_look : float, optional
-        Seconds between two looks where there is nothing to decide.
-    in_threads : callable, optional
-        Says whether workers may be threads, if the function is fit for that.
-
-    Attributes
-    ----------
-    look : float
-        Seconds after which to ask again.
-    reason : Reason
-        That of the latest answer.
-    """
+    """Whether what is left of a call is worth workers, asked now and then."""
 
     def __init__(
         self, options: Options, idle_look: float | None = None, in_threads: Callable[[], bool] | None = None
@@ -127,19 +110,7 @@ class PoolDecision:
     def should_use_pool(
         self, cost: float, left: int, is_warm: Callable[[], bool], so_far: Callable[[], tuple[Call, Outcome]]
     ) -> bool:
-        """Say so.
-
-        Parameters
-        ----------
-        cost : float
-            Seconds of a unit in this process.
-        left : int
-            Units that are left.
-        is_warm : callable
-            Says whether a pool is up; asked at most once, because asking costs as much as a few rows.
-        so_far : callable
-            Gives the call and its latest outcome; asked only where the rest takes long enough.
-        """
+        """Say so."""
         global _unpooled_seconds
         self.reason = self.evaluate(cost, left, is_warm, so_far)
         if self.reason is Reason.WORTH:
@@ -187,17 +158,8 @@ class PoolDecision:
         _unpooled_seconds += self._unpooled_seconds
 
     def _saved_by_workers(self, cost: float, call: Call, outcome: Outcome) -> float:
-        """Seconds that a unit takes less when workers do it: they share its work, but it travels, and what it returns.
-
-        Parameters
-        ----------
-        cost : float
-            Seconds of a unit in this process.
-        call : Call
-            What is done.
-        outcome : Outcome
-            The latest one: some of its units and returns are written and read as if they travelled.
-        """
+        """Seconds that a unit takes less when workers do it: they share its work, but it travels, and what it
+        returns."""
         done = outcome.chunk.stop
         if done >= 16 * self._travel_known_at:  # it costs some milliseconds to find out
             self._travel, self._travel_known_at = transfer_cost(call, outcome), done
@@ -211,15 +173,7 @@ def missed() -> float:
 
 
 def transfer_cost(call: Call, outcome: Outcome) -> tuple[float, float]:
-    """Seconds that the travels of a unit take the workers, who share them, and this process.
-
-    Parameters
-    ----------
-    call : Call
-        What is done.
-    outcome : Outcome
-        Of some units, which are written and read as if they travelled, and so is what they returned.
-    """
+    """Seconds that the travels of a unit take the workers, who share them, and this process."""
     chunk = outcome.chunk
 
     def units(size: int) -> Any:
@@ -239,25 +193,7 @@ def transfer_cost(call: Call, outcome: Outcome) -> tuple[float, float]:
 
 
 class InlineRunner:
-    """The parent's own part of a call; it comes back after each piece of work, to whoever takes what came of it.
-
-    Parameters
-    ----------
-    call : Call
-        What to do.
-    options : Options
-        Of which ``chunk_size`` and the number of workers matter here.
-    ledger : Ledger
-        Takes the outcomes.
-    bar : Bar
-        Told how many units are done.
-    gaps : Left
-        What is left to do; what is done here is taken from it.
-    stop : Stop, optional
-        Looked at between two pieces.
-    watch : Watch, optional
-        Told of each piece.
-    """
+    """The parent's own part of a call; it comes back after each piece of work, to whoever takes what came of it."""
 
     def __init__(
         self,
@@ -288,15 +224,7 @@ class InlineRunner:
         return self._worth.reason
 
     def begin(self, is_warm: Callable[[], bool], prefix: Outcome | None = None) -> Iterator[None]:
-        """Work for as long as that is the quicker way.
-
-        Parameters
-        ----------
-        is_warm : callable
-            Says whether a pool is up; asked at most once, because asking costs as much as a few rows.
-        begun : Outcome, optional
-            What was done before, and is in the ledger.
-        """
+        """Work for as long as that is the quicker way."""
         while self._gaps:
             if prefix is None:
                 outcome = self._work()
@@ -335,25 +263,7 @@ class InlineRunner:
     def go_on_until_loaded(
         self, engine: Engine, encoder: CallEncoder, is_up: bool
     ) -> Generator[None, None, BaseException | None]:
-        """Have the workers load the function, and work on until they have.
-
-        A function whose module takes seconds to import would otherwise leave this process waiting for that.  One
-        worker fewer than there are loads it first: on as many cores, this process keeps one for itself.
-
-        Parameters
-        ----------
-        engine : Engine
-            Whose workers are to load.
-        parcel : Parcel
-            What they are to load.
-        is_up : bool
-            Whether the workers run.
-
-        Returns
-        -------
-        BaseException or None
-            Why a worker could not load the function.
-        """
+        """Have the workers load the function, and work on until they have."""
         workers = engine.n_workers
         if not is_up:  # have all of them start
             _asked(engine, b"", workers)
@@ -452,15 +362,7 @@ def _asked(engine: Engine, task: bytes, times: int) -> list[Future[bytes]]:
 
 
 def transfer_seconds(some: Callable[[int], Any], n: int) -> tuple[float, float]:
-    """Seconds that it takes to write and to read one of many, without what a message costs by itself.
-
-    Parameters
-    ----------
-    some : callable
-        Makes what travels of so many.
-    n : int
-        How many there are.
-    """
+    """Seconds that it takes to write and to read one of many, without what a message costs by itself."""
     first = min(_there_and_back(some, 1), _there_and_back(some, 1))  # once it may wait for an import
     write, read, size = *first, 1
     while size < n and write + read < sum(first) + ENOUGH_SECONDS:

@@ -21,30 +21,7 @@ LOG.addHandler(logging.NullHandler())
 
 @dataclass(slots=True, eq=False)
 class ChunkRecord:
-    """A chunk as it was done: where, when, and what travelled.
-
-    Attributes
-    ----------
-    start, stop : int
-        Positions of its units.
-    pid, thread : int
-        Who called the function: process, and thread of the operating system; 0 where nobody told.
-    here : bool
-        Whether this process did it by itself, without a task.
-    writing, sent : float
-        When the parent began to write the task, and when it was on its way.
-    began, ready, loaded, called, written : float
-        When the worker had it, had loaded the function and the data, had called the function with all, and had written
-        the outcome.
-    received, taken : float
-        When the parent had the outcome, and when it had read it.
-    seconds : float
-        What the function took, with what hands it its units.
-    out, back : int
-        Bytes of the task and of the outcome.
-    failed : bool
-        Whether the function raised, and that ended the chunk.
-    """
+    """A chunk as it was done: where, when, and what travelled."""
 
     start: int
     stop: int
@@ -81,39 +58,7 @@ class ChunkRecord:
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """What is known of a call; it refers to nothing of the user's.
-
-    Attributes
-    ----------
-    verb, unit : str
-        As users say it.
-    units : int
-        How many there are; 0 where that is not known.
-    asked : str
-        The option ``engine``.
-    engine : str
-        Who did it: the name of an engine, or ``"here"``.
-    workers : int
-        How many at once.
-    why : str
-        What decided so.
-    began, ended : float
-        When; it has not ended where that is NaN.
-    kept : int
-        Units that were found in a checkpoint.
-    lost : int
-        Chunks whose worker ended.
-    once : int
-        Bytes that travelled once for the whole call.
-    packed : list of (float, float)
-        When the parent wrote these.
-    loads : list of (int, int, float, float)
-        Which workers loaded the function before they had a chunk (process and thread), and when.
-    shaped : list of (float, float)
-        When the parent shaped the result.
-    error : str
-        The type of what ended it.
-    """
+    """What is known of a call; it refers to nothing of the user's."""
 
     verb: str
     unit: str

@@ -63,31 +63,7 @@ def run(
     force_pool: bool = False,
     collector: ResultCollector | None = None,
 ) -> Returns:
-    """Everything that the function returned, in order of position.
-
-    Parameters
-    ----------
-    call : Call
-        What is asked.
-    options : Options
-        How.
-    begun : Outcome, optional
-        Of the first units, where they were done in this process, before there was a call.
-    decided : bool, default False
-        Whether it is known already that the rest is worth workers.
-    ledger : Ledger, optional
-        Takes what comes; for who wants to know more of a failure.
-
-    Raises
-    ------
-    Exception
-        What the function raised at the first failing position, with the worker's traceback as its cause and a note
-        of label and position.
-    WorkerDiedError
-        Where workers ended, and kept ending when their chunks were run again.
-    CallTimeoutError
-        Where a call took longer than ``timeout=`` allows.
-    """
+    """Everything that the function returned, in order of position."""
     check(options)
     collector = collector or ResultCollector(call)
     with opened(call, options, collector) as finished:
@@ -104,12 +80,7 @@ def run(
 
 
 def check(options: Options) -> None:
-    """Refuse what the engine cannot do, before anything runs.
-
-    Raises
-    ------
-    InvalidOptionError
-    """
+    """Refuse what the engine cannot do, before anything runs."""
     if options.timeout is None:
         return
     with contextlib.closing(open_engine(options)) as engine:  # which starts nothing before it has a task
@@ -129,11 +100,7 @@ def path(
     force_pool: bool = False,
     prefix: Outcome | None = None,
 ) -> Generator[None, None, None]:
-    """The way of a call from what is left to do into the ledger; comes back each time that something has come there.
-
-    ``decided`` says that it is known already that what is left is worth workers; ``begun`` is what shows whether it is,
-    where some of it was done already.
-    """
+    """The way of a call from what is left to do into the ledger; comes back each time that something has come there."""
     with watch(call, options, gaps, prefix) as observed:
         begin()
         stop = current()
@@ -180,10 +147,7 @@ def _by_engine(
     parent: InlineRunner | None = None,
     most_seconds: float | None = None,
 ) -> Generator[None, None, None]:
-    """Hand what is left to an engine; the parent, if it is given, works on meanwhile, and does what cannot be sent.
-
-    If a unit takes more than ``most_seconds`` there, the engine gains nothing, and the rest is left.
-    """
+    """Hand what is left to an engine; the parent, if it is given, works on meanwhile, and does what cannot be sent."""
     engine = open_engine(options)
     encoder: CallEncoder | None = None
     delivery: Delivery | None = None

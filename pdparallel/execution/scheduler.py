@@ -50,15 +50,7 @@ LOOK_PART, LOOK_LEAST, LOOK_MOST = 0.1, 0.01, 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Try:
-    """A chunk that is to be run.
-
-    Attributes
-    ----------
-    deaths : int
-        How many workers ended while they ran these units, and no others.
-    lost : int
-        How many ended before they began with them.
-    """
+    """A chunk that is to be run."""
 
     chunk: Chunk
     deaths: int = 0
@@ -66,32 +58,7 @@ class _Try:
 
 
 class Delivery:
-    """The tasks of one call on an engine.
-
-    Parameters
-    ----------
-    call : Call
-        Whose chunks are run.
-    options : Options
-        Of which ``retries`` and ``timeout`` matter here.
-    engine : Engine
-        Runs them.
-    parcel : Parcel
-        Makes the tasks.
-    ledger : Ledger
-        Takes the outcomes.
-    bar : Bar
-        Told how many units are done.
-    stop : Stop, optional
-        Says whether to give up.
-    watch : Watch, optional
-        Told what goes and comes.
-
-    Attributes
-    ----------
-    settled : bool
-        Whether no task of this call is left running.
-    """
+    """The tasks of one call on an engine."""
 
     def __init__(
         self, call: Call, options: Options, engine: Engine, encoder: CallEncoder, collector: ResultCollector, bar: Bar,
@@ -115,10 +82,7 @@ class Delivery:
         self._one_by_one = options.timeout is not None or options.retries == 0
 
     def run(self, chunks: Iterator[Chunk]) -> Iterator[None]:
-        """Run the chunks; comes back each time that something has come to the ledger.
-
-        Whoever does not wait for the end lets what runs end by itself, if that is soon.
-        """
+        """Run the chunks; comes back each time that something has come to the ledger."""
         self.settled = False
         try:
             while True:
@@ -355,18 +319,7 @@ class Delivery:
 
 
 class _Clock:
-    """How long each task has been at the same unit.
-
-    Parameters
-    ----------
-    seconds : float or None
-        How long it may.
-
-    Attributes
-    ----------
-    look : float or None
-        Seconds after which to look again.
-    """
+    """How long each task has been at the same unit."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds

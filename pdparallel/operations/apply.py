@@ -148,25 +148,7 @@ def _by_pandas(
     call: Call, ask: Callable[[Func], Any], fill: failures.FailureFill, shape: Callable[[Returns], Any], meanwhile: Any,
     seen: list[Any], options: Options,
 ) -> Any:  # fmt: skip
-    """Where only pandas knows what to call the function with, it does so, here.
-
-    Parameters
-    ----------
-    call : Call
-        What is called.
-    ask : callable
-        Takes a function; pandas' own call with it.
-    fill : callable
-        What stands for a call that failed.
-    shape : callable
-        Takes returns; pandas' own call with a function that hands them out.
-    meanwhile : object
-        What pandas gets first for a call that failed, before it is known what fits.
-    seen : list
-        Gets what pandas calls the function with.
-    options : Options
-        Of which ``progress`` matters here.
-    """
+    """Where only pandas knows what to call the function with, it does so, here."""
     func, kept = count_calls(calling(call.work), options.progress, options.desc or call.verb, call.unit), []
 
     def keep(unit: Any) -> Any:
@@ -322,11 +304,7 @@ def apply_chunks(
     data: Any, whole: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
     by: Any, around: tuple[int, int] | None, combine: Combine, options: Options,
 ) -> Any:  # fmt: skip
-    """``func`` of consecutive chunks of a frame or Series, and their results as one.
-
-    ``by`` is looked up in ``whole``, which may have more columns than the data. ``around`` is None where there is
-    no overlap to be taken away again.
-    """
+    """``func`` of consecutive chunks of a frame or Series, and their results as one."""
     index = data.index
     call, order = call_by_chunks("apply_chunks", data, whole, func, args, kwargs, by, around, options)
     data, plan = call.data, call.plan

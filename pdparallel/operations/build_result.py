@@ -65,17 +65,7 @@ _KNOWN_TO_PANDAS = frozenset(("builtins", "datetime", "decimal", "numpy", "panda
 
 @shaping
 def shaped_apply(df: pd.DataFrame, returns: Returns, axis: int, raw: bool, result_type: ResultType) -> Any:
-    """What ``df.apply`` would have made of these returns.
-
-    Parameters
-    ----------
-    df : DataFrame
-        The frame of the call.
-    returns : Returns
-        One for each row (axis 1) or column (axis 0), in order.
-    axis, raw, result_type
-        As in :meth:`pandas.DataFrame.apply`.
-    """
+    """What ``df.apply`` would have made of these returns."""
     plain = type(df) is pd.DataFrame and df.flags.allows_duplicate_labels
     if plain and axis == 1 and result_type != "broadcast":
         short = _raw_rows(df, returns) if raw else _rows(df, returns, result_type)
@@ -146,11 +136,7 @@ def _frame_of_series(df: pd.DataFrame, rows: SeriesRows) -> pd.DataFrame:
 
 
 def _expanded(df: pd.DataFrame, rows: Columns) -> pd.DataFrame | None:
-    """A frame of tuples, lists or dicts; None where it is not known what pandas makes of a row.
-
-    pandas makes a column of each *row* and transposes, so that a row of ints and floats is one of floats, and a row of
-    anything else mixed is one of objects, whose columns get their dtypes at the end.
-    """
+    """A frame of tuples, lists or dicts; None where it is not known what pandas makes of a row."""
     labels: Any = pd.RangeIndex(len(rows.columns))
     if isinstance(rows, Dicts):
         labels = pd.Index(list(rows.keys))
@@ -227,19 +213,7 @@ def _stand_in(df: pd.DataFrame, axis: int, raw: bool) -> pd.DataFrame:
 
 @shaping
 def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
-    """What ``s.map`` or ``s.apply`` would have made of these returns.
-
-    Parameters
-    ----------
-    s : Series
-        The Series of the call.
-    returns : Returns
-        One for each call that pandas makes, in order.
-    verb : {"map", "apply"}
-        Which of the two.
-    **how
-        Passed on: ``na_action=`` of map.
-    """
+    """What ``s.map`` or ``s.apply`` would have made of these returns."""
     if isinstance(s.dtype, pd.CategoricalDtype):
         returns = _with_nan(returns)
     elif len(returns) == len(s) and type(s) is pd.Series and s.flags.allows_duplicate_labels:
@@ -303,21 +277,7 @@ def _maps_value_by_value(dtype: Any) -> bool:
 
 @shaping
 def shaped_frame_map(df: Any, dtypes: Sequence[Any], sizes: Sequence[int], returns: Returns, na_action: Any) -> Any:
-    """What ``df.map`` would have made of these returns.
-
-    Parameters
-    ----------
-    df : DataFrame
-        The frame of the call, not empty.
-    dtypes : sequence of dtype
-        Of its columns.
-    sizes : sequence of int
-        For how many values of each column pandas calls the function.
-    returns : Returns
-        One for each call, column after column.
-    na_action : {None, "ignore"}
-        As in :meth:`pandas.DataFrame.map`.
-    """
+    """What ``df.map`` would have made of these returns."""
     if any(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes):
         returns = _with_nan(returns)
     if type(df) is not pd.DataFrame or not df.flags.allows_duplicate_labels:
@@ -358,10 +318,7 @@ class _Nan(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class TellingNan:
-    """A function whose return ``np.nan`` is told from other nans.
-
-    Whether ``map`` of categories gives a categorical depends upon what becomes of a missing value *being* ``np.nan``.
-    """
+    """A function whose return ``np.nan`` is told from other nans."""
 
     func: Func
 

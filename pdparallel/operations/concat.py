@@ -29,21 +29,7 @@ def combined(
     plan: Sequence[Chunk],
     order: np.ndarray | None = None,
 ) -> Any:
-    """The results of ``apply_chunks`` as one, or as a list.
-
-    Parameters
-    ----------
-    pieces : list
-        What the function returned, in order of the chunks.
-    combine : {"auto", "concat", "list"} or callable
-        ``"auto"``: frames and Series are concatenated, arrays stacked along axis 0, anything else is a list.
-    index : Index
-        Row labels of the frame.
-    plan : sequence of Chunk
-        The chunks.
-    order : ndarray of int, optional
-        With ``by=``: position in the frame of each row, in the order of the chunks.
-    """
+    """The results of ``apply_chunks`` as one, or as a list."""
     try:
         if isinstance(combine, str) and combine != "list":
             pieces = _in_row_order(pieces, index, order, plan) or pieces
@@ -89,13 +75,7 @@ def _kind(piece: Any) -> str:
 
 
 def without_overlap(piece: Any, chunk: Chunk) -> Any:
-    """A chunk's result without the rows that belong to its neighbours.
-
-    Raises
-    ------
-    ValueError
-        Where the result has not one row for each row that the function was given.
-    """
+    """A chunk's result without the rows that belong to its neighbours."""
     given = len(chunk) + chunk.before + chunk.after
     if _kind(piece) == "other" or len(piece) != given:
         got = f"an object of type {type(piece).__name__}"
@@ -113,25 +93,7 @@ def without_overlap(piece: Any, chunk: Chunk) -> Any:
 def blank(
     good: Mapping[int, Any], combine: Combine, plan: Sequence[Chunk], labels: Callable[[Chunk], pd.Index]
 ) -> Callable[[int], Any]:
-    """What stands for the result of a chunk that failed, so that the others can be combined as if it had not.
-
-    Parameters
-    ----------
-    good : mapping of int to object
-        What the function returned for the other chunks, by number.
-    combine : {"auto", "concat", "list"} or callable
-        Lists have None.
-    plan : sequence of Chunk
-        The chunks.
-    labels : callable
-        Takes a chunk; its row labels.
-
-    Returns
-    -------
-    callable
-        Takes the number of a chunk that failed. If each of the others has a row for each row of its chunk, gives
-        missing rows; if they are frames or Series or arrays with other rows, none at all; else None.
-    """
+    """What stands for the result of a chunk that failed, so that the others can be combined as if it had not."""
     kinds = {_kind(piece) for piece in good.values()}
     if callable(combine) or combine == "list" or len(kinds) != 1 or kinds == {"other"}:
         return lambda number: None
@@ -159,24 +121,7 @@ def _has_the_rows_of(piece: Any, chunk: Chunk, labels: Callable[[Chunk], pd.Inde
 def _in_row_order(
     pieces: list[Any], index: pd.Index, order: np.ndarray | None, plan: Sequence[Chunk]
 ) -> list[Any] | None:
-    """The pieces as one in the frame's own order of rows, where each piece has exactly the rows of its chunk.
-
-    Parameters
-    ----------
-    pieces : list
-        What the function returned for each chunk.
-    index : Index
-        Row labels of the frame.
-    order : ndarray of int, or None
-        With ``by=``: position in the frame of each row, in the order of the chunks.
-    plan : sequence of Chunk
-        The chunks.
-
-    Returns
-    -------
-    list of one, or None
-        None where some piece has other rows than its chunk, so that only the order of the chunks is left.
-    """
+    """The pieces as one in the frame's own order of rows, where each piece has exactly the rows of its chunk."""
     if len(pieces) == 1 and order is None:
         return None
     freq = getattr(index, "freq", None)
@@ -258,19 +203,7 @@ MIN_BYTES = 1 << 20
 
 
 def stack(pieces: list[Any]) -> Any:
-    """What ``pd.concat`` or ``np.concatenate`` makes of the pieces, each of which is replaced in the list by a view.
-
-    Parameters
-    ----------
-    pieces : list of DataFrame, Series or ndarray
-        In order.
-
-    Returns
-    -------
-    DataFrame, Series, ndarray or None
-        None, and nothing is changed, where the pieces are small, or not plain ones of the same labels and dtypes, or
-        hold objects, or no numbers.
-    """
+    """What ``pd.concat`` or ``np.concatenate`` makes of the pieces, each of which is replaced in the list by a view."""
     kind = type(pieces[0])
     if any(type(piece) is not kind for piece in pieces):
         return None
@@ -301,13 +234,7 @@ def _places(pieces: list[Any]) -> Iterator[tuple[int, slice]]:
 
 
 class _Whole:
-    """A frame or Series that is filled piece by piece.
-
-    Parameters
-    ----------
-    pieces : list of DataFrame or Series
-        Alike but for their rows.
-    """
+    """A frame or Series that is filled piece by piece."""
 
     def __init__(self, pieces: list[Any]) -> None:
         self._empty = _without_rows(pieces)

@@ -30,8 +30,7 @@ from pdparallel.data.values import bytes_of
 from pdparallel.errors import Shown
 from pdparallel.execution.events import shaping
 from pdparallel.execution.inline import begins_here
-from pdparallel.execution.pandas_driver import First, GroupPass
-from pdparallel.execution.replay import ReplayFunction
+from pdparallel.execution.pandas_driver import First, GroupPass, ReplayFunction
 from pdparallel.operations.build_result import PLAIN_NUMBERS, values_for_series
 from pdparallel.progress.reporter import ProgressScope, count_calls
 from pdparallel.transport.data import is_big
@@ -50,27 +49,7 @@ def call_grouped(
     grouped: Callable[[], Any], method: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any],
     bound: Callable[..., Any], given: Mapping[str, Any], *before: Any, straight: bool = False,
 ) -> Any:  # fmt: skip
-    """A method of a GroupBy that calls a function for each group.
-
-    Parameters
-    ----------
-    grouped : callable
-        Gives pandas' DataFrameGroupBy or SeriesGroupBy.
-    method : {"apply", "agg", "transform", "filter", "resample"}
-        Which one; ``"resample"`` is the ``apply`` of what ``resample`` gives.
-    func : callable
-        Takes a group; what pandas does by itself goes there as it is.
-    args, kwargs
-        Further arguments of ``func``.
-    bound : callable
-        pandas' own method.
-    given : mapping
-        Options of the accessor.
-    *before
-        Arguments of pandas' own that come before those of ``func``.
-    straight : bool, default False
-        Whether it is a matter of pandas, whatever the function.
-    """
+    """A method of a GroupBy that calls a function for each group."""
 
     def ask(function: Func) -> Any:
         return bound(function, *before, *args, **kwargs)
@@ -113,11 +92,7 @@ def _answered(goes: GroupByPlan, stand_in: ReplayFunction, returns: Returns | No
 
 
 class GroupByPlan:
-    """What a method of a GroupBy asks a function for; see :class:`pdparallel.execution.pandas_driver.GroupPasses`.
-
-    ``apply`` and ``filter`` ask for each group; ``agg`` for each group of each column.  ``transform`` of a frame asks
-    for the columns of the first group, then for that group as a frame, and goes on in the way that gave a result.
-    """
+    """What a method of a GroupBy asks a function for; see :class:`pdparallel.execution.pandas_driver.GroupPasses`."""
 
     def __init__(
         self, grouped: Any, method: str, func: Func, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options

@@ -44,19 +44,7 @@ _MAX_ROWS = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Windowing:
-    """What windows over what: all that pandas' own window object was made from, so that others like it can be made.
-
-    Attributes
-    ----------
-    source : DataFrame, Series, DataFrameGroupBy or SeriesGroupBy
-        Upon which ``rolling`` or ``expanding`` was called.
-    kind : {"rolling", "expanding"}
-        Which of the two.
-    given : dict
-        Its arguments by name.
-    keys : tuple
-        What was taken of the window object by ``[...]``, one after the other.
-    """
+    """What windows over what: all that pandas' own window object was made from, so that others like it can be made."""
 
     source: Any
     kind: str
@@ -127,19 +115,7 @@ class Windowing:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The calls of one ``apply``, and how their returns become the result.
-
-    Attributes
-    ----------
-    spans : Spans
-        The windows that the function is called with, in pandas' order.
-    called : list of slice or ndarray
-        For each column which windows those are: a slice of them, or for each whether it is one.
-    n_windows : int
-        Windows of a column.
-    blank : Blank
-        The result, but for its values.
-    """
+    """The calls of one ``apply``, and how their returns become the result."""
 
     spans: WindowUnits
     called: list[_Called]
@@ -168,13 +144,7 @@ class Layout:
         return self.blank.filled(values)
 
     def as_floats(self, returns: Returns | list[Any]) -> np.ndarray:
-        """What pandas writes into its array of floats, one by one: it refuses what is no number.
-
-        Raises
-        ------
-        Exception
-            What the conversion raises, as TypeError for None, with a note that names the window.
-        """
+        """What pandas writes into its array of floats, one by one: it refuses what is no number."""
         if isinstance(returns, Returns):  # of which most came packed
             packed = returns.packed()
             if isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS:
@@ -200,13 +170,7 @@ def _is_float(value: Any) -> bool:
 
 
 def layout(windowing: Windowing, raw: bool) -> Layout | None:
-    """The calls of ``apply``; None where it is not known what pandas does, or where it calls nothing.
-
-    Raises
-    ------
-    Exception
-        What pandas raises for data that it cannot make floats of.
-    """
+    """The calls of ``apply``; None where it is not known what pandas does, or where it calls nothing."""
     if windowing.step is not None and windowing.step < 1:
         return None
     found = _plain(windowing) if is_plain(windowing) else _asked(windowing)
@@ -240,13 +204,7 @@ def layout(windowing: Windowing, raw: bool) -> Layout | None:
 
 
 class Blank(abc.ABC):
-    """A result but for its values.
-
-    Attributes
-    ----------
-    index : Index
-        Its labels.
-    """
+    """A result but for its values."""
 
     index: pd.Index
 
@@ -282,15 +240,7 @@ class _Plain(Blank):
 
 
 class _Given(Blank):
-    """One that pandas made.
-
-    Parameters
-    ----------
-    result : DataFrame or Series
-        With other values.
-    columns : tuple of int
-        Which columns take the values; of a Series it does not matter.
-    """
+    """One that pandas made."""
 
     def __init__(self, result: Any, columns: tuple[int, ...]) -> None:
         self._result = result

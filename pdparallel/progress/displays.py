@@ -44,23 +44,7 @@ SHORT_COUNT_MIN_UNITS = 10_000
 
 @dataclass(slots=True)
 class State:
-    """What is to be seen of a call.
-
-    Attributes
-    ----------
-    label, unit : str
-        What stands before the bar, and what it counts.
-    total : int or None
-        Units in all; None where that is not known.
-    before : int
-        Units that were done before it began.
-    count : int
-        Units that are done.
-    phase : str
-        What is done with them; nothing where they are counted still.
-    failed : int
-        Units whose call failed, if ``errors=`` lets the others go on.
-    """
+    """What is to be seen of a call."""
 
     label: str
     unit: str
@@ -82,17 +66,7 @@ class State:
 
 
 class Display(abc.ABC):
-    """One place; it may raise whatever it likes.
-
-    Attributes
-    ----------
-    pause : float
-        Seconds between two drawings at least.
-    beat : float or None
-        Seconds after which it is drawn anew also where nothing has come.
-    look : float
-        Seconds after which it is worth looking what is under way.
-    """
+    """One place; it may raise whatever it likes."""
 
     pause: float = PAUSE_SECONDS
     beat: float | None = None
@@ -115,10 +89,7 @@ class Display(abc.ABC):
 
 
 def display_for(kind: Any, state: State) -> tuple[Display | None, str]:
-    """The display for a value of the option ``progress``; None where there is no place to show anything.
-
-    Beside it stands what there is to be said about it, if anything.
-    """
+    """The display for a value of the option ``progress``; None where there is no place to show anything."""
     if isinstance(kind, (logging.Logger, logging.LoggerAdapter)):
         return _logged(kind), ""
     if not isinstance(kind, (bool, str)):
@@ -214,10 +185,7 @@ def _has_size(terminal: Any) -> bool:
 
 
 def _unbuffered(stream: Any) -> Any:
-    """Where standard error goes to, without the buffer on the way there.
-
-    What a full disk does not take would stay in that buffer, and end the process with an exit code of its own.
-    """
+    """Where standard error goes to, without the buffer on the way there."""
     own: Any = sys.__stderr__
     if os.name != "posix" or stream is not own:
         return stream
@@ -229,15 +197,7 @@ def _unbuffered(stream: Any) -> Any:
 
 
 class _Unbuffered:
-    """A stream of text without a buffer.
-
-    Parameters
-    ----------
-    descriptor : int
-        Where it is written to.
-    encoding : str
-        How.
-    """
+    """A stream of text without a buffer."""
 
     def __init__(self, descriptor: int, encoding: str) -> None:
         self._descriptor = descriptor
@@ -318,19 +278,7 @@ def _class_of(module: str) -> Any:
 
 
 class _Tqdm(Display):
-    """A bar of tqdm.
-
-    Parameters
-    ----------
-    module : {"tqdm.std", "tqdm.notebook"}
-        Which one.
-    state : State
-        What is to be seen.
-    pause : float, optional
-        Seconds between two drawings.
-    **how
-        Further arguments of tqdm.
-    """
+    """A bar of tqdm."""
 
     beat = BEAT_SECONDS
 

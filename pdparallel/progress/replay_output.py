@@ -23,28 +23,14 @@ __all__ = ["CapturedOutput"]
 
 
 class CapturedOutput:
-    """What came of a task beside its outcome.
-
-    Parameters
-    ----------
-    data : bytes
-        Frames.
-    table : SharedTable
-        Names the classes that both sides know.
-    """
+    """What came of a task beside its outcome."""
 
     def __init__(self, data: bytes, table: SharedTable) -> None:
         self._data = data
         self._table = table
 
     def show(self, units: Chunk | None = None) -> None:
-        """Print, log and warn as the function did; where units are given, only what was said while they ran.
-
-        Raises
-        ------
-        Warning
-            Where a filter of this process turns it into an error.
-        """
+        """Print, log and warn as the function did; where units are given, only what was said while they ran."""
         wanted = (
             (kind, data) for kind, unit, data in frames(self._data) if units is None or units.start <= unit < units.stop
         )

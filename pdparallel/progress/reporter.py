@@ -39,26 +39,12 @@ SHAPING = "shaping"
 
 
 class Bar:
-    """Told what becomes of a call; this one shows nothing.
-
-    Attributes
-    ----------
-    look : float or None
-        Seconds after which whoever waits is to say what is under way; None where nobody wants to know.
-    """
+    """Told what becomes of a call; this one shows nothing."""
 
     look: float | None = None
 
     def add(self, units: int, failed: Callable[[], int] = int) -> None:
-        """Take units that are done.
-
-        Parameters
-        ----------
-        units : int
-            How many more are done.
-        failed : callable, optional
-            Counts those of them whose call failed. A bar that shows nothing does not call it.
-        """
+        """Take units that are done."""
 
     def under_way(self, units: Callable[[], int]) -> None:
         """So many units are done beside these, of what has not come back yet; asked only when it is time to show it."""
@@ -186,10 +172,7 @@ def _made(kind: Progress, state: State) -> Bar:
 
 
 class ProgressScope:
-    """A ``with`` block in which a verb has its units done and makes the result: there is one bar until its end.
-
-    Calls that are made inside of it, by the user's function, show none.
-    """
+    """A ``with`` block in which a verb has its units done and makes the result: there is one bar until its end."""
 
     def __init__(self) -> None:
         self.bar: Bar | None = None
@@ -248,21 +231,7 @@ def of_all(total: int | None) -> Iterator[None]:
 
 
 class bar:  # noqa: N801 - it reads as a function, and is called like one
-    """A bar for the length of a ``with`` block; inside of a :class:`ProgressScope` it stays until the end of that.
-
-    Parameters
-    ----------
-    kind : bool, str, logger or callable
-        The option ``progress``.
-    total : int or None
-        Units in all; None where that is not known.
-    label, unit : str
-        What stands before the bar, and what it counts.
-    before : int, default 0
-        Units that were done before.
-    alone : bool, default False
-        Whether this is no part of a :class:`ProgressScope`: one that there is belongs to another call.
-    """
+    """A bar for the length of a ``with`` block; inside of a :class:`ProgressScope` it stays until the end of that."""
 
     def __init__(
         self, kind: Progress, total: int | None, label: str, unit: str, before: int = 0, alone: bool = False
@@ -290,10 +259,7 @@ class bar:  # noqa: N801 - it reads as a function, and is called like one
 
 
 def count_calls(func: Func, kind: Progress, label: str, unit: str) -> Func:
-    """A function that pandas calls in this process, inside of a :class:`ProgressScope`; each call of it is a unit.
-
-    How many there will be only pandas knows.
-    """
+    """A function that pandas calls in this process, inside of a :class:`ProgressScope`; each call of it is a unit."""
     if kind is False:
         return func
 

@@ -40,29 +40,7 @@ class _EnoughError(BaseException):
 
 
 def handed(func: Func, data: Any, call: Verb | None, most: int, seed: int | None) -> tuple[list[TestInput], str]:
-    """What a verb calls a function with, the first of it, and the word for it.
-
-    Parameters
-    ----------
-    func : callable
-        The function, with its further arguments in it; called for each, because what it returns may decide what comes
-        next. It is not called for items, which need no verb.
-    data : DataFrame, Series or iterable
-        The data.
-    call : str or callable, optional
-        The verb.
-    most : int
-        So many at most.
-    seed : int or None
-        Of the random numbers.
-
-    Raises
-    ------
-    InvalidOptionError
-        For a verb that there is not.
-    Exception
-        What the verb raised before it called the function.
-    """
+    """What a verb calls a function with, the first of it, and the word for it."""
     if not isinstance(data, (pd.DataFrame, pd.Series)):
         if call is not None:
             raise InvalidOptionError("call", call, "None with items, which the function gets one by one")

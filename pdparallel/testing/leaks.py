@@ -31,15 +31,7 @@ _OURS = ("pdparallel", "pymp-", "psm_", "mp-")
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process that this one started, or that such a one did.
-
-    Attributes
-    ----------
-    pid : int
-        Its number.
-    command : str
-        Its command line, as far as it is known.
-    """
+    """A process that this one started, or that such a one did."""
 
     pid: int
     command: str = ""
@@ -103,8 +95,6 @@ def _found() -> set[Any]:
 def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> bool:
     """Whether the condition comes true within so many seconds.
 
-    Examples
-    --------
     >>> wait_until(lambda: True), wait_until(lambda: False, seconds=0.0)
     (True, False)
     """
@@ -122,8 +112,6 @@ def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> bool:
 def children() -> list[Child]:
     """Processes that this one started, or that such a one did, alive; without multiprocessing's resource tracker.
 
-    Examples
-    --------
     >>> import pdparallel
     >>> pdparallel.shutdown()
     >>> wait_until(lambda: not children())
@@ -173,11 +161,7 @@ def _children_elsewhere() -> list[Child]:
 
 
 def left_files() -> set[str]:
-    """Files of ours in the folders where something could be left, and named semaphores that this process holds.
-
-    Other processes of the machine have theirs in ``/dev/shm`` too, so only names count that this package or
-    multiprocessing could give, and of the semaphores only those that are mapped here.
-    """
+    """Files of ours in the folders where something could be left, and named semaphores that this process holds."""
     found = {str(path) for path in Path(tempfile.gettempdir()).glob("pdparallel-*")}
     found -= set(remove_left())  # Windows keeps them as long as a warm worker has them mapped
     shm, maps = Path("/dev/shm"), Path("/proc/self/maps")

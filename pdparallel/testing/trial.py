@@ -66,17 +66,7 @@ _Run: TypeAlias = list[_CallResult]
 
 
 class FitnessRun:
-    """The runs of a function, and what they show.
-
-    Parameters
-    ----------
-    variables : Variables
-        Of the function.
-    args, kwargs
-        Its further arguments.
-    seed : int or None
-        Of the random numbers.
-    """
+    """The runs of a function, and what they show."""
 
     def __init__(self, variables: Variables, args: tuple[Any, ...], kwargs: dict[str, Any], seed: int | None) -> None:
         self.units: list[TestInput] = []

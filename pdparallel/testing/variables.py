@@ -29,13 +29,6 @@ _NOTHING = object()
 class Variables:
     """Those of a function, for the length of a ``with`` block.
 
-    Parameters
-    ----------
-    func : callable
-        A function, method, partial, or object that can be called.
-
-    Examples
-    --------
     >>> seen = []
     >>> with Variables(lambda value: seen.append(value)) as variables:
     ...     variables.fresh()(1)
@@ -194,8 +187,6 @@ def _is_same(now: Any, before: Any) -> bool:
 def alike(one: Any, other: Any) -> bool:
     """Whether two objects are the same in every respect, as far as that can be told.
 
-    Examples
-    --------
     >>> alike([1, float("nan")], [1, float("nan")]), alike(1, 1.0), alike(object(), object())
     (True, False, True)
     """

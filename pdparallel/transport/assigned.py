@@ -28,10 +28,7 @@ class Assigned(NamedTuple):
 
 
 def assigned_by(initializer: Any) -> Assigned:
-    """The globals that an initializer assigns, itself or by the functions that it calls.
-
-    They are found in the code: ``global X; X = ...``, ``nonlocal``, ``module.X = ...``, ``globals()["X"] = ...``.
-    """
+    """The globals that an initializer assigns, itself or by the functions that it calls."""
     walk = _Walk()
     walk.visit(initializer, True)
     surely = walk.surely - walk.read_first

@@ -62,17 +62,7 @@ def is_big(size: int) -> bool:
 
 
 class SplitData(NamedTuple):
-    """The data of a call, taken apart.
-
-    Attributes
-    ----------
-    whole : DataFrame, Series, ndarray or None
-        What goes once; None where all goes by chunk.
-    columns : Index or None
-        The labels of a frame that was taken apart.
-    objects : tuple of int
-        The positions of its columns that go by chunk.
-    """
+    """The data of a call, taken apart."""
 
     whole: Data | None
     columns: pd.Index | None = None
@@ -102,15 +92,7 @@ class SplitData(NamedTuple):
 
 
 def loaded(data: Data, unit_format: UnitFormat) -> SplitData:
-    """Take the data of a call apart.
-
-    Parameters
-    ----------
-    data : DataFrame, Series, ndarray or list
-        The data.
-    hand : Hand
-        How it is handed out: by rows or by columns.
-    """
+    """Take the data of a call apart."""
     if isinstance(data, list):
         return SplitData(None)
     if isinstance(data, Units):
@@ -195,14 +177,7 @@ def cut_out(data: Data, unit_format: UnitFormat, chunk: Chunk) -> Any:
 def encode_data(
     data: Any, table: SharedTable, named: Callable[[], Data | None] | None = None, first: int = 0
 ) -> list[memoryview]:
-    """Bytes of the data: first the pickle, then its buffers, which are not copied.
-
-    Where a part cannot travel, the error names it, as a part of what ``named`` gives, with positions that count
-    from ``first``.
-
-    A buffer is read-only where the array was: in pandas 3 a function that writes into such an array must
-    get the same error in a worker as it gets from pandas.
-    """
+    """Bytes of the data: first the pickle, then its buffers, which are not copied."""
     buffers: list[memoryview] = []
     if isinstance(data, np.ndarray) and data.dtype != object and not data.flags.forc:
         # As it is, it would travel inside of the pickle, which forgets strides and that it is read-only.

@@ -33,22 +33,7 @@ LARGE = 100_000_000
 
 
 def encode_work(work: Work, table: SharedTable, serializer: Serializer) -> bytes:
-    """Serialise the function and its arguments, with the objects of the table.
-
-    Parameters
-    ----------
-    work : Work
-        What the worker is to do.
-    table : SharedTable
-        Gets every class and function that travels by value.
-    serializer : {"dill", "cloudpickle"}
-        Who does it.
-
-    Raises
-    ------
-    FunctionNotSerializableError
-        Names the variable or attribute that cannot travel.
-    """
+    """Serialise the function and its arguments, with the objects of the table."""
     sinks: list[Any] = []
     token = _sinks.set(sinks)
     try:

@@ -89,13 +89,7 @@ _HEAD = 4  # bytes that say how long the head of a work is
 
 
 class DifferentCodeError(Exception):
-    """A worker has other values of some globals than the parent.
-
-    Attributes
-    ----------
-    slots : tuple of Slot
-        Which.
-    """
+    """A worker has other values of some globals than the parent."""
 
     def __init__(self, slots: tuple[Slot, ...]) -> None:
         super().__init__(slots)
@@ -250,10 +244,7 @@ def _digest_of_code(code: types.CodeType) -> bytes:
 
 
 class _Digester:
-    """Digests values of globals, in the same way in the parent and in a worker.
-
-    Of a function its code and what it holds, not the globals that it names: they have digests of their own.
-    """
+    """Digests values of globals, in the same way in the parent and in a worker."""
 
     def __init__(self) -> None:
         self._finished: dict[int, tuple[Any, bytes]] = {}  # with the objects, so that no other one gets the id
@@ -638,13 +629,7 @@ class _Brought:
 
 
 class ModuleState:
-    """The state of what a function reaches in the user's modules.
-
-    Attributes
-    ----------
-    stamp : bytes
-        By which a worker knows it again; empty where there is nothing of the user's.
-    """
+    """The state of what a function reaches in the user's modules."""
 
     def __init__(self, first: Iterable[Slot]) -> None:
         survey = _Survey(first)
@@ -680,13 +665,7 @@ class ModuleState:
             return False
 
     def bring(self, slots: tuple[Slot, ...]) -> bool:
-        """Take the values of some globals along; returns whether they were not before.
-
-        Raises
-        ------
-        FunctionNotSerializableError
-            Names what cannot travel.
-        """
+        """Take the values of some globals along; returns whether they were not before."""
         with self._lock:
             return self._bring(slots)
 
@@ -814,13 +793,7 @@ def split(data: bytes | memoryview) -> tuple[memoryview, memoryview]:
 
 
 def bring_up(head: memoryview) -> int:
-    """Have this process's modules be in the state that a call has found; returns how many times they were changed.
-
-    Raises
-    ------
-    DifferentCodeError
-        Names what differs and did not come along.
-    """
+    """Have this process's modules be in the state that a call has found; returns how many times they were changed."""
     global _generation
     stamp = bytes(head[:16])
     with _lock:

@@ -33,15 +33,7 @@ Stacks = dict[tuple[tuple[CodeType, int], ...], str]
 
 
 def failed(exception: Exception, stacks: Stacks) -> Failed:
-    """What is kept of an exception where a call goes on.
-
-    Parameters
-    ----------
-    exception : Exception
-        What the function raised.
-    stacks : dict
-        Of the failures before, which mostly came the same way: to write a stack costs ten times what all else does.
-    """
+    """What is kept of an exception where a call goes on."""
     text = _traceback_text(exception, stacks)
     return Failed(exception.with_traceback(None), text)
 
@@ -79,10 +71,7 @@ def _path(tb: TracebackType | None) -> Iterator[tuple[CodeType, int]]:
 
 
 def raised_by_function(exception: BaseException) -> bool:
-    """Whether an exception comes from the user's function, and not from what hands it a unit.
-
-    What is no :class:`Exception` counts as ours: pandas does not judge it.
-    """
+    """Whether an exception comes from the user's function, and not from what hands it a unit."""
     if not isinstance(exception, Exception):
         return False
     below, reached = below_the_callers(exception.__traceback__)

@@ -369,10 +369,7 @@ def _instructions(code: types.CodeType) -> Iterator[Any]:
 
 
 def _submodules_in_use(func: types.FunctionType) -> list[str]:
-    """Submodules that a function reaches through their package: ``xml.etree`` of ``import xml.etree``.
-
-    They are attributes of the package only where somebody imported them.
-    """
+    """Submodules that a function reaches through their package: ``xml.etree`` of ``import xml.etree``."""
     reached = [func.__globals__.get(name) for name in global_names(func.__code__)]
     reached += [cell.cell_contents for cell in func.__closure__ or () if not is_empty(cell)]
     packages = [found.__name__ + "." for found in reached if isinstance(found, types.ModuleType) and _has_parts(found)]

@@ -59,18 +59,12 @@ _GLOBAL_STREAMS: dict[type, Callable[..., Any]] = {
 
 
 def _global_stream(kind: type) -> Any:
-    """Each process's own: a function that holds ``random.random`` would take a copy of the parent's along.
-
-    All workers would draw the same numbers from it, and the same again in the next call.
-    """
+    """Each process's own: a function that holds ``random.random`` would take a copy of the parent's along."""
     return getattr(_GLOBAL_STREAMS[kind], "__self__", None)
 
 
 def _reduced_logger(logger: logging.Logger) -> Any:
-    """A logger of a class of its own: by its name alone a plain one would be made, ahead of its library.
-
-    The class, where it can be imported, brings its library, which makes the logger.
-    """
+    """A logger of a class of its own: by its name alone a plain one would be made, ahead of its library."""
     kind = type(logger)
     if kind.__reduce__ is not logging.Logger.__reduce__ or logging.getLogger(logger.name) is not logger:
         return NotImplemented
@@ -159,10 +153,7 @@ def _set_later(variable: contextvars.ContextVar[Any], state: tuple[Any]) -> None
 
 
 def _reduced_arrow(array: Any, make: Callable[[Any], Any]) -> Any:
-    """A column in Arrow, without the copy that pandas makes to put its chunks together.
-
-    A part of a larger column has the buffers of all of it: pandas' way cuts them.
-    """
+    """A column in Arrow, without the copy that pandas makes to put its chunks together."""
     chunks = array.__arrow_array__()
     if chunks.get_total_buffer_size() > MAX_OF_BUFFERS * chunks.nbytes:
         return NotImplemented
@@ -170,10 +161,7 @@ def _reduced_arrow(array: Any, make: Callable[[Any], Any]) -> Any:
 
 
 def _reduced_exception(exception: BaseException) -> Any:
-    """How an exception whose class has its own ``__init__`` is rebuilt: without calling that.
-
-    pickle would call it with ``args``, which are what ``__init__`` passed on, not what it was given.
-    """
+    """How an exception whose class has its own ``__init__`` is rebuilt: without calling that."""
     kind = type(exception)
     if not isinstance(kind.__init__, types.FunctionType) and not isinstance(kind.__new__, types.FunctionType):
         return _reduced_by_itself(exception)

@@ -30,13 +30,7 @@ __all__ = ["SharedTable", "dump", "load"]
 
 
 class SharedTable:
-    """Objects that are named by position on both sides of the process border.
-
-    Attributes
-    ----------
-    reached : set
-        Module and name of the globals that travel by name: of what they are in the parent the other side is told.
-    """
+    """Objects that are named by position on both sides of the process border."""
 
     def __init__(self, objects: Iterable[Any] = ()) -> None:
         self.objects: list[Any] = list(objects)
@@ -111,19 +105,7 @@ def dump(
     grow: bool = False,
     buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
 ) -> bytes:
-    """Pickle data or an outcome; the C pickler first, dill for what only dill can.
-
-    Parameters
-    ----------
-    obj : object
-        What to pickle.
-    table : SharedTable
-        Classes and functions that are named by position.
-    grow : bool, default False
-        Whether classes and functions that travel by value are added to the table.  The table must then travel too.
-    buffer_callback : callable, optional
-        Takes the buffers that stay out of the pickle.
-    """
+    """Pickle data or an outcome; the C pickler first, dill for what only dill can."""
     buffers: list[pickle.PickleBuffer] = []
     keep = None if buffer_callback is None else buffers.append
     try:

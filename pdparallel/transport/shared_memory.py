@@ -84,11 +84,8 @@ class ArenaRef(NamedTuple):
 
 
 def open_standard_streams() -> None:
-    """Have the descriptors 0 to 2 open, on the null device where nothing is: no file of ours is to have such a number.
-
-    A process without standard streams (a service, ``pythonw``) gives these numbers to the next files that it opens,
-    and what a library then writes to its standard error goes into one of them.
-    """
+    """Have the descriptors 0 to 2 open, on the null device where nothing is: no file of ours is to have such a
+    number."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -141,10 +138,7 @@ _left: list[str] = []
 
 
 def remove_left() -> list[str]:
-    """Remove the folders that are not in use any more.
-
-    Returns the others, which are tried again later, and when the process ends.
-    """
+    """Remove the folders that are not in use any more."""
     for folder in list(_left):
         if remove_folder(folder):
             with contextlib.suppress(ValueError):  # another thread has done the same
@@ -184,13 +178,7 @@ def _no_space(size: int, folder: str) -> PdParallelError:
 
 
 class Arena(_File):
-    """The parent's side: holds buffers for the workers until it is closed.
-
-    Parameters
-    ----------
-    buffers : sequence of memoryview
-        Contiguous buffers of bytes; a read-only one is read-only in the workers too.
-    """
+    """The parent's side: holds buffers for the workers until it is closed."""
 
     def __init__(self, buffers: Sequence[memoryview]) -> None:
         spans, size = _layout(buffers)
@@ -222,13 +210,7 @@ class Mailbox(_File):
         os.ftruncate(self._fd, HEAD)
 
     def put(self, buffers: Sequence[memoryview]) -> ArenaRef:
-        """Write buffers for the worker into it.
-
-        Raises
-        ------
-        OSError
-            Where its folder is full.
-        """
+        """Write buffers for the worker into it."""
         return _append(self._fd, self.path, buffers)
 
     def running(self) -> Running | None:
@@ -247,13 +229,7 @@ class Mailbox(_File):
 
 
 def post(path: str, buffers: Sequence[memoryview]) -> ArenaRef:
-    """The worker's side of a mailbox: write buffers into it.
-
-    Raises
-    ------
-    OSError
-        Where the parent is gone, or its folder is full.
-    """
+    """The worker's side of a mailbox: write buffers into it."""
     fd = _open_to_write(path)
     try:
         return _append(fd, path, buffers)
@@ -272,20 +248,7 @@ def notes(path: str) -> memoryview:
 
 
 class MailboxWriter:
-    """The worker's side of what it says while it works: in the file at once, so that its death takes nothing away.
-
-    What is posted comes behind it, so that nothing may be said any more then.
-
-    Parameters
-    ----------
-    path : str
-        That of the mailbox.
-
-    Raises
-    ------
-    OSError
-        Where the parent is gone.
-    """
+    """The worker's side of what it says while it works: in the file at once, so that its death takes nothing away."""
 
     def __init__(self, path: str) -> None:
         self._fd = _open_to_write(path)
@@ -300,13 +263,7 @@ class MailboxWriter:
         return self._notes[1]
 
     def say(self, data: bytes) -> None:
-        """Write a part.
-
-        Raises
-        ------
-        OSError
-            Where its folder is full.
-        """
+        """Write a part."""
         done = 0
         with memoryview(data) as view:
             while done < len(view):
@@ -327,16 +284,7 @@ def _open_to_write(path: str) -> int:
 
 
 def open_file(path: str, flags: int) -> int:
-    """Open a file of the parent's by the path that the parent gave.
-
-    Another file may have the descriptor by now, and so the path: a worker that the parent has given up must not write
-    into that.  So the path of a file without a name ends with its inode.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the parent has let the file go.
-    """
+    """Open a file of the parent's by the path that the parent gave."""
     name, _, inode = path.rpartition("#") if path.startswith("/proc/") else (path, "", "")
     fd = os.open(name, flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
     if inode and os.fstat(fd).st_ino != int(inode):
@@ -404,10 +352,7 @@ def _memfd_can_be_shared() -> bool:
 
 
 def open_spans(ref: ArenaRef) -> list[memoryview]:
-    """The worker's side: map the arena privately and give its buffers, each with the parent's writability.
-
-    The mapping lives exactly as long as something uses one of the buffers.
-    """
+    """The worker's side: map the arena privately and give its buffers, each with the parent's writability."""
     if ref.size == 0:
         return [memoryview(b"") if span.readonly else memoryview(bytearray()) for span in ref.spans]
     fd = open_file(ref.path, os.O_RDONLY)
@@ -429,19 +374,7 @@ MIN_ALIGNMENT = 16
 
 
 def joined(parts: Sequence[memoryview]) -> tuple[bytearray, tuple[BufferSlot, ...]]:
-    """Buffers one after the other, each where NumPy and Arrow want it to begin.
-
-    Parameters
-    ----------
-    parts : sequence of memoryview
-        Contiguous.
-
-    Returns
-    -------
-    blob : bytearray
-    spans : tuple of Span
-        Where each lies in it.
-    """
+    """Buffers one after the other, each where NumPy and Arrow want it to begin."""
     spans, at = [], 0
     for part in parts:
         spans.append(BufferSlot(at, part.nbytes, part.readonly))

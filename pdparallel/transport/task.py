@@ -55,13 +55,7 @@ class Locality(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A chunk on its way: what the worker needs beside what it may have loaded for this call already.
-
-    ``track_each_unit`` asks for each unit to be noted before it is begun, not for some of the light ones together;
-    ``lasting`` for the work to be kept, because an initializer prepares it; ``timed`` for the outcome to say when what
-    was done; ``heard`` for what the function says to come back.  ``around`` is what holds where the call is made.  A
-    task that ``loads_only`` has the worker load the function, and has no units.
-    """
+    """A chunk on its way: what the worker needs beside what it may have loaded for this call already."""
 
     call_id: str
     chunk: Chunk
@@ -95,17 +89,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A task for an engine with a store of its own, in parts, each of which goes there as the engine sees fit.
-
-    Attributes
-    ----------
-    head : bytes
-        The task without what follows.
-    work : bytes
-        The function: the same object in all tasks of a call, until it brings what the one before lacked.
-    piece : bytearray
-        The data of the chunk.
-    """
+    """A task for an engine with a store of its own, in parts, each of which goes there as the engine sees fit."""
 
     head: bytes
     work: bytes

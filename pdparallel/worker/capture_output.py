@@ -55,17 +55,7 @@ def _here() -> OutputCapture | None:
 
 @contextlib.contextmanager
 def hearing(mailbox: str, listens: bool, standalone: bool) -> Iterator[OutputCapture]:
-    """Hear what this thread says, for the length of a task; afterwards streams and hooks are what they were.
-
-    Parameters
-    ----------
-    mailbox : str
-        Path of the file that takes it; empty where it is to travel with the answer.
-    listens : bool
-        Whether to take more than what pdparallel itself has to say.
-    alone : bool
-        Whether all threads of this process belong to functions; else it is those that start from now on.
-    """
+    """Hear what this thread says, for the length of a task; afterwards streams and hooks are what they were."""
     global _undo
     heard = OutputCapture(mailbox)
     if not listens:
@@ -250,10 +240,7 @@ _inherited: weakref.WeakSet[logging.Handler] = weakref.WeakSet()
 
 
 def _call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
-    """In the place of ``Logger.callHandlers``.
-
-    A handler that was set up in the worker, as by an initializer, takes the record; else it goes to the parent's.
-    """
+    """In the place of ``Logger.callHandlers``."""
     heard = _here()
     if heard is None:
         _call_handlers_before(self, record)

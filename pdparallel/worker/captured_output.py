@@ -60,22 +60,7 @@ _STREAMS = {Kind.OUT: "stdout", Kind.ERR: "stderr", Kind.OUT_BYTES: "stdout", Ki
 
 
 class OutputCapture:
-    """Takes what one task says.
-
-    Parameters
-    ----------
-    mailbox : str
-        Path of the file that takes it at once; empty where there is none.
-
-    Attributes
-    ----------
-    table : SharedTable
-        Names the classes that both sides know, as soon as they are loaded.
-    strangers : frozenset
-        Threads that have nothing to do with the task.
-    before_end : callable or None
-        What to do before nothing more is taken.
-    """
+    """Takes what one task says."""
 
     def __init__(self, mailbox: str) -> None:
         self.table = SharedTable()
@@ -170,10 +155,7 @@ def frames(data: bytes) -> Iterator[tuple[Kind, int, bytes]]:
 
 
 def written_record(record: logging.LogRecord, table: SharedTable) -> bytes:
-    """A record whose text is made, with whatever else of it can travel.
-
-    As ``logging.handlers.QueueHandler`` does it, but the traceback stays apart, so that it is formatted as ever.
-    """
+    """A record whose text is made, with whatever else of it can travel."""
     fields = dict(vars(record))
     fields["msg"], fields["args"] = record.getMessage(), None
     if record.exc_info and not record.exc_text:

@@ -34,10 +34,7 @@ KEPT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A task in the worker: what to do, upon which piece, the table for the way back, and where to note what runs.
-
-    The function was there at ``ready``.
-    """
+    """A task in the worker: what to do, upon which piece, the table for the way back, and where to note what runs."""
 
     task: Task
     work: Work

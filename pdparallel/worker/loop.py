@@ -63,21 +63,7 @@ class _TimeIsUpError(Exception):
 
 
 class _Recorder:
-    """Calls the function with each unit and keeps what it returns; see :class:`pdparallel.typing.UnitSink`.
-
-    Parameters
-    ----------
-    work : Work
-        The function, its arguments, and how it is handed a unit.
-    until : float
-        When, by ``time.perf_counter``, to take no further unit.
-    first : int
-        Position of the first unit.
-    notes : Notes, optional
-        Where to note which units run; see :func:`pdparallel.transport.shared_memory.notes`.
-    one_by_one : bool
-        Whether each unit is noted by itself, also a light one.
-    """
+    """Calls the function with each unit and keeps what it returns; see :class:`pdparallel.typing.UnitSink`."""
 
     def __init__(
         self, work: Work, until: float, first: int, notes: ProgressSlots | None, track_each_unit: bool
@@ -146,10 +132,7 @@ class _Recorder:
         return call_shared
 
     def start_block(self, most: int) -> int:
-        """Begin a block of units, of so many at most: how many may follow.
-
-        It is noted, and ends the work where the time is up; light units are more in a block, so that this costs little.
-        """
+        """Begin a block of units, of so many at most: how many may follow."""
         if not self._paced:
             return most
         now = time.perf_counter()
@@ -194,10 +177,7 @@ class _Recorder:
 
 
 def _goes_by_map(call: Callable[[Any], Any]) -> bool:
-    """Whether ``map`` may call a function: one of C, for which that is quicker, and which raises no StopIteration.
-
-    Only a method of an object that it calls may do so, as ``__len__``.
-    """
+    """Whether ``map`` may call a function: one of C, for which that is quicker, and which raises no StopIteration."""
     return id(call) in _OF_C
 
 
@@ -243,15 +223,7 @@ def calling(work: Work) -> Callable[[Any], Any]:
 
 
 def _guarded(call: Callable[[Any], Any], returns_them: bool) -> Callable[[Any], Any]:
-    """A function that returns a :class:`Failed` instead of raising.
-
-    Parameters
-    ----------
-    call : callable
-        Takes a unit.
-    returns_them : bool
-        Whether each exception is part of the result. Else :data:`MAX_KEPT` of them are kept, for the warning.
-    """
+    """A function that returns a :class:`Failed` instead of raising."""
     kept = 0
     stacks: Stacks = {}
 
@@ -298,30 +270,7 @@ def record(
     work: Work, feed: UnitIterator, piece: Any, chunk: Chunk, until: float = math.inf,
     notes: ProgressSlots | None = None, track_each_unit: bool = False,
 ) -> Outcome:  # fmt: skip
-    """Call the function for each unit of a piece and keep what it returns.
-
-    Parameters
-    ----------
-    work : Work
-        The function, its arguments, and how it is handed a unit.
-    feed : Feed
-        Hands out the units, for this call.
-    piece : DataFrame, Series, ndarray or list
-        The data of the chunk.
-    chunk : Chunk
-        Its positions, for the outcome.
-    until : float, optional
-        When, by ``time.perf_counter``, to stop: the outcome is then one of a shorter chunk, of one unit at least.
-    notes : Notes, optional
-        Where to note which units run, so that the parent knows when this process is killed.
-    one_by_one : bool, default False
-        Whether to note each unit by itself, instead of a millisecond's work at a time.
-
-    Returns
-    -------
-    Outcome
-        With a failure if the function raised, whatever it raised.
-    """
+    """Call the function for each unit of a piece and keep what it returns."""
     try:
         prepare(work)
     except BaseException as exception:

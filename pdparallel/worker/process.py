@@ -33,18 +33,7 @@ TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker process of ours is told when it starts.
-
-    Attributes
-    ----------
-    threads : int
-        Of numeric libraries.
-    parent : int
-        Id of the process with which it ends.
-    socket, folders : str
-        A file that this process has for its workers, and what the paths of its folders begin with: it cannot remove
-        them where it is killed.
-    """
+    """What a worker process of ours is told when it starts."""
 
     threads: int
     parent: int
@@ -53,17 +42,7 @@ class Setup:
 
 
 def serve(pipe: Connection, setup: Setup, said: str) -> None:
-    """The life of a worker of a :class:`pdparallel.engines.process_pool.Pool`, until the pipe closes.
-
-    Parameters
-    ----------
-    pipe : Connection
-        The first answer says that the worker is up.
-    setup : Setup
-        What it is told.
-    said : str
-        Path of the file that takes its standard error until it is up.
-    """
+    """The life of a worker of a :class:`pdparallel.engines.process_pool.Pool`, until the pipe closes."""
     with _standard_error_to(said):
         start(setup)
     with contextlib.suppress(EOFError, OSError):  # the parent has closed its end, or is gone

@@ -49,13 +49,8 @@ _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 
 
 class Whereabouts:
-    """Where an initializer went: each task ends in the folder in which it found its process, and the next one returns.
-
-    Parameters
-    ----------
-    call : callable
-        Calls the initializer.
-    """
+    """Where an initializer went: each task ends in the folder in which it found its process, and the next one
+    returns."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         before = settings.folder()
@@ -161,20 +156,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Around:
-    """What is around one task.
-
-    Parameters
-    ----------
-    filters : list, optional
-        Those of warnings, in words; None where they stay as they are.
-    call_id : str
-        Of which call the task is.
-
-    Attributes
-    ----------
-    problems : list of str
-        What could not be set.
-    """
+    """What is around one task."""
 
     def __init__(self, filters: list[Any] | None = None, call_id: str = "") -> None:
         self._filters = filters
@@ -207,19 +189,7 @@ def _parts(data: bytes) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def within(data: bytes, call_id: str, stays: bool, lasting: bool) -> Iterator[Around]:
-    """Let hold here what holds around a call, for the length of one of its tasks.
-
-    Parameters
-    ----------
-    data : bytes
-        What :func:`around` said; empty where nothing is to change.
-    call_id : str
-        Of which call.
-    stays : bool
-        Whether this is a worker of pdparallel's own, which may keep it.
-    lasting : bool
-        Whether the worker was prepared by an initializer, which may have changed what does not differ from before.
-    """
+    """Let hold here what holds around a call, for the length of one of its tasks."""
     global _depth, _standing
     if not data:
         yield Around()
@@ -315,10 +285,7 @@ def current_filters() -> list[Any]:
 
 
 def is_shown_by_callers_filter(text: str, category: type[Warning], module: str | None, lineno: int) -> bool:
-    """Whether a warning is shown by a filter of the caller's, who then may have seen it already.
-
-    Else the function has set a filter of its own, by which it is shown in any case.
-    """
+    """Whether a warning is shown by a filter of the caller's, who then may have seen it already."""
     if _judged_by is None:
         return True
     for entry in current_filters():
@@ -339,15 +306,7 @@ def _matches(pattern: Any, text: str) -> bool:
 
 @contextlib.contextmanager
 def with_filters(words: list[Any], objects: list[Any]) -> Iterator[None]:
-    """Let warnings be judged as in the parent.
-
-    Parameters
-    ----------
-    words : list
-        The caller's filters, by :func:`in_words`.
-    objects : list
-        Among which the categories are that cannot be imported.
-    """
+    """Let warnings be judged as in the parent."""
     global _judged_by
     with warnings.catch_warnings():
         _judged_by = _filters(words, objects)

@@ -49,13 +49,7 @@ _thread = _Thread()
 
 
 def run_task(data: bytes) -> bytes:
-    """Task in, outcome out, both as bytes; never raises for what a user's object does.
-
-    Parameters
-    ----------
-    data : bytes
-        A task; no bytes are a knock, which is answered by no bytes as soon as a worker is up.
-    """
+    """Task in, outcome out, both as bytes; never raises for what a user's object does."""
     if not data:
         return b""
     global _busy, _last_task
@@ -144,15 +138,7 @@ def run_task_in_thread(data: bytes) -> bytes:
 
 
 def run_parts(head: bytes, work: bytes, piece: memoryview, during: AbstractContextManager[None] | None = None) -> bytes:
-    """:func:`run_task_in_thread` of a task that came in parts, by the store of a cluster.
-
-    Parameters
-    ----------
-    head, work, piece : bytes-like
-        See :class:`pdparallel.transport.task.Parts`.
-    during : context manager, optional
-        Held while the function is called, and nothing else: an exception may be raised in this thread meanwhile.
-    """
+    """:func:`run_task_in_thread` of a task that came in parts, by the store of a cluster."""
     with _in_task():
         return _done(task_of(head, work, piece), during or contextlib.nullcontext())
 
@@ -167,10 +153,7 @@ def _in_task() -> Iterator[None]:
 
 
 def inside_task() -> bool:
-    """Whether this thread is at work on a task: a call from here that waits for other threads may wait for ever.
-
-    The others may be as many as a pool has, and wait likewise; or want the random numbers that this one has.
-    """
+    """Whether this thread is at work on a task: a call from here that waits for other threads may wait for ever."""
     return _thread.in_task or random_state.busy()
 
 

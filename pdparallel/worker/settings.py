@@ -32,17 +32,7 @@ Undo = Callable[[], Any]
 
 
 class _Part(NamedTuple):
-    """One of the things that are around a function.
-
-    Attributes
-    ----------
-    read : callable
-        What holds here, as something that can be compared.
-    apply : callable
-        Given what is to hold: sets what differs, and returns what undoes it, or None where there is nothing to undo.
-    of_machine : bool
-        Whether it means nothing on another machine.
-    """
+    """One of the things that are around a function."""
 
     read: Callable[[], Any]
     apply: Callable[[Any], Undo | None]

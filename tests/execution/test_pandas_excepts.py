@@ -22,7 +22,7 @@ import pytest
 
 import pdparallel
 from pdparallel import CallTimeoutError, FailedCallsWarning, ResultNotSerializableError, WorkerDiedError
-from pdparallel.execution.replay import LeavingError
+from pdparallel.execution.pandas_driver import LeavingError
 from pdparallel.testing import assert_same
 
 N = 60

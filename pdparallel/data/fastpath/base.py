@@ -80,19 +80,7 @@ FRESH = _references()
 
 
 def materialize_in_place(lazy: Any, real: Any, kind: type, **own: Any) -> None:
-    """Let a lazy object be one of pandas', in place.
-
-    Parameters
-    ----------
-    lazy : object
-        Of a lazy class, or already become.
-    real : Series or DataFrame
-        What it is to be from here on; nobody else has it.
-    kind : type
-        The class of that.
-    **own
-        Attributes that are its own, in the place of those of ``real``.
-    """
+    """Let a lazy object be one of pandas', in place."""
     parts = dict_of(lazy)
     parts.clear()
     _set_class(lazy, kind)
@@ -133,17 +121,7 @@ own_dict = property(lambda obj: dict_of(materialized(obj)))
 
 
 def stands_for(kind: Any, real: Any, plain: Callable[[Any], Any]) -> None:
-    """Let a lazy class pass for one of pandas'.
-
-    Parameters
-    ----------
-    kind : type
-        The lazy class, which has ``__dict__ = own_dict``.
-    real : type
-        The class of pandas.
-    plain : callable
-        Lets an object of the lazy class become pandas' own, and gives it.
-    """
+    """Let a lazy class pass for one of pandas'."""
     _plain[kind] = plain
     for name in ("__name__", "__qualname__", "__module__", "__doc__"):
         setattr(kind, name, getattr(real, name))
@@ -221,13 +199,7 @@ def _scalars_are_plain() -> bool:
 
 
 class Tested:
-    """Whether there may be lazy objects of a kind: they rest on names of pandas that are not public.
-
-    Parameters
-    ----------
-    test : callable
-        Raises where a lazy object does not become what pandas' own is. It runs once in a process.
-    """
+    """Whether there may be lazy objects of a kind: they rest on names of pandas that are not public."""
 
     def __init__(self, test: Callable[[], None]) -> None:
         self._test = test
@@ -299,10 +271,7 @@ def is_wide(dtype: Any) -> bool:
 
 
 def reduced(numbers: np.ndarray, name: str) -> Any:
-    """What the Series method of that name makes of numbers; :data:`NOT_HANDLED` for what only pandas knows.
-
-    By NumPy alone where nothing is missing, which is what pandas does; of the two dtypes that need no care.
-    """
+    """What the Series method of that name makes of numbers; :data:`NOT_HANDLED` for what only pandas knows."""
     if numbers.dtype in _WIDE and len(numbers):
         with np.errstate(all="ignore"):
             value = _REDUCE[name](numbers)
@@ -319,17 +288,7 @@ def no_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 def with_reductions(kind: type, names: Iterable[str], answer: Callable[..., Any]) -> None:
-    """Give a lazy class methods of Series that make one value of many.
-
-    Parameters
-    ----------
-    kind : type
-        The class.
-    names : iterable of str
-        Of the methods.
-    answer : callable
-        Takes the object, the name of the method and its arguments as a tuple and a dict.
-    """
+    """Give a lazy class methods of Series that make one value of many."""
     for name in names:
         setattr(kind, name, _reduction(name, answer))
 
@@ -343,17 +302,7 @@ def _reduction(name: str, answer: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Locator:
-    """``iloc`` and its like of a lazy object: reads one scalar by itself, and is pandas' own for all else.
-
-    Parameters
-    ----------
-    obj : object
-        The lazy one.
-    name : {"iloc", "loc", "iat", "at"}
-        Which.
-    read : callable
-        Takes what the object keeps under ``_lazy``, the name and a key; :data:`NOT_HANDLED` for what only pandas knows.
-    """
+    """``iloc`` and its like of a lazy object: reads one scalar by itself, and is pandas' own for all else."""
 
     def __init__(self, obj: Any, name: str, read: Callable[[Any, str, Any], Any]) -> None:
         self._obj = obj

@@ -99,10 +99,7 @@ def plain_column(column: Any) -> Any:
 
 
 def _locator(name: str) -> Any:
-    """The class of ``iloc`` or ``iat`` of a lazy column, which reads one scalar by itself.
-
-    It extends that of pandas, which finds out by the references to the column whether a value that is set is lost.
-    """
+    """The class of ``iloc`` or ``iat`` of a lazy column, which reads one scalar by itself."""
     base: Any = type(getattr(pd.Series([0.0]), name))
 
     class Locator(base):  # type: ignore[misc]  # one that is found when this runs

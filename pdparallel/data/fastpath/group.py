@@ -54,15 +54,7 @@ LOOK_AFTER = 16
 
 
 class LazyGroups:
-    """Hands out the groups of a call's chunks, and remembers from chunk to chunk whether lazy ones pay.
-
-    Parameters
-    ----------
-    func : callable
-        Who will get the groups.
-    given : sequence
-        The arguments that it gets besides.
-    """
+    """Hands out the groups of a call's chunks, and remembers from chunk to chunk whether lazy ones pay."""
 
     def __init__(self, func: Func, given: Sequence[Any] = ()) -> None:
         self._func = func
@@ -70,24 +62,7 @@ class LazyGroups:
         self._pay: bool | None = None
 
     def hand_out(self, data: Any, sizes: Sequence[int], names: Sequence[Any] | None, sink: UnitSink) -> int:
-        """Give the sink each group, for as long as lazy ones pay.
-
-        Parameters
-        ----------
-        data : DataFrame or Series
-            Rows, group by group.
-        sizes : sequence of int
-            Rows of each group.
-        names : sequence or None
-            What each group is called, where the function is told.
-        sink : Taker
-            Gets them.
-
-        Returns
-        -------
-        int
-            So many were given; the others are to be pandas' own.
-        """
+        """Give the sink each group, for as long as lazy ones pay."""
         if self._pay is None:
             look_for_methods()
             given = [*self._given, *_held_by(data)]
@@ -115,18 +90,7 @@ class LazyGroups:
 
 
 class LazyTrial:
-    """Finds out whether lazy groups would pay, by groups that pandas has made.
-
-    Parameters
-    ----------
-    func : callable
-        Who gets them.
-
-    Attributes
-    ----------
-    seconds : list of float
-        What the function took for each, without what it takes to make columns of one group only.
-    """
+    """Finds out whether lazy groups would pay, by groups that pandas has made."""
 
     def __init__(self, func: Func) -> None:
         self.seconds: list[float] = []
@@ -173,20 +137,7 @@ def _has_labels(group: Any, unit: Any) -> bool:
 
 
 def backing_of_column(value: Any, unit: Any) -> tuple[np.ndarray, Any, pd.Index | None] | None:
-    """What a lazy column of a group that is lazy itself holds; None for all else.
-
-    Parameters
-    ----------
-    value : object
-        What the function returned for the group.
-    unit : object
-        The group.
-
-    Returns
-    -------
-    tuple or None
-        Its values, its name, and its index if anybody has asked for that; else it is the group's.
-    """
+    """What a lazy column of a group that is lazy itself holds; None for all else."""
     if type(value) is not Column or not is_lazy(unit):
         return None
     cut, name, array, _, labels = value._lazy

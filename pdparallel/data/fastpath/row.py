@@ -60,19 +60,7 @@ _NATIVE = {str, int, float, bool, type(None)}
 
 
 class LazyRows:
-    """Hands out the rows of a call's chunks, and remembers from chunk to chunk whether lazy rows pay.
-
-    Parameters
-    ----------
-    func : callable
-        Who will get the rows.
-    given : sequence
-        The arguments that it gets besides.
-    views : bool, optional
-        Whether pandas' rows are read-only views of the whole frame; see :func:`are_views`. None asks the first chunk.
-    unshared : bool, default False
-        Whether an earlier row was assigned to, so that the next assignment fails.
-    """
+    """Hands out the rows of a call's chunks, and remembers from chunk to chunk whether lazy rows pay."""
 
     def __init__(
         self, func: Func, given: Sequence[Any] = (), views: bool | None = None, unshared: bool = False
@@ -189,11 +177,7 @@ class NotingRows(LazyRows):
 
 
 def are_views(frame: Any, dtypes: Iterable[Any] | None = None) -> bool:
-    """Whether the rows that pandas hands out are read-only views of the frame.
-
-    They are if one block holds all of it, from pandas 3 on, or over a read-only array. Else they are new arrays; or, in
-    pandas 2, views that can be written into.
-    """
+    """Whether the rows that pandas hands out are read-only views of the frame."""
     kinds = set(dtypes_of(frame) if dtypes is None else dtypes)
     if len(kinds) != 1 or not isinstance(next(iter(kinds)), np.dtype):
         return False
@@ -250,19 +234,7 @@ def is_unshared(row: Any) -> bool:
 
 
 class _Writes:
-    """Knows whether the rows of a chunk have been assigned to, and whether the next assignment fails.
-
-    pandas 3 hands out one Series again and again. It copies the array of a row at the first assignment, as
-    ``row["a"] = 0``. Nobody shares that copy unless the row is returned. pandas then writes into the next row itself,
-    which is read-only: the next assignment fails.
-
-    Parameters
-    ----------
-    sink : Taker
-        Told in ``wrote`` where the first assignment was, and in ``unshared`` whether the next one fails.
-    unshared : bool
-        Whether the first one fails.
-    """
+    """Knows whether the rows of a chunk have been assigned to, and whether the next assignment fails."""
 
     def __init__(self, sink: Any, unshared: bool) -> None:
         self.unshared = unshared
@@ -359,10 +331,7 @@ def _kept(row: Any) -> None:
 
 
 def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any] | None:
-    """The dtype of the array of a row, if lazy rows can give its scalars; else None.
-
-    They can where the dtypes are plain, and the labels are texts, each once.
-    """
+    """The dtype of the array of a row, if lazy rows can give its scalars; else None."""
     labels = frame.columns
     if type(frame) is not pd.DataFrame or labels.nlevels > 1 or len(places) < len(labels) or len(frame) == 0:
         return None

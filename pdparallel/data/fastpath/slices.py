@@ -19,19 +19,7 @@ _KINDS = "biufcO"
 
 
 class Source:
-    """The rows of a chunk of groups, and what is known of its columns.
-
-    Attributes
-    ----------
-    counts : bool
-        Whether arithmetic is done here.
-    became : int
-        Units that became pandas' own because the function wished it.
-    handed : list of weakref
-        Columns of the group that the function has just now.
-    plain_group : callable
-        Lets a lazy group become pandas' own.
-    """
+    """The rows of a chunk of groups, and what is known of its columns."""
 
     __slots__ = ("_columns", "became", "counts", "data", "handed", "has_texts", "index", "places", "plain_group")
 
@@ -90,15 +78,7 @@ def with_array(column: pd.Series) -> tuple[np.ndarray | None, pd.Series]:
 
 
 class GroupSlice:
-    """Where a group stands among the rows of its chunk.
-
-    Attributes
-    ----------
-    group : weakref or None
-        The group, where columns become pandas' own together with it.
-    columns : dict or None
-        Its lazy columns, where pandas gives the same Series again and again.
-    """
+    """Where a group stands among the rows of its chunk."""
 
     __slots__ = ("columns", "group", "known_index", "source", "start", "stop")
 

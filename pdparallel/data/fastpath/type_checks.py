@@ -128,10 +128,7 @@ _STDLIB = tuple({os.path.abspath(sysconfig.get_path(kind)) + os.sep for kind in 
 
 
 def only_reads(code: types.CodeType, place: int) -> bool:
-    """Whether a function only reads its argument of that place: ``row["a"]``, ``row.a``, ``for value in row``.
-
-    Nothing else has the argument then, so that it does not matter what is called.
-    """
+    """Whether a function only reads its argument of that place: ``row["a"]``, ``row.a``, ``for value in row``."""
     if place >= code.co_argcount or not _LOOKING_NAMES.isdisjoint(names_of(code).all):
         return False
     row = code.co_varnames[place]
@@ -179,17 +176,7 @@ def _by_key(step: Any) -> bool:
 
 
 def may_ask_for_types(func: Func, given: Iterable[Any] = (), *, rows: bool = False) -> bool:
-    """Whether a function, or anything that it names, may ask for the type of what it gets.
-
-    Parameters
-    ----------
-    func : callable
-        The user's function.
-    given : iterable
-        What it gets besides: its arguments.
-    rows : bool
-        Whether what it reads of its unit is lazy in no case, as the scalars of a row are.
-    """
+    """Whether a function, or anything that it names, may ask for the type of what it gets."""
     while type(func).__module__.partition(".")[0] == _OURS and hasattr(func, "func"):
         func = func.func
     given = list(given)
