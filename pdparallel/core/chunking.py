@@ -84,7 +84,7 @@ class PendingUnits(Protocol):
 class PendingRanges:
     """The positions of a call that nobody has taken yet, in order; falsy where there are none.
 
-    >>> gaps = Gaps(10, finished=[Chunk(2, 5)])
+    >>> gaps = PendingRanges(10, finished=[Chunk(2, 5)])
     >>> len(gaps), gaps.first(100)
     (7, Chunk(start=0, stop=2, before=0, after=0))
     >>> gaps.drop(6)

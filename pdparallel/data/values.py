@@ -54,7 +54,7 @@ def backing_array(s: pd.Series) -> Any:
 def iter_python_values(values: Any) -> Iterable[Any]:
     """What a function of a value gets, in order.
 
-    >>> list(passed(pd.array(pd.to_datetime(["2024-01-01"]))))
+    >>> list(iter_python_values(pd.array(pd.to_datetime(["2024-01-01"]))))
     [Timestamp('2024-01-01 00:00:00')]
     """
     if isinstance(values, list):

@@ -95,7 +95,7 @@ def bounds_of(starts: np.ndarray, stops: np.ndarray) -> Bounds:
     """Those of windows that may be even.
 
     >>> bounds_of(np.array([1, 3, 5]), np.array([4, 6, 8]))
-    Even(first=1, size=3, step=2, n=3)
+    RegularBounds(first=1, size=3, step=2, n=3)
     """
     if len(starts) > 1:
         size, step = int(stops[0] - starts[0]), int(starts[1] - starts[0])

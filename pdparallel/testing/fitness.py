@@ -142,7 +142,7 @@ def check(
     >>> for finding in fitness.findings:
     ...     print(finding.kind, "-", finding.message)
     state - it changes global variable 'total', first in value 2 (position 0)
-    order - what it returns depends on other calls: in value 3 (position 1) it is 5 after those before, and 3 alone
+    order - its result depends on other calls: in value 3 (position 1) it is 5 after the earlier values, and 3 alone
     >>> total
     0
     """
