@@ -19,6 +19,7 @@ import pandas as pd
 
 import pdparallel
 from benchmarks.measure import difference, paired, seconds, table, write
+from pdparallel.execution.placement import Placement
 from pdparallel.operations import apply
 
 #: Seconds that a block of calls is to take, roughly.
@@ -78,8 +79,8 @@ KINDS = (
 )
 
 
-def _never(options: Any) -> bool:
-    return False
+def _inline(*of: Any, **limits: Any) -> Placement:
+    return Placement.INLINE
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def measure(kind: Kind, rows: int, rounds: int) -> Small:
     ways: dict[str, tuple[Callable[[Any], Any], Any]] = {
         "pandas": (kind.pandas, contextlib.nullcontext()),
         "ours": (kind.ours, contextlib.nullcontext()),
-        "runner": (kind.ours, unittest.mock.patch.object(apply, "ends_by_clock", _never)),
+        "runner": (kind.ours, unittest.mock.patch.object(apply, "place", _inline)),
     }
     once, expected = seconds(lambda: kind.pandas(data))
     differs = ""

@@ -23,6 +23,7 @@ from pdparallel.engines import process_start
 from pdparallel.engines.registry import let_pools_go
 from pdparallel.execution import placement
 from pdparallel.progress import reporter
+from pdparallel.testing._force import force
 from pdparallel.testing.leaks import Child, children, left_files, wait_until
 from pdparallel.transport import shared_memory
 from tests.oracle.ways import drawn
@@ -151,7 +152,7 @@ def anew(alone: None) -> None:
 @pytest.fixture
 def no_rest_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is, ``engine="auto"`` does everything in this process."""
-    monkeypatch.setattr(placement, "WARM_WORTH_SECONDS", math.inf)
+    force(monkeypatch.setattr, warm_worth_seconds=math.inf)
 
 
 @pytest.fixture
@@ -170,5 +171,4 @@ def any_rest_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     transfer_seconds = placement.transfer_seconds
     monkeypatch.setattr(placement, "transfer_seconds", nothing_if_at_all)
-    for constant in ("LOOK_SECONDS", "COLD_WORTH_SECONDS", "WARM_WORTH_SECONDS"):
-        monkeypatch.setattr(placement, constant, 0.0)
+    force(monkeypatch.setattr, look_seconds=0.0, cold_worth_seconds=0.0, warm_worth_seconds=0.0)

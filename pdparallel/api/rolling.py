@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Hashable, Mapping
 from typing import Any, Generic, Never, cast, overload
@@ -27,31 +28,22 @@ from pdparallel.core.call import Call, Work, work_of
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.mistakes import attribute_of_pandas, place_of, refuse_options_of_windows
 from pdparallel.core.options import Options, resolve
-from pdparallel.core.outcome import Failed, Failure, Outcome
-from pdparallel.core.returns import Returns
+from pdparallel.core.outcome import Failure, Outcome
 from pdparallel.core.tracebacks import trim_tracebacks
 from pdparallel.core.validation import goes_to_pandas
 from pdparallel.data.iterate import feed_for
 from pdparallel.errors import InvalidOptionError
 from pdparallel.execution import failures, placement
 from pdparallel.execution.collector import ResultCollector, annotate_exception
-from pdparallel.execution.inline import Beginning, PandasStoppedError, called_here, ends_by_clock
+from pdparallel.execution.inline import run_inline
+from pdparallel.execution.pandas_driver import PandasStart, PandasStoppedError, run_in_pandas
+from pdparallel.execution.placement import Placement, place
 from pdparallel.execution.runner import run
 from pdparallel.operations.rolling import Layout, Windowing, is_plain, layout
-from pdparallel.progress.reporter import ProgressScope, count_calls
-from pdparallel.transport.data import take
+from pdparallel.progress.reporter import ProgressScope
 from pdparallel.typing import AsFrame, AsSeries, AsWhole, Func
-from pdparallel.worker.loop import calling, record
-from pdparallel.worker.run_task import inside_worker
 
 __all__ = ["WindowPar"]
-
-#: Windows that are called before there is a runner, at most: so many take it some milliseconds.
-MAX_HERE = 10_000
-
-#: Windows at most for which pandas begins, also where arithmetic would find them: that takes a tenth of a millisecond,
-#: and is for nothing where pandas ends sooner.
-INLINE_MAX_VALUES = 500
 
 
 class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
@@ -203,15 +195,21 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
 
 
 def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Options) -> Any:
-    # Where somebody may want the call to end, the runner looks for that between two windows.
-    here = ends_by_clock(options)
+    size = windowing.whole.size
+    start = place(options, size, max_in_pandas=placement.PANDAS_MAX_VALUES, max_in_loop=math.inf)
+    if start is Placement.LOOP and not is_plain(windowing):
+        start = Placement.PASS_TO_PANDAS
     prefix: Outcome | None = None
-    if here and (windowing.whole.size <= INLINE_MAX_VALUES or not is_plain(windowing)):
-        beginning = _Beginning(work, windowing.whole, options)
+    if start is Placement.PASS_TO_PANDAS:
+
+        def is_worth(seconds: float, calls: int, before: float) -> bool:
+            return placement.restart_pays(seconds / calls * (size - calls), before, options)
+
+        driver = PandasStart(work, is_worth)
         try:
-            return window.apply(beginning.begin(), raw=raw)
+            return window.apply(driver.begin(), raw=raw)
         except PandasStoppedError:
-            prefix = beginning.outcome()
+            prefix = driver.outcome()
         if prefix.failure is not None:
             raise _annotated(prefix.failure, windowing, work)
     try:
@@ -221,8 +219,8 @@ def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Op
     if found is None or not len(found.spans):
         return _in_pandas(windowing, window, work, raw, prefix, options)
     call = _call(windowing, work, found)
-    if here and prefix is None:  # it is plain
-        prefix = _done_here(call)
+    if start is Placement.LOOP:
+        prefix = _started(call)
     if prefix is not None and len(prefix.chunk) == call.n:
         assert isinstance(prefix.returns, list)  # only what comes from a worker is packed
         return found.filled(prefix.returns)
@@ -232,13 +230,11 @@ def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Op
         return found.filled(returns)
 
 
-def _done_here(call: Call) -> Outcome:
-    """What some milliseconds are enough for, without all that a runner needs."""
-    collector, first = ResultCollector(call), Chunk(0, min(call.n, MAX_HERE))
+def _started(call: Call) -> Outcome:
+    """Run the first windows, until the first check is due, without the cost of a runner."""
+    collector, first = ResultCollector(call), Chunk(0, min(call.n, placement.LOOP_MAX_UNITS))
     until = time.perf_counter() + placement.LOOK_SECONDS
-    outcome = record(
-        call.work, feed_for("unit", call.work.func, call.work.given), take(call.data, "unit", first), first, until
-    )
+    outcome = run_inline(call, feed_for("unit", call.work.func, call.work.given), first, until)
     collector.add(outcome)
     collector.raise_failure()
     return outcome
@@ -256,25 +252,6 @@ def _call(windowing: Windowing, work: Work, found: Layout) -> Call:
     )
 
 
-# The beginning, inside pandas
-
-
-class _Beginning(Beginning):
-    """One that pandas ends, too, where the rest is not worth workers."""
-
-    def __init__(self, work: Work, whole: Any, options: Options) -> None:
-        self._whole = whole
-        self._options = options
-        super().__init__(work)
-
-    def _is_worth(self, before: float) -> bool:
-        """Whether workers would give back what it costs to begin once more."""
-        rest = self.seconds / len(self.returns) * (self._whole.size - len(self.returns))
-        gain = 0.0 if inside_worker() else 1 - 1 / self._options.workers
-        worth: bool = rest * gain > placement.WARM_WORTH_SECONDS + 2 * before
-        return worth
-
-
 def _annotated(failure: Failure, windowing: Windowing, work: Work) -> BaseException:
     """What the function raised before there was a call, as the runner would tell it."""
     place = f"{windowing.kind}.apply, at window {failure.offset}"
@@ -285,25 +262,14 @@ def _annotated(failure: Failure, windowing: Windowing, work: Work) -> BaseExcept
     return annotate_exception(failure, place)
 
 
-# What stays in pandas
-
-
 def _in_pandas(
     windowing: Windowing, window: Any, work: Work, raw: bool, prefix: Outcome | None, options: Options
 ) -> Any:
-    """Where only pandas knows what to call the function with, it does so, here."""
-    verb = f"{windowing.kind}.apply"
-    func = count_calls(calling(work), options.progress, options.desc or verb, "window")
-    kept: list[Any] = []
-    done = Returns([] if prefix is None else [prefix.returns]).values()
+    """Let pandas call the function with its windows, because only pandas knows them."""
+    seen: list[Any] = []
+    call = Call(f"{windowing.kind}.apply", work, seen, 0, "window", label=lambda position: position)
 
-    def keep(unit: Any) -> Any:
-        value = done[len(kept)] if len(kept) < len(done) else func(unit)
-        kept.append(value)
-        return np.nan if type(value) is Failed else value
+    def ask(func: Func) -> Any:
+        return window.apply(func, raw=raw)
 
-    with ProgressScope(), called_here(work):
-        result = window.apply(keep, raw=raw)
-    call = Call(verb, work, kept, len(kept), "window", label=range(len(kept)).__getitem__)
-    failures.replace_failures(call, Returns([kept]), lambda good, at, value: value)
-    return result
+    return run_in_pandas(call, ask, options, lambda good, at, value: value, np.nan, seen, prefix=prefix)

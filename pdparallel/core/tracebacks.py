@@ -40,7 +40,7 @@ _CALLERS = {
             "pdparallel.worker.loop",
             "pdparallel.operations.build_result",
             "pdparallel.data.aligned_series",
-            "pdparallel.execution.pandas_driver",
+            "pdparallel.execution.group_driver",
             "pdparallel.data.fastpath.group",
         ],
         frozenset(
@@ -67,8 +67,8 @@ _RAISE_FOR_USERS = {
     ("*", "__getattr__"),
     ("*", "__getitem__"),
     ("pdparallel.api.background", "_method"),
-    ("pdparallel.execution.inline", "_calls"),
-    ("pdparallel.execution.inline", "done_here"),
+    ("pdparallel.execution.pandas_driver", "_calls"),
+    ("pdparallel.execution.inline", "run_loop"),
     ("pdparallel.operations.concat", "_combined"),
     ("pdparallel.operations.concat", "without_overlap"),
     ("pdparallel.execution.collector", "raise_failure"),
@@ -76,7 +76,7 @@ _RAISE_FOR_USERS = {
     ("pdparallel.progress.reporter", "one"),
     ("pdparallel.core.tracebacks", "call"),
     ("pdparallel.transport.data", "encode_data"),
-    ("pdparallel.operations.apply", "keep"),
+    ("pdparallel.execution.pandas_driver", "keep"),
     ("pdparallel.operations.rolling", "as_floats"),
     ("pdparallel.api.rolling", "_apply"),
 }

@@ -1,35 +1,45 @@
-"""Beginning: how a small call costs what it costs in pandas: pandas makes it, or a plain loop over its values.
+"""Run units in this process: a light loop for small calls, and the inline part of any other call.
 
-Either is stopped where it takes long.  What the function returned by then is kept, and the runner goes on from there.
+Both stop when the rest may be worth workers. The runner goes on with the returns so far.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import operator
-import sys
+import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
-import pandas as pd
-
-from pdparallel.core import random_state
-from pdparallel.core.call import Work
-from pdparallel.core.cancellation import begin, current
-from pdparallel.core.chunking import Chunk
+from pdparallel.core.call import Call, Work
+from pdparallel.core.cancellation import CancelToken
+from pdparallel.core.chunking import Chunk, PendingUnits
 from pdparallel.core.options import Options
-from pdparallel.core.outcome import Assigned, Failure, Outcome
-from pdparallel.data.fastpath.row import blocks_of, is_unshared
+from pdparallel.core.outcome import Failure, Outcome
+from pdparallel.data.fastpath.row import LazyRows
+from pdparallel.data.iterate import UnitIterator, feed_for
+from pdparallel.engines.base import Engine
+from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.execution import placement
-from pdparallel.execution.events import observed, told_to_pandas
-from pdparallel.typing import Func
-from pdparallel.worker.loop import calling, prepare
+from pdparallel.execution.collector import ResultCollector
+from pdparallel.execution.encode import CallEncoder
+from pdparallel.execution.events import Watch, nobody
+from pdparallel.execution.placement import PoolDecision, Reason
+from pdparallel.progress.reporter import Bar
+from pdparallel.transport.data import take
+from pdparallel.transport.modules import DifferentCodeError
+from pdparallel.worker.loop import calling, record
 
-__all__ = ["Beginning", "PandasStoppedError", "begins_here", "called_here", "done_here", "ends_by_clock"]
+__all__ = ["BLOCK_SECONDS", "MAX_IN_BLOCK", "InlineRunner", "outcome_of", "run_inline", "run_loop"]
+
+#: Seconds after which a bar says what the rest of the call waits for.
+LOADING_SHOWN_SECONDS = 0.5
+
+#: What it says.
+LOADING = "workers loading"
 
 #: Seconds of a block of calls inside pandas, between two looks at the clock.
 BLOCK_SECONDS = 0.001
@@ -38,32 +48,13 @@ BLOCK_SECONDS = 0.001
 MAX_IN_BLOCK = 512
 
 
-def begins_here(options: Options) -> bool:
-    """Whether pandas itself may begin: with options under which each call of the function is what pandas would do."""
-    return (
-        not observed() and options.engine == "auto" and options.errors == "raise" and options.progress is False
-        and options.timeout is None and options.initializer is None
-        and options.seed is None and options.checkpoint is None
-    )  # fmt: skip
+def run_inline(call: Call, feed: UnitIterator, chunk: Chunk, until: float = math.inf) -> Outcome:
+    """Call the function for a chunk of units, or for those that it reaches by ``until``, a time of the clock."""
+    return record(call.work, feed, take(call.data, call.work.unit_format, chunk), chunk, until)
 
 
-def ends_by_clock(options: Options) -> bool:
-    """Whether a call may begin here that is ended by the clock, and by nobody else who says where or when."""
-    return options.chunk_size is None and begins_here(options) and current() is None
-
-
-@contextlib.contextmanager
-def called_here(work: Work) -> Iterator[None]:
-    """For what pandas calls in this process: with the initializer and the random numbers that it has in a worker."""
-    told_to_pandas()
-    begin()
-    prepare(work)
-    with random_state.whole(work.seed):
-        yield
-
-
-def done_here(work: Work, units: Sequence[Any]) -> Outcome:
-    """As many of the units as some milliseconds are enough for, without all that a runner needs."""
+def run_loop(work: Work, units: Sequence[Any]) -> Outcome:
+    """Call the function for units until the first check is due, without the cost of a runner."""
     func, returns, clock = calling(work), list[Any](), time.perf_counter
     rest, left, size = iter(units), len(units), 1
     failure: BaseException | None = None
@@ -84,13 +75,13 @@ def done_here(work: Work, units: Sequence[Any]) -> Outcome:
         failure = exception
     try:
         called = len(units) - operator.length_hint(rest)
-        return _outcome(max(called, 1), returns, failure, now - began)  # an interrupt may come before the first
+        return outcome_of(max(called, 1), returns, failure, now - began)  # an interrupt may come before the first
     finally:
         failure = None  # its traceback leads to this frame: a circle
 
 
-def _outcome(called: int, returns: list[Any], exception: BaseException | None, seconds: float) -> Outcome:
-    """Of so many first units, without the frame that called the function for them; the last one raised, if any did."""
+def outcome_of(called: int, returns: list[Any], exception: BaseException | None, seconds: float) -> Outcome:
+    """Make the outcome of the first units; the traceback of a failure starts at the function."""
     if exception is None:
         return Outcome(Chunk(0, called), returns, None, seconds)
     below = exception.__traceback__.tb_next if exception.__traceback__ is not None else None
@@ -99,61 +90,172 @@ def _outcome(called: int, returns: list[Any], exception: BaseException | None, s
     return Outcome(Chunk(0, called), returns, failure, seconds)
 
 
-class PandasStoppedError(BaseException):
-    """Ends pandas' own loop; no ``except Exception`` on the way stops it."""
+class InlineRunner:
+    """The parent's own part of a call; it comes back after each piece of work, to whoever takes what came of it."""
 
+    def __init__(
+        self,
+        call: Call,
+        options: Options,
+        collector: ResultCollector,
+        bar: Bar,
+        gaps: PendingUnits,
+        stop: CancelToken | None = None,
+        watch: Watch = nobody,
+    ) -> None:
+        self._call = call
+        self._options = options
+        self._ledger = collector
+        self._bar = bar
+        self._feed = feed_for(call.work.unit_format, call.work.func, call.work.given, call.work.views)
+        self._gaps = gaps
+        self._stop = stop
+        self._watch = watch
+        # Where somebody waits for each result, looks on, or may want the call to end, the next look is to be soon.
+        awaited = collector.passes_on or stop is not None or bar.look is not None
+        self._worth = PoolDecision(
+            options, placement.MAX_LOOK_SECONDS if awaited else placement.IDLE_LOOK_SECONDS, self._rows_stay_lazy
+        )
+        self._latest: Outcome | None = None
 
-class Beginning:
-    """A function that pandas calls in the place of the user's, until it has taken some milliseconds."""
+    @property
+    def reason(self) -> Reason:
+        """Why it goes on, or does not."""
+        return self._worth.reason
 
-    def __init__(self, work: Work) -> None:
-        self.returns: list[Any] = []
-        self.seconds = 0.0
-        self.failure: BaseException | None = None
-        self.assigned: Assigned | None = None
-        self._work = work
+    def begin(self, is_warm: Callable[[], bool], prefix: Outcome | None = None) -> Iterator[None]:
+        """Work for as long as that is the quicker way."""
+        while self._gaps:
+            if prefix is None:
+                outcome = self._work()
+                yield
+            else:
+                outcome, prefix = prefix, None
+            if self._ledger.failure is not None:
+                break
+            left = len(self._gaps)
+            if not left:
+                break
+            cost = self._ledger.seconds / self._ledger.units
+            self._latest = outcome
+            if self._worth.should_use_pool(cost, left, is_warm, self._so_far):
+                return
+        self._worth.record_inline_work()
 
-    def begin(self) -> Func:
-        """The function for pandas, asked for once."""
-        calls = self._calls(calling(self._work), time.perf_counter())
-        next(calls)
-        # C calls this, and it calls a function of Python without C between: together no slower than C calls that.
-        return calls.send
+    def _rows_stay_lazy(self) -> bool:
+        """Else pandas makes each row, by code that threads must not run side by side."""
+        rows = getattr(self._feed, "__self__", None)
+        return not isinstance(rows, LazyRows) or rows.are_lazy
 
-    def outcome(self) -> Outcome:
-        """What has come so far, as of a chunk; a failure ends it."""
-        called = len(self.returns) + (self.failure is not None)
-        found = _outcome(called, self.returns, self.failure, self.seconds)
-        return found if self.assigned is None else replace(found, assigned=self.assigned)
+    @property
+    def most_in_threads(self) -> float:
+        """Seconds of a unit in one of the threads, above which they gain too little."""
+        return self._options.workers / placement.THREADS_GAIN * self._ledger.seconds / self._ledger.units
 
-    def _calls(self, func: Func, made: float) -> Generator[Any, Any, None]:
-        keep, clock = self.returns.append, time.perf_counter
-        unit = yield
-        blocks = blocks_of(unit)
-        began = block = clock()
-        until, size = began + placement.LOOK_SECONDS, 1
-        while True:
-            for _ in range(size):
-                try:
-                    value = func(unit)
-                except BaseException as exception:
-                    self.failure = exception
-                    raise PandasStoppedError from None
-                # pandas hands out one Series again and again with other data in it.
-                keep(value.copy(deep=False) if value is unit and isinstance(value, pd.Series) else value)
-                unit = yield value
-            now = clock()
-            if now > until:
-                self.seconds = now - began
-                if self._is_worth(began - made):
-                    if blocks_of(unit) is not blocks:
-                        self.assigned = Assigned(0, False, is_unshared(unit))
-                    raise PandasStoppedError
-                size, until = sys.maxsize, math.inf
-            elif now - block < BLOCK_SECONDS:
-                size = min(4 * size, MAX_IN_BLOCK)
-            block = now
+    def leave_threads(self) -> None:
+        """They gained too little: what is left is for this process or others."""
+        self._worth.leave_threads()
 
-    def _is_worth(self, before: float) -> bool:
-        """Asked once, after some milliseconds."""
+    def _so_far(self) -> tuple[Call, Outcome]:
+        assert self._latest is not None
+        return self._call, self._latest
+
+    def go_on_until_loaded(
+        self, engine: Engine, encoder: CallEncoder, is_up: bool
+    ) -> Generator[None, None, BaseException | None]:
+        """Have the workers load the function, and work on until they have."""
+        workers = engine.n_workers
+        if not is_up:  # have all of them start
+            _asked(engine, b"", workers)
+        answers = _asked(engine, encoder.loading(), max(1, workers - 1))
+        took_long = yield from self._go_on_until(answers)
+        if took_long and workers > 1 and self._gaps and self._ledger.failure is None:
+            others = _asked(engine, encoder.loading(), workers)
+            yield from self._go_on_until(others)
+            answers += others
+        problem = self._failed_to_load(encoder, answers)
+        while isinstance(problem, DifferentCodeError):
+            # They have other code than this process, which goes there now; each round brings more of it.
+            try:
+                encoder.bring(problem.slots)
+            except FunctionNotSerializableError as error:
+                return error
+            answers = _asked(engine, encoder.loading(), workers)
+            yield from self._go_on_until(answers)
+            problem = self._failed_to_load(encoder, answers)
+        return problem
+
+    def _go_on_until(self, answers: list[Future[bytes]]) -> Generator[None, None, bool]:
+        """Work on until all is answered; returns whether that took long."""
+        if not answers:
+            return False
+        answered, lock, left = threading.Event(), threading.Lock(), len(answers)
+
+        def count(_: Future[bytes]) -> None:
+            nonlocal left
+            with lock:
+                left -= 1
+                if not left:
+                    answered.set()
+
+        for future in answers:
+            future.add_done_callback(count)
+        if answered.wait(placement.ANSWER_SECONDS):
+            return False
+        shown_from = time.monotonic() + LOADING_SHOWN_SECONDS
+        try:
+            while self._gaps and self._ledger.failure is None and not answered.is_set():
+                if time.monotonic() >= shown_from:
+                    self._bar.note(LOADING)
+                self._work()
+                yield
+        finally:
+            self._bar.note("")
         return True
+
+    def _failed_to_load(self, encoder: CallEncoder, answers: list[Future[bytes]]) -> BaseException | None:
+        """Take what the workers said while they loaded; returns why one could not."""
+        failure: BaseException | None = None
+        for future in answers:
+            if future.done() and not future.cancelled() and future.exception() is None and future.result():
+                outcome = encoder.outcome(future.result())
+                self._watch.loads(outcome)
+                said = encoder.said(outcome.chunk)
+                if said is not None:
+                    said.show()
+                if outcome.failure is not None and (failure is None or isinstance(failure, DifferentCodeError)):
+                    failure = outcome.failure.exception
+        return failure
+
+    def go_on(self) -> Iterator[None]:
+        """Do all that is left."""
+        while self._gaps and self._ledger.failure is None:
+            self._work()
+            yield
+
+    def _work(self) -> Outcome:
+        """Do a chunk of the plan if there is one, else as much as takes until the next look, and a unit at least."""
+        if self._stop is not None:
+            self._stop.look()
+        call, until = self._call, math.inf
+        # Not all that is left, but what may be done by then: a piece costs something by itself.
+        done, seconds = self._ledger.units, self._ledger.seconds
+        likely = 2 * self._worth.look * done / seconds if seconds else 0
+        chunk = self._gaps.first(self._options.chunk_size or max(self._gaps.few, int(likely)))
+        if call.plan is None:
+            until = time.perf_counter() + self._worth.look
+        self._watch.begins()
+        outcome = run_inline(call, self._feed, chunk, until)
+        self._watch.did(outcome)
+        self._ledger.add(outcome)
+        self._bar.add(outcome.done, outcome.count_failed)
+        self._gaps.drop(outcome.chunk.stop)
+        return outcome
+
+
+def _asked(engine: Engine, task: bytes, times: int) -> list[Future[bytes]]:
+    """Submit a task so many times; returns the futures of its answers."""
+    try:
+        return [engine.submit(task) for _ in range(times)]
+    except Exception:  # what is wrong with the workers is raised by the first chunk
+        return []

@@ -1,411 +1,140 @@
-"""Watching: pandas begins, with a function that keeps what the user's one returned and tells when others are to go on.
+"""Substitutes for the user's function inside pandas' own calls.
 
-A call that is soon done is pandas' own, and is to cost what pandas costs.  Now and then the watching function looks
-whether the rest is worth workers.  If it is not, it finds out with a few groups whether lazy ones would do, and what
-they would save: then this process goes on without pandas' loop.
+:class:`PandasStart` lets pandas start a small call. :func:`run_in_pandas` lets pandas make a whole call, if only pandas
+knows the units. Groups have a driver of their own, :mod:`pdparallel.execution.group_driver`. An error of this package
+leaves pandas' call as a :class:`LeavingError`, because pandas catches many an ``Exception``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
+import math
+import sys
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from pdparallel.core.call import Call
-from pdparallel.core.cancellation import begin, current
-from pdparallel.core.chunking import Chunk
+from pdparallel.core import random_state
+from pdparallel.core.call import Call, Work
+from pdparallel.core.cancellation import begin
 from pdparallel.core.options import Options
-from pdparallel.core.outcome import Failure, Outcome
-from pdparallel.core.returns import ReturnPlaceholder, Returns
-from pdparallel.data.aligned_series import GroupIdentity, as_aligned
-from pdparallel.data.fastpath.group import LOOK_AFTER, LazyTrial
-from pdparallel.engines.registry import is_warm
-from pdparallel.execution import failures
-from pdparallel.execution.collector import ResultCollector, annotate_exception
+from pdparallel.core.outcome import Assigned, Failed, Outcome
+from pdparallel.core.returns import Returns
+from pdparallel.data.fastpath.row import blocks_of, is_unshared
+from pdparallel.execution import failures, placement
 from pdparallel.execution.events import told_to_pandas
-from pdparallel.execution.placement import MAX_LOOK_SECONDS, PoolDecision
-from pdparallel.execution.runner import run
-from pdparallel.progress.reporter import of_all
+from pdparallel.execution.inline import BLOCK_SECONDS, MAX_IN_BLOCK, outcome_of
+from pdparallel.progress.reporter import ProgressScope, count_calls
 from pdparallel.typing import Func
+from pdparallel.worker.loop import calling, prepare
 
 __all__ = [
-    "First",
-    "GroupPass",
-    "GroupPasses",
     "LeavingError",
-    "PandasDriver",
-    "PassRecord",
-    "ReplayFunction",
+    "PandasStart",
+    "PandasStoppedError",
+    "inline_context",
     "outside",
+    "run_in_pandas",
 ]
 
-#: Seconds of work that are left from which it is worth finding out whether lazy groups would do: that takes half a
-#: millisecond (``benchmarks/constants.py``).
-TRIAL_WORTH_SECONDS = 0.02
 
-#: Seconds that they must save then, beside what it takes to bring the rows into the order of the groups, for which
-#: stands twice the time that pandas took to do so and to find the groups.
-LAZY_WORTH_SECONDS = 0.005
-
-#: Seconds that a lazy group costs besides the function, or less (``benchmarks/constants.py``).
-LAZY_SECONDS = 2e-6
-
-
-@dataclass(frozen=True, slots=True)
-class First:
-    """The first unit of a go as the function was given it, whatever that made of it in place."""
-
-    kind: Any
-    columns: pd.Index | None
-    index: pd.Index
-    name: Any
-    is_named: bool
-
-    @classmethod
-    def of(cls, unit: Any) -> First:
-        """That of a unit, before the function is called with it."""
-        if isinstance(unit, pd.Series):
-            return cls(type(unit), None, unit.index, unit.name, False)
-        is_named = "name" in vars(unit)
-        return cls(type(unit), unit.columns, unit.index, unit.name if is_named else None, is_named)
-
-    @property
-    def is_frame(self) -> bool:
-        return self.columns is not None
+@contextlib.contextmanager
+def inline_context(work: Work) -> Iterator[None]:
+    """Give the function in this process the initializer and the random numbers that it has in a worker."""
+    told_to_pandas()
+    begin()
+    prepare(work)
+    with random_state.whole(work.seed):
+        yield
 
 
-@dataclass(frozen=True, slots=True)
-class GroupPass:
-    """What pandas asks for in one go."""
+def run_in_pandas(
+    call: Call, ask: Callable[[Func], Any], options: Options, fill: failures.FailureFill, placeholder: Any,
+    seen: list[Any], shape: Callable[[Returns], Any] | None = None, prefix: Outcome | None = None,
+) -> Any:  # fmt: skip
+    """Let pandas call the function here, because only pandas knows its units.
 
-    call: Call
-    fits: Callable[[Any, int], bool]
-    several: int = 0
-    of_all: int | None = None
+    ``seen`` receives the units. pandas gets ``placeholder`` for a failed call; ``shape`` makes the result again with
+    what takes its place.
+    """
+    func = count_calls(calling(call.work), options.progress, options.desc or call.verb, call.unit)
+    kept: list[Any] = []
+    done = [] if prefix is None else Returns([prefix.returns]).values()
 
+    def keep(unit: Any) -> Any:
+        seen.append(unit)
+        value = done[len(kept)] if len(kept) < len(done) else func(unit)
+        kept.append(value)
+        return placeholder if type(value) is Failed else value
 
-class GroupPasses(Protocol):
-    """Foresees what pandas will ask for, go by go, by the first unit of each."""
-
-    @property
-    def tries(self) -> bool:
-        """Whether there may be several gos."""
-
-    @property
-    def looks_again(self) -> bool:
-        """Whether pandas looks at the labels of a unit once more, when it has the answer."""
-
-    def size(self, number: int, first: First) -> int:
-        """How many answers pandas will want in the go of that number."""
-
-    def go(self, number: int, first: First) -> GroupPass | None:
-        """That go; None where it cannot be foreseen."""
-
-    def is_next(self, number: int, unit: Any) -> bool:
-        """Whether a unit belongs to the go after that of ``number``; asked only where there may be several."""
-
-    def place(self, number: int, unit: Any, at: int) -> str:
-        """A unit of a go in words, for messages."""
-
-    def is_shaped(self, answers: Sequence[Any]) -> bool:
-        """Whether it is known what pandas makes of such answers, without asking it."""
+    with ProgressScope(), inline_context(call.work):
+        result = ask(keep)
+        returns = Returns([kept])
+        return shape(returns) if failures.replace_failures(call, returns, fill) and shape is not None else result
 
 
-@dataclass(slots=True)
-class PassRecord:
-    """What the function returned in a go that this process began, and how long that took when last looked at."""
-
-    number: int
-    first: First
-    began: float
-    seconds: float = 0.0
-    answers: list[Any] = field(default_factory=list)
-    given: list[GroupIdentity] = field(default_factory=list)
-    raised: BaseException | None = None
-
-    def returns(self) -> list[Any]:
-        """The answers, as they are best kept."""
-        # Asked for again and again: a million numbers are left alone.
-        are_objects = bool(self.answers) and type(self.answers[0]) in (pd.DataFrame, pd.Series)
-        return (
-            list(map(as_aligned, self.answers, self.given or itertools.repeat(None))) if are_objects else self.answers
-        )
-
-    def outcome(self, go: GroupPass) -> Outcome:
-        """The same as of the first units of the go."""
-        returns = self.returns()
-        if go.several:
-            returns = [returns[at : at + go.several] for at in range(0, len(returns), go.several)]
-        return Outcome(Chunk(0, len(returns)), returns, None, self.seconds)
+class PandasStoppedError(BaseException):
+    """Ends pandas' own loop; no ``except Exception`` on the way stops it."""
 
 
-class _HandOverError(BaseException):
-    """Leaves pandas' own call for others to go on; no ``except Exception`` on the way stops it."""
+class PandasStart:
+    """Function that pandas calls in place of the user's, until the first check is due.
 
+    ``is_worth`` takes the seconds and the number of calls so far, and the seconds before the first call. It decides
+    whether to stop pandas. By default pandas is stopped.
+    """
 
-class _UnforeseenError(Exception):
-    """There is no call that others could take over."""
+    def __init__(self, work: Work, is_worth: Callable[[float, int, float], bool] | None = None) -> None:
+        self.returns: list[Any] = []
+        self.seconds = 0.0
+        self.failure: BaseException | None = None
+        self.assigned: Assigned | None = None
+        self._work = work
+        self._is_worth = is_worth
 
+    def begin(self) -> Func:
+        """The function for pandas, asked for once."""
+        calls = self._calls(calling(self._work), time.perf_counter())
+        next(calls)
+        # C calls this, and it calls a function of Python without C between: together no slower than C calls that.
+        return calls.send
 
-class PandasDriver:
-    """What pandas' own call gets in the place of a function, as long as it is pandas' own."""
+    def outcome(self) -> Outcome:
+        """What has come so far, as of a chunk; a failure ends it."""
+        called = len(self.returns) + (self.failure is not None)
+        found = outcome_of(called, self.returns, self.failure, self.seconds)
+        return found if self.assigned is None else replace(found, assigned=self.assigned)
 
-    def __init__(
-        self, func: Func, goes: GroupPasses, options: Options, go: Callable[[int, First], GroupPass | None]
-    ) -> None:
-        self.kept: deque[PassRecord] = deque()
-        self.for_workers = False
-        self._func = func
-        self._goes = goes
-        self._options = options
-        self._go = go
-        self._stop = current()
-        self._worth = PoolDecision(options, None if self._stop is None else MAX_LOOK_SECONDS)
-        self._next_look = 0.0
-        self._trial: LazyTrial | None = None
-        self._tried = False
-        self._changed = False
-        self._began = 0.0
-        self._before = 0.0
-
-    def watched(self, ask: Callable[[Func], Any]) -> tuple[bool, Any]:
-        """Let pandas begin."""
-        begin()
-        self._began = time.perf_counter()
-        try:
-            answer = outside(ask, self._watching())
-        except _HandOverError:
-            return False, None
-        self._worth.record_inline_work()
-        return True, answer
-
-    def _watching(self) -> Func:
-        # All that each unit needs is at hand here: what this costs, a function that does next to nothing has to pay.
-        func, clock, goes, tries = self._func, time.perf_counter, self._goes, self._goes.tries
-        looks_again = goes.looks_again
-        kept: PassRecord | None = None
-        gives_series: bool | None = None
-
-        def watch(unit: Any, *args: Any, **kwargs: Any) -> Any:
-            nonlocal kept, gives_series
-            try:
-                if kept is None or kept.raised is not None or (tries and goes.is_next(kept.number, unit)):
-                    kept, gives_series = self._begin(unit), None
-                elif clock() >= self._next_look:
-                    self._consider(kept)
-                given = None if gives_series is False else GroupIdentity.of(unit)
-                if looks_again:
-                    index, columns = unit.index, unit.columns if tries and unit.ndim == 2 else None
-            except Exception as error:
-                raise LeavingError(error) from None
-            try:
-                if self._trial is None:
-                    value = func(unit, *args, **kwargs)
-                else:
-                    value = self._trial.call(func, unit, args, kwargs)
-            except BaseException as exception:
-                kept.raised = exception
-                with contextlib.suppress(Exception):  # the exception matters more than its note
-                    annotate_exception(Failure(0, exception), goes.place(kept.number, unit, len(kept.answers)))
-                raise
-            kept.answers.append(value)
-            if looks_again and not (unit.index.is_(index) and (columns is None or unit.columns.is_(columns))):
-                self._changed = True
-            if gives_series is None:
-                gives_series = type(value) is pd.Series
-            if gives_series:
-                kept.given.append(given)  # type: ignore[arg-type]  # it is there from the first unit on
-            return value
-
-        watch.__name__ = getattr(func, "__name__", "<function>")  # which pandas looks at
-        return watch
-
-    def _begin(self, unit: Any) -> PassRecord:
-        """The next go."""
-        now = time.perf_counter()
-        if not self.kept:
-            self._before = now - self._began
-        self._trial = None
-        kept = PassRecord(len(self.kept), First.of(unit), now)
-        self.kept.append(kept)
-        # From here on: what pandas did before says nothing of the function, and one unit little.
-        self._next_look = now + self._worth.look
-        return kept
-
-    def _consider(self, kept: PassRecord) -> None:
-        """Leave pandas' call if others would be done sooner, or if it is to end."""
-        if self._stop is not None:
-            self._stop.look()
-        now = time.perf_counter()
-        size, done = self._goes.size(kept.number, kept.first), len(kept.answers)
-        kept.seconds = now - kept.began
-        # A unit that has got other labels is one that nobody can hand to pandas again.
-        if done < size and not self._changed:
-            left, cost = size - done, kept.seconds / done
-            with contextlib.suppress(_UnforeseenError):
-                if self._trial is not None:
-                    if len(self._trial.seconds) >= LOOK_AFTER:
-                        self._judge(kept, left, cost)
-                elif self._worth.should_use_pool(
-                    cost, left, lambda: is_warm(self._options), lambda: self._so_far(kept)
-                ):
-                    self.for_workers = True
-                    raise _HandOverError
-                elif not self._tried and left > LOOK_AFTER and left * cost > TRIAL_WORTH_SECONDS:
-                    self._tried = True
-                    if not self._goes.tries:
-                        self._trial = LazyTrial(self._func)
-        looked = time.perf_counter()
-        kept.began += looked - now  # to look is no part of what the function takes
-        self._next_look = looked if self._trial is not None else looked + self._worth.look
-
-    def _judge(self, kept: PassRecord, left: int, cost: float) -> None:
-        """Go on without pandas' loop if lazy groups save enough, by what was tried."""
-        trial, self._trial = self._trial, None
-        assert trial is not None
-        saved = cost - sorted(trial.seconds)[len(trial.seconds) // 2] - LAZY_SECONDS
-        enough = saved > cost / 10 and saved * left > LAZY_WORTH_SECONDS + 2 * self._before
-        if trial.pays and enough and self._goes.is_shaped(kept.returns()):
-            self._so_far(kept)
-            raise _HandOverError
-
-    def _so_far(self, kept: PassRecord) -> tuple[Call, Outcome]:
-        go = self._go(kept.number, kept.first)
-        if go is None or (go.several and len(kept.answers) % go.several):
-            raise _UnforeseenError
-        return go.call, kept.outcome(go)
-
-
-# Stand-in: stands in pandas' own call for the user's function, where only pandas knows what it calls it with
-
-
-class ReplayFunction:
-    """Stands in for a function in a call of pandas."""
-
-    def __init__(self, func: Func, goes: GroupPasses, options: Options, fill: failures.FailureFill) -> None:
-        self._func = func
-        self._goes = goes
-        self._options = options
-        self._fill = fill
-        self._watching = PandasDriver(func, goes, options, self._go)
-        self._kept = self._watching.kept
-        self._passes: dict[int, GroupPass | None] = {}
-        # Of the go that is answered: its number, what is left of it, and what ends it.
-        self._number = -1
-        self._at = 0
-        self._answers: deque[Any] = deque()
-        self._raises: BaseException | None = None
-        self._fits: Callable[[Any, int], bool] = _any
-        self._unforeseen = False
-        self._packed: tuple[Returns, GroupPass] | None = None
-
-    def watched(self, ask: Callable[[Func], Any]) -> tuple[bool, Any]:
-        """Let pandas begin; see :meth:`pdparallel.execution.pandas_driver.Watching.watched`."""
-        return self._watching.watched(ask)
-
-    def _go(self, number: int, first: First) -> GroupPass | None:
-        if number not in self._passes:
-            self._passes[number] = self._goes.go(number, first)
-        return self._passes[number]
-
-    # Answering
-
-    def answer(self, ask: Callable[[Func], Any]) -> Any:
-        """pandas' own answer, with what the workers recorded."""
-        if self._packed is not None:
-            returns, go = self._packed
-            self._take(returns.values(), go)
-        return outside(ask, self._answer)
-
-    def begin(self, first: First | None = None) -> Returns | None:
-        """Have the first go done; what came of it, where that is all that is known, and nothing was raised."""
-        alone = len(self._kept) <= 1
-        first = self._kept[0].first if self._kept else first
-        assert first is not None
-        returns = self._begin(first, unpack=False)
-        return returns if alone else None
-
-    def _answer(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            if not self._unforeseen and (not self._answers or not self._fits(unit, self._at)) and self._raises is None:
-                self._begin(First.of(unit))  # pandas may leave a go in the middle, when it does not like an answer
-                self._unforeseen = self._unforeseen or not self._fits(unit, 0)
-            if self._unforeseen:
-                told_to_pandas()
-            elif self._answers:
-                self._at += 1
-                value = self._answers.popleft()
-                return value.restore(unit) if isinstance(value, ReturnPlaceholder) else value
-        except Exception as error:  # only what the function raised is for pandas
-            raise LeavingError(error) from None
-        if self._unforeseen:
-            return self._by_itself(unit, *args, **kwargs)
-        assert self._raises is not None
-        raises, self._raises = self._raises, None
-        raise raises
-
-    def _begin(self, first: First, unpack: bool = True) -> Returns | None:
-        """Have the next go done, or take what is kept of it."""
-        self._number, self._at, self._fits = self._number + 1, 0, _any
-        self._answers.clear()
-        kept = self._kept.popleft() if self._kept else None
-        if kept is not None and (self._kept or kept.raised is not None):
-            self._answers, self._raises = deque(kept.returns()), kept.raised
-            return None
-        go = self._go(self._number, first)
-        if go is None:
-            self._unforeseen = True
-            return None
-        self._fits = go.fits
-        before: list[Any] = []
-        call = replace(go.call, validate_prefix=before.extend)
-        collector = ResultCollector(call)
-        for_workers = kept is not None and self._watching.for_workers
-        prefix = None if kept is None else kept.outcome(go)
-        try:
-            with of_all(go.of_all):
-                returns = run(call, self._options, prefix, for_workers, collector)
-        except Exception as exception:  # of which pandas may make something, or of an answer before it
-            if not collector.is_of_the_function(exception):
-                raise
-            self._raises = exception
-            self._take(before, go)
-            return None
-        failures.replace_failures(call, returns, self._fill)
-        if unpack:
-            self._take(returns.values(), go)
-        else:
-            self._packed = returns, go
-        return returns
-
-    def _take(self, values: list[Any], go: GroupPass) -> None:
-        if go.several:
-            # What stands for a call that failed does so for each of its answers.
-            lists = (value if type(value) is list else [value] * go.several for value in values)
-            values = list(itertools.chain.from_iterable(lists))
-        self._answers.extend(values)
-
-    def _by_itself(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return self._func(unit, *args, **kwargs)
-        except Exception as exception:
-            if self._options.errors == "raise":
-                raise
-            return exception if self._options.errors == "return" else np.nan
-
-
-def _any(unit: Any, at: int) -> bool:
-    return True
-
-
-# Leaving: how an error that is not the function's comes out of a call of pandas, which catches many an exception
+    def _calls(self, func: Func, made: float) -> Generator[Any, Any, None]:
+        keep, clock = self.returns.append, time.perf_counter
+        unit = yield
+        blocks = blocks_of(unit)
+        began = block = clock()
+        until, size = began + placement.LOOK_SECONDS, 1
+        while True:
+            for _ in range(size):
+                try:
+                    value = func(unit)
+                except BaseException as exception:
+                    self.failure = exception
+                    raise PandasStoppedError from None
+                # pandas hands out one Series again and again with other data in it.
+                keep(value.copy(deep=False) if value is unit and isinstance(value, pd.Series) else value)
+                unit = yield value
+            now = clock()
+            if now > until:
+                self.seconds = now - began
+                if self._is_worth is None or self._is_worth(self.seconds, len(self.returns), began - made):
+                    if blocks_of(unit) is not blocks:
+                        self.assigned = Assigned(0, False, is_unshared(unit))
+                    raise PandasStoppedError
+                size, until = sys.maxsize, math.inf
+            elif now - block < BLOCK_SECONDS:
+                size = min(4 * size, MAX_IN_BLOCK)
+            block = now
 
 
 class LeavingError(BaseException):

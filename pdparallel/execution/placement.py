@@ -1,80 +1,141 @@
-"""Auto: what ``engine="auto"`` does in the parent: begin, find out whether the rest is worth workers, work on until
-they are up.
+"""Decide where a call runs: inside pandas, in this process, or in workers.
 
-The parent keeps what its calls returned, so every unit is computed once, a small call never sees a process, and the
-second that a new pool takes to import pandas is never waited for.
+Only this module decides that, and it owns every threshold of the decision. :func:`place` decides where a call starts.
+:class:`PoolDecision` checks now and then whether the rest is worth workers. The returns so far are kept, so every unit
+runs once, and nobody waits for a pool that starts.
 """
 
 from __future__ import annotations
 
 import enum
 import math
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable
 from typing import Any
 
 from pdparallel.core.call import Call
-from pdparallel.core.cancellation import CancelToken
-from pdparallel.core.chunking import Chunk, PendingUnits
+from pdparallel.core.cancellation import current
+from pdparallel.core.chunking import Chunk
 from pdparallel.core.cpu_count import gil_is_off
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Failed, Outcome
 from pdparallel.core.returns import Texts, pack
-from pdparallel.data.fastpath.row import LazyRows
-from pdparallel.data.iterate import feed_for
-from pdparallel.engines.base import Engine
-from pdparallel.errors import FunctionNotSerializableError
-from pdparallel.execution.collector import ResultCollector
-from pdparallel.execution.encode import CallEncoder
-from pdparallel.execution.events import Watch, nobody
-from pdparallel.progress.reporter import Bar
-from pdparallel.transport.data import cut_out, take
-from pdparallel.transport.modules import DifferentCodeError
+from pdparallel.execution.events import observed
+from pdparallel.transport.data import cut_out
 from pdparallel.transport.shared_classes import SharedTable, dump, load
-from pdparallel.worker.loop import record
 from pdparallel.worker.run_task import inside_worker
 
-__all__ = ["InlineRunner", "PoolDecision", "Reason", "missed", "transfer_cost", "transfer_seconds"]
+__all__ = [
+    "Placement",
+    "PoolDecision",
+    "Reason",
+    "is_plain_call",
+    "lazy_groups_pay",
+    "missed",
+    "needs_engine",
+    "place",
+    "restart_pays",
+    "transfer_cost",
+    "transfer_seconds",
+]
 
-#: Seconds after which the parent looks whether the rest is worth a pool; it costs nothing on smaller calls.
+# Thresholds. Each names the benchmark that chose it.
+
+#: Largest number of rows that pandas starts. Its loop over so few takes less than lazy rows need to set up
+#: (``benchmarks/small.py``).
+PANDAS_MAX_ROWS = 25
+
+#: Largest number of values in windows that pandas starts, also if arithmetic could find the windows: that takes 0.1 ms
+#: (``benchmarks/small.py``).
+PANDAS_MAX_VALUES = 500
+
+#: Largest number of values that a plain loop starts, without a runner (``benchmarks/small.py``).
+LOOP_MAX_UNITS = 10_000
+
+#: Seconds after which this process first checks whether the rest is worth a pool. Shorter calls never pay for it.
 LOOK_SECONDS = 0.01
 
-#: The next look comes after twice the time, up to so many seconds: each costs some tenths of a millisecond.
+#: Longest interval in seconds between two checks. The interval doubles each time; a check costs about 0.3 ms.
 MAX_LOOK_SECONDS = 0.1
 
-#: The same where there is nothing to decide, as with one worker.
+#: The same if there is nothing to decide, as with one worker.
 IDLE_LOOK_SECONDS = 0.5
 
-#: Seconds of work, in one process, from which it is worth starting a pool: twice what one takes to start, during which
-#: the parent works on, a little slower (benchmarks/handover.py).  What earlier calls of this process would have given
-#: to a pool counts, too: who calls again and again soon has one, and a single short call is never slowed by one.
+#: Seconds of work from which a new pool pays: twice what its start takes (``benchmarks/handover.py``). Work of earlier
+#: calls counts, too, so a program that calls again and again soon has a pool.
 COLD_WORTH_SECONDS = 1.5
 
-#: The same for a pool that is up: what a call of it costs before the first row is done (benchmarks/handover.py).
+#: The same for a pool that already runs: what its first chunk costs (``benchmarks/handover.py``).
 WARM_WORTH_SECONDS = 0.05
 
-#: How many times as fast threads must be as this process alone; they are slower where they share what they count.
-THREADS_GAIN = 1.2
-
-#: Seconds that a chunk may take in a thread, which nobody can end: a call that fails or is given up waits for it.
-MAX_THREAD_SECONDS = 0.2
-
-#: Seconds in which a pool that is up has answered.
+#: Seconds within which a pool that already runs answers.
 ANSWER_SECONDS = 0.005
 
-#: Seconds after which a bar says what the rest of the call waits for.
-LOADING_SHOWN_SECONDS = 0.5
+#: Smallest speed-up for which threads are kept. Threads that share reference counts are slower than one.
+THREADS_GAIN = 1.2
 
-#: What it says.
-LOADING = "workers loading"
+#: Longest chunk of a thread in seconds. Nothing can end a thread, so a call that fails waits for it.
+MAX_THREAD_SECONDS = 0.2
+
+#: Seconds of remaining work from which a trial of lazy groups pays; it takes 0.5 ms (``benchmarks/constants.py``).
+TRIAL_WORTH_SECONDS = 0.02
+
+#: Seconds that lazy groups must save, besides the time to sort the rows by group.
+LAZY_WORTH_SECONDS = 0.005
+
+#: Seconds that a lazy group costs besides the function, at most (``benchmarks/constants.py``).
+LAZY_SECONDS = 2e-6
 
 #: Seconds of travelling that are enough to tell what more of it costs.
 ENOUGH_SECONDS = 0.0002
 
 #: Seconds of work that calls of this process would have given to a pool, had one been up, since there last was one.
 _unpooled_seconds = 0.0
+
+
+class Placement(enum.Enum):
+    """Where a call starts."""
+
+    PASS_TO_PANDAS = "pandas starts the call, and may be stopped by the clock"
+    LOOP = "a plain loop starts the call, and may be stopped by the clock"
+    INLINE = "this process starts the call, and may go on in workers"
+    ENGINE = "an engine runs the call"
+
+
+def place(options: Options, units: float = 0, max_in_pandas: float = -1, max_in_loop: float = -1) -> Placement:
+    """Decide where a call of so many units starts; the limits say how many pandas or a plain loop may start."""
+    if needs_engine(options):
+        return Placement.ENGINE
+    if not 0 < units <= max(max_in_pandas, max_in_loop) or options.chunk_size is not None or current() is not None:
+        return Placement.INLINE
+    if not is_plain_call(options):
+        return Placement.INLINE
+    return Placement.PASS_TO_PANDAS if units <= max_in_pandas else Placement.LOOP
+
+
+def needs_engine(options: Options) -> bool:
+    """Return whether this process must not start the call: it cannot end a row, nor be changed by an initializer."""
+    return options.engine != "auto" or options.timeout is not None or options.initializer is not None
+
+
+def is_plain_call(options: Options) -> bool:
+    """Return whether each call of the function would be the same inside of pandas."""
+    return (
+        not observed() and options.errors == "raise" and options.progress is False
+        and options.seed is None and options.checkpoint is None and not needs_engine(options)
+    )  # fmt: skip
+
+
+def restart_pays(rest: float, before: float, options: Options) -> bool:
+    """Return whether workers give back the time to start once more; ``rest`` and ``before`` are seconds of pandas."""
+    gain = 0.0 if inside_worker() else 1 - 1 / options.workers
+    return rest * gain > WARM_WORTH_SECONDS + 2 * before
+
+
+def lazy_groups_pay(cost: float, lazy_cost: float, left: int, before: float) -> bool:
+    """Return whether lazy groups save enough; ``before`` is the time that pandas took to find the groups."""
+    saved = cost - lazy_cost - LAZY_SECONDS
+    return saved > cost / 10 and saved * left > LAZY_WORTH_SECONDS + 2 * before
 
 
 class Reason(enum.Enum):
@@ -190,175 +251,6 @@ def transfer_cost(call: Call, outcome: Outcome) -> tuple[float, float]:
     written_there, read_here = transfer_seconds(returns, len(values))
     share = len(outcome.returns) / len(chunk)
     return read_there + share * written_there, written_here + share * read_here
-
-
-class InlineRunner:
-    """The parent's own part of a call; it comes back after each piece of work, to whoever takes what came of it."""
-
-    def __init__(
-        self,
-        call: Call,
-        options: Options,
-        collector: ResultCollector,
-        bar: Bar,
-        gaps: PendingUnits,
-        stop: CancelToken | None = None,
-        watch: Watch = nobody,
-    ) -> None:
-        self._call = call
-        self._options = options
-        self._ledger = collector
-        self._bar = bar
-        self._feed = feed_for(call.work.unit_format, call.work.func, call.work.given, call.work.views)
-        self._gaps = gaps
-        self._stop = stop
-        self._watch = watch
-        # Where somebody waits for each result, looks on, or may want the call to end, the next look is to be soon.
-        awaited = collector.passes_on or stop is not None or bar.look is not None
-        self._worth = PoolDecision(options, MAX_LOOK_SECONDS if awaited else IDLE_LOOK_SECONDS, self._rows_stay_lazy)
-        self._latest: Outcome | None = None
-
-    @property
-    def reason(self) -> Reason:
-        """Why it goes on, or does not."""
-        return self._worth.reason
-
-    def begin(self, is_warm: Callable[[], bool], prefix: Outcome | None = None) -> Iterator[None]:
-        """Work for as long as that is the quicker way."""
-        while self._gaps:
-            if prefix is None:
-                outcome = self._work()
-                yield
-            else:
-                outcome, prefix = prefix, None
-            if self._ledger.failure is not None:
-                break
-            left = len(self._gaps)
-            if not left:
-                break
-            cost = self._ledger.seconds / self._ledger.units
-            self._latest = outcome
-            if self._worth.should_use_pool(cost, left, is_warm, self._so_far):
-                return
-        self._worth.record_inline_work()
-
-    def _rows_stay_lazy(self) -> bool:
-        """Else pandas makes each row, by code that threads must not run side by side."""
-        rows = getattr(self._feed, "__self__", None)
-        return not isinstance(rows, LazyRows) or rows.are_lazy
-
-    @property
-    def most_in_threads(self) -> float:
-        """Seconds of a unit in one of the threads, above which they gain too little."""
-        return self._options.workers / THREADS_GAIN * self._ledger.seconds / self._ledger.units
-
-    def leave_threads(self) -> None:
-        """They gained too little: what is left is for this process or others."""
-        self._worth.leave_threads()
-
-    def _so_far(self) -> tuple[Call, Outcome]:
-        assert self._latest is not None
-        return self._call, self._latest
-
-    def go_on_until_loaded(
-        self, engine: Engine, encoder: CallEncoder, is_up: bool
-    ) -> Generator[None, None, BaseException | None]:
-        """Have the workers load the function, and work on until they have."""
-        workers = engine.n_workers
-        if not is_up:  # have all of them start
-            _asked(engine, b"", workers)
-        answers = _asked(engine, encoder.loading(), max(1, workers - 1))
-        took_long = yield from self._go_on_until(answers)
-        if took_long and workers > 1 and self._gaps and self._ledger.failure is None:
-            others = _asked(engine, encoder.loading(), workers)
-            yield from self._go_on_until(others)
-            answers += others
-        problem = self._failed_to_load(encoder, answers)
-        while isinstance(problem, DifferentCodeError):
-            # They have other code than this process, which goes there now; each round brings more of it.
-            try:
-                encoder.bring(problem.slots)
-            except FunctionNotSerializableError as error:
-                return error
-            answers = _asked(engine, encoder.loading(), workers)
-            yield from self._go_on_until(answers)
-            problem = self._failed_to_load(encoder, answers)
-        return problem
-
-    def _go_on_until(self, answers: list[Future[bytes]]) -> Generator[None, None, bool]:
-        """Work on until all is answered; returns whether that took long."""
-        if not answers:
-            return False
-        answered, lock, left = threading.Event(), threading.Lock(), len(answers)
-
-        def count(_: Future[bytes]) -> None:
-            nonlocal left
-            with lock:
-                left -= 1
-                if not left:
-                    answered.set()
-
-        for future in answers:
-            future.add_done_callback(count)
-        if answered.wait(ANSWER_SECONDS):
-            return False
-        shown_from = time.monotonic() + LOADING_SHOWN_SECONDS
-        try:
-            while self._gaps and self._ledger.failure is None and not answered.is_set():
-                if time.monotonic() >= shown_from:
-                    self._bar.note(LOADING)
-                self._work()
-                yield
-        finally:
-            self._bar.note("")
-        return True
-
-    def _failed_to_load(self, encoder: CallEncoder, answers: list[Future[bytes]]) -> BaseException | None:
-        """Take what the workers said while they loaded; returns why one could not."""
-        failure: BaseException | None = None
-        for future in answers:
-            if future.done() and not future.cancelled() and future.exception() is None and future.result():
-                outcome = encoder.outcome(future.result())
-                self._watch.loads(outcome)
-                said = encoder.said(outcome.chunk)
-                if said is not None:
-                    said.show()
-                if outcome.failure is not None and (failure is None or isinstance(failure, DifferentCodeError)):
-                    failure = outcome.failure.exception
-        return failure
-
-    def go_on(self) -> Iterator[None]:
-        """Do all that is left."""
-        while self._gaps and self._ledger.failure is None:
-            self._work()
-            yield
-
-    def _work(self) -> Outcome:
-        """Do a chunk of the plan if there is one, else as much as takes until the next look, and a unit at least."""
-        if self._stop is not None:
-            self._stop.look()
-        call, until = self._call, math.inf
-        # Not all that is left, but what may be done by then: a piece costs something by itself.
-        done, seconds = self._ledger.units, self._ledger.seconds
-        likely = 2 * self._worth.look * done / seconds if seconds else 0
-        chunk = self._gaps.first(self._options.chunk_size or max(self._gaps.few, int(likely)))
-        if call.plan is None:
-            until = time.perf_counter() + self._worth.look
-        self._watch.begins()
-        outcome = record(call.work, self._feed, take(call.data, call.work.unit_format, chunk), chunk, until)
-        self._watch.did(outcome)
-        self._ledger.add(outcome)
-        self._bar.add(outcome.done, outcome.count_failed)
-        self._gaps.drop(outcome.chunk.stop)
-        return outcome
-
-
-def _asked(engine: Engine, task: bytes, times: int) -> list[Future[bytes]]:
-    """Submit a task so many times; returns the futures of its answers."""
-    try:
-        return [engine.submit(task) for _ in range(times)]
-    except Exception:  # what is wrong with the workers is raised by the first chunk
-        return []
 
 
 def transfer_seconds(some: Callable[[int], Any], n: int) -> tuple[float, float]:

@@ -45,10 +45,12 @@ from pdparallel.core.returns import Returns
 from pdparallel.engines.base import Engine
 from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import FunctionNotSerializableError, InvalidOptionError, PerformanceHint
+from pdparallel.execution import placement
 from pdparallel.execution.collector import ResultCollector
 from pdparallel.execution.encode import CallEncoder, pack
 from pdparallel.execution.events import Watch, watch
-from pdparallel.execution.placement import MAX_THREAD_SECONDS, InlineRunner, Reason
+from pdparallel.execution.inline import InlineRunner
+from pdparallel.execution.placement import Reason
 from pdparallel.execution.scheduler import Delivery
 from pdparallel.progress.reporter import Bar, bar
 from pdparallel.transport.functions import level_of_the_user
@@ -105,8 +107,7 @@ def path(
         begin()
         stop = current()
         parent = InlineRunner(call, options, collector, shown, gaps, stop, observed)
-        # This process cannot be ended after a time, and what an initializer sets is for workers.
-        begins_here = options.engine == "auto" and options.timeout is None and options.initializer is None
+        begins_here = not placement.needs_engine(options)
         if begins_here and not force_pool:
             yield from parent.begin(lambda: is_warm(options), prefix)
             if parent.reason is Reason.THREADS and gaps and collector.failure is None:
@@ -177,7 +178,7 @@ def _by_engine(
         yield from delivery.run(_chunks(options, gaps, engine, collector, encoder, stop, most_seconds))
     finally:
         if most_seconds is not None and delivery is not None:
-            wait(delivery.left(), MAX_THREAD_SECONDS)
+            wait(delivery.left(), placement.MAX_THREAD_SECONDS)
         # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
         engine.close(kill=delivery is not None and not delivery.settled)
         if encoder is not None:

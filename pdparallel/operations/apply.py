@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,11 +34,13 @@ from pdparallel.data.values import (
     iter_python_values,
     values_pandas_would_pass,
 )
-from pdparallel.execution import failures
-from pdparallel.execution.inline import Beginning, PandasStoppedError, called_here, done_here, ends_by_clock
+from pdparallel.execution import failures, placement
+from pdparallel.execution.inline import run_loop
+from pdparallel.execution.pandas_driver import PandasStart, PandasStoppedError, inline_context, run_in_pandas
+from pdparallel.execution.placement import Placement, place
 from pdparallel.execution.runner import run
 from pdparallel.operations import build_result, concat
-from pdparallel.progress.reporter import ProgressScope, count_calls
+from pdparallel.progress.reporter import ProgressScope
 from pdparallel.transport.data import take
 from pdparallel.typing import Combine, Func, ResultType, UnitFormat
 from pdparallel.worker.loop import calling, record
@@ -51,14 +54,6 @@ __all__ = [
     "map_items",
     "of_no_rows",
 ]
-
-#: Rows at most for which pandas begins: for so many its loop takes less than lazy rows need by themselves
-#: (``benchmarks/small.py``).
-INLINE_MAX_ROWS = 25
-
-#: Values at most that this process begins with, where nobody looks on, without a runner, which needs more by itself
-#: (``benchmarks/small.py``).
-INLINE_MAX_UNITS = 10_000
 
 
 def apply_frame(
@@ -74,17 +69,17 @@ def apply_frame(
     if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
         work = work_of(func, args, kwargs, unit_format, options)
         begin()
-        with random_state.whole(work.seed) if goes_to_pandas(func) else called_here(work):
+        with random_state.whole(work.seed) if goes_to_pandas(func) else inline_context(work):
             return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
     prefix: Outcome | None = None
-    few = axis == 0 or len(labels) <= INLINE_MAX_ROWS
     as_in_pandas = unit_format == ("row" if axis else "column") and result_type != "broadcast" and not by_pandas
-    if as_in_pandas and few and ends_by_clock(options):
-        beginning = Beginning(work_of(func, args, kwargs, unit_format, options))
+    most = placement.PANDAS_MAX_ROWS if axis else math.inf
+    if as_in_pandas and place(options, len(labels), max_in_pandas=most) is Placement.PASS_TO_PANDAS:
+        start = PandasStart(work_of(func, args, kwargs, unit_format, options))
         try:
-            return df.apply(beginning.begin(), axis=axis, raw=raw, result_type=result_type)
+            return df.apply(start.begin(), axis=axis, raw=raw, result_type=result_type)
         except PandasStoppedError:
-            prefix = beginning.outcome()
+            prefix = start.outcome()
     data: Any = df
     views: bool | None = None
     if result_type == "broadcast":
@@ -120,16 +115,16 @@ def apply_frame(
     fill = failures.in_frame(df, axis, raw, result_type)
     if by_pandas:
         how: dict[str, Any] = {"axis": axis, "result_type": result_type}
-        return _by_pandas(
+        return run_in_pandas(
             call,
             lambda keep: df.apply(keep, **how),
+            options,
             fill,
-            lambda returns: failures.with_room(df, returns, False, result_type, options.errors).apply(
+            placeholder=0,
+            seen=[],
+            shape=lambda returns: failures.with_room(df, returns, False, result_type, options.errors).apply(
                 build_result.hand_out(returns), **how
             ),
-            0,
-            [],
-            options,
         )
     with ProgressScope():
         returns = run(call, options, prefix)
@@ -142,25 +137,6 @@ def _again(df: pd.DataFrame, work: Work, position: int) -> Outcome:
     """Call the function with a row as pandas does after an earlier one was written into."""
     chunk = Chunk(position, position + 1)
     return record(work, LazyRows(work.func, work.given, work.views, unshared=True).feed, take(df, "row", chunk), chunk)
-
-
-def _by_pandas(
-    call: Call, ask: Callable[[Func], Any], fill: failures.FailureFill, shape: Callable[[Returns], Any], meanwhile: Any,
-    seen: list[Any], options: Options,
-) -> Any:  # fmt: skip
-    """Where only pandas knows what to call the function with, it does so, here."""
-    func, kept = count_calls(calling(call.work), options.progress, options.desc or call.verb, call.unit), []
-
-    def keep(unit: Any) -> Any:
-        seen.append(unit)
-        value = func(unit)
-        kept.append(value)
-        return meanwhile if type(value) is Failed else value
-
-    with ProgressScope(), called_here(call.work):
-        result = ask(keep)
-        returns = Returns([kept])
-        return shape(returns) if failures.replace_failures(call, returns, fill) else result
 
 
 def _taken_raw(df: pd.DataFrame, axis: int, returns: Returns) -> None:
@@ -182,8 +158,8 @@ def apply_series(
     elif na_action == "ignore":
         data = s[s.notna().to_numpy()]
     prefix: Outcome | None = None
-    if plain and 0 < len(data) <= INLINE_MAX_UNITS and ends_by_clock(options):
-        prefix = done_here(
+    if plain and place(options, len(data), max_in_loop=placement.LOOP_MAX_UNITS) is Placement.LOOP:
+        prefix = run_loop(
             work_of(func, args, kwargs, unit_format, options), list(iter_python_values(backing_array(data)))
         )
         if prefix.failure is None and len(prefix.returns) == len(data):
@@ -207,14 +183,14 @@ def apply_series(
         ),
     )
     if by_pandas:
-        return _by_pandas(
+        return run_in_pandas(
             call,
             lambda keep: getattr(s, verb)(keep, **how),
-            failures.in_series(verb),
-            lambda returns: getattr(s, verb)(build_result.hand_out(returns), **how),
-            np.nan,
-            data,
             options,
+            failures.in_series(verb),
+            placeholder=np.nan,
+            seen=data,
+            shape=lambda returns: getattr(s, verb)(build_result.hand_out(returns), **how),
         )
     with ProgressScope():
         returns = run(call, options, prefix)
@@ -247,18 +223,19 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
     )
     fill = failures.in_series("map")
     if cells is None:
-        return _by_pandas(
+        return run_in_pandas(
             call,
             lambda keep: df.map(keep, **how),
-            fill,
-            lambda returns: df.map(build_result.hand_out(returns), **how),
-            np.nan,
-            seen,
             options,
+            fill,
+            placeholder=np.nan,
+            seen=seen,
+            shape=lambda returns: df.map(build_result.hand_out(returns), **how),
         )
     prefix: Outcome | None = None
-    if 0 < call.n <= INLINE_MAX_UNITS and call.validate_prefix is None and ends_by_clock(options):
-        prefix = done_here(call.work, list(cells.values()))
+    most = placement.LOOP_MAX_UNITS if call.validate_prefix is None else -1
+    if place(options, call.n, max_in_loop=most) is Placement.LOOP:
+        prefix = run_loop(call.work, list(cells.values()))
         if prefix.failure is None and len(prefix.returns) == call.n:
             return build_result.shaped_frame_map(df, dtypes, cells.sizes, Returns([prefix.returns]), na_action)
     with ProgressScope():
@@ -344,7 +321,7 @@ def call_by_chunks(
 
 def of_no_rows(call: Call) -> Any:
     """The result for no rows, which are a chunk too, but have no positions for a runner to count by."""
-    with called_here(call.work):
+    with inline_context(call.work):
         return calling(call.work)(call.data)
 
 

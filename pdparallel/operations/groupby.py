@@ -29,8 +29,8 @@ from pdparallel.data.groups import EachColumn, Grouping, Groups, GroupsByColumn,
 from pdparallel.data.values import bytes_of
 from pdparallel.errors import Shown
 from pdparallel.execution.events import shaping
-from pdparallel.execution.inline import begins_here
-from pdparallel.execution.pandas_driver import First, GroupPass, ReplayFunction
+from pdparallel.execution.group_driver import First, GroupDriver, GroupPass
+from pdparallel.execution.placement import is_plain_call
 from pdparallel.operations.build_result import PLAIN_NUMBERS, values_for_series
 from pdparallel.progress.reporter import ProgressScope, count_calls
 from pdparallel.transport.data import is_big
@@ -60,12 +60,12 @@ def call_grouped(
     check_func(func)
     options = resolve(given)
     goes = GroupByPlan(grouped(), method, func, args, kwargs, options)
-    stand_in = ReplayFunction(
+    driver = GroupDriver(
         count_calls(func, options.progress, options.desc or goes.verb, "group"), goes, options, goes.fill
     )
     unit, first, of_first = None, None, goes.of_first(bound)
-    if of_first is None and begins_here(options):
-        done, answer = stand_in.watched(ask)
+    if of_first is None and is_plain_call(options):
+        done, answer = driver.run(ask)
         if done:
             return answer
     else:
@@ -78,21 +78,21 @@ def call_grouped(
         first, unit = First.of(unit), None  # it is a view of pandas' copy of all rows
         goes.has_first_alone = method == "resample" and options.errors == "raise"
     with ProgressScope():
-        returns = stand_in.begin(first)
-        return _answered(goes, stand_in, returns, ask)
+        returns = driver.begin(first)
+        return _answered(goes, driver, returns, ask)
 
 
 @shaping
-def _answered(goes: GroupByPlan, stand_in: ReplayFunction, returns: Returns | None, ask: Callable[[Func], Any]) -> Any:
+def _answered(goes: GroupByPlan, driver: GroupDriver, returns: Returns | None, ask: Callable[[Func], Any]) -> Any:
     short = None if returns is None else goes.shaped(returns)
     if short is None:
-        return stand_in.answer(ask)
+        return driver.answer(ask)
     goes.warn_as_pandas()
     return short
 
 
 class GroupByPlan:
-    """What a method of a GroupBy asks a function for; see :class:`pdparallel.execution.pandas_driver.GroupPasses`."""
+    """What a method of a GroupBy asks a function for; see :class:`pdparallel.execution.group_driver.GroupPasses`."""
 
     def __init__(
         self, grouped: Any, method: str, func: Func, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
@@ -287,7 +287,7 @@ class GroupByPlan:
         return "resample.apply" if self._method == "resample" else f"groupby.{self._method}"
 
     def place(self, number: int, unit: Any, at: int) -> str:
-        """See :class:`pdparallel.execution.pandas_driver.GroupPasses`."""
+        """See :class:`pdparallel.execution.group_driver.GroupPasses`."""
         if self.tries:
             label = unit.name if isinstance(unit, pd.DataFrame) else Shown(f"of column {shown(unit.name)}")
         elif self._of_frame and isinstance(unit, pd.Series):
@@ -361,7 +361,7 @@ class GroupByPlan:
         pd.DataFrame({"key": [0], "value": [0]}).groupby("key").apply(len)
 
     def is_shaped(self, answers: Sequence[Any]) -> bool:
-        """See :class:`pdparallel.execution.pandas_driver.GroupPasses`."""
+        """See :class:`pdparallel.execution.group_driver.GroupPasses`."""
         if not self._may_be_shaped:
             return False
         packed = pack(list(answers))

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from pdparallel.testing import assert_same
+from pdparallel.testing._force import force
 
 N = 30
 
@@ -104,9 +105,9 @@ def test_labels_that_change(of: str, method: str, change: Callable[[Any], None])
 
 
 def test_a_long_call_whose_groups_change_stays_with_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pdparallel.execution.placement.WARM_WORTH_SECONDS", 0.0)
-    monkeypatch.setattr("pdparallel.execution.placement.COLD_WORTH_SECONDS", 0.0)
-    monkeypatch.setattr("pdparallel.execution.placement.LOOK_SECONDS", 0.0)
+    force(monkeypatch.setattr, warm_worth_seconds=0.0)
+    force(monkeypatch.setattr, cold_worth_seconds=0.0)
+    force(monkeypatch.setattr, look_seconds=0.0)
     for change in (_grows, _sorts, _labels):
         func = lambda unit, change=change: RETURNS["another"](unit, change)
         expected = _came(lambda: _frame().groupby("k")["x"].transform(func))

@@ -17,6 +17,7 @@ from pdparallel.core.options import resolve
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.execution import encode
 from pdparallel.testing import assert_same
+from pdparallel.testing._force import force
 from pdparallel.transport.shared_memory import Arena
 from pdparallel.transport.task import Locality
 from tests.conftest import children
@@ -314,7 +315,7 @@ class Weighed(SerialEngine):
 def weighed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], Any]], list[int]]]:
     """Gives the bytes of all tasks of a call, where everything travels in them."""
     sizes: list[int] = []
-    monkeypatch.setattr(pdparallel.execution.runner, "open_engine", lambda options: Weighed(Locality.ANYWHERE, sizes))
+    force(monkeypatch.setattr, engine=Weighed(Locality.ANYWHERE, sizes))
     # The levels of loggers go with each task, and other tests import libraries that have hundreds.
     monkeypatch.setattr("pdparallel.execution.encode.around", lambda: b"")
 

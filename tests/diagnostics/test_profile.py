@@ -31,6 +31,7 @@ from pdparallel.execution.encode import pack
 from pdparallel.execution.events import _between
 from pdparallel.execution.records import ChunkRecord, Record
 from pdparallel.testing import assert_same
+from pdparallel.testing._force import force
 from pdparallel.transport.task import Locality
 
 N = 40
@@ -141,7 +142,7 @@ class TestAProfile:
         assert p.calls.loc[1, ["engine", "why"]].tolist() == ["process", placement.Reason.WORTH.value]
 
     def test_says_why_it_stays_here(self, no_rest_is_worth_it: None, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(placement, "LOOK_SECONDS", 0.0)
+        force(monkeypatch.setattr, look_seconds=0.0)
         whys = []
         for workers in (1, 2):
             with pdparallel.profile() as p:
@@ -304,7 +305,7 @@ class TestWhereNobodyLooks:
 class TestShown:
     @pytest.fixture
     def p(self, no_rest_is_worth_it: None, monkeypatch: pytest.MonkeyPatch) -> pdparallel.Profile:
-        monkeypatch.setattr(placement, "LOOK_SECONDS", 60.0)
+        force(monkeypatch.setattr, look_seconds=60.0)
         with pdparallel.profile() as p:
             DF.par(engine="process", n_workers=2, chunk_size=10).apply_rows(lambda row: row["a"])
             S.par.map(str)

@@ -11,6 +11,7 @@ import pytest
 import pdparallel.execution.inline
 import pdparallel.execution.placement
 from pdparallel.testing import assert_same_as_pandas
+from pdparallel.testing._force import force
 
 SERIES = {
     "floats": pd.Series([1.5, np.nan, 2.5, -0.0], index=list("pqrs"), name="x"),
@@ -33,7 +34,7 @@ for _s in SERIES.values():
 @pytest.fixture(params=["it ends", "it is stopped"])
 def _ends(request, monkeypatch, no_rest_is_worth_it):
     if request.param == "it is stopped":
-        monkeypatch.setattr(pdparallel.execution.placement, "LOOK_SECONDS", -1.0)
+        force(monkeypatch.setattr, look_seconds=-1.0)
 
 
 @pytest.mark.usefixtures("_ends")

@@ -17,6 +17,7 @@ from pdparallel.core.chunking import cut
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.engines.thread import ThreadEngine
 from pdparallel.execution import placement, runner, scheduler
+from pdparallel.testing._force import force
 from tests.conftest import children, wait_until
 
 N = 50
@@ -44,7 +45,7 @@ class Recording(SerialEngine):
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> Recording:
     engine = Recording()
-    monkeypatch.setattr(runner, "open_engine", lambda options: engine)
+    force(monkeypatch.setattr, engine=engine)
     return engine
 
 
@@ -57,8 +58,8 @@ def test_auto_stays_here_when_the_rest_costs_less_than_a_pool(recording: Recordi
 
 
 def test_calls_that_are_made_again_and_again_get_a_pool(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placement, "_unpooled_seconds", 0.0)
-    monkeypatch.setattr(runner, "is_warm", lambda options: False)  # whatever earlier tests left
+    force(monkeypatch.setattr, unpooled_seconds=0.0)
+    force(monkeypatch.setattr, warm=False)  # whatever earlier tests left
     monkeypatch.setattr(
         placement, "transfer_seconds", lambda some, n: (0.0, 0.0)
     )  # of a busy machine it may be anything
@@ -72,7 +73,7 @@ def test_calls_that_are_made_again_and_again_get_a_pool(recording: Recording, mo
         return x
 
     for worth, asked in ((60.0, False), (60.0, False), (0.4, True)):
-        monkeypatch.setattr(placement, "COLD_WORTH_SECONDS", worth)
+        force(monkeypatch.setattr, cold_worth_seconds=worth)
         assert SERIES.par(n_workers=2).map(slow).tolist() == list(range(N))
         assert recording.closed == [False] * asked
         assert placement._unpooled_seconds > 0.1 or asked  # some 0.3 s of each call, that a pool could have shared
@@ -244,7 +245,7 @@ def test_what_is_running_at_an_interrupt_is_ended(monkeypatch: pytest.MonkeyPatc
     engine = ThreadEngine(2)
     closed: list[bool] = []
     monkeypatch.setattr(engine, "close", lambda *, kill=False: closed.append(kill))
-    monkeypatch.setattr(runner, "open_engine", lambda options: engine)
+    force(monkeypatch.setattr, engine=engine)
 
     def interrupt(*_args: object, **_kwargs: object) -> None:
         raise KeyboardInterrupt

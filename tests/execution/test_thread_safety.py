@@ -36,6 +36,7 @@ from pdparallel.errors import FailedCallsWarning
 from pdparallel.execution import placement
 from pdparallel.execution.thread_safety import is_thread_safe
 from pdparallel.testing import assert_same
+from pdparallel.testing._force import force
 
 DF = pd.DataFrame({"a": [1.5, 2.5, -1.0], "n": [1, 2, 3], "t": ["p", "q", "r"]})
 
@@ -532,8 +533,8 @@ def no_gil(monkeypatch: pytest.MonkeyPatch, any_rest_is_worth_it: None) -> list[
 
     for module in (placement, explain):
         monkeypatch.setattr(module, "gil_is_off", lambda: True)
-    monkeypatch.setattr(placement, "THREADS_GAIN", 1e-9)
-    monkeypatch.setattr(placement, "MAX_THREAD_SECONDS", math.inf)
+    force(monkeypatch.setattr, threads_gain=1e-9)
+    force(monkeypatch.setattr, max_thread_seconds=math.inf)
     monkeypatch.setattr(ThreadEngine, "submit", counting)
     return tasks
 
@@ -584,7 +585,7 @@ def test_a_failure_is_that_of_pandas(no_gil: list[int]) -> None:
 
 
 def test_what_gains_nothing_is_left_to_others(no_gil: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placement, "THREADS_GAIN", 1e9)
+    force(monkeypatch.setattr, threads_gain=1e9)
     for _ in range(2):  # the second time the pool is up
         with pdparallel.profile() as profile:
             assert_same(LONG.par(n_workers=2, chunk_size=50).apply_rows(reads), LONG.apply(reads, axis=1))

@@ -13,14 +13,15 @@ import pytest
 
 import pdparallel
 import pdparallel.api.rolling
-import pdparallel.execution.placement
 import pdparallel.operations.rolling
 from pdparallel import FailedCallsWarning, InvalidOptionError
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.options import resolve
 from pdparallel.data.windows import ColumnWindows, IrregularBounds, RegularBounds, WindowUnits, bounds_of
+from pdparallel.execution import placement
 from pdparallel.operations.rolling import Windowing, layout
 from pdparallel.testing import assert_same
+from pdparallel.testing._force import force
 from pdparallel.transport.data import take
 
 
@@ -258,7 +259,7 @@ def test_small_calls_need_no_runner(time, monkeypatch):
         raise AssertionError("a small call needs none")
 
     monkeypatch.setattr(pdparallel.api.rolling, "run", nobody)
-    monkeypatch.setattr(pdparallel.execution.placement, "LOOK_SECONDS", 60.0)
+    force(monkeypatch.setattr, look_seconds=60.0)
     s = numbers().set_axis(pd.date_range("2024", periods=40))
     window = "3D" if time else 3
     assert_same(s.par.rolling(window).apply(np.sum, raw=True), s.rolling(window).apply(np.sum, raw=True))
@@ -269,8 +270,7 @@ def test_small_calls_need_no_runner(time, monkeypatch):
 @pytest.mark.parametrize("time", [True, False])
 def test_each_window_is_called_once(time, worth, monkeypatch):
     """Also where the beginning is stopped, after the first call."""
-    monkeypatch.setattr(pdparallel.execution.placement, "LOOK_SECONDS", -1.0)
-    monkeypatch.setattr(pdparallel.api.rolling._Beginning, "_is_worth", lambda self, before: worth)
+    force(monkeypatch.setattr, look_seconds=-1.0, restart_pays=worth)
     seen: list[float] = []
 
     def see(window: np.ndarray) -> float:
@@ -300,17 +300,12 @@ def test_what_a_small_call_raises_may_refuse_attributes():
     assert caught.traceback[-1].name == "fail"
 
 
-def test_the_beginning_is_worth_stopping_by_what_is_left(monkeypatch):
-    beginning = pdparallel.api.rolling._Beginning(
-        pdparallel.api.rolling.Work(len, (), {}, "unit"), numbers(1_000), resolve({})
-    )
-    monkeypatch.setattr(pdparallel.core.options.Options, "workers", property(lambda self: 2))
-    beginning.returns[:] = [1.0] * 100
-    beginning.seconds = 0.1  # so that 0.9 seconds are left, of which two workers save half
-    assert beginning._is_worth(before=0.0)
-    assert not beginning._is_worth(before=0.25)
-    monkeypatch.setattr(pdparallel.core.options.Options, "workers", property(lambda self: 1))
-    assert not beginning._is_worth(before=0.0)
+def test_a_start_is_stopped_if_enough_is_left():
+    # 0.9 seconds are left, of which two workers save half.
+    two, one = resolve({"n_workers": 2}), resolve({"n_workers": 1})
+    assert placement.restart_pays(0.9, 0.0, two)
+    assert not placement.restart_pays(0.9, 0.25, two)
+    assert not placement.restart_pays(0.9, 0.0, one)
 
 
 # The object

@@ -19,12 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.api.indexers import BaseIndexer, FixedForwardWindowIndexer, VariableOffsetWindowIndexer
 
-import pdparallel
-import pdparallel.api.rolling
-import pdparallel.execution.placement
 from pdparallel.api.rolling import WindowPar
 from pdparallel.operations.rolling import Windowing, layout
 from pdparallel.testing import assert_same_as_pandas
+from pdparallel.testing._force import force
 from tests.oracle.frames import VALUES, Measured, MeasuredColumn
 from tests.oracle.test_properties import QUICK
 from tests.oracle.ways import SOME_WAYS, WAYS, Locality, Way, assert_same_on_all, drawn, ways_for
@@ -99,8 +97,7 @@ def check(make: Any, windows: Any, *apply: Any, ways: Any = SOME_WAYS, **more: A
     both = (-1.0, 60.0)
     for seconds in both if os.environ.get("ORACLE") == "all" or ways is WAYS else both[drawn(2, ways, more) :][:1]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pdparallel.execution.placement, "LOOK_SECONDS", seconds)
-            patch.setattr(pdparallel.api.rolling._Beginning, "_is_worth", lambda self, before: True)
+            force(patch.setattr, look_seconds=seconds, restart_pays=True)
             obj = make()
             assert_same_as_pandas(
                 lambda obj=obj: ours(obj.par).apply(*apply, **more), lambda: pandas(make()).apply(*apply, **more)

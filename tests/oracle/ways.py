@@ -13,11 +13,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import pdparallel.execution.pandas_driver
-import pdparallel.execution.placement
-import pdparallel.execution.runner
 from pdparallel.engines.serial import SerialEngine
 from pdparallel.testing import assert_same_as_pandas
+from pdparallel.testing._force import force
 from pdparallel.transport.task import Locality
 
 __all__ = ["SOME_WAYS", "WAYS", "Way", "assert_same_on_all", "drawn", "running", "ways_for"]
@@ -78,26 +76,23 @@ def ways_for(*case: object) -> tuple[Way, ...]:
 @contextlib.contextmanager
 def running(way: Way) -> Iterator[None]:
     """Let calls inside the block run in this way."""
-    patch = unittest.mock.patch.object
     with contextlib.ExitStack() as patches:
-        patches.enter_context(
-            patch(pdparallel.execution.runner, "open_engine", lambda options: SerialEngine(way.locality))
+        # After its first chunk the parent finds any rest worth a pool, and waits for the pool, which is up at once. One
+        # group is tried lazily, and saves enough.
+        force(
+            lambda *at: patches.enter_context(unittest.mock.patch.object(*at)),
+            engine=lambda options: SerialEngine(way.locality),
+            warm=False,
+            seconds_saved=1e9,
+            groups_tried=1,
+            look_seconds=-1.0,
+            cold_worth_seconds=-1.0,
+            warm_worth_seconds=-1.0,
+            answer_seconds=1.0,
+            trial_worth_seconds=-1.0,
+            lazy_worth_seconds=-1e9,
+            lazy_seconds=-1e9,
         )
-        # After its first chunk the parent finds any rest worth a pool, and waits for the pool, which is up at once.
-        patches.enter_context(patch(pdparallel.execution.placement, "LOOK_SECONDS", -1.0))
-        patches.enter_context(patch(pdparallel.execution.placement, "COLD_WORTH_SECONDS", -1.0))
-        patches.enter_context(patch(pdparallel.execution.placement, "WARM_WORTH_SECONDS", -1.0))
-        patches.enter_context(patch(pdparallel.execution.placement, "ANSWER_SECONDS", 1.0))
-        patches.enter_context(patch(pdparallel.execution.runner, "is_warm", lambda options: False))
-        patches.enter_context(patch(pdparallel.execution.pandas_driver, "is_warm", lambda options: False))
-        patches.enter_context(
-            patch(pdparallel.execution.placement.PoolDecision, "_saved_by_workers", lambda *args: 1e9)
-        )
-        # One group is tried lazy, and saves enough.
-        patches.enter_context(patch(pdparallel.execution.pandas_driver, "LOOK_AFTER", 1))
-        patches.enter_context(patch(pdparallel.execution.pandas_driver, "TRIAL_WORTH_SECONDS", -1.0))
-        patches.enter_context(patch(pdparallel.execution.pandas_driver, "LAZY_WORTH_SECONDS", -1e9))
-        patches.enter_context(patch(pdparallel.execution.pandas_driver, "LAZY_SECONDS", -1e9))
         yield
 
 

@@ -17,8 +17,9 @@ import pytest
 
 import pdparallel
 from pdparallel.engines import process
-from pdparallel.execution import placement
+from pdparallel.execution import inline, placement
 from pdparallel.testing import assert_same_as_pandas
+from pdparallel.testing._force import force
 
 N = 60
 FRAME = pd.DataFrame({"k": [i % 6 for i in range(N)], "x": [float(i) for i in range(N)]})
@@ -96,7 +97,7 @@ class TestWhatCannotLeave:
     @pytest.mark.parametrize("kind", CANNOT_LEAVE)
     @pytest.mark.parametrize("verb", VERBS)
     def test_auto_goes_on_here_and_says_so_once(self, verb: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(placement, "ANSWER_SECONDS", 60.0)  # the workers load before this process is through
+        force(monkeypatch.setattr, answer_seconds=60.0)  # the workers load before this process is through
         make, named = CANNOT_LEAVE[kind]
         held = make()
         func = lambda value: value + (held is None)
@@ -198,7 +199,7 @@ class TestSlowImports:
         self, slow: tuple[Any, Path], start_method: str, monkeypatch: pytest.MonkeyPatch, caplog: Any
     ) -> None:
         module, _ = slow
-        monkeypatch.setattr(placement, "LOADING_SHOWN_SECONDS", 0.0)
+        monkeypatch.setattr(inline, "LOADING_SHOWN_SECONDS", 0.0)
         monkeypatch.setattr("pdparallel.progress.displays.LINE_SECONDS", 0.0)
         monkeypatch.setattr("pdparallel.progress.displays._Lines.beat", 0.0)
 
@@ -208,8 +209,8 @@ class TestSlowImports:
 
         with caplog.at_level(logging.INFO, "pdparallel.progress"):
             FRAME["x"].par(n_workers=2, chunk_size=5, start_method=start_method, progress="log").map(func)
-        assert any(placement.LOADING in line for line in caplog.messages)
-        assert placement.LOADING not in caplog.messages[-1]
+        assert any(inline.LOADING in line for line in caplog.messages)
+        assert inline.LOADING not in caplog.messages[-1]
 
 
 @pytest.mark.usefixtures("alone", "any_rest_is_worth_it")

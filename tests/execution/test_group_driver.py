@@ -11,9 +11,9 @@ import pytest
 
 import pdparallel
 from pdparallel.data.fastpath.group import LOOK_AFTER
-from pdparallel.execution import pandas_driver
-from pdparallel.execution.pandas_driver import First
+from pdparallel.execution.group_driver import First
 from pdparallel.testing import assert_same
+from pdparallel.testing._force import force
 
 N = 60
 FRAME = pd.DataFrame({"k": np.repeat(range(N), 3), "x": np.arange(3.0 * N), "y": range(3 * N)})
@@ -24,10 +24,13 @@ TRIED = range(1, 1 + LOOK_AFTER)
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One process, which looks upon each group, and finds that what is tried saves enough."""
-    monkeypatch.setattr(pdparallel.execution.placement, "LOOK_SECONDS", -1.0)
-    monkeypatch.setattr(pandas_driver, "TRIAL_WORTH_SECONDS", -1.0)
-    monkeypatch.setattr(pandas_driver, "LAZY_WORTH_SECONDS", -1e9)
-    monkeypatch.setattr(pandas_driver, "LAZY_SECONDS", -1e9)
+    force(
+        monkeypatch.setattr,
+        look_seconds=-1.0,
+        trial_worth_seconds=-1.0,
+        lazy_worth_seconds=-1e9,
+        lazy_seconds=-1e9,
+    )
     with pdparallel.option_context(n_workers=1):
         yield
 
@@ -92,19 +95,19 @@ def test_pandas_goes_on_where_they_do_not(grouped, method, func, why):
 
 
 def test_pandas_goes_on_where_they_save_too_little(monkeypatch):
-    monkeypatch.setattr(pandas_driver, "LAZY_WORTH_SECONDS", 1e18)
+    force(monkeypatch.setattr, lazy_worth_seconds=1e18)
     noting = Noting(lambda group: group["x"].max())
     frames(FRAME.par).apply(noting)
     assert [at for at, lazy in enumerate(noting.lazy) if lazy] == list(TRIED)
 
 
 def test_nothing_is_tried_where_little_is_left(monkeypatch):
-    monkeypatch.setattr(pandas_driver, "TRIAL_WORTH_SECONDS", 1e9)
+    force(monkeypatch.setattr, trial_worth_seconds=1e9)
     noting = Noting(lambda group: group["x"].max())
     frames(FRAME.par).apply(noting)
     assert not any(noting.lazy)
     few = Noting(lambda group: group["x"].max())
-    monkeypatch.setattr(pandas_driver, "TRIAL_WORTH_SECONDS", -1.0)
+    force(monkeypatch.setattr, trial_worth_seconds=-1.0)
     frames(FRAME.iloc[: 3 * LOOK_AFTER].par).apply(few)
     assert not any(few.lazy)
 
