@@ -106,9 +106,15 @@ def path(
     with watch(call, options, gaps, prefix) as observed:
         begin()
         stop = current()
+        if placement.needs_engine(options):
+            if gaps and collector.failure is None:
+                why = _why_an_engine(options)
+                yield from _by_engine(call, options, collector, gaps, shown, stop, observed, why)
+            else:
+                observed.decided("there is nothing left to do")
+            return
         parent = InlineRunner(call, options, collector, shown, gaps, stop, observed)
-        begins_here = not placement.needs_engine(options)
-        if begins_here and not force_pool:
+        if not force_pool:
             yield from parent.begin(lambda: is_warm(options), prefix)
             if parent.reason is Reason.THREADS and gaps and collector.failure is None:
                 threads = replace(options, engine="thread")
@@ -128,12 +134,10 @@ def path(
                 parent.leave_threads()
                 yield from parent.begin(lambda: is_warm(options))
         if not gaps or collector.failure is not None:
-            observed.decided(parent.reason.value if begins_here else "there is nothing left to do")
+            observed.decided(parent.reason.value)
         else:
-            why = _why(options, force_pool, parent.reason)
-            yield from _by_engine(
-                call, options, collector, gaps, shown, stop, observed, why, parent if begins_here else None
-            )
+            why = (Reason.WORTH if force_pool else parent.reason).value
+            yield from _by_engine(call, options, collector, gaps, shown, stop, observed, why, parent)
 
 
 def _by_engine(
@@ -195,13 +199,11 @@ def _stay(problem: BaseException | None, observed: Watch) -> None:
     warnings.warn(f"This call runs in this process only. {text}", PerformanceHint, stacklevel=level_of_the_user())
 
 
-def _why(options: Options, force_pool: bool, reason: Reason) -> str:
-    """Why an engine is asked, in words."""
+def _why_an_engine(options: Options) -> str:
+    """Say in words why the call starts on an engine."""
     if options.engine != "auto":
         return "engine= names it"
-    if options.timeout is not None or options.initializer is not None:
-        return f"{'timeout=' if options.initializer is None else 'initializer='} needs workers"
-    return (Reason.WORTH if force_pool else reason).value
+    return f"{'timeout=' if options.initializer is None else 'initializer='} needs workers"
 
 
 def _close(encoder: CallEncoder, running: list[Future[bytes]]) -> None:

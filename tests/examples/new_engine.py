@@ -10,8 +10,7 @@ it runs for each engine in ``ENGINES`` there. It also kills the workers of an en
 engine object works at once for one call: ``df.par(engine=FreshEngine(2)).apply_rows(f)``. A name for it needs these
 steps:
 
-1. Add the name to ``EngineName`` (``typing.py``), ``ENGINE_NAMES`` (``core/mistakes.py``) and the docstring of
-   ``Options``.
+1. Add the name to ``EngineName`` (``typing.py``) and to the docstring of ``Options``.
 2. Open it in ``open_engine`` (``engines/registry.py``), which imports its module when a call first needs it.
 3. Add its module to ``ENGINES`` (``tests/project/test_layers.py``). No engine imports another one.
 4. Add it to ``ENGINES`` in ``tests/oracle/test_table_engines.py`` and in ``tests/faults/table.py``.
