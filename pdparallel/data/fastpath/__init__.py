@@ -1,1 +1,1 @@
-"""Rows, columns and groups that cost little until a function needs more than reading."""
+"""Lazy rows, columns and groups: cheap until the function does more than read them."""

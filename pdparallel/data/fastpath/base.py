@@ -1,12 +1,11 @@
-"""Becoming: how a lazy object becomes the very object of pandas that it stands for, in place, class included.
+"""Common parts of lazy objects, which materialize in place: they become the pandas object, class included.
 
-A lazy object is an instance of a subclass of ``pd.Series`` or ``pd.DataFrame`` that was made without its inner parts.
-Under ``_lazy`` it keeps what it needs to answer the questions that functions ask most.  Whatever else is asked, in the
-end by pandas' own methods, finds the inner parts missing; at that moment it becomes the object that pandas would have
-handed out, and whoever has it by then has that one::
+A lazy object is an instance of a subclass of ``pd.Series`` or ``pd.DataFrame``, made without pandas' inner parts.
+Its attribute ``_lazy`` has the data for the most frequent questions. Any other access ends in pandas' own methods,
+which find the inner parts missing. Then the object materializes, and all references to it see a plain object::
 
-    row["a"], len(group), group["x"].sum()        answered here
-    anything else -> ._mgr is missing -> __getattr__ -> a plain object of pandas
+    row["a"], len(group), group["x"].sum()        the lazy object answers
+    anything else -> ._mgr is missing -> __getattr__ -> a plain pandas object
 """
 
 from __future__ import annotations
@@ -50,23 +49,23 @@ __all__ = [
     "with_reductions",
 ]  # fmt: skip
 
-#: Makes an object without its parts.
+#: Create an object without its inner parts.
 new = object.__new__
 
 _set_class = vars(object)["__class__"].__set__
 
-#: The attributes of an object, also of a lazy one, whose ``__dict__`` is that of pandas' own.
+#: Return the ``__dict__`` of an object without materializing it.
 dict_of: Callable[[Any], dict[str, Any]] = next(
     vars(kind)["__dict__"] for kind in pd.Series.__mro__ if "__dict__" in vars(kind)
 ).__get__
 
-#: Sets an attribute of a lazy object, which by itself would become pandas' own for that.
+#: Set an attribute of a lazy object without materializing it.
 keep = object.__setattr__
 
-#: How a lazy object of each class becomes pandas' own.
+#: For each lazy class, the function that materializes an object in place and returns it.
 _plain: dict[type, Callable[[Any], Any]] = {}
 
-#: What stands for an answer that only pandas has.
+#: Returned in place of an answer that only pandas knows.
 NOT_HANDLED: Any = object()
 
 
@@ -75,23 +74,23 @@ def _references() -> int:
     return getrefcount(fresh)
 
 
-#: What ``sys.getrefcount`` says of an object that a single local name refers to.
+#: ``sys.getrefcount`` of an object with a single reference, a local name.
 FRESH = _references()
 
 
 def materialize_in_place(lazy: Any, real: Any, kind: type, **own: Any) -> None:
-    """Let a lazy object be one of pandas', in place."""
+    """Turn a lazy object into the pandas object ``real``, in place; ``own`` overrides attributes of ``real``."""
     parts = dict_of(lazy)
     parts.clear()
     _set_class(lazy, kind)
     parts.update(real.__dict__)
     parts.update(own)
-    flags = real.flags  # which know their object
+    flags = real.flags  # flags refer to their object
     parts["_flags"] = type(flags)(lazy, allows_duplicate_labels=flags.allows_duplicate_labels)
 
 
 def relabel(unit: Any, index: pd.Index, columns: pd.Index | None = None) -> None:
-    """Let a Series or frame have other labels, also fewer or more, in place; its values are gone."""
+    """Give a Series or frame other labels in place, also fewer or more; its values are lost."""
     if columns is None:
         materialize_in_place(unit, pd.Series(np.nan, index=index, name=unit.name), type(unit))
     else:
@@ -100,39 +99,39 @@ def relabel(unit: Any, index: pd.Index, columns: pd.Index | None = None) -> None
 
 
 def missed(obj: Any, name: str) -> Any:
-    """An attribute that a lazy object has become pandas' own over, as ``str`` of numbers: pandas has none either."""
+    """Look an attribute up in an object that has materialized meanwhile: ``str`` of numbers raises in pandas, too."""
     return type(obj).__getattr__(obj, name)
 
 
 def is_lazy(obj: Any) -> bool:
-    """Whether an object is lazy, and has not become one of pandas' yet."""
+    """Return whether an object is lazy and has not materialized yet."""
     return type(obj) in _plain
 
 
 def materialized(value: Any) -> Any:
-    """A value, which is pandas' own now if it was lazy."""
+    """Return the value; materialize it if it is lazy."""
     if is_lazy(value):
         _plain[type(value)](value)
     return value
 
 
-#: The ``__dict__`` of a lazy object: that of the one that it stands for.
+#: The ``__dict__`` of lazy classes, which materializes the object.
 own_dict = property(lambda obj: dict_of(materialized(obj)))
 
 
 def stands_for(kind: Any, real: Any, plain: Callable[[Any], Any]) -> None:
-    """Let a lazy class pass for one of pandas'."""
+    """Register a lazy class with the name and the methods of a pandas class; ``plain`` materializes an object."""
     _plain[kind] = plain
     for name in ("__name__", "__qualname__", "__module__", "__doc__"):
         setattr(kind, name, getattr(real, name))
-    # What ``type(row)(...)`` makes, of somebody who got at the class after all.
+    # ``type(row)(...)`` makes a plain object.
     kind.__new__ = lambda cls, *args, **kwargs: real(*args, **kwargs)
     _hand_over(kind, real, dir(real))
     _stand_ins.append((kind, real))
 
 
 def _hand_over(kind: type, real: type, names: Iterable[str]) -> None:
-    """Let the methods and accessors that a lazy class does not answer itself get pandas' own object."""
+    """Let the methods and accessors that a lazy class does not define materialize the object."""
     accessors = real._accessors  # type: ignore[attr-defined]
     for name in names:
         if name not in vars(kind):
@@ -143,18 +142,19 @@ def _hand_over(kind: type, real: type, names: Iterable[str]) -> None:
 
 
 def _is_the_users(found: Any) -> bool:
-    """Whether a method or property of a class of pandas is none of pandas' own."""
+    """Return whether a method or property of a pandas class was added by the user."""
     func = found.fget if isinstance(found, property) else found
     return isinstance(func, FunctionType) and not func.__module__.startswith("pandas.")
 
 
-#: Lazy classes, each with that of pandas; and how many attributes the latter had when they were looked through.
+#: Lazy classes, each with its pandas class.
 _stand_ins: list[tuple[type, type]] = []
+#: Number of attributes of each pandas class at the last :func:`look_for_methods`.
 _looked_through: list[int] = []
 
 
 def look_for_methods() -> None:
-    """Find the methods and accessors that were put on pandas' classes since, as their users do."""
+    """Find methods and accessors that users have added to pandas classes since the last call."""
     found = [len(vars(real)) for _, real in _stand_ins]
     if found != _looked_through:
         for kind, real in _stand_ins:
@@ -163,7 +163,7 @@ def look_for_methods() -> None:
 
 
 class _PlainFirst:
-    """A method that a lazy object becomes pandas' own for: it may hand the object to a function, as ``pipe`` does."""
+    """Descriptor that materializes the object: the method may pass it to a function, as ``pipe`` does."""
 
     def __init__(self, name: str, real: type) -> None:
         self._name = name
@@ -174,7 +174,7 @@ class _PlainFirst:
 
 
 def applied(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What a ufunc of NumPy gives, for which pandas looks at the types of all that it gets."""
+    """Call a NumPy ufunc with materialized inputs, because pandas checks the types of all inputs."""
     if "out" in kwargs:
         kwargs["out"] = tuple(map(materialized, kwargs["out"]))
     call: Callable[..., Any] = getattr(ufunc, method)
@@ -182,7 +182,7 @@ def applied(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, 
 
 
 def agree(found: Any, expected: Any) -> None:
-    """Raise where two objects of pandas differ in what a function can see."""
+    """Raise AssertionError if two pandas objects differ in anything that a function can see."""
     for ask in (type, lambda one: one.attrs, lambda one: one.flags, lambda one: getattr(one, "name", None)):
         if ask(found) != ask(expected):
             raise AssertionError(f"{ask(found)!r} instead of {ask(expected)!r}")
@@ -191,15 +191,15 @@ def agree(found: Any, expected: Any) -> None:
 
 
 def _scalars_are_plain() -> bool:
-    """Whether NumPy's scalars come out of pandas as they are, which ``future.python_scalars`` of pandas 3.1 changes."""
+    """Return whether pandas gives NumPy scalars, which ``future.python_scalars`` of pandas 3.1 changes."""
     try:
         return not pd.get_option("future.python_scalars")
-    except KeyError:  # pandas' OptionError is one: there is no such option
+    except KeyError:  # an OptionError: this pandas has no such option
         return True
 
 
 class Tested:
-    """Whether there may be lazy objects of a kind: they rest on names of pandas that are not public."""
+    """Check whether lazy objects of a kind work: they depend on private names of pandas. It runs once per process."""
 
     def __init__(self, test: Callable[[], None]) -> None:
         self._test = test
@@ -207,13 +207,13 @@ class Tested:
         self._lock = threading.RLock()
 
     def __call__(self) -> bool:
-        """Whether the test has passed, and pandas hands out NumPy's scalars."""
+        """Return whether the check has passed and pandas gives NumPy scalars."""
         return _scalars_are_plain() and (self._tested() if self._works is None else self._works)
 
     def _tested(self) -> bool:
         with self._lock:
             if self._works is None:
-                self._works = True  # meanwhile, for the test itself
+                self._works = True  # the test itself needs lazy objects
                 try:
                     with warnings.catch_warnings():
                         warnings.simplefilter("ignore")
@@ -229,13 +229,13 @@ class Tested:
             return self._works
 
 
-#: Dtypes whose sums pandas makes in the dtype itself.
+#: Dtypes that pandas sums in the dtype itself.
 _WIDE = (np.dtype(np.float64), np.dtype(np.int64))
 
-#: What NumPy's functions of that name hand to a method besides: nothing, by name.
+#: Arguments that NumPy's function of the same name passes to a method, all of them None.
 _NUMPYS = {"axis", "dtype", "out"}
 
-#: NumPy's own annotations of it change with its versions.
+#: Annotated because NumPy's own annotations differ between its versions.
 _add: Callable[..., Any] = np.add.reduce
 
 _REDUCE: dict[str, Callable[..., Any]] = {
@@ -249,7 +249,7 @@ _REDUCE: dict[str, Callable[..., Any]] = {
 
 
 def _variance(numbers: np.ndarray) -> Any:
-    """In two passes, as pandas does it."""
+    """Return the variance in two passes, as pandas does; NaN if only pandas knows it."""
     n = len(numbers)
     if n < 2 or _asks_bottleneck():
         return np.nan
@@ -258,7 +258,7 @@ def _variance(numbers: np.ndarray) -> Any:
 
 
 def _asks_bottleneck() -> bool:
-    """Whether pandas has it do the sums of a variance, in another order."""
+    """Return whether pandas lets bottleneck compute a variance, which sums in another order."""
     return _has_bottleneck and bool(pd.get_option("compute.use_bottleneck"))
 
 
@@ -266,29 +266,29 @@ _has_bottleneck = find_spec("bottleneck") is not None
 
 
 def is_wide(dtype: Any) -> bool:
-    """Whether :func:`reduced` knows what pandas makes of numbers of a dtype."""
+    """Return whether :func:`reduced` supports a dtype."""
     return dtype in _WIDE
 
 
 def reduced(numbers: np.ndarray, name: str) -> Any:
-    """What the Series method of that name makes of numbers; :data:`NOT_HANDLED` for what only pandas knows."""
+    """Return the result of the Series method of this name; :data:`NOT_HANDLED` if only pandas knows it."""
     if numbers.dtype in _WIDE and len(numbers):
         with np.errstate(all="ignore"):
             value = _REDUCE[name](numbers)
-        if isfinite(value):  # what is missing makes all missing; and pandas is to warn of what overflows
+        if isfinite(value):  # pandas skips missing values, and warns of an overflow
             return value
     return NOT_HANDLED
 
 
 def no_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a method was called with nothing, also as NumPy's function of that name says it."""
+    """Return whether a method was called without arguments, also by NumPy's function of the same name."""
     if not kwargs:
         return not args
     return not args and _NUMPYS.issuperset(kwargs) and all(value is None for value in kwargs.values())
 
 
 def with_reductions(kind: type, names: Iterable[str], answer: Callable[..., Any]) -> None:
-    """Give a lazy class methods of Series that make one value of many."""
+    """Add reductions of Series to a lazy class; ``answer`` gets object, name, args and kwargs."""
     for name in names:
         setattr(kind, name, _reduction(name, answer))
 
@@ -302,7 +302,7 @@ def _reduction(name: str, answer: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Locator:
-    """``iloc`` and its like of a lazy object: reads one scalar by itself, and is pandas' own for all else."""
+    """``iloc``, ``loc``, ``iat`` or ``at`` of a lazy object: reads one scalar, else materializes the object."""
 
     def __init__(self, obj: Any, name: str, read: Callable[[Any, str, Any], Any]) -> None:
         self._obj = obj

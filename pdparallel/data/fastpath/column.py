@@ -1,8 +1,8 @@
-"""Lazy columns: columns of a group that give NumPy their array at once, and count.
+"""Lazy columns of a group, which give NumPy their array at once and do arithmetic.
 
-A column becomes pandas' own by itself, by a cut from that of the chunk, where pandas copies what is written into
-(pandas 3); else with its whole group, because what is written into one is to be seen in the other.  What comes of
-arithmetic is a lazy column, too, over values of its own.
+In pandas 3 a column materializes alone, as a slice of the chunk's column: pandas copies it before a write.
+In pandas 2 it materializes with its whole group, because a write to one must be visible in the other.
+The result of arithmetic is a lazy column, too, with values of its own.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from pdparallel.data.fastpath.slices import GroupSlice, Labels, Source
 
 __all__ = ["Column", "column_of", "look_at_columns", "plain_column"]
 
-#: Values of a column up to which arithmetic is done here, by NumPy: of a million pandas may ask numexpr.
+#: Largest number of values for which NumPy does arithmetic here: from a million on pandas may use numexpr.
 MAX_COUNTED = 100_000
 
-#: Whole numbers that are less than that can be no matter of dtypes.
+#: Integers of a smaller absolute value do not change the dtype of a result.
 MAX_INT = 1 << 31
 
-#: What NumPy asks an object for before ``__array__``, and what a Series says to that.
+#: Attributes that NumPy reads before ``__array__``, with the error message of a Series.
 _ASKED_BY_NUMPY = {
     name: f"'Series' object has no attribute {name!r}" for name in ("__array_interface__", "__array_struct__")
 }
 
 
-#: What a lazy column keeps: its group, its name, its values if an array is all that there is to them, what it is made
-#: of when it becomes pandas' own (the column of the chunk, or an array that is its own), and its labels.
+#: State of a lazy column: group, name, values (None if they are more than an array), source and labels.
+#: It materializes from the source: the column of the chunk, or an array of its own.
 ColumnState = tuple[GroupSlice, Any, np.ndarray | None, Any, Labels]
 
 
 def column_of(cut: GroupSlice, name: Any, array: np.ndarray | None, series: pd.Series) -> Any:
-    """A lazy column of a group."""
+    """Create a lazy column of a group."""
     column = new(Column)
     own = None if array is None else array[cut.start : cut.stop]
     keep(column, "_lazy", (cut, name, own, series, Labels(cut)))
@@ -61,18 +61,18 @@ def column_of(cut: GroupSlice, name: Any, array: np.ndarray | None, series: pd.S
 
 
 def _computed(cut: GroupSlice, name: Any, values: np.ndarray, labels: Labels) -> Any:
-    """A lazy column of values that are its own."""
+    """Create a lazy column with values of its own."""
     column = new(Column)
     shown = values.view()
-    shown.flags.writeable = PANDAS_2  # as pandas shows them
+    shown.flags.writeable = PANDAS_2  # pandas 3 gives read-only views
     keep(column, "_lazy", (cut, name, shown, values, labels))
     cut.source.handed.append(weakref.ref(column))
     return column
 
 
 def look_at_columns(source: Source) -> None:
-    """Columns that outlive their group's call are pandas' own from then on."""
-    before = source.became
+    """Materialize columns that outlive the call with their group."""
+    before = source.became  # the function did not need these as plain columns
     for column in [ref() for ref in source.handed]:
         if column is not None and is_lazy(column):
             plain_column(column)
@@ -81,7 +81,7 @@ def look_at_columns(source: Source) -> None:
 
 
 def plain_column(column: Any) -> Any:
-    """Make a lazy column, which may be a group of a Series, the Series that pandas would have handed out, in place."""
+    """Materialize a lazy column, which may be a group of a Series, in place."""
     cut, name, _, made, labels = column._lazy
     if isinstance(made, np.ndarray):
         materialize_in_place(column, pd.Series(made, index=labels.index, name=name, copy=False), pd.Series)
@@ -99,10 +99,11 @@ def plain_column(column: Any) -> Any:
 
 
 def _locator(name: str) -> Any:
-    """The class of ``iloc`` or ``iat`` of a lazy column, which reads one scalar by itself."""
+    """Return the class of ``iloc`` or ``iat`` of a lazy column, which reads one scalar without pandas."""
+    # It extends pandas' class, which counts references to the column to find writes that are lost.
     base: Any = type(getattr(pd.Series([0.0]), name))
 
-    class Locator(base):  # type: ignore[misc]  # one that is found when this runs
+    class Locator(base):  # type: ignore[misc]  # known at run time only
         def __getitem__(self, key: Any) -> Any:
             if is_lazy(self.obj):
                 value = _located(self.obj._lazy, name, key)
@@ -118,7 +119,7 @@ _Iloc, _Iat = _locator("iloc"), _locator("iat")
 
 
 class Column(pd.Series):
-    """A Series for as long as it is only read; see the module."""
+    """Series that materializes as soon as a function does more than read it."""
 
     _lazy: ColumnState
     __dict__ = own_dict
@@ -155,7 +156,7 @@ class Column(pd.Series):
         array = self._lazy[2]
         if array is None:
             return iter(plain_column(self))
-        # One after the other, as pandas does: what is written meanwhile into a column of pandas 2 is seen.
+        # One item at a time, as pandas does: pandas 2 sees values that are written meanwhile.
         return iter(array) if array.dtype.kind == "O" else map(array.item, range(len(array)))
 
     def tolist(self) -> list[Any]:
@@ -177,7 +178,7 @@ class Column(pd.Series):
         array = self._lazy[2]
         return plain_column(self).values if array is None else array.view()
 
-    @property  # type: ignore[misc] # who sets it has a plain one by then
+    @property  # type: ignore[misc] # __setattr__ materializes first
     def index(self) -> pd.Index:
         return self._lazy[4].index
 
@@ -238,13 +239,13 @@ class Column(pd.Series):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return plain_column(self).__reduce_ex__(protocol)
 
-    @property  # type: ignore[misc] # what isinstance asks, and what users see
+    @property  # type: ignore[misc] # isinstance and users read it
     def __class__(self) -> Any:
         return pd.Series
 
 
 def _operated(op: Callable[[Any, Any], Any], column: Any, other: Any, *, turned: bool = False) -> Any:
-    """``op(column, other)``, or ``op(other, column)``."""
+    """Return ``op(column, other)``, or ``op(other, column)`` if turned."""
     if is_lazy(column):
         value = _counted(op, column, other, turned)
         if value is not NOT_HANDLED:
@@ -254,7 +255,7 @@ def _operated(op: Callable[[Any, Any], Any], column: Any, other: Any, *, turned:
 
 
 def _counted(op: Callable[[Any, Any], Any], column: Any, other: Any, turned: bool) -> Any:
-    """The same of plain numbers, and of columns of one group; :data:`NOT_HANDLED` for what only pandas knows."""
+    """Do arithmetic with a number or a column of the same group; :data:`NOT_HANDLED` if only pandas can."""
     cut, name, array, _, labels = column._lazy
     if array is None or not is_wide(array.dtype) or not cut.source.counts or len(array) > MAX_COUNTED:
         return NOT_HANDLED
@@ -272,18 +273,17 @@ def _counted(op: Callable[[Any, Any], Any], column: Any, other: Any, turned: boo
             return NOT_HANDLED
         right = other
     elif kind is float or kind is np.float64:
-        right = float(other)  # as pandas makes them
+        right = float(other)  # as pandas does
     elif (kind is int or kind is np.int64) and abs(other) < MAX_INT:
         right = int(other)
     else:
         return NOT_HANDLED
-    with np.errstate(all="ignore"):  # as in pandas
+    with np.errstate(all="ignore"):  # as pandas does
         values = op(right, array) if turned else op(array, right)
     return _computed(cut, name, values, labels)
 
 
 def _reduced(column: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What the Series method of that name gives."""
     array = column._lazy[2]
     if array is not None and no_arguments(args, kwargs):
         value = reduced(array, name)
@@ -293,7 +293,7 @@ def _reduced(column: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, An
 
 
 def _located(lazy: ColumnState, name: str, key: Any) -> Any:
-    """What ``column.iloc[key]`` gives, where that is one scalar."""
+    """Return ``column.iloc[key]`` if that is one scalar, else :data:`NOT_HANDLED`."""
     array = lazy[2]
     if type(key) is not int or array is None or not -len(array) <= key < len(array):
         return NOT_HANDLED

@@ -1,16 +1,15 @@
-"""Lazy groups: groups of rows that cost a fraction of pandas' own until more than reading is asked of them.
+"""Lazy groups, which cost a fraction of pandas' groups until a function does more than read them.
 
-Of ``groupby(...).apply(func)`` three quarters are often not the function's: pandas cuts out a frame for each group and
-makes a Series of each column that the function takes, and NumPy asks that Series three things before it gets the array.
-A lazy group knows the rows of the whole chunk and where its own begin and end; a column of it is a lazy column, which
-gives NumPy its array at once::
+Three quarters of ``groupby(...).apply(func)`` are often overhead. pandas cuts a frame for each group and makes a Series
+of each column that the function reads. NumPy reads three attributes of that Series before it gets the array.
+A lazy group knows the rows of the chunk and its own range. Its columns are lazy and give NumPy the array at once::
 
     group["x"], group.x, len(group), group.shape, group.index, group.name          a lazy group answers
     np.average(column), column.to_numpy(), sum(column), column.max(), .mean()      a lazy column answers
     column.iloc[0], len(column), column.index, column * other - 1
-    anything else                                                                  becomes pandas' own
+    anything else                                                                  materializes
 
-A function that needs whole groups anyway would pay for both kinds: after a few groups it gets pandas' own.
+A function that needs plain groups would pay for both kinds: after a few groups it gets plain ones only.
 """
 
 from __future__ import annotations
@@ -49,12 +48,12 @@ from pdparallel.typing import Func, UnitSink
 
 __all__ = ["LOOK_AFTER", "LazyGroups", "LazyTrial", "backing_of_column"]
 
-#: Groups of a call after which it is seen whether the function leaves its groups lazy.
+#: Number of groups of a call after which it is checked whether groups stay lazy.
 LOOK_AFTER = 16
 
 
 class LazyGroups:
-    """Hands out the groups of a call's chunks, and remembers from chunk to chunk whether lazy ones pay."""
+    """Iteration over the groups of a call's chunks; it remembers across chunks whether lazy groups pay off."""
 
     def __init__(self, func: Func, given: Sequence[Any] = ()) -> None:
         self._func = func
@@ -62,7 +61,7 @@ class LazyGroups:
         self._pay: bool | None = None
 
     def hand_out(self, data: Any, sizes: Sequence[int], names: Sequence[Any] | None, sink: UnitSink) -> int:
-        """Give the sink each group, for as long as lazy ones pay."""
+        """Pass lazy groups to the sink as long as they pay off; return how many were passed."""
         if self._pay is None:
             look_for_methods()
             given = [*self._given, *_held_by(data)]
@@ -74,7 +73,7 @@ class LazyGroups:
         try:
             return self._hand_out(source, units, len(sizes), sink)
         finally:
-            next(units, None)  # which looks whether the last one is kept, whatever ended it
+            next(units, None)  # lets the generator check whether the last group is still referenced
 
     def _hand_out(self, source: Source, units: Iterator[Any], n: int, sink: UnitSink) -> int:
         at = 0
@@ -90,20 +89,20 @@ class LazyGroups:
 
 
 class LazyTrial:
-    """Finds out whether lazy groups would pay, by groups that pandas has made."""
+    """Trial of lazy groups made from groups of pandas, to see whether they would pay off."""
 
     def __init__(self, func: Func) -> None:
-        self.seconds: list[float] = []
+        self.seconds: list[float] = []  # of each call, without the time to make columns
         self._stayed = 0
         self._may: bool | None = None
 
     @property
     def pays(self) -> bool:
-        """Whether most of them stayed lazy."""
+        """Whether most groups stayed lazy."""
         return 2 * self._stayed >= len(self.seconds) > 0
 
     def call(self, func: Func, unit: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What the function returns for a group of pandas, of which it gets a lazy one where that can be."""
+        """Call the function with a lazy group made from the unit, if possible, and return its result."""
         if self._may is None:
             look_for_methods()
             given = [*args, *kwargs.values(), *_held_by(unit)]
@@ -124,20 +123,20 @@ class LazyTrial:
             self.seconds.append(perf_counter() - began - source.seconds)
             self._stayed += source.became == 0
             if not is_lazy(group) and not _has_labels(group, unit):
-                relabel(unit, group.index, group.columns if unit.ndim == 2 else None)  # pandas looks at these again
+                relabel(unit, group.index, group.columns if unit.ndim == 2 else None)  # pandas reads these again
         finally:
             del group
-            next(groups, None)  # which looks whether it is kept
+            next(groups, None)  # lets the generator check whether it is still referenced
         return materialized(value)
 
 
 def _has_labels(group: Any, unit: Any) -> bool:
-    """Whether the labels of a group are still those of the unit that it stands for."""
+    """Return whether a group still has the labels of the pandas group that it was made from."""
     return bool(group.index.is_(unit.index)) and (unit.ndim == 1 or bool(group.columns.is_(unit.columns)))
 
 
 def backing_of_column(value: Any, unit: Any) -> tuple[np.ndarray, Any, pd.Index | None] | None:
-    """What a lazy column of a group that is lazy itself holds; None for all else."""
+    """Return values, name and index (None: the group's) of a lazy column of this lazy group; None for other values."""
     if type(value) is not Column or not is_lazy(unit):
         return None
     cut, name, array, _, labels = value._lazy
@@ -146,7 +145,7 @@ def backing_of_column(value: Any, unit: Any) -> tuple[np.ndarray, Any, pd.Index 
 
 
 def _held_by(data: Any) -> list[Any]:
-    """Objects in the first rows that may lead to a function."""
+    """Return the objects in the first rows that may refer to a function."""
     if data.ndim == 1:
         columns = [data] if is_object_dtype(data.dtype) else []
     else:
@@ -160,12 +159,12 @@ def _fits(data: Any) -> bool:
     if type(data) is not pd.DataFrame or (PANDAS_2 and pd.get_option("mode.copy_on_write")):
         return False
     labels = data.columns
-    # "_lazy" is the name under which a lazy group keeps what it has.
+    # A column "_lazy" would collide with the attribute of lazy groups.
     return labels.nlevels == 1 and labels.is_unique and labels.inferred_type == "string" and "_lazy" not in labels
 
 
 def _groups(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) -> Iterator[Any]:
-    """A lazy group for each; what of the one before is kept by anybody is pandas' own by then."""
+    """Yield lazy groups; before the next one, materialize the last and its columns if still referenced."""
     handed, start = source.handed, 0
     for at, size in enumerate(sizes):
         cut = GroupSlice(source, start, start + size)
@@ -180,7 +179,7 @@ def _groups(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) -
         yield group
         if getrefcount(group) > FRESH and is_lazy(group):
             plain_group(group)
-            source.became -= 1  # which was no wish
+            source.became -= 1  # the function did not need it as a plain one
         if cut.columns:
             cut.columns.clear()
         if handed:
@@ -188,7 +187,7 @@ def _groups(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) -
 
 
 def _columns(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) -> Iterator[Any]:
-    """The same of a Series, whose groups are lazy columns."""
+    """Yield the groups of a Series as lazy columns, like :func:`_groups`."""
     array, series = with_array(source.data)
     start, name = 0, series.name
     for at, size in enumerate(sizes):
@@ -204,7 +203,7 @@ def _columns(source: Source, sizes: Sequence[int], names: Sequence[Any] | None) 
 
 
 def plain_group(group: Any) -> Any:
-    """Make a lazy group the frame that pandas would have handed out, in place."""
+    """Materialize a lazy group in place."""
     own = dict_of(group)
     cut: GroupSlice = own["_lazy"]
     cut.source.became += 1
@@ -214,13 +213,13 @@ def plain_group(group: Any) -> Any:
         for label, column in cut.columns.items():
             if is_lazy(column):
                 materialize_in_place(column, group[label], pd.Series)
-                group._item_cache[label] = column  # pandas 2 gives the same Series again and again
+                group._item_cache[label] = column  # pandas 2 always returns the same Series
         cut.columns.clear()
     return group
 
 
 class Group(pd.DataFrame):
-    """A DataFrame for as long as it is only read; see the module."""
+    """DataFrame that materializes as soon as a function does more than read it."""
 
     _lazy: GroupSlice
     __dict__ = own_dict
@@ -264,7 +263,7 @@ class Group(pd.DataFrame):
     def __contains__(self, key: Any) -> bool:  # type: ignore[misc] # the stubs call it final
         return key in self._lazy.source.data
 
-    @property  # type: ignore[misc] # who sets it has a plain one by then
+    @property  # type: ignore[misc] # __setattr__ materializes first
     def index(self) -> pd.Index:
         return self._lazy.index
 
@@ -287,7 +286,7 @@ class Group(pd.DataFrame):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return plain_group(self).__reduce_ex__(protocol)
 
-    @property  # type: ignore[misc] # what isinstance asks, and what users see
+    @property  # type: ignore[misc] # isinstance and users read it
     def __class__(self) -> Any:
         return pd.DataFrame
 
@@ -296,7 +295,7 @@ stands_for(Group, pd.DataFrame, plain_group)
 
 
 def _test() -> None:
-    """Make a lazy group and a lazy column of it, and let them become what pandas' own are."""
+    """Check that a lazy group and its lazy column answer, and materialize to the objects of pandas."""
     frame = pd.DataFrame({"a": [1.5, 2.5, 3.5], "b": ["t", "u", "v"]}, index=["x", "y", "z"])
     units = _groups(Source(frame, plain_group), [2, 1], None)
     group = next(units)

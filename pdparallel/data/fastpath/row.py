@@ -1,14 +1,14 @@
-"""Lazy rows: rows of a frame that cost a fraction of pandas' own until something asks for more than reading them.
+"""Lazy rows of a frame, which cost a fraction of pandas' rows until a function does more than read them.
 
-Most of ``df.apply(func, axis=1)`` is not the function but the making of a Series for each row.  A lazy row knows its
-frame's columns as lists, and its position.  It answers by itself what row functions do most; for all else it becomes
-the very row that pandas would have made, as :mod:`pdparallel.data.fastpath.base` has it::
+``df.apply(func, axis=1)`` spends most of its time on making a Series for each row. A lazy row knows its position and
+the columns of its frame as lists. It answers the most frequent questions itself, and materializes for all others
+(see :mod:`pdparallel.data.fastpath.base`)::
 
-    row["a"], row.a, row.get("a"), row.iloc[0], row.loc["a"], "a" in row        answered here
-    len(row), iter(row), row.items(), row.to_dict(), row.sum(), row.name        answered here
+    row["a"], row.a, row.get("a"), row.iloc[0], row.loc["a"], "a" in row        the lazy row answers
+    len(row), iter(row), row.items(), row.to_dict(), row.sum(), row.name        the lazy row answers
     anything else -> row._mgr is missing -> __getattr__ -> a plain Series
 
-A function that needs plain Series anyway would pay for both kinds: after a few rows it gets pandas' own loop.
+A function that needs plain Series would pay for both kinds: after a few rows pandas' own loop takes over.
 """
 
 from __future__ import annotations
@@ -48,27 +48,27 @@ from pdparallel.typing import Func, UnitSink
 
 __all__ = ["LazyRows", "NotingRows", "are_views", "blocks_of", "dtypes_of", "is_unshared"]
 
-#: Rows whose scalars are listed at a time: few enough to stay in the caches, many enough to forget what a list costs
-#: (``benchmarks/constants.py``).
+#: Number of rows whose scalars are listed at a time: few enough for the CPU caches, many enough that the fixed cost of
+#: a list does not matter (``benchmarks/constants.py``).
 ROWS_LISTED = 2_048
 
-#: Rows of a call after which it is seen whether the function leaves its rows lazy.
+#: Number of rows of a call after which it is checked whether rows stay lazy.
 LOOK_AFTER = 16
 
-#: Types that ``Series.to_dict`` leaves as they are.
+#: Types that ``Series.to_dict`` does not convert.
 _NATIVE = {str, int, float, bool, type(None)}
 
 
 class LazyRows:
-    """Hands out the rows of a call's chunks, and remembers from chunk to chunk whether lazy rows pay."""
+    """Iteration over the rows of a call's chunks; it remembers across chunks whether lazy rows pay off."""
 
     def __init__(
         self, func: Func, given: Sequence[Any] = (), views: bool | None = None, unshared: bool = False
     ) -> None:
         self._func = func
         self._given = given
-        self._views = views
-        self._unshared = unshared
+        self._views = views  # see are_views; None lets the first chunk decide
+        self._unshared = unshared  # whether the first assignment fails; see _Writes
         self._pay: bool | None = None
         self._common: np.dtype[Any] | None = None
         self._attributes: set[str] = set()
@@ -76,15 +76,15 @@ class LazyRows:
 
     @property
     def are_lazy(self) -> bool:
-        """Whether they do, as far as it is known."""
+        """Whether lazy rows pay off, as far as known."""
         return self._pay is not False
 
     def feed(self, frame: Any, sink: UnitSink) -> None:
-        """Give the sink each row of the frame, as ``frame.apply(sink.call_shared, axis=1)`` does, but in blocks."""
+        """Pass each row to the sink as ``frame.apply(sink.call_shared, axis=1)`` does, but in blocks."""
         first = self._pay is None
         if first:  # all chunks of a call have the same columns
             look_for_methods()
-            # By a dict: the first question to an index of texts costs a tenth of a call upon ten rows.
+            # A dict, because the first lookup in an index of strings costs a tenth of a call with ten rows.
             self._places = {label: place for place, label in enumerate(frame.columns)}
             with converting():
                 self._common = _dtype_of_rows(frame, self._places)
@@ -129,7 +129,7 @@ class LazyRows:
             self._by_pandas(frame.iloc[at:] if at else frame, sink, writes, at)
 
     def _by_pandas(self, frame: Any, sink: UnitSink, writes: _Writes | None, at: int) -> None:
-        """Give the sink each row by pandas' own loop, whatever blocks the chunk has."""
+        """Pass each row to the sink by pandas' own loop; a view if rows of the whole frame are views."""
         is_plain = type(frame) is pd.DataFrame
         if writes is not None:
             if is_plain and not are_views(frame):
@@ -137,7 +137,7 @@ class LazyRows:
             frame.apply(writes.watched(sink.call_shared, frame, at), axis=1)
             return
         if is_plain and are_views(frame):
-            # As two blocks, which pandas brings together in a new array.
+            # Two blocks, which pandas consolidates into a new array, so that rows are no views.
             values = frame.to_numpy()
             parts = [_over(values[:, :1], frame.iloc[:, :1]), _over(values[:, 1:], frame.iloc[:, 1:])]
             frame = _told(pd.concat(parts, axis=1), frame)
@@ -148,7 +148,7 @@ class LazyRows:
 
 
 class NotingRows(LazyRows):
-    """The same, and notes what the function reads of its rows; that costs more, so that it is for a few of them."""
+    """Lazy rows that record which columns the function reads; they cost more, so use them for a few rows."""
 
     def __init__(self, func: Func, given: Sequence[Any] = (), views: bool | None = None) -> None:
         super().__init__(func, given, views)
@@ -160,34 +160,36 @@ class NotingRows(LazyRows):
         return columns
 
     def pay(self, rows: int) -> bool:
-        """Whether so many rows, which were handed out, mostly stayed lazy."""
+        """Return whether most of the ``rows`` that were passed stayed lazy."""
         return self._pay is not False and 2 * sum(columns.became_series for columns in self._made) <= rows
 
     @property
     def fit(self) -> bool:
-        """Whether the frame is one of which they can be."""
+        """Whether the frame supports lazy rows."""
         return self._common is not None
 
     @property
     def read(self) -> frozenset[str] | None:
-        """The columns that the function has asked for; None where it has asked for whole rows."""
+        """The columns that the function has read; None if it has read whole rows."""
         if not self._pay or any(columns.whole for columns in self._made):
             return None
         return frozenset(label for columns in self._made for label in columns)
 
 
 def are_views(frame: Any, dtypes: Iterable[Any] | None = None) -> bool:
-    """Whether the rows that pandas hands out are read-only views of the frame."""
+    """Return whether pandas passes rows that are read-only views of the frame."""
+    # They are if one block holds the frame, in pandas 3 or over a read-only array.
+    # Otherwise they are new arrays or, in pandas 2, views that can be written into.
     kinds = set(dtypes_of(frame) if dtypes is None else dtypes)
     if len(kinds) != 1 or not isinstance(next(iter(kinds)), np.dtype):
         return False
-    # One block is shown as it is. Several are brought together, which takes long; one row of them does not.
+    # A single block is not copied. To consolidate several is slow, so test one row of them.
     is_one = getattr(frame._mgr, "is_single_block", False)
     return not (frame if is_one else frame.iloc[:1]).to_numpy().flags.writeable
 
 
 def _as_writable(values: np.ndarray, writable: bool) -> np.ndarray:
-    """An array that can be written into or not; it is copied if it must become writable."""
+    """Return the array as a writable or read-only one; copy it if it must become writable."""
     if values.flags.writeable == writable:
         return values
     if writable:
@@ -198,14 +200,14 @@ def _as_writable(values: np.ndarray, writable: bool) -> np.ndarray:
 
 
 def _over(values: np.ndarray, frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame of one block over the very array, else like another one."""
+    """Return a frame of one block over this array, with labels, attrs and flags of another frame."""
     made = pd.DataFrame(values, index=frame.index, columns=frame.columns, dtype=values.dtype, copy=False)
     _told(made, frame)
     return made
 
 
 def _told(made: Any, frame: pd.DataFrame) -> Any:
-    """Something that was made of a frame, with the frame's attrs and flags."""
+    """Give an object that was made from a frame the attrs and flags of the frame."""
     if frame.attrs:
         made.attrs = copy.deepcopy(frame.attrs)
     if not frame.flags.allows_duplicate_labels:
@@ -214,7 +216,7 @@ def _told(made: Any, frame: pd.DataFrame) -> Any:
 
 
 def _blocks(manager: Any) -> Any:
-    """What pandas replaces when it copies the array of a Series before an assignment; None if that is not known."""
+    """Return the object that pandas replaces if it copies a Series before an assignment; None if unknown."""
     return getattr(manager, "blocks", None)
 
 
@@ -224,17 +226,21 @@ def _has_no_reference(manager: Any) -> bool:
 
 
 def blocks_of(row: Any) -> Any:
-    """The inner parts of a row, which are others after an assignment that had to copy."""
+    """Return the blocks of a row: an assignment that copies replaces them."""
     return _blocks(getattr(row, "_mgr", None))
 
 
 def is_unshared(row: Any) -> bool:
-    """Whether pandas writes into the very array of a row, because it knows of nobody who shares it."""
+    """Return whether pandas would write into a row without a copy, because it knows no other reference."""
     return _has_no_reference(row._mgr)
 
 
 class _Writes:
-    """Knows whether the rows of a chunk have been assigned to, and whether the next assignment fails."""
+    """Detection of assignments to rows that are read-only views, and of whether the next assignment fails."""
+
+    # pandas 3 passes one Series again and again. It copies the array of a row at the first assignment, as
+    # ``row["a"] = 0``. Unless the row is returned, nothing else refers to that copy. pandas then writes into the next
+    # row without a copy. That row is read-only, so the next assignment fails.
 
     def __init__(self, sink: Any, unshared: bool) -> None:
         self.unshared = unshared
@@ -245,12 +251,12 @@ class _Writes:
         self._at = 0
 
     def hold(self, row: pd.Series, at: int) -> None:
-        """Look at the parts of the row before, and remember those of a row that is handed out now."""
+        """Check the last row, and remember the blocks of the row that is passed now."""
         self.look()
         self._manager, self._blocks, self._at = row._mgr, blocks_of(row), at
 
     def look(self) -> None:
-        """See what became of the row that was handed out last."""
+        """Check whether the function has assigned to the last row."""
         manager, self._manager = self._manager, None
         if manager is None:
             return
@@ -263,7 +269,7 @@ class _Writes:
             self._taker.wrote = self._wrote = self._at
 
     def watched(self, one: Callable[[Any], None], frame: Any, at: int) -> Callable[[Any], None]:
-        """A function for pandas' own loop that looks after each row."""
+        """Return a function for pandas' own loop that checks each row after its call."""
         is_first, at = True, at - 1
 
         def watch(row: Any) -> None:
@@ -274,7 +280,7 @@ class _Writes:
                 if not is_first:
                     self._tell()
                 elif self.unshared:
-                    _assign(row)  # pandas' Series is one that was assigned to, from here on
+                    _assign(row)  # from here on, pandas' Series has been assigned to
                     self._manager, self._blocks = row._mgr, blocks_of(row)
                     row = _series_over(_as_writable(frame.iloc[:1].to_numpy(), False)[0], frame)
                     row.name = frame.index[0]
@@ -289,7 +295,7 @@ class _Writes:
 
 
 def _series_over(values: np.ndarray, frame: pd.DataFrame) -> pd.Series:
-    """A row of a frame over the very array."""
+    """Return a row of a frame over this array."""
     row: pd.Series = _told(pd.Series(values, index=frame.columns, dtype=values.dtype, copy=False), frame)
     return row
 
@@ -310,7 +316,7 @@ def _visit(columns: _Columns, rows: range, visit: Callable[[Any], None]) -> None
 def _visit_with_attributes(
     columns: _Columns, rows: range, names: tuple[str, ...], visit: Callable[[Any], None]
 ) -> None:
-    """The same for a function that reads columns as attributes, which are found quickest in the row's own dict."""
+    """Pass rows with the columns that the function reads as attributes in their ``__dict__``, the fastest place."""
     listed = (columns[name][rows.start : rows.stop] for name in names)
     for position, values in zip(rows, zip(*listed, strict=True), strict=True):
         row = new(_Row)
@@ -323,19 +329,19 @@ def _visit_with_attributes(
 
 
 def _kept(row: Any) -> None:
-    """A row that outlives its call, in a list or a closure, is a plain Series from then on."""
+    """Materialize a row that outlives its call, in a list or a closure."""
     if type(row) is _Row:
         lazy = row._lazy
         _plain(row)
-        lazy[0].became_series -= 1  # which was no wish for a Series
+        lazy[0].became_series -= 1  # the function did not need a plain Series
 
 
 def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any] | None:
-    """The dtype of the array of a row, if lazy rows can give its scalars; else None."""
+    """Return the dtype of the array of a row; None if lazy rows cannot give its scalars."""
     labels = frame.columns
     if type(frame) is not pd.DataFrame or labels.nlevels > 1 or len(places) < len(labels) or len(frame) == 0:
         return None
-    if labels.inferred_type != "string" or "_lazy" in places:  # the name under which a lazy row keeps what it has
+    if labels.inferred_type != "string" or "_lazy" in places:  # the name of an attribute of lazy rows
         return None
     if not _may_be_lazy():
         return None
@@ -344,7 +350,7 @@ def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any]
     if len(kinds) == 1 and isinstance(first, np.dtype):
         common: Any = first
     elif all(isinstance(d, (np.dtype, pd.StringDtype, pd.DatetimeTZDtype, pd.CategoricalDtype)) for d in kinds):
-        # That of all columns in common; where it is an extension dtype, the row's array makes the scalars.
+        # The common dtype of all columns. If it is an extension dtype, its array would make other scalars than NumPy.
         common = frame.iloc[0].dtype
         if frame.iloc[:1].to_numpy().dtype != common:
             return None
@@ -354,16 +360,15 @@ def _dtype_of_rows(frame: pd.DataFrame, places: dict[Any, int]) -> np.dtype[Any]
 
 
 def dtypes_of(frame: pd.DataFrame) -> Iterable[Any]:
-    """The dtypes of the columns."""
     try:
         found: Iterable[Any] = frame._mgr.get_dtypes()
-    except AttributeError:  # no public name: the public way makes a Series of them, a tenth of a call upon ten rows
+    except AttributeError:  # a private name; the public one makes a Series: a tenth of a call with ten rows
         found = frame.dtypes
     return found
 
 
 class _Columns(dict[str, list[Any]]):
-    """The scalars of some rows by column label; a column is listed when it is first asked for."""
+    """Scalars of some rows by column label; a column is listed when it is first read."""
 
     def __init__(self, frame: pd.DataFrame, common: Any, places: dict[Any, int]) -> None:
         super().__init__()
@@ -380,13 +385,13 @@ class _Columns(dict[str, list[Any]]):
     def __missing__(self, label: str) -> list[Any]:
         if type(label) is not str or label not in self.places:
             raise KeyError(label)
-        # Of few rows all columns as one array cost less than one column of the frame.
+        # For few rows, one array of all columns costs less than one column of the frame.
         if len(self.frame) > LOOK_AFTER and self.common.kind == "O":
             with converting():
                 values: list[Any] = self.frame[label].astype(object).tolist()
         else:
             column = self.rows[:, self.places[label]]
-            # NumPy scalars in a list are had several times quicker than from the array.
+            # A list gives NumPy scalars several times faster than the array.
             values = column.tolist() if self.common.kind == "O" else list(column)
         self[label] = values
         return values
@@ -397,35 +402,34 @@ class _Columns(dict[str, list[Any]]):
         return list(self.places)
 
     def values_at(self, at: int) -> list[Any]:
-        """The scalars of a row as iteration gives them: of numbers, Python's own."""
+        """Return the scalars of a row as iteration gives them: numbers are Python's own."""
         values: list[Any] = self.rows[at].tolist()
         return values
 
     def array_at(self, at: int) -> np.ndarray:
-        """The array of a row."""
         array: np.ndarray = self.rows[at]
         return array
 
     def series_at(self, at: int) -> pd.Series:
-        """The row as pandas' own ``apply`` makes it."""
+        """Return the row as pandas' own ``apply`` makes it."""
         writes = self.writes
         if writes is not None:
             writes.look()
             row = _series_over(self.rows[at], self.frame) if writes.unshared else self.shown.iloc[at]
             writes.hold(row, self.first + at)
             return row
-        # Not by ``iloc``, which puts NumPy's scalars into the row of a mixed frame, ``apply`` Python's.
+        # Not ``iloc``: in a row of a mixed frame it has NumPy's scalars, but ``apply`` has Python's.
         row = pd.Series(self.rows[at], index=self.labels, dtype=self.rows.dtype, copy=False)
         return _told(row, self.frame) if self.is_told else row
 
     @functools.cached_property
     def shown(self) -> pd.DataFrame:
-        """The frame over an array that nobody can write into: pandas copies it before an assignment."""
+        """The frame over a read-only array, which pandas copies before an assignment."""
         return _over(self.rows, self.frame)
 
     @functools.cached_property
     def is_told(self) -> bool:
-        """Whether rows have attrs or flags of their frame."""
+        """Whether rows inherit attrs or flags of the frame."""
         return bool(self.frame.attrs) or not self.frame.flags.allows_duplicate_labels
 
     @functools.cached_property
@@ -435,13 +439,13 @@ class _Columns(dict[str, list[Any]]):
 
     @functools.cached_property
     def rows(self) -> np.ndarray:
-        """The scalars row by row, which can be written into if those of pandas can."""
+        """The scalars row by row; writable if pandas' rows are."""
         with converting():
             return _as_writable(self.frame.to_numpy(), self.writes is None)
 
 
 class _Noting(_Columns):
-    """The same, and notes whether a whole row was asked for."""
+    """Scalars of some rows that record whether the function has read a whole row."""
 
     whole = False
 
@@ -459,7 +463,7 @@ class _Noting(_Columns):
 
 
 def _plain(row: Any) -> Any:
-    """Make a lazy row the Series that pandas would have handed out, in place."""
+    """Materialize a lazy row in place."""
     columns, at = row._lazy
     columns.became_series += 1
     materialize_in_place(row, columns.series_at(at), pd.Series, _name=columns.names[at])
@@ -467,7 +471,7 @@ def _plain(row: Any) -> Any:
 
 
 class _Row(pd.Series):
-    """A Series for as long as it is only read; see the module."""
+    """Series that materializes as soon as a function does more than read it."""
 
     _lazy: tuple[_Columns, int]
     __dict__ = own_dict
@@ -476,7 +480,7 @@ class _Row(pd.Series):
         try:
             columns, at = self._lazy
             return columns[key][at]
-        except (KeyError, TypeError):  # no label, or nothing that can be one
+        except (KeyError, TypeError):  # not a label, or not hashable
             return _plain(self)[key]
 
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
@@ -557,13 +561,12 @@ class _Row(pd.Series):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _plain(self).__reduce_ex__(protocol)
 
-    @property  # type: ignore[misc] # what isinstance asks, and what users see
+    @property  # type: ignore[misc] # isinstance and users read it
     def __class__(self) -> Any:
         return pd.Series
 
 
 def _reduced(row: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What the Series method of that name gives."""
     columns, at = row._lazy
     if columns.is_wide and no_arguments(args, kwargs):
         value = reduced(columns.array_at(at), name)
@@ -573,7 +576,7 @@ def _reduced(row: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def _located(lazy: tuple[_Columns, int], name: str, key: Any) -> Any:
-    """What ``row.iloc[key]`` and its like give, where that is one scalar."""
+    """Return ``row.iloc[key]`` and the like if that is one scalar, else :data:`NOT_HANDLED`."""
     columns, at = lazy
     if type(key) is int and name.startswith("i") and -len(columns.order) <= key < len(columns.order):
         return columns[columns.order[key]][at]
@@ -587,7 +590,7 @@ stands_for(_Row, pd.Series, _plain)
 
 
 def _test() -> None:
-    """Make lazy rows of numbers and of objects, let them become Series, and write into one."""
+    """Check that lazy rows answer and materialize to rows of pandas, and that an assignment is detected."""
     numbers = pd.DataFrame({"a": [1.5, 2.5], "b": [3.5, 4.5]}, index=["x", "y"])
     for frame in (numbers, numbers.assign(b=["t", "u"])):
         expected: list[Any] = []

@@ -1,4 +1,4 @@
-"""Cuts: where a lazy group stands among the rows of its chunk, and what all groups of a chunk have in common."""
+"""Position of a lazy group within its chunk, and the data that all groups of a chunk share."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pdparallel.compat import PANDAS_2, no_copy
 
 __all__ = ["GroupSlice", "Labels", "Source", "TimedSource", "is_array", "with_array"]
 
-#: Kinds of dtypes whose arrays are all that there is to a column.
+#: Kinds of NumPy dtypes whose array is all that a column consists of.
 _KINDS = "biufcO"
 
 
 class Source:
-    """The rows of a chunk of groups, and what is known of its columns."""
+    """Rows of a chunk of groups, with a cache of its columns."""
 
     __slots__ = ("_columns", "became", "counts", "data", "handed", "has_texts", "index", "places", "plain_group")
 
@@ -29,18 +29,17 @@ class Source:
         self.index: pd.Index = data.index
         self.has_texts = self.index.nlevels != 1 or self.index.dtype.kind not in "iufmM"
         self.places = set(data.columns) if data.ndim == 2 else set()
-        # What comes of arithmetic has the attrs and flags of what it is made of.
+        # Results of arithmetic inherit attrs and flags. If there are any, pandas does the arithmetic.
         self.counts = not data.attrs and data.flags.allows_duplicate_labels
         self._columns: dict[str, tuple[np.ndarray | None, pd.Series]] = {}
-        self.became = 0
-        self.handed: list[weakref.ref[Any]] = []
+        self.became = 0  # units that materialized because the function needed it
+        self.handed: list[weakref.ref[Any]] = []  # lazy columns of the current group
 
     def index_at(self, start: int, stop: int) -> pd.Index:
-        """The labels of some rows."""
         return self.index[start:stop]
 
     def column(self, label: str) -> tuple[np.ndarray | None, pd.Series]:
-        """A column of all rows, as an array if that is all that there is to it, and as a Series."""
+        """Return the array of a column of all rows (None if it is more than an array) and the column."""
         found = self._columns.get(label)
         if found is None:
             found = self._columns[label] = with_array(self.data[label])
@@ -48,7 +47,7 @@ class Source:
 
 
 class TimedSource(Source):
-    """One group of pandas', with its very index; knows how long its columns took."""
+    """Source of one pandas group, with the group's own index; measures the seconds to make its columns."""
 
     __slots__ = ("seconds",)
 
@@ -68,17 +67,17 @@ class TimedSource(Source):
 
 
 def is_array(dtype: Any) -> bool:
-    """Whether an array of NumPy is all that there is to a column of a dtype."""
+    """Return whether a column of this dtype is no more than a NumPy array."""
     return isinstance(dtype, np.dtype) and dtype.kind in _KINDS
 
 
 def with_array(column: pd.Series) -> tuple[np.ndarray | None, pd.Series]:
-    """A column, and before it its array where that is all that there is to it."""
+    """Return the array of a column (None if it is more than an array) and the column."""
     return column.to_numpy() if is_array(column.dtype) else None, column
 
 
 class GroupSlice:
-    """Where a group stands among the rows of its chunk."""
+    """Range of a group among the rows of its chunk."""
 
     __slots__ = ("columns", "group", "known_index", "source", "start", "stop")
 
@@ -87,26 +86,26 @@ class GroupSlice:
         self.start = start
         self.stop = stop
         self.known_index: pd.Index | None = None
+        # pandas 2 only: a column materializes with its group, and is always the same Series.
         self.group: weakref.ref[Any] | None = None
         self.columns: dict[str, Any] | None = None
 
     @property
     def index(self) -> pd.Index:
-        """The labels of the rows, of a group."""
         found = self.known_index
         if found is None:
             found = self.known_index = self.source.index_at(self.start, self.stop)
         return found
 
     def frame(self) -> Any:
-        """The rows as pandas cuts them, with that index."""
+        """Return the rows as pandas cuts them, with that index."""
         frame = self.source.data.iloc[self.start : self.stop]
         frame.index = self.index
         return no_copy(frame)
 
 
 class Labels:
-    """The index of a column, and of what comes of it by arithmetic, which is one object; made when it is asked for."""
+    """Index that a column and the results of arithmetic with it share; made when it is read."""
 
     __slots__ = ("_cut", "made")
 
@@ -116,7 +115,7 @@ class Labels:
 
     @property
     def index(self) -> pd.Index:
-        """Of a frame, pandas 3 gives each column an index of its own."""
+        """The index; pandas 3 gives each column of a frame a view of its own."""
         if self.made is None:
             index = self._cut.index
             self.made = index if PANDAS_2 or self._cut.source.data.ndim == 1 else index.view()

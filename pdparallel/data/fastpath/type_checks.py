@@ -1,17 +1,17 @@
-"""Asking: whether a function may ask for the very type of its unit, which a lazy object answers in another way.
+"""Inspection of functions that may ask for the type of a unit, because a lazy object has another type.
 
-``type(row)`` cannot be answered by an object itself: the interpreter reads it off.  So the function is looked at before
-it gets lazy objects, together with all that it names: helpers, methods, closures, defaults, arguments.  When in doubt
-the answer is yes, and the function gets pandas' own objects::
+A lazy object cannot answer ``type(row)``: the interpreter reads the type itself. So the function is inspected first,
+with all that it refers to: helpers, methods, closures, defaults, arguments. If in doubt, the answer is yes, and the
+function gets plain pandas objects::
 
-    the names of the function lead nowhere          no
+    it refers to plain values only                  no
     its row is only read: row["a"], row.a           no, whatever else it calls
-    type, eval, ... is reached by what it names     yes
-    too much is reached to look at all of it        yes
+    it can reach type, eval, ...                    yes
+    it can reach too many objects to inspect all    yes
     else                                            no
 
-Functions of the standard library, NumPy and pandas are not looked into, and those of C cannot be.  Nothing is kept but
-what the code itself says, because a global may have changed at the next call.
+Functions of the standard library, NumPy and pandas are not inspected, and C functions cannot be. The cache holds facts
+about code only, because globals may change between calls.
 """
 
 from __future__ import annotations
@@ -38,34 +38,34 @@ from pdparallel.typing import Func
 
 __all__ = ["is_trusted", "leading", "may_ask_for_types", "only_reads"]
 
-#: Objects looked at for one function, after which it counts as one that asks.
+#: Number of inspected objects after which a function counts as one that asks.
 MAX_LOOKED_AT = 2_000
 
-#: Objects looked at before the steps of the code are.
+#: Number of objects that are inspected before the instructions of the code.
 FEW_LOOKED_AT = 2
 
-#: Elements of a dict, list or tuple that are looked at.
+#: Number of elements of a container that are inspected.
 MAX_ELEMENTS = 500
 
-#: Packages that take a Series of any class for one, apart from the standard library.
+#: Packages, besides the standard library, that treat instances of any subclass of Series alike.
 _TRUSTED = {"numpy", "pandas", "scipy", "numba", "numexpr", "bottleneck", "pyarrow", "dateutil", "pytz"}
 _TRUSTED |= {"attr", "attrs"}
 
-#: What tells the type, or runs code that nobody can look at beforehand.
+#: Ids of objects that tell a type, or run code that cannot be inspected beforehand.
 _ASKING = {
     id(one) for one in (type, eval, exec, compile, globals, __import__, importlib.import_module, sys.modules)
 }  # fmt: skip
 
-#: Names under which modules have one of those.
+#: Names of those objects in modules.
 _ASKING_NAMES = frozenset({"type", "eval", "exec", "compile", "globals", "__import__", "import_module", "modules"})
 
-#: Names by which code gets at attributes that it does not name.
+#: Names by which code can read attributes that it does not name.
 _READING_NAMES = frozenset({"getattr", "vars", "__dict__", "attrgetter", "methodcaller", "__getattribute__"})
 
-#: Names by which code gets at a local variable without loading it.
+#: Names by which code can read a local variable without an instruction that loads it.
 _LOOKING_NAMES = frozenset({"locals", "vars", "dir", "eval", "exec", "_getframe", "currentframe", "__self__"})
 
-#: Attributes of classes that say nothing about what they do.
+#: Attributes of classes that do not affect behaviour.
 _ABOUT = frozenset(
     {"__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__dataclass_fields__"}
     | {
@@ -81,10 +81,10 @@ _ABOUT = frozenset(
     | {"__parameters__", "__slots__", "__dict__", "__weakref__", "_abc_impl"}
 )
 
-#: Methods that a frozen dataclass gets, which ask for the type of the instance only.
+#: Generated methods of frozen dataclasses, which ask for the type of the instance only.
 _OF_FROZEN = {"__setattr__", "__delattr__"}
 
-#: The most frequent types whose values lead to no function.
+#: Frequent types whose values refer to no function.
 _PLAIN = {
     type(None), bool, int, float, complex, str, bytes, bytearray, range, slice, type(Ellipsis), type(NotImplemented),
     types.CodeType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
@@ -102,7 +102,7 @@ _GLOBAL_LOADS = frozenset(
 
 @functools.lru_cache(maxsize=1024)
 def _loads_global(code: types.CodeType, name: str) -> bool:
-    """Whether a name of some code is that of a global or builtin; else it is one of an attribute."""
+    """Return whether code loads a name as a global or builtin, not as an attribute only."""
     return any(
         step.argval == name and step.opname in _GLOBAL_LOADS for inner in codes(code)
         for step in dis.get_instructions(inner)
@@ -111,7 +111,7 @@ def _loads_global(code: types.CodeType, name: str) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def is_trusted(name: Any) -> bool:
-    """Whether a module is of a package that need not be looked into."""
+    """Return whether a module belongs to a package that need not be inspected."""
     if type(name) is not str:
         return False
     package = name.partition(".")[0]
@@ -119,7 +119,7 @@ def is_trusted(name: Any) -> bool:
         return True
     if package not in sys.stdlib_module_names:
         return False
-    # A module of the user's may have a name of the standard library's.
+    # A module of the user may have the name of one in the standard library.
     origin = getattr(getattr(sys.modules.get(package), "__spec__", None), "origin", None)
     return origin in (None, "built-in", "frozen") or os.path.abspath(origin).startswith(_STDLIB)
 
@@ -128,7 +128,8 @@ _STDLIB = tuple({os.path.abspath(sysconfig.get_path(kind)) + os.sep for kind in 
 
 
 def only_reads(code: types.CodeType, place: int) -> bool:
-    """Whether a function only reads its argument of that place: ``row["a"]``, ``row.a``, ``for value in row``."""
+    """Return whether code only reads its argument at ``place``: ``row["a"]``, ``row.a``, ``for value in row``."""
+    # If so, it passes the argument to nothing else, and it does not matter what it calls.
     if place >= code.co_argcount or not _LOOKING_NAMES.isdisjoint(names_of(code).all):
         return False
     row = code.co_varnames[place]
@@ -141,7 +142,7 @@ def only_reads(code: types.CodeType, place: int) -> bool:
         if "_FAST" not in step.opname:
             continue
         loaded = step.argval if isinstance(step.argval, tuple) else (step.argval,)
-        if step.opname.startswith("STORE_FAST"):  # and loads the second
+        if step.opname.startswith("STORE_FAST"):  # which loads its second variable
             loaded = loaded[1:]
         if row not in loaded:
             continue
@@ -158,7 +159,7 @@ _READS = {"LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR", "GET_ITER", "
 
 
 def _reads(steps: list[Any]) -> bool:
-    """Whether these steps take what is on top of the stack, and read it."""
+    """Return whether these instructions only read the object on top of the stack."""
     if not steps:
         return False
     if steps[0].opname in _READS:
@@ -176,18 +177,18 @@ def _by_key(step: Any) -> bool:
 
 
 def may_ask_for_types(func: Func, given: Iterable[Any] = (), *, rows: bool = False) -> bool:
-    """Whether a function, or anything that it names, may ask for the type of what it gets."""
+    """Return whether a function, or anything that it refers to, may ask for the type of its unit."""
     while type(func).__module__.partition(".")[0] == _OURS and hasattr(func, "func"):
         func = func.func
     given = list(given)
     if not given and _leads_nowhere(func):
         return False
-    if not rows:
+    if not rows:  # then what the function reads may be lazy, too; the scalars of a row are not
         return _asks(func, given, MAX_LOOKED_AT)
     found = _code_and_place(func)
     if found in _known_to_read:
         return False
-    # What is next to nothing to look at costs less than the steps of the code.
+    # To inspect a few objects costs less than to inspect the instructions of the code.
     if not _asks(func, given, FEW_LOOKED_AT):
         return False
     if found is not None and only_reads(*found):
@@ -198,15 +199,15 @@ def may_ask_for_types(func: Func, given: Iterable[Any] = (), *, rows: bool = Fal
     return _asks(func, given, MAX_LOOKED_AT)
 
 
-#: Code that only reads its row, with the place of that; code never changes.
+#: Code that only reads its row, with the place of the row. Code never changes.
 _known_to_read: set[Any] = set()
 
-#: Most entries of that set.
+#: Largest number of entries of that set.
 MAX_KNOWN = 1_000
 
 
 def leading(values: Sequence[Any]) -> list[Any]:
-    """Those of some values of the data that lead to a function, as a model that a cell holds; mostly none."""
+    """Return the values of the data that may refer to a function, as a model in a cell; mostly none."""
     kinds = {kind for kind in set(map(type, values)) - _PLAIN if _is_worth_a_look(kind)}
     return [value for value in values if type(value) in kinds] if kinds else []
 
@@ -219,13 +220,13 @@ def _asks(func: Func, given: list[Any], most: int) -> bool:
         look.finish()
     except _AsksError:
         return True
-    except Exception:  # of an object of the user's that does not like to be looked at
+    except Exception:  # raised by an object of the user that was inspected
         return True
     return False
 
 
 def _leads_nowhere(func: Any) -> bool:
-    """Whether no name of a function leads to anything but plain values and modules that need no look; quick."""
+    """Return whether a function refers only to plain values and trusted modules; a quick check."""
     if type(func) is not types.FunctionType or func.__defaults__ or func.__kwdefaults__ or func.__dict__:
         return False
     names, imports = names_of(func.__code__)
@@ -242,13 +243,13 @@ def _leads_nowhere(func: Any) -> bool:
         try:
             if type(cell.cell_contents) not in _PLAIN:
                 return False
-        except ValueError:  # an empty cell, which may be filled by the time of the call
+        except ValueError:  # an empty cell, which may have a value at the time of the call
             return False
     return True
 
 
 def _code_and_place(func: Any) -> tuple[types.CodeType, int] | None:
-    """The code that a call runs first, and the place of the unit among its arguments; None if there is none."""
+    """Return the code that a call runs first, and the place of the unit among its arguments; None if there is none."""
     place = 0
     for _ in range(10):
         kind = type(func)
@@ -258,7 +259,7 @@ def _code_and_place(func: Any) -> tuple[types.CodeType, int] | None:
             func, place = func.func, place + len(func.args)
         elif kind is types.MethodType:
             func, place = func.__func__, place + 1
-        elif type(getattr(kind, "__call__", None)) is types.FunctionType:  # noqa: B004 - it is that of the class
+        elif type(getattr(kind, "__call__", None)) is types.FunctionType:  # noqa: B004 - the method of the class
             func, place = kind.__call__, place + 1
         else:
             break
@@ -266,23 +267,23 @@ def _code_and_place(func: Any) -> tuple[types.CodeType, int] | None:
 
 
 class _AsksError(Exception):
-    """Ends a look."""
+    """Exception that ends an inspection: the function may ask for a type."""
 
 
 class _Look:
-    """Goes through all that a function names."""
+    """Traversal of all objects that a function refers to."""
 
     def __init__(self, most: int) -> None:
         self._seen: set[int] = set()
         self._later: list[Any] = []
-        self._kept: list[Any] = []  # so that no id comes twice
+        self._kept: list[Any] = []  # keeps objects alive, so that ids stay unique
         self._names: set[str] = set()
         self._modules: list[types.ModuleType] = []
         self._bases: set[type] = set()
         self._left = most
 
     def at(self, value: Any) -> None:
-        """Look at a value, now or later."""
+        """Queue a value for inspection; raise if it tells a type."""
         if type(value) in _PLAIN:
             return
         number = id(value)
@@ -295,12 +296,11 @@ class _Look:
         self._later.append(value)
 
     def at_all(self, values: Iterable[Any]) -> None:
-        """Look at each."""
         for value in values:
             self.at(value)
 
     def finish(self) -> None:
-        """Look at all that is left."""
+        """Inspect the queue until it is empty."""
         done: tuple[int, int] | None = None
         while self._later or done != (len(self._names), len(self._modules)):
             while self._later:
@@ -308,7 +308,7 @@ class _Look:
                 if self._left < 0:
                     raise _AsksError
                 self._into(self._later.pop())
-            # Whichever code has the module by now, it may read any name of it that some code reads.
+            # Any code may have a reference to the module, so check all names that any code reads.
             done = len(self._names), len(self._modules)
             for module in self._modules:
                 self._module(module)
@@ -382,7 +382,7 @@ class _Look:
             name = ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
         module = sys.modules.get(name)
         if module is None or ("__path__" in vars(module) and not vars(module).keys() >= set(parts)):
-            raise _AsksError  # what it has is not known yet
+            raise _AsksError  # its attributes are not known yet
         self.at(module)
         self.at(sys.modules.get(name.partition(".")[0]))
 
@@ -393,7 +393,7 @@ class _Look:
     def _cell(self, cell: types.CellType) -> None:
         try:
             self.at(cell.cell_contents)
-        except ValueError:  # an empty one, which may be filled by the time of the call
+        except ValueError:  # empty, but it may have a value at the time of the call
             raise _AsksError from None
 
     def _module(self, module: types.ModuleType) -> None:
@@ -428,7 +428,7 @@ class _Look:
         if kind is contextvars.ContextVar:
             self.at(value.get(None))
         if is_trusted(kind.__module__) and kind not in _NAMESPACES:
-            # Its class needs no look; but it may hold a function, as what decorates one does.
+            # Its class is trusted, but the object may hold a function, as a decorator does.
             self.at_all([part for part in _first(own.values()) if _is_worth_a_look(type(part))])
             return
         self._class(kind)
@@ -440,7 +440,7 @@ class _Look:
                         self.at(slot.__get__(value))
 
 
-#: Types of the standard library whose attributes are the user's.
+#: Types of the standard library whose attributes are set by the user.
 _NAMESPACES = {types.SimpleNamespace, threading.local}
 
 
@@ -459,6 +459,6 @@ def _builtin(func: types.FunctionType, name: str) -> Any:
 
 
 def _first(values: Any) -> list[Any]:
-    """The elements of a container that may lead somewhere; the first ones of a long one."""
+    """Return the first elements of a container; none if all of them are plain values."""
     some = list(itertools.islice(values, MAX_ELEMENTS))
     return [] if _PLAIN.issuperset(map(type, some)) else some
