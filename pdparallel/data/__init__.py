@@ -1,1 +1,1 @@
-"""Units: how rows, values, groups and windows are cut and handed to a function."""
+"""Units of a call: how rows, values, groups and windows are cut and passed to the function."""

@@ -1,7 +1,7 @@
-"""Likeness: returns that have the index of what the function was given, told from others: their values are enough.
+"""Placeholders for returned Series that have the index of their group: a worker sends only their values.
 
-Most functions of a group that return a Series return one over the group's own index.  Ten thousand of them are one
-array and their lengths, where the parent knows the groups.
+Most functions that return a Series for a group return one with the group's own index. The parent knows that index.
+So ten thousand such Series are one array and their lengths.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ __all__ = [
     "as_aligned",
 ]
 
-#: Kinds of dtypes of which an array is all that there is to say.
+#: Kinds of NumPy dtypes whose arrays restore a Series without loss.
 _PLAIN = "biufcmM"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlignedSeries(ReturnPlaceholder):
-    """Stands for a Series with the index of the unit: its values, and its name where that is not the unit's."""
+    """Placeholder for a Series with the index of its unit; keeps the values, and the name unless it is the unit's."""
 
     values: np.ndarray
     is_named_as_the_unit: bool
@@ -47,32 +47,31 @@ class AlignedSeries(ReturnPlaceholder):
         return pd.Series
 
     def restore(self, unit: Any) -> pd.Series:
-        """The Series, for that unit."""
         name = unit.name if self.is_named_as_the_unit else self.name
         return pd.Series(self.values, index=unit.index, name=name, copy=False)
 
     def missing(self, rows: int) -> AlignedSeries:
-        """One for a unit of so many rows that has nothing but missing values, of the same dtype if that has any."""
+        """Return a placeholder of missing values only, of the same dtype if that has a missing value."""
         dtype = self.values.dtype
         nothing: Any = np.nan if dtype.kind not in "mM" else "NaT"
         values = np.full(rows, nothing, dtype if dtype.kind in "fcmM" else np.float64)
         return AlignedSeries(values, self.is_named_as_the_unit, self.name)
 
     def raised(self, rows: int, error: BaseException) -> AlignedSeries:
-        """One for a unit of so many rows that has an exception in each."""
+        """Return a placeholder that holds the exception in each of its rows."""
         values = np.empty(rows, object)
         values.fill(error)
         return AlignedSeries(values, self.is_named_as_the_unit, self.name)
 
     @staticmethod
     def packed(values: list[Any]) -> AlignedSeriesBatch | None:
-        """Many of them as one; see :func:`pdparallel.core.returns.pack`."""
+        """Pack placeholders of the same dtype and name into one batch; None if they differ."""
         first = values[0]
         dtype, named, name = first.values.dtype, first.is_named_as_the_unit, first.name
         for value in values:
             if value.values.dtype != dtype or value.is_named_as_the_unit is not named:
                 return None
-            # Equal is enough: lazy columns have texts of their own.
+            # Compare by value: lazy columns of the same name may hold different str objects.
             if not same_name(value.name, name):
                 return None
         lengths = [len(value.values) for value in values]
@@ -81,7 +80,7 @@ class AlignedSeries(ReturnPlaceholder):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlignedSeriesBatch(Packed):
-    """Series with the indexes of their units, one after the other."""
+    """Concatenated values of many :class:`AlignedSeries`, with the length of each."""
 
     array: np.ndarray
     lengths: list[int]
@@ -108,7 +107,7 @@ class AlignedSeriesBatch(Packed):
 
 
 class GroupIdentity(NamedTuple):
-    """The index and the names of a unit as the function was given it, which may write into it."""
+    """Index and names of a unit, recorded before the call because the function may change the unit in place."""
 
     labels: pd.Index
     names: tuple[Any, ...]
@@ -117,13 +116,13 @@ class GroupIdentity(NamedTuple):
 
     @classmethod
     def of(cls, unit: Any) -> GroupIdentity:
-        """Those of a unit, before the function is called with it."""
+        """Record the identity of a unit before the function is called with it."""
         labels = unit.index
         names = tuple(labels.names) if isinstance(labels, pd.MultiIndex) else (labels.name,)
         return cls(labels, names, True, unit.name) if isinstance(unit, pd.Series) else cls(labels, names, False, None)
 
     def is_index(self, index: pd.Index) -> bool:
-        """Whether an index is that of the unit, with the very names; a view of it may have others."""
+        """Return whether an index is the unit's own, with the same names: a view of it may have other names."""
         if not index.is_(self.labels):
             return False
         names = index.names
@@ -131,12 +130,12 @@ class GroupIdentity(NamedTuple):
 
 
 def as_aligned(value: Any, given: GroupIdentity | None) -> Any:
-    """A :class:`AlignedSeries` in the place of a plain Series over the unit's own index."""
+    """Replace a Series over the unit's own index by an AlignedSeries, other Series and frames by a FrameReturn."""
     if type(value) is pd.DataFrame:
         return FrameReturn(value)
     if type(value) is not pd.Series:
         return value
-    if given is None:
+    if given is None:  # DetectAligned has stopped checking
         return FrameReturn(value)
     dtype = value.dtype
     if (
@@ -155,13 +154,14 @@ def _like(values: np.ndarray, name: Any, given: GroupIdentity) -> AlignedSeries:
     return AlignedSeries(values, is_the_units, None if is_the_units else name)
 
 
-#: Returns in succession that are no Like, after which no further one is looked for: that takes a fortieth of a call.
+#: Number of consecutive returns without an aligned Series after which DetectAligned stops checking.
+#: A check takes 1/40 of a call.
 LOOKED = 16
 
 
 @dataclass(slots=True)
 class DetectAligned:
-    """A function of which a plain Series over the unit's own index comes back as a :class:`AlignedSeries`."""
+    """Wrapper that returns a Series over the unit's own index as an :class:`AlignedSeries`."""
 
     func: Func
     _others: int = field(default=0, repr=False)
@@ -188,7 +188,7 @@ class DetectAligned:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Changed(ReturnPlaceholder):
-    """Stands for a return of a function that has given its unit other labels, in place."""
+    """Placeholder for the return of a function that has relabelled its unit in place."""
 
     value: Any
     index: pd.Index
@@ -199,18 +199,18 @@ class Changed(ReturnPlaceholder):
         return self.value.kind if isinstance(self.value, ReturnPlaceholder) else type(self.value)
 
     def restore(self, unit: Any) -> Any:
-        """The return, for that unit, which has the other labels from then on."""
+        """Restore the return, then relabel the unit."""
         value = self.value.restore(unit) if isinstance(self.value, ReturnPlaceholder) else self.value
-        relabel(unit, self.index, self.columns)
+        relabel(unit, self.index, self.columns)  # pandas' transform reads the labels after the call
         return value
 
     @staticmethod
     def packed(values: list[Any]) -> None:
-        """Each is by itself: only pandas knows what it makes of them."""
+        """Return None: only pandas knows what it makes of each."""
 
 
 class TellingChanges(DetectAligned):
-    """The same of a function whose unit pandas looks at once more: where it has other labels, they come along."""
+    """DetectAligned for ``transform``, which reads the unit's labels after the call: changed labels are sent along."""
 
     __slots__ = ()
 
@@ -218,7 +218,7 @@ class TellingChanges(DetectAligned):
         lazy = unit._lazy if is_lazy(unit) else None
         if lazy is None:
             index, columns = unit.index, unit.columns if unit.ndim == 2 else None
-        if self._others >= LOOKED:  # as above, where a further call would cost a tenth
+        if self._others >= LOOKED:  # as in DetectAligned, whose call would cost a tenth more
             value = as_aligned(materialized(self.func(unit, *args, **kwargs)), None)
         else:
             value = DetectAligned.__call__(self, unit, *args, **kwargs)

@@ -1,10 +1,10 @@
-"""Pieces: frames and Series that a function returns for groups, put together by whoever called it.
+"""Frames and Series that a function returns for groups, concatenated in the worker.
 
-pandas puts what came of ten thousand groups together in the end.  Here a worker does so with what came of its chunk:
-one frame travels instead of thousands, each of which takes as long to unpickle as many a function takes to make it::
+pandas concatenates the returns of all groups in the end. A worker does so for its chunk, and sends one frame instead
+of thousands. To unpickle a small frame often takes as long as the function took to make it::
 
     worker   [a][b][c]   -->  [a b c] 3 lengths
-    parent   [a b c] [d e] .. -->  [a b c d e ..]      as pandas puts them together, whatever the chunks
+    parent   [a b c] [d e] .. -->  [a b c d e ..]      as pandas concatenates them, whatever the chunks
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pdparallel.core.returns import Packed, ReturnPlaceholder, form_of_index, pa
 
 __all__ = ["FrameReturn", "FrameReturns", "is_joinable", "same_name"]
 
-#: Values of a piece, on average, above which it travels by itself: a worker is not to hold big ones twice, and what
-#: they cost besides matters less (``benchmarks/constants.py``).
+#: Average number of values of a return above which each is sent by itself: a worker should not hold big ones twice,
+#: and the fixed cost of each matters less (``benchmarks/constants.py``).
 MAX_VALUES = 50_000
 
-#: Dtypes of which many columns are one of the same dtype, with the same values, however they are put together.
+#: Types of dtypes that ``pd.concat`` preserves, with the same values, in however many steps it runs.
 _DTYPES = (
     np.dtype, pd.StringDtype, pd.CategoricalDtype, pd.DatetimeTZDtype, pd.PeriodDtype, pd.BooleanDtype,
     pd.Int8Dtype, pd.Int16Dtype, pd.Int32Dtype, pd.Int64Dtype,
@@ -37,7 +37,7 @@ _DTYPES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameReturn(ReturnPlaceholder):
-    """Stands for a plain frame or Series that a function of a group returned."""
+    """Placeholder for a plain frame or Series that the function returned for a group."""
 
     value: Any
 
@@ -46,23 +46,22 @@ class FrameReturn(ReturnPlaceholder):
         return type(self.value)
 
     def restore(self, unit: Any) -> Any:
-        """What pandas gets for that unit."""
         return self.value
 
     @staticmethod
     def packed(values: list[Any]) -> Packed | None:
-        """Many of them as one; Series over always the same index as :class:`pdparallel.core.returns.SeriesRows`."""
+        """Pack the returns: Series over one index as SeriesRows, others as FrameReturns; None if neither fits."""
         objects = [value.value for value in values]
         return pack(objects) or _together(objects)
 
 
 @dataclass(frozen=True, eq=False)
 class FrameReturns(Packed):
-    """Frames or Series that are alike but for their rows, one after the other."""
+    """Frames or Series with the same columns and dtypes, concatenated, with the length of each."""
 
     whole: Any
     lengths: list[int]
-    ranges: list[range] | None = None
+    ranges: list[range] | None = None  # the labels of each if they are a RangeIndex; ``whole`` lacks them then
     range_name: Any = None
 
     @property
@@ -95,7 +94,7 @@ class FrameReturns(Packed):
 
     @functools.cached_property
     def index(self) -> pd.Index:
-        """The labels of all rows, as ``pd.concat`` finds them."""
+        """The labels of all rows, as ``pd.concat`` makes them."""
         if self.ranges is None:
             index: pd.Index = self.whole.index
             return index
@@ -104,7 +103,7 @@ class FrameReturns(Packed):
 
     @functools.cached_property
     def are_over_the_same(self) -> bool:
-        """Whether all have the same labels."""
+        """Whether all returns have the same labels."""
         length, n = self.lengths[0], len(self)
         if self.ranges is not None:
             return self.ranges.count(self.ranges[0]) == n
@@ -119,9 +118,10 @@ class FrameReturns(Packed):
         return bool((codes == codes[0]).all())
 
     def index_with(self, keys: pd.Index) -> pd.MultiIndex | None:
-        """The index that ``pd.concat`` makes of keys, one for each piece, and their labels."""
+        """Return the index that ``pd.concat`` makes of one key for each return and the labels; None if unknown."""
         levels: list[Any] = list(keys.levels) if isinstance(keys, pd.MultiIndex) else [keys]
         codes: list[Any] = list(keys.codes) if isinstance(keys, pd.MultiIndex) else [np.arange(len(keys))]
+        # pandas looks missing keys up by itself, and pandas 2 gives categorical keys other categories here.
         if any((code < 0).any() for code in codes) or (PANDAS_2 and any(map(_is_of_categories, levels))):
             return None
         codes = [np.repeat(code, self.lengths) for code in codes]
@@ -151,21 +151,22 @@ def _dtypes(value: Any) -> list[Any]:
 
 
 def is_joinable(labels: pd.Index) -> bool:
-    """Whether an index is found again among others of its kind, put together in several steps."""
+    """Return whether an index keeps its kind when it is concatenated with others in several steps."""
     kind = type(labels)
     if kind is pd.DatetimeIndex or kind is pd.TimedeltaIndex:
+        # pandas keeps a frequency only if one index follows upon the other.
         return labels.freq is None  # type: ignore[attr-defined]
     if kind is pd.RangeIndex:
         return True
     if kind is not pd.Index:
         return False
-    if labels.dtype == object:
+    if labels.dtype == object:  # pandas may infer a dtype from objects, but not from the strings of pandas 2
         return PANDAS_2 and labels.inferred_type in ("string", "empty")
     return isinstance(labels.dtype, _DTYPES)
 
 
 def _together(objects: list[Any]) -> FrameReturns | None:
-    """Many as one; None where they are not alike, or would not come out of it as they went in."""
+    """Concatenate returns; None if they differ in form, or if the result could not be split into the same objects."""
     first, indexes = objects[0], [value.index for value in objects]
     labels, kind = indexes[0], type(first)
     of_labels = type(labels), labels.dtype, labels.name
@@ -195,7 +196,7 @@ def _same_columns(one: pd.Index, other: pd.Index) -> bool:
 
 
 def same_name(one: Any, other: Any) -> bool:
-    """Whether two names are the same, with their types; one nan is as good as another."""
+    """Return whether two names are equal and of the same type; all NaN are equal."""
     if one is other:
         return True
     if type(one) is not type(other):

@@ -1,7 +1,7 @@
-"""Groups: which rows belong to which group, found by asking pandas, and the groups as units of a call.
+"""Groups as units of a call; pandas says which rows belong to which group.
 
-The rows are brought into the order of the groups once, as pandas does it; a chunk is a range of groups, so that no
-group is ever in two chunks, many small ones travel together, and rows travel once.
+The rows are sorted by group once, as pandas does it. A chunk is a range of groups: no group is split between chunks,
+one task has many small groups, and each row is sent once.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from pdparallel.typing import Func, UnitSink
 
 __all__ = ["EachColumn", "Grouping", "Groups", "GroupsByColumn", "Taken", "first_unit"]
 
-#: Arguments of pandas' groupby, which its object has as attributes.
+#: Arguments of ``groupby`` that a GroupBy object has as attributes.
 _HOW = ("as_index", "sort", "group_keys", "observed", "dropna")
 
-#: Groups of a chunk from which pandas' own loop over groups is quicker than ``iloc`` (``benchmarks/constants.py``).
+#: Smallest number of groups of a chunk for which pandas' loop is faster than ``iloc`` (``benchmarks/constants.py``).
 LOOP_MIN_GROUPS = 80
 
 
 class _SeenError(BaseException):
-    """Leaves pandas' own call with the first thing that it called the function with."""
+    """Exception that ends a pandas call at the first unit. It is a BaseException so that pandas does not catch it."""
 
     def __init__(self, unit: Any) -> None:
         self.unit = unit
 
 
 def first_unit(ask: Any) -> tuple[Any, Any]:
-    """What pandas would call a function with first."""
+    """Return the first unit of a pandas call and None; if it has no unit, None and the result of pandas."""
 
     def look(unit: Any, *args: Any, **kwargs: Any) -> Any:
         raise _SeenError(unit)
@@ -56,12 +56,12 @@ def first_unit(ask: Any) -> tuple[Any, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Rows of big data in another order, into which they are brought part by part: all at once would be a copy."""
+    """Rows of big data, sorted by group part by part: to sort all at once would copy the data."""
 
     source: Any
-    order: np.ndarray
-    index: pd.Index
-    columns: pd.Index | None = None
+    order: np.ndarray  # positions of the rows in ``source``
+    index: pd.Index  # labels of the rows, in this order
+    columns: pd.Index | None = None  # None for all
 
     def __len__(self) -> int:
         return len(self.order)
@@ -75,20 +75,19 @@ class Taken:
         return self.source.name
 
     def part(self, start: int, stop: int | None = None) -> Self:
-        """The rows at these positions."""
         return replace(self, order=self.order[start:stop], index=self.index[start:stop])
 
     def column(self, at: int) -> Self:
-        """The column at that position of those that are wanted."""
+        """Return the column at this position among the selected ones."""
         column = self.source.iloc[:, at] if self.columns is None else self.source[self.columns[at]]
         return replace(self, source=column, columns=None)
 
     def whole(self) -> Any:
-        """The frame or Series itself."""
+        """Return the rows as a frame or Series."""
         taken = self.source.take(self.order)
         if self.columns is not None:
             taken = taken[self.columns]
-        # What pandas makes of some labels may differ from some of what it makes of all: a range, a frequency.
+        # From a part of the labels pandas may make another index than from all: a range, a frequency.
         taken.index = self.index
         return taken
 
@@ -101,25 +100,26 @@ def _itself(data: Any) -> Any:
 
 
 class Grouping:
-    """The groups of a pandas GroupBy."""
+    """Groups of a pandas GroupBy object: the order of the rows and the size of each group."""
 
     def __init__(self, grouped: Any, is_big: bool) -> None:
         self.is_big = is_big
         self._grouped = grouped
         if not grouped.as_index:
-            # The same groups; what pandas warns of is no matter of a result that nobody sees.
+            # The groups are the same, and pandas does not warn about results that no user sees.
             self._grouped = copy.copy(grouped)
             self._grouped.as_index = True
         self.obj: Any = grouped.obj
         numbers = grouped.ngroup()
-        # NaN for rows of no group
+        # ngroup() gives NaN for rows that belong to no group
         codes = (numbers if numbers.dtype.kind == "i" else numbers.fillna(-1)).to_numpy().astype(np.intp, copy=False)
         self.sizes: np.ndarray = np.bincount(codes[codes >= 0], minlength=grouped.ngroups)
         self._every_row = _stable_order(codes + 1)
         self.order: np.ndarray = self._every_row[len(codes) - int(self.sizes.sum()) :]
+        #: Whether the places of groups without rows are known; if not, only pandas can pass the groups.
         self.is_known = True
         if not self.sizes.all():
-            # pandas leaves categories without rows out when it numbers groups, and not when it hands them out.
+            # ngroup() skips groups without rows (unused categories, empty bins); pandas passes them to the function.
             sizes = self._sized.iloc[:, -1] if self._sized.ndim == 2 else self._sized
             in_order = sizes.to_numpy()
             self.is_known = len(in_order) == len(self.sizes) and np.array_equal(
@@ -132,11 +132,12 @@ class Grouping:
         return len(self.sizes)
 
     def of_first(self) -> Any:
-        """A grouping of pandas that has the rows of the first group only; of all rows pandas would make a copy."""
+        """Return a GroupBy of the first group only (of all rows pandas would make a copy); None if it could differ."""
         grouped, obj = self._grouped, self.obj
         keys = getattr(grouped, "keys", None)
         labels = keys if isinstance(keys, list) else [keys]
         known = {*obj.columns, *obj.index.names} if type(obj) is pd.DataFrame and obj.columns.is_unique else set()
+        # Only labels of columns or levels are sure to group a part of the rows in the same way.
         if not (self.is_known and all(is_scalar(label) and label in known for label in labels)):
             return None
         if keys is None or not len(self) or not self.sizes[0]:
@@ -146,41 +147,42 @@ class Grouping:
 
     @functools.cached_property
     def has_selection(self) -> bool:
-        """Whether some columns of the frame were selected, if only all of them."""
+        """Whether columns of the frame were selected, even if all of them."""
         try:
             self._grouped[list(self.obj.columns[:1])]
-        except IndexError:  # pandas lets nobody select twice
+        except IndexError:  # pandas refuses a second selection
             return True
         return False
 
     def ordered(self, data: Any, columns: pd.Index | None = None) -> Any:
-        """The rows of a frame or Series, group by group; of big data as :class:`Taken`."""
+        """Return the rows of a frame or Series sorted by group; big data as :class:`Taken`."""
         if self.is_big:
             return Taken(data, self.order, self.rows, columns)
         return self.in_order(data if columns is None else data[columns])
 
     def in_order(self, rows: Any) -> Any:
-        """The rows of a frame or Series, or the labels of an index, group by group."""
+        """Return the rows of a frame or Series, or the labels of an index, sorted by group."""
         if not PANDAS_2:
             return rows.take(self.order)
+        # pandas 2 sorts rows of no group to the front and cuts them off: that decides about ranges and frequencies.
         taken = rows.take(self._every_row)
         first = len(self._every_row) - len(self.order)
         return taken[first:] if isinstance(rows, pd.Index) else taken.iloc[first:]
 
     @functools.cached_property
     def rows(self) -> pd.Index:
-        """The labels of the rows, group by group."""
+        """The labels of the rows, sorted by group."""
         index: pd.Index = self.in_order(self.obj.index)
         return index
 
     @functools.cached_property
     def _sized(self) -> Any:
-        """pandas' own count of the rows of each group."""
+        """Number of rows of each group, as pandas counts them."""
         return self._grouped.size()
 
     @functools.cached_property
     def labels(self) -> pd.Index | None:
-        """The index of a result with a value for each group; None where it is not known without asking for one."""
+        """Index of a result with one value for each group; None if ``size()`` does not have it."""
         sized = self._sized
         if isinstance(sized, pd.DataFrame) or len(sized) != len(self):
             return None
@@ -188,13 +190,13 @@ class Grouping:
         return index
 
     def names(self, one: Any, at: int = 0) -> Sequence[Any]:
-        """The name of each group, as pandas pins it to the group."""
+        """Return the name of each group as pandas sets it; ``one`` is the name that pandas set for group ``at``."""
         names = None if self.labels is None else _listed(self.labels)
         return self.known_names if names is None or not same_name(names[at], one) else names
 
     @functools.cached_property
     def known_names(self) -> list[Any]:
-        """The same, asked of pandas group by group, which is never wrong, but takes its time."""
+        """The names of the groups, collected in a pandas call: always right, but slow."""
         names: list[Any] = []
 
         def look(group: Any) -> None:
@@ -206,7 +208,7 @@ class Grouping:
 
     @functools.cached_property
     def columns(self) -> pd.Index:
-        """The columns that are no keys and were not left out."""
+        """The columns that pandas passes to the function: no keys, and only selected ones."""
         alone = self.of_first() if self.is_big else None
         grouped = self._grouped if alone is None else alone
         unit, _ = first_unit(lambda look: grouped.apply(look, **without_keys(grouped)))
@@ -214,7 +216,7 @@ class Grouping:
         return columns
 
     def frame(self, columns: pd.Index) -> Any:
-        """The rows of all groups, group by group, with these columns; None where it is not clear which they are."""
+        """Return the rows of all groups with these columns, sorted by group; None if the columns are ambiguous."""
         obj, wanted = self.obj, None
         if not obj.columns.equals(columns):
             if not (obj.columns.is_unique and columns.is_unique):
@@ -227,7 +229,7 @@ class Grouping:
 
 
 def _stable_order(numbers: np.ndarray) -> np.ndarray:
-    """Positions by number, from 0 on; by 16 bits at a time, of which NumPy sorts a million in some milliseconds."""
+    """Return positions, stably sorted by number, 16 bits at a time: NumPy sorts a million of those in milliseconds."""
     order = np.argsort((numbers & 0xFFFF).astype(np.uint16), kind="stable")
     for shift in (16, 32, 48):
         higher = numbers >> shift
@@ -238,14 +240,14 @@ def _stable_order(numbers: np.ndarray) -> np.ndarray:
 
 
 def without_keys(grouped: Any) -> dict[str, Any]:
-    """What makes pandas 2 leave keys out of what a function gets."""
+    """Return the arguments with which pandas 2 excludes the keys from groups."""
     return {"include_groups": False} if PANDAS_2 and grouped.obj.ndim == 2 else {}
 
 
 def _listed(labels: pd.Index) -> list[Any]:
     if not PANDAS_2 or not isinstance(labels, pd.MultiIndex):
         return list(labels)
-    # pandas 2 makes tuples of what each level holds, NumPy's scalars among it.
+    # pandas 2 makes the tuples from the items of each level, which may be NumPy scalars.
     levels = [[level[at] for at in range(len(level))] for level in labels.levels]
     columns = [
         [level[code] if code >= 0 else np.nan for code in codes]
@@ -256,16 +258,16 @@ def _listed(labels: pd.Index) -> list[Any]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Groups(Units):
-    """Groups, each a frame or Series as pandas cuts it."""
+    """Groups as units, each a frame or Series as pandas cuts it."""
 
-    data: Any
+    data: Any  # rows sorted by group
     sizes: np.ndarray
-    names: Sequence[Any] | None = None
-    quiet: bool = False
+    names: Sequence[Any] | None = None  # None if pandas does not set the name of a group
+    quiet: bool = False  # whether to suppress copy warnings, as pandas 2 does in its ``apply``
 
     @property
     def by_chunk(self) -> bool:
-        """Whether objects of Python are among the rows, or these are too many for a copy."""
+        """Whether rows are sent with their chunk: they hold Python objects, or a copy of all is too big."""
         if isinstance(self.data, Taken):
             return True
         dtypes = self.data.dtypes if self.data.ndim == 2 else [self.data.dtype]
@@ -273,7 +275,7 @@ class Groups(Units):
 
     @property
     def big_bytes(self) -> int:
-        """Those of rows that are not in order yet."""
+        """Bytes of the rows if they are not sorted yet, else 0."""
         return bytes_of(self.data.source) if isinstance(self.data, Taken) else 0
 
     def __len__(self) -> int:
@@ -294,7 +296,7 @@ class Groups(Units):
             self.hand_out(sink, lazy)
 
     def hand_out(self, sink: UnitSink, lazy: LazyGroups | None) -> None:
-        """Give the sink each group, lazy ones for as long as those pay."""
+        """Pass each group to the sink: lazy groups as long as they pay off, then plain ones."""
         if isinstance(self.data, Taken):
             self.cut(0, len(self)).hand_out(sink, lazy)
             return
@@ -308,7 +310,7 @@ class Groups(Units):
             at += size
 
     def units(self) -> Iterator[Any]:
-        """One after the other."""
+        """Yield the groups, with their names."""
         if self.names is None:
             yield from self._cut_out()
             return
@@ -317,10 +319,10 @@ class Groups(Units):
             yield group
 
     def _cut_out(self) -> Iterator[Any]:
-        """Few groups by ``iloc``; many by pandas' own loop over groups, which costs half of it once it has begun."""
+        """Yield few groups by ``iloc``, many by pandas' own loop, which costs half as much once it has started."""
         if self.data.ndim == 2 and self.data.shape[1]:
-            # pandas looks up where its columns are when one is first asked for, and what is cut out knows it from there
-            # on; else each group would look it up again, which takes a twentieth of a call.
+            # The first access to a column makes pandas cache the places of columns, and groups inherit that cache.
+            # Without it each group would build its own, which takes a twentieth of a call.
             self.data.iloc[:, 0]
         if len(self.sizes) < LOOP_MIN_GROUPS or len(self.data) == 0:
             begin = 0
@@ -334,29 +336,29 @@ class Groups(Units):
 
 
 class _Numbers(np.ndarray):
-    """The number of its group for each row."""
+    """Group number of each row."""
 
     @classmethod
     def of(cls, sizes: np.ndarray) -> Self:
         return np.repeat(np.arange(len(sizes)), sizes).view(cls)
 
     def __str__(self) -> str:
+        # pandas looks the array up as a column label first, and formats it for the KeyError.
+        # To format the whole array takes longer than a hundred groups.
         return "numbers of groups"
 
 
 class GroupsByColumn(InColumns):
-    """Units of several kinds of data, one after the other: the groups of each column."""
+    """Groups of several columns as units, column by column."""
 
     columns: Sequence[Groups]
 
     @property
     def by_chunk(self) -> bool:
-        """Whether any of them wants it."""
         return any(column.by_chunk for column in self.columns)
 
     @property
     def big_bytes(self) -> int:
-        """Those of all columns."""
         return sum(column.big_bytes for column in self.columns)
 
     def _cut(self, column: Groups, start: int, stop: int) -> Groups:
@@ -369,7 +371,7 @@ class GroupsByColumn(InColumns):
 
 @dataclass(frozen=True, slots=True)
 class EachColumn:
-    """A function of a column as one of a group: what it returns for each column, in a list."""
+    """Wrapper that calls the function with each column of a group and returns a list."""
 
     func: Func
 

@@ -1,8 +1,8 @@
-"""What func receives: each way to hand out the units of a piece of data, exactly as pandas would.
+"""Iteration over the units of a chunk, as the objects that pandas passes to the function.
 
-A feed is called with a piece and a sink, and gives the sink each unit, in order: all as one iterable where that is
-known to be what pandas hands out, which costs least; else one by one, from inside pandas' own public ``apply``, so that
-types, names, views and copies are those of the pandas at hand.
+A :data:`UnitIterator` passes the units of a chunk to a sink, in order. If it is known what pandas passes, the sink gets
+all units as one iterable, which costs least. Otherwise pandas' own public ``apply`` passes them one by one. Then types,
+names, views and copies are those of the installed pandas.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pdparallel.typing import Func, UnitFormat, UnitSink
 
 __all__ = ["UnitIterator", "feed_for"]
 
-#: Gives its second argument each unit of its first, a chunk of the data; what that raises is passed on.
+#: Passes each unit of a chunk, the first argument, to a sink, the second. Exceptions of the sink propagate.
 UnitIterator = Callable[[Any, UnitSink], None]
 
 
 def feed_for(unit_format: UnitFormat, func: Func, given: Sequence[Any] = (), views: bool | None = None) -> UnitIterator:
-    """The feed of a call: one for all its chunks, because it may learn from one what pays for the next."""
+    """Return the iterator for all chunks of a call: it learns from one chunk whether lazy units pay off in the next."""
     if unit_format == "row":
         return LazyRows(func, given, views).feed
     if unit_format == "unit":
@@ -36,13 +36,13 @@ def feed_for(unit_format: UnitFormat, func: Func, given: Sequence[Any] = (), vie
 
 
 def _columns(piece: Any, sink: UnitSink) -> None:
-    with without_copy_warnings():  # as pandas does, but in several threads at a time
+    with without_copy_warnings():  # as pandas does, but safe in several threads
         piece.apply(sink.call_shared, axis=0)
 
 
 def _broadcast_columns(piece: pd.DataFrame, sink: UnitSink) -> None:
-    # pandas' result_type="broadcast" takes the columns by label, and the rows as columns of the transposed frame,
-    # which have other dtypes than the rows of a plain apply.
+    # With result_type="broadcast", pandas takes columns by label, and rows as columns of the transposed frame.
+    # Those have other dtypes than the rows of a plain apply.
     for label in piece.columns:
         sink.call_shared(piece[label])
 

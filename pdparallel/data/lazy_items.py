@@ -1,4 +1,4 @@
-"""Source: the items of an iterable that is read only as far as its items are worked on, for it may have no end."""
+"""Items of an iterable that is read only as far as workers need items, because it may be infinite."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from pdparallel.typing import UnitSink
 
 __all__ = ["Source"]
 
-#: Seconds of reading after which a chunk is sent with the items that it has by then.
+#: Seconds of reading after which a chunk is sent with the items read so far.
 READ_SECONDS = CHUNK_SECONDS / 2
 
-#: Bytes that the items of a chunk, and what is returned for them, should have at most, as far as that is known.
+#: Largest number of bytes of the items of a chunk and their returns, as far as known.
 CHUNK_BYTES = 1 << 24
 
 
 class Source(Units):
-    """The pending units of a call (:class:`pdparallel.core.chunking.PendingUnits`), and the data of its chunks."""
+    """Pending units of a call (:class:`pdparallel.core.chunking.PendingUnits`) and the data of its chunks."""
 
     few = 1
     by_chunk = True
 
     def __init__(self, iterable: Iterable[Any], total: int | None) -> None:
+        # An item is kept until its chunk is done: if a worker dies, the item is sent again.
         self._items: dict[int, Any] = {}
         self._done: list[Chunk] = []
         self._read = self._taken = 0
         self._ended = False
-        self.error: Exception | None = None
+        self.error: Exception | None = None  # raised by the iterable, which ends it
         self._total = total
         self._iterator = iter(iterable)
 
-    # What is left
+    # Pending units
 
     def __len__(self) -> int:
-        """How many are left; of an iterable that does not say how many it has, as many as were taken already."""
+        """Return the number of pending items; if the total is unknown, assume as many as were taken so far."""
         if self._read == self._taken:
             self._read_one()
         known = self._read - self._taken
@@ -50,7 +51,7 @@ class Source(Units):
         return self._read > self._taken or self._read_one()
 
     def first(self, size: int) -> Chunk:
-        """The first that are left: so many at most, and fewer where reading them takes long."""
+        """Return a chunk of the next items: at most ``size``, and fewer if reading takes long."""
         while self._done:
             chunk = self._done.pop()
             for at in range(chunk.start, chunk.stop):
@@ -62,11 +63,11 @@ class Source(Units):
         return Chunk(self._taken, min(self._read, self._taken + size))
 
     def drop(self, stop: int) -> None:
-        """Take what lies before a position."""
+        """Mark the items before a position as taken."""
         self._taken = stop
 
     def next_size(self, n_workers: int, seconds: float | None, size: float, task_seconds: float = TASK_SECONDS) -> int:
-        """How many the next chunk takes: a few at first, and never more than were taken before."""
+        """Return the size of the next chunk: one item at first, and never more than were taken before."""
         if seconds is None:
             return 1
         units = next_size(max(1, self._taken), n_workers, seconds, task_seconds)
@@ -80,7 +81,7 @@ class Source(Units):
         except StopIteration:
             self._ended = True
             return False
-        except Exception as error:  # for whoever gets what comes of the items before it, and then this
+        except Exception as error:  # raised after the results of the items before it
             self._ended, self.error = True, error
             return False
         self._items[self._read] = item
@@ -90,17 +91,15 @@ class Source(Units):
     # The data
 
     def cut(self, start: int, stop: int) -> Any:
-        """The items, as a list."""
         return [self._items[at] for at in range(start, stop)]
 
     def item(self, position: int) -> Any:
-        """An item that was not forgotten."""
+        """Return an item that is still kept."""
         return self._items[position]
 
     def forget(self, chunk: Chunk) -> None:
-        """Drop items that are done, when the next ones are asked for: until then somebody may look at them."""
+        """Free the items of a chunk at the next call of :meth:`first`: until then the caller may read them."""
         self._done.append(chunk)
 
     def feed(self, sink: UnitSink, lazy: LazyGroups | None = None) -> None:
-        """Give it what is kept."""
         sink.call_each(list(self._items.values()))

@@ -1,4 +1,4 @@
-"""Values: the objects that a function of a value gets from pandas, made of what holds them, or found by asking it."""
+"""Values that pandas passes to a function, made from the backing array or recorded in a pandas call."""
 
 from __future__ import annotations
 
@@ -26,46 +26,48 @@ __all__ = [
     "values_pandas_would_pass",
 ]
 
-#: Kinds of NumPy dtypes whose arrays give as a list what pandas passes to a function.
+#: Kinds of NumPy dtypes whose ``tolist()`` gives the objects that pandas passes to a function.
 KINDS = "biufcO"
 
-#: Values from which it is asked how many bytes a frame has: fewer are not big, but for long texts.
+#: Number of values from which the bytes of a frame are measured: fewer are small, unless they are long strings.
 CELLS_WORTH_A_LOOK = 1_000_000
 
 
 def is_plain(dtype: Any) -> bool:
-    """Whether a value looks the same to a function when pandas is given a part of the column only."""
+    """Return whether pandas passes the same value if it has only a part of the column."""
+    # Categoricals and sparse data are mapped by category or fill value.
+    # One missing value makes floats of all nullable or Arrow numbers.
     return isinstance(dtype, (np.dtype, pd.DatetimeTZDtype, pd.StringDtype))
 
 
 def bytes_of(data: pd.DataFrame | pd.Series) -> int:
-    """Bytes of the values, as far as they are no objects of Python; 0 where it takes longer to ask than it is worth."""
+    """Return the bytes of the values without Python objects; 0 if there are too few values to measure."""
     if data.size < CELLS_WORTH_A_LOOK:
         return 0
     return int(np.sum(data.memory_usage(index=False)))
 
 
 def backing_array(s: pd.Series) -> Any:
-    """What holds the values of a Series of a plain dtype: an array of which :func:`passed` makes what pandas passes."""
-    # NumPy makes the same objects as pandas, which takes twenty times as long to begin.
+    """Return the array of a Series of a plain dtype, the input of :func:`iter_python_values`."""
+    # NumPy makes the same objects; pandas takes twenty times as long to start.
     return s.to_numpy() if isinstance(s.dtype, np.dtype) and s.dtype.kind in KINDS else s.array
 
 
 def iter_python_values(values: Any) -> Iterable[Any]:
-    """What a function of a value gets, in order.
+    """Return the values that the function gets, in order.
 
     >>> list(iter_python_values(pd.array(pd.to_datetime(["2024-01-01"]))))
     [Timestamp('2024-01-01 00:00:00')]
     """
     if isinstance(values, list):
-        # A function may ask whether a value *is* np.nan, as pandas does too; a nan that travelled is another object.
+        # A function may test ``value is np.nan``, as pandas does, and a NaN that was sent is another object.
         return (np.nan if type(item) is float and item != item else item for item in values)
     objects: list[Any] = (values if isinstance(values, np.ndarray) else values.astype(object)).tolist()
     return objects
 
 
 def values_pandas_would_pass(ask: Callable[[Func], Any]) -> list[Any] | None:
-    """What pandas calls a function with, in order, found by letting it call one that changes nothing."""
+    """Record the values that pandas passes to an identity function, in order; None if it rejects the returns."""
     seen: list[Any] = []
 
     def look(value: Any) -> Any:
@@ -74,20 +76,21 @@ def values_pandas_would_pass(ask: Callable[[Func], Any]) -> list[Any] | None:
 
     try:
         ask(look)
-    except ValueError:
+    except ValueError:  # sparse data that store fill values
         return None
     return seen
 
 
 def converted(df: Any, unit_format: UnitFormat, dtypes: Sequence[Any]) -> Any:
-    """The frame whose rows look the same whatever it is cut into; None if that is the frame itself."""
+    """Return the frame whose rows do not depend on how it is cut; None if that is the frame itself."""
     if not unit_format.startswith("row") or unit_format == "row-array":
         return None
+    # pandas converts the whole frame before the first call.
     places = [at for at, dtype in enumerate(dtypes) if _depends_on_all(dtype, df, at)]
     if not places:
         return None
     if unit_format in ("row", "row-broadcast"):
-        # Of an extension dtype in common pandas makes each row by itself.
+        # If the columns have an extension dtype in common, pandas makes each row by itself.
         if isinstance((df.iloc[0] if unit_format == "row" else df.iloc[:1].T.iloc[:, 0]).dtype, ExtensionDtype):
             return None
         values = df.to_numpy()
@@ -100,42 +103,43 @@ def converted(df: Any, unit_format: UnitFormat, dtypes: Sequence[Any]) -> Any:
 
 
 def _depends_on_all(dtype: Any, df: pd.DataFrame, at: int) -> bool:
-    """Whether what a value of a column becomes depends on the others."""
-    if isinstance(dtype, pd.CategoricalDtype):
+    """Return whether the conversion of a value depends on other values of its column."""
+    if isinstance(dtype, pd.CategoricalDtype):  # its integers become floats if one is missing
         kind = dtype.categories.dtype
         number = isinstance(kind, np.dtype) and kind.kind in "iub"
         return (number or isinstance(kind, pd.IntervalDtype)) and bool(df.iloc[:, at].hasnans)
+    # Lists in Arrow become arrays of floats if a list has a missing value.
     in_arrow: Any = getattr(dtype, "pyarrow_dtype", None)
     return in_arrow is not None and bool(in_arrow.num_fields)
 
 
-# Cells: the values of all columns of a frame as one row of units, so that many short columns are one call
+# All values of a frame as one sequence of units, so that many short columns are one call
 
-#: Rows of a frame of one dtype up to which its values are looked up as one array: it may be a copy.
+#: Largest number of rows of a frame of one dtype that is read as one array: it may be a copy.
 SHORT = 10_000
 
-#: Columns from which they travel joined, dtype by dtype: each array by itself costs as much as some hundred values.
+#: Number of columns from which those of one dtype are sent as one array: an array costs as much as some hundred values.
 CONCAT_MIN_COLUMNS = 64
 
 
 class FrameValues(InColumns):
-    """Values of some columns."""
+    """Values of some columns as units; a column is a list if only pandas knows what it passes."""
 
     @property
     def by_chunk(self) -> bool:
-        """Whether there are objects of Python among them."""
+        """Whether some values are Python objects."""
         return any(type(column) is list or column.dtype == object for column in self.columns)
 
     @property
     def sizes(self) -> list[int]:
-        """The number of values of each column."""
+        """Number of values of each column."""
         return list(map(len, self.columns))
 
     def feed(self, sink: UnitSink, lazy: LazyGroups | None = None) -> None:
         sink.call_each(self.values())
 
     def values(self) -> Iterator[Any]:
-        """What the function gets, in order."""
+        """Iterate over the values that the function gets, in order."""
         return itertools.chain.from_iterable(map(iter_python_values, self.columns))
 
     def __getstate__(self) -> Any:
@@ -163,7 +167,7 @@ class FrameValues(InColumns):
 
 
 def cells_of(df: pd.DataFrame, dtypes: Sequence[Any], na_action: str | None) -> FrameValues | None:
-    """What ``df.map(func, na_action)`` passes to the function, in order; None where only pandas can know."""
+    """Return the values that ``df.map(func, na_action)`` passes, in order; None if only pandas can know."""
     one = dtypes[0]
     if all(dtype == one for dtype in dtypes) and len(df) <= SHORT and isinstance(one, np.dtype) and one.kind in KINDS:
         columns: list[Any] = list(df.to_numpy().T)

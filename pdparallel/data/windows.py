@@ -1,10 +1,10 @@
-"""Spans: windows over columns of floats as units, so that a chunk carries the values that its windows need, no more.
+"""Windows over columns of floats as units: a chunk has only the values that its windows need.
 
 ::
 
-    values   0 1 2 3 4 5 6 7 8 9        windows of three, the chunk of those that end at 5, 6 and 7:
+    values   0 1 2 3 4 5 6 7 8 9        a chunk with the windows of size 3 that end at 5, 6 and 7
                    [- - -]
-                     [- - -]            it has the values 3 to 7
+                     [- - -]            has the values 3 to 7
                        [- - -]
 """
 
@@ -27,24 +27,24 @@ __all__ = ["Bounds", "ColumnWindows", "IrregularBounds", "RegularBounds", "Windo
 
 
 class Bounds(abc.ABC):
-    """Where windows start and stop, as positions among some values."""
+    """Positions among some values at which windows start and stop."""
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """The number of windows."""
+        """Return the number of windows."""
 
     @abc.abstractmethod
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where each starts, and where each stops."""
+        """Return the starts and the stops."""
 
     @abc.abstractmethod
     def cut(self, start: int, stop: int) -> tuple[int, int, Bounds]:
-        """The first value that some of the windows need, the one after the last, and their bounds among those."""
+        """Return the range of values that windows ``start:stop`` need, and the bounds within it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegularBounds(Bounds):
-    """Windows of one size at one distance, of which no array need say where they are."""
+    """Bounds of windows of one size at one step, which need no arrays."""
 
     first: int
     size: int
@@ -67,14 +67,14 @@ class RegularBounds(Bounds):
         )
 
     def rows(self, values: np.ndarray) -> np.ndarray:
-        """The windows as the rows of an array that overlap: to take one costs half of what a slice does."""
+        """Return the windows as overlapping rows of an array: a row costs half as much as a slice."""
         one = values.itemsize
         return np.ndarray((self.n, self.size), values.dtype, values, self.first * one, (self.step * one, one))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IrregularBounds(Bounds):
-    """Windows of any kind."""
+    """Bounds of windows of any size and distance."""
 
     starts: np.ndarray
     stops: np.ndarray
@@ -92,7 +92,7 @@ class IrregularBounds(Bounds):
 
 
 def bounds_of(starts: np.ndarray, stops: np.ndarray) -> Bounds:
-    """Those of windows that may be even.
+    """Return regular bounds if the windows are regular, else irregular ones.
 
     >>> bounds_of(np.array([1, 3, 5]), np.array([4, 6, 8]))
     RegularBounds(first=1, size=3, step=2, n=3)
@@ -108,24 +108,25 @@ def bounds_of(starts: np.ndarray, stops: np.ndarray) -> Bounds:
 class ColumnWindows:
     """Windows over one column."""
 
-    values: np.ndarray
+    values: np.ndarray  # floats, in the order in which windows see the rows
     bounds: Bounds
-    index: pd.Index | None
+    index: pd.Index | None  # labels of the values; None if a window is an array
+    #: Stride in memory of the values of a Series: 1, 2 or -1. Some functions sum strided values in another order.
     apart: int = 1
 
     def __len__(self) -> int:
         return len(self.bounds)
 
     def cut(self, start: int, stop: int) -> ColumnWindows:
-        """Some of the windows, with the values from the first that any of them needs to the last."""
+        """Return the windows ``start:stop`` with only the values that they need."""
         low, high, bounds = self.bounds.cut(start, stop)
         return ColumnWindows(
             self.values[low:high], bounds, None if self.index is None else self.index[low:high], self.apart
         )
 
     def windows(self) -> Iterable[Any]:
-        """What pandas calls a function with."""
-        # In C from end to end: of a light function it is half of what a call costs.
+        """Return the windows as pandas passes them."""
+        # Iterating in C halves the cost of calling a light function.
         if self.index is None and isinstance(self.bounds, RegularBounds):
             return self.bounds.rows(self.values)
         starts, stops = self.bounds.arrays()
@@ -140,7 +141,7 @@ class ColumnWindows:
 
 
 class WindowUnits(InColumns):
-    """The windows of several columns, column by column."""
+    """Windows of several columns as units, column by column; each column has a window."""
 
     columns: Sequence[ColumnWindows]
 
@@ -148,7 +149,7 @@ class WindowUnits(InColumns):
         return column.cut(start, stop)
 
     def feed(self, sink: UnitSink, lazy: LazyGroups | None = None) -> None:
-        # As pandas does around its own loop: a division by nothing in a function is silent.
+        # pandas silences divisions by zero around its own loop, too.
         with np.errstate(all="ignore"):
-            # As one iterable: where one ends early, for the function raised StopIteration, no other follows.
+            # One iterable: if the function raises StopIteration in one column, no other column follows.
             sink.call_each(itertools.chain.from_iterable(column.windows() for column in self.columns))
