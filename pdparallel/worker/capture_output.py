@@ -1,4 +1,4 @@
-"""Hooks: what hears a function in a worker, so that what it says reaches the process that made the call.
+"""Hooks that capture the prints, log records and warnings of a task in a worker, for the parent process.
 
 ::
 
@@ -7,9 +7,8 @@
      Logger.callHandlers     log records    +-- frames --> sys.stdout.write, Logger.handle, warnings.warn_explicit
      warnings.showwarning    warnings     --+
 
-The hooks are in their places while a task runs.  What a task said is shown as a whole, with the outcome of its chunk.
-Only what goes through Python is heard: what a library or another program writes into file descriptor 1 goes where that
-of the worker goes.
+The hooks are installed while a task runs. The parent shows the output of a task as a whole, with the outcome of its
+chunk. Only output through Python is captured. A library that writes to file descriptor 1 writes to that of the worker.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ __all__ = ["hearing"]
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-#: Who hears what each thread says that works on a task.
+#: The capture of each thread that runs a task, by thread id.
 _active: dict[int, OutputCapture] = {}
 _active_lock = threading.Lock()
 
 
 def _here() -> OutputCapture | None:
-    """Who hears this thread; one that a function started belongs to its task."""
+    """Return the capture of this thread; a thread that a function started belongs to the only active task."""
     me = threading.get_ident()
     heard = _active.get(me)
     if heard is None and len(_active) == 1:
@@ -55,13 +54,13 @@ def _here() -> OutputCapture | None:
 
 @contextlib.contextmanager
 def hearing(mailbox: str, listens: bool, standalone: bool) -> Iterator[OutputCapture]:
-    """Hear what this thread says, for the length of a task; afterwards streams and hooks are what they were."""
+    """Capture the output of this thread during a task; restore streams and hooks afterwards."""
     global _undo
     heard = OutputCapture(mailbox)
     if not listens:
         yield heard
         return
-    if not standalone:
+    if not standalone:  # in a pool of the user, older threads do not belong to the task
         heard.unrelated_threads = frozenset(thread.ident for thread in threading.enumerate())
     heard.before_end = _flush_what_replaced_ours
     me = threading.get_ident()
@@ -79,14 +78,14 @@ def hearing(mailbox: str, listens: bool, standalone: bool) -> Iterator[OutputCap
 
 
 def _nothing() -> None:
-    """There is nothing to undo."""
+    pass
 
 
 _undo: Callable[[], None] = _nothing
 
 
 def _hooked() -> Callable[[], None]:
-    """Put the hooks in their places; returns what takes them away, whatever a function has put there meanwhile."""
+    """Install the hooks; return a function that restores the previous ones, also if a function replaced ours."""
     global _call_handlers_before, _showwarning_before
     streams = {name: getattr(sys, name) for name in _STREAMS}
     for name, stream in _STREAMS.items():
@@ -105,7 +104,7 @@ def _hooked() -> Callable[[], None]:
 
 
 def _flush_what_replaced_ours() -> None:
-    """What a function has put in the place of a stream, around ours perhaps, may hold back some text."""
+    """Flush a stream that a function put in place of ours: it may wrap ours and buffer some text."""
     for name, stream in _STREAMS.items():
         current = getattr(sys, name)
         if current is not stream:
@@ -122,7 +121,7 @@ def _set_hooks(call_handlers: Any, showwarning: Any) -> None:
 
 
 class _Stream(io.TextIOBase):
-    """Stands for ``sys.stdout`` or ``sys.stderr``: who has kept it prints for whichever task runs, or as before."""
+    """Replacement of ``sys.stdout`` or ``sys.stderr``; one object for all tasks, because a function may keep it."""
 
     encoding = "utf-8"
     errors = "backslashreplace"
@@ -135,12 +134,12 @@ class _Stream(io.TextIOBase):
         self.buffer = _Buffer(self, Kind(kind + Kind.OUT_BYTES))
 
     def begin(self, real: Any) -> None:
-        """Stand for that one, open, whatever a task before has done."""
+        """Replace this stream, and reopen if an earlier task closed ours."""
         self.real = None if real is self else real
         self._shut = False
 
     def take(self, kind: Kind, data: bytes) -> bool:
-        """Hand it to who hears this thread; returns whether somebody does."""
+        """Give the data to the capture of this thread; return whether there is one."""
         if self._shut:
             raise ValueError("I/O operation on closed file.")
         heard = _here()
@@ -163,7 +162,7 @@ class _Stream(io.TextIOBase):
     def isatty(self) -> bool:
         try:
             return bool(self.real.isatty())
-        except (AttributeError, ValueError):  # there is none, or it is closed
+        except (AttributeError, ValueError):  # no stream, or a closed one
             return False
 
     def fileno(self) -> int:
@@ -182,7 +181,7 @@ class _Stream(io.TextIOBase):
     def detach(self) -> Any:
         return self.buffer
 
-    def __getattr__(self, name: str) -> Any:  # as reconfigure, mode
+    def __getattr__(self, name: str) -> Any:  # such as reconfigure, mode
         real = self.__dict__.get("real")
         if real is None or name.startswith("__"):
             raise AttributeError(name)
@@ -193,7 +192,7 @@ class _Stream(io.TextIOBase):
 
 
 class _Buffer(io.BufferedIOBase):
-    """The bytes of such a stream."""
+    """Binary buffer of a :class:`_Stream`."""
 
     def __init__(self, stream: _Stream, kind: Kind) -> None:
         self._stream = stream
@@ -235,26 +234,26 @@ _STREAMS = {kind.stream: _Stream(kind) for kind in (Kind.OUT, Kind.ERR)}
 
 _call_handlers_before: Callable[[logging.Logger, logging.LogRecord], None] = logging.Logger.callHandlers
 
-#: Handlers of the process that this one is a fork of, which handles the records itself.
+#: Handlers inherited by a fork. They belong to the forked process, which handles the captured records itself.
 _inherited: weakref.WeakSet[logging.Handler] = weakref.WeakSet()
 
 
 def _call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
-    """In the place of ``Logger.callHandlers``."""
+    """Replacement of ``Logger.callHandlers``: capture the record."""
     heard = _here()
     if heard is None:
         _call_handlers_before(self, record)
         return
     own = [handler for handler in _handlers(self) if not isinstance(handler, logging.NullHandler)]
     own = [handler for handler in own if handler not in _inherited]
-    if own:
+    if own:  # set up in the worker, as by an initializer
         for handler in own:
             if record.levelno >= handler.level:
                 handler.handle(record)
         return
     try:
         data = written_record(record, heard.table)
-    except Exception:  # its text cannot be made: a handler would say so, too
+    except Exception:  # its text cannot be formatted: report it as a handler does
         logging.Handler().handleError(record)
         return
     if not heard.add(Kind.RECORD, data):
@@ -262,7 +261,7 @@ def _call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
 
 
 def _handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
-    """The handlers of a logger and of those above it."""
+    """Yield the handlers of a logger and of its ancestors."""
     while logger is not None:
         yield from logger.handlers
         logger = logger.parent if logger.propagate else None
@@ -276,7 +275,7 @@ _showwarning_before: Callable[..., Any] = warnings.showwarning
 def _showwarning(
     message: Any, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
 ) -> None:
-    """In the place of ``warnings.showwarning``."""
+    """Replacement of ``warnings.showwarning``: capture the warning."""
     heard = _here()
     if heard is None or file is not None or not heard.add(
         Kind.WARNING, _written_warning(message, category, filename, lineno, heard.table)
@@ -302,13 +301,13 @@ def _text(message: Any) -> str:
 
 
 def _builtin_name(category: type) -> str:
-    """The name of the warning of Python's own that a category is a kind of."""
+    """Return the name of the builtin warning from which a category derives."""
     name = next((kind.__name__ for kind in category.__mro__ if kind.__module__ == "builtins"), "Warning")
     return "UserWarning" if name == "Warning" else name
 
 
 def _module_of(filename: str, lineno: int) -> str | None:
-    """The name of the module to which a warning belongs, which its filters ask for."""
+    """Return the name of the module that a warning points at, because filters may match it."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         if frame.f_lineno == lineno and frame.f_code.co_filename == filename:
@@ -319,7 +318,7 @@ def _module_of(filename: str, lineno: int) -> str | None:
 
 
 def _begin_after_fork() -> None:
-    """A child of a worker is nobody's worker; and what its parent's handlers write is the parent's to write."""
+    """Forget the tasks of the parent in a forked child, and note the handlers that it inherits."""
     global _active_lock
     _active_lock = threading.Lock()
     _active.clear()

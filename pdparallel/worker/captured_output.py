@@ -1,8 +1,8 @@
-"""Said: what one task prints, logs and warns of, as a series of frames in the order in which it was said.
+"""Encoding of the prints, log records and warnings of one task, as frames in their order.
 
-On this machine the frames lie in the mailbox of the chunk, written at once, so that a worker that is killed has said
-what it said; elsewhere they travel with the answer.  Each has the position of the unit that ran, so that of a chunk
-that is run again nothing is shown twice.
+On this machine a worker writes each frame at once to the mailbox of the chunk. None is lost if it is killed.
+Elsewhere the frames are part of the answer. Each has the position of the unit that ran, so that the parent shows
+nothing twice if a chunk runs again.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from pdparallel.transport.shared_memory import MailboxWriter
 __all__ = ["Kind", "OutputCapture", "Warned", "frames", "read_object", "written_object", "written_record"]  # fmt: skip
 
 
-#: Bytes of what a chunk says that are kept from its beginning, and of what follows from its end: the last lines before
-#: an exception matter most.
+#: Largest number of bytes of output that a chunk keeps from its start, and from its end beyond that. The last lines
+#: before an exception matter most.
 MAX_BYTES = 1 << 24
 LAST_BYTES = 1 << 16
 
-#: Kind, position of the unit that ran, and number of bytes.
+#: Head of a frame: kind, position of the unit that ran, and number of bytes.
 _HEAD = struct.Struct("<BqI")
 
-#: Position of what was said before the first unit, or by who does not know which one runs.
+#: Position in frames written before the first unit, or if the unit is not known.
 NO_UNIT = -1
 
-#: Types that any process reads as they are.
+#: Types that any process can unpickle.
 _PLAIN = frozenset((type(None), bool, int, float, str))
 
 
 class Kind(enum.IntEnum):
-    """Of a frame: text and bytes for the two streams, log records, warnings, and what pdparallel says itself."""
+    """Kind of a frame: text or bytes for a stream, a log record, a warning, or a message of pdparallel."""
 
     OUT = 0
     ERR = 1
@@ -52,7 +52,7 @@ class Kind(enum.IntEnum):
 
     @property
     def stream(self) -> str:
-        """The name of the stream, where it is for one."""
+        """Name of the stream; "" if the frame is for none."""
         return _STREAMS.get(self, "")
 
 
@@ -60,7 +60,7 @@ _STREAMS = {Kind.OUT: "stdout", Kind.ERR: "stderr", Kind.OUT_BYTES: "stdout", Ki
 
 
 class OutputCapture:
-    """Takes what one task says."""
+    """Collector of the output of one task."""
 
     def __init__(self, mailbox: str) -> None:
         self.table = SharedTable()
@@ -73,11 +73,11 @@ class OutputCapture:
         self._last: deque[tuple[Kind, bytes]] = deque()
         self._last_room = LAST_BYTES
         self._left_out = 0
-        self._lock = threading.RLock()  # a handler of signals may print, too
+        self._lock = threading.RLock()  # a signal handler may print, too
         self._ended = False
 
     def add(self, kind: Kind, data: bytes) -> bool:
-        """Take a frame; returns whether it was taken, which is not so after the end."""
+        """Add a frame; return False after the end."""
         with self._lock:
             if self._ended:
                 return False
@@ -94,11 +94,11 @@ class OutputCapture:
         return True
 
     def note(self, text: str) -> None:
-        """Say something of pdparallel's own, which becomes a warning."""
+        """Add a message of pdparallel, which the parent shows as a warning."""
         self.add(Kind.NOTE, text.encode())
 
     def end(self) -> bytes:
-        """Take no more; returns what is not in the mailbox."""
+        """Accept no more output; return the frames that are not in the mailbox."""
         if self.before_end is not None:
             self.before_end()
         with self._lock:
@@ -120,7 +120,7 @@ class OutputCapture:
 
     def _keep(self, kind: Kind, data: bytes) -> None:
         if self._mailbox:
-            with contextlib.suppress(OSError):  # the parent is gone, or has closed the call
+            with contextlib.suppress(OSError):  # the parent is gone, or closed the call
                 self._voice = MailboxWriter(self._mailbox)
             self._mailbox = ""
         voice = self._voice
@@ -129,7 +129,7 @@ class OutputCapture:
             try:
                 voice.say(frame)
                 return
-            except OSError:  # its folder is full: what comes from here on travels with the answer
+            except OSError:  # its folder is full: from here on the answer contains the frames, which keeps their order
                 pass
         self._kept += frame
 
@@ -139,14 +139,14 @@ class OutputCapture:
             data = data[-LAST_BYTES:]
         self._last.append((kind, data))
         self._last_room -= _HEAD.size + len(data)
-        while self._last_room < -_HEAD.size:  # a single one of the most bytes may stay
+        while self._last_room < -_HEAD.size:  # one frame of LAST_BYTES may stay
             _, dropped = self._last.popleft()
             self._last_room += _HEAD.size + len(dropped)
             self._left_out += len(dropped)
 
 
 def frames(data: bytes) -> Iterator[tuple[Kind, int, bytes]]:
-    """Kind, position of the unit that ran, and content of each frame."""
+    """Yield the kind, the position of the unit that ran, and the content of each frame."""
     at = 0
     while at < len(data):
         kind, unit, size = _HEAD.unpack_from(data, at)
@@ -155,10 +155,10 @@ def frames(data: bytes) -> Iterator[tuple[Kind, int, bytes]]:
 
 
 def written_record(record: logging.LogRecord, table: SharedTable) -> bytes:
-    """A record whose text is made, with whatever else of it can travel."""
+    """Serialize a log record with its formatted text, like ``logging.handlers.QueueHandler``."""
     fields = dict(vars(record))
     fields["msg"], fields["args"] = record.getMessage(), None
-    if record.exc_info and not record.exc_text:
+    if record.exc_info and not record.exc_text:  # apart from the text, so that the parent's formatter places it
         fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
     fields["exc_info"] = None
     others = {key: fields.pop(key) for key in list(fields) if type(fields[key]) not in _PLAIN}
@@ -166,7 +166,7 @@ def written_record(record: logging.LogRecord, table: SharedTable) -> bytes:
 
 
 def written_object(value: Any, table: SharedTable) -> bytes | str:
-    """The bytes of an object, or how it looks where it has none."""
+    """Serialize an object; return its repr if that fails."""
     try:
         return dump(value, table)
     except Exception:
@@ -177,7 +177,7 @@ def written_object(value: Any, table: SharedTable) -> bytes | str:
 
 
 def read_object(value: bytes | str, table: SharedTable) -> Any:
-    """The object, or how it looks where it has no bytes; None where it cannot be rebuilt here."""
+    """Load an object, or return its repr if only that was sent; None if it cannot be rebuilt here."""
     if isinstance(value, str):
         return value
     try:
@@ -187,7 +187,7 @@ def read_object(value: bytes | str, table: SharedTable) -> Any:
 
 
 class Warned(NamedTuple):
-    """A warning on its way: what it was, or may be rebuilt from, where, and whether the parent's filters decide."""
+    """Serialized warning; ``undecided`` if the parent's filters decide whether it is shown."""
 
     whole: bytes | str
     kind: bytes | str

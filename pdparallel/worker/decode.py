@@ -1,4 +1,7 @@
-"""Opening: the worker's side of a parcel: loads what a task wants done, and seals the answer."""
+"""The worker's side of a message: loads the function and data of a task, and encodes the answer.
+
+The parent's side is :mod:`pdparallel.execution.encode`.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,13 @@ from pdparallel.typing import ProgressSlots
 
 __all__ = ["Opened", "answer", "answer_to", "forget", "load", "open_task", "task_of"]
 
-#: Seconds without a task after which the worker of a cluster forgets the function of a call.
+#: Seconds without a task after which the worker of a cluster drops the function of a call.
 KEPT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A task in the worker: what to do, upon which piece, the table for the way back, and where to note what runs."""
+    """A loaded task: function, data, table for the answer, time when the function was loaded, and progress slots."""
 
     task: Task
     work: Work
@@ -47,7 +50,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class _Function:
-    """What a worker keeps of the call that it works on, so that many chunks load it once."""
+    """The loaded function of a call, which all its chunks in this worker use."""
 
     call_id: str
     work: Work
@@ -57,7 +60,7 @@ class _Function:
 
 @dataclass(frozen=True, slots=True)
 class _Loaded(_Function):
-    """With the data, where they are in an arena."""
+    """A loaded function with its data in shared memory."""
 
     split_data: SplitData
 
@@ -65,7 +68,7 @@ class _Loaded(_Function):
 _loaded: _Loaded | None = None
 _loaded_lock = threading.Lock()
 
-#: The last work with an initializer, by its bytes: a call with the same ones finds what the initializer has set.
+#: The last work with an initializer, by its bytes. A later call with the same bytes reuses the variables that it set.
 _lasting: tuple[tuple[bytes, int], Work, SharedTable] | None = None
 _lasting_lock = threading.Lock()
 
@@ -84,7 +87,7 @@ def _decoded(task: Task, data: bytes | memoryview) -> tuple[Work, SharedTable]:
 
 
 class _Kept:
-    """What the threads of another's worker keep of the call that they work on, until some time after the last task."""
+    """Cache of the function of each thread in the worker of a cluster."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -92,7 +95,7 @@ class _Kept:
         self._idle = IdleTimer(self._lock, self._by_thread.clear)
 
     def of(self, task: Task) -> _Function:
-        """The function of a task."""
+        """Return the function of a task."""
         kept = self._by_thread.get(threading.get_ident())
         if kept is None or kept.call_id != task.call_id:
             work, table = _decoded(task, task.work)
@@ -107,7 +110,7 @@ _kept = _Kept()
 
 
 def task_of(data: bytes, work: bytes | None = None, piece: memoryview | None = None) -> Task:
-    """What the bytes of a task say; with its parts, where they came apart."""
+    """Load a task from its bytes, with its parts if they came separately."""
     task: Task = pickle.loads(data)
     if work is not None and piece is not None:
         return replace(task, work=work, piece=taken_apart(piece, task.spans))
@@ -115,7 +118,7 @@ def task_of(data: bytes, work: bytes | None = None, piece: memoryview | None = N
 
 
 def open_task(task: Task) -> Opened:
-    """Load what a task wants done; of a call that is known here already, only the chunk is new."""
+    """Load the function and data of a task; only the chunk if this worker knows the call."""
     if task.locality is Locality.STORE:
         kept, ready = _kept.of(task), time.perf_counter()
         piece = decode_data(read_letter(task.piece), kept.table)
@@ -140,7 +143,7 @@ def open_task(task: Task) -> Opened:
 
 
 def load(task: Task) -> _Loaded:
-    """Load the function of a task, and open its data, unless that was done for this call before."""
+    """Load the function of a task and open its data, once for each call."""
     global _loaded
     with _loaded_lock:
         if _loaded is None or _loaded.call_id != task.call_id:
@@ -153,14 +156,14 @@ def load(task: Task) -> _Loaded:
 
 
 def forget() -> None:
-    """Drop what this worker keeps of the last call, and with it the mapping of its arena."""
+    """Drop the function and data of the last call, and so the mapping of its shared memory."""
     global _loaded
     with _loaded_lock:
         _loaded = None
 
 
 def answer(opened: Opened, outcome: Outcome, said: Callable[[], bytes]) -> bytes:
-    """Encode what came of a task, and what it said, which ends here."""
+    """Encode the outcome and the output of a task, which ends here."""
     task = opened.task
     if task.locality is Locality.PROCESS:
         return _referred_to(task, outcome)
@@ -169,7 +172,7 @@ def answer(opened: Opened, outcome: Outcome, said: Callable[[], bytes]) -> bytes
 
 
 def answer_to(task: Task, failure: Failure | None, timing: Timing | None, said: Callable[[], bytes]) -> bytes:
-    """The answer to a task that could not be opened, or that loads only."""
+    """Encode the answer to a task that could not be loaded, or that only loads."""
     outcome = Outcome(task.chunk, [], failure, timing=timing)
     if task.locality is Locality.PROCESS:
         return _referred_to(task, outcome)
@@ -177,9 +180,9 @@ def answer_to(task: Task, failure: Failure | None, timing: Timing | None, said: 
 
 
 def _referred_to(task: Task, outcome: Outcome) -> bytes:
-    """The answer within this process: where the outcome is found."""
+    """Store the outcome in this process, and return its key as the answer."""
     key = f"{task.call_id}:{task.chunk.start}"
-    if task.call_id in references:  # else the call ended meanwhile, and nobody would take it
+    if task.call_id in references:  # else the call ended, and nobody would remove the outcome
         references[key] = outcome
     return key.encode()
 

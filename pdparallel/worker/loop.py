@@ -1,7 +1,6 @@
-"""Recording: calls the function for each unit of a chunk, and keeps what each call returned, by position.
+"""Loop of a worker: calls the function for each unit of a chunk, and records the returns by position.
 
-It never shapes anything: the parent shapes once, over all of them, which is the only way to the answer that pandas
-gives.
+A worker builds no result. Only the parent, which has the returns of all chunks, can build the result of pandas.
 """
 
 from __future__ import annotations
@@ -33,19 +32,21 @@ from pdparallel.worker.replicate_state import Whereabouts
 
 __all__ = ["calling", "prepare", "record"]
 
-#: Seconds of a block of units, between two looks at the clock and two notes of what runs.
+#: Seconds that a block of units should take. The recorder checks the clock and notes its units before each block.
 BLOCK_SECONDS = 0.001
 
-#: Units of a block at most.
+#: Largest number of units in a block.
 MAX_IN_BLOCK = 1 << 20
 
-#: Exceptions that ``errors="coerce"`` keeps of a chunk, for ``FailedCallsWarning.failures``. Each takes about 50 µs.
+#: Largest number of exceptions of a chunk that ``errors="coerce"`` keeps for ``FailedCallsWarning.failures``.
+#: Each takes about 50 µs.
 MAX_KEPT = 1_000
 
-#: Stands for each exception of a chunk that follows.
+#: Placeholder for each further exception of a chunk.
 _NOT_KEPT = Failed(NotKeptError())
 
-#: Functions of C that are often called with values; by identity, for equality is a matter of the user's object.
+#: Ids of functions of C that users often call with values. Compared by identity, because the ``==`` of a user's object
+#: may do anything.
 _OF_C = frozenset(
     id(one)
     for one in (
@@ -59,11 +60,11 @@ _OF_C = frozenset(
 
 
 class _TimeIsUpError(Exception):
-    """Ends a feed between two units."""
+    """Exception that ends the iteration between two units."""
 
 
 class _Recorder:
-    """Calls the function with each unit and keeps what it returns; see :class:`pdparallel.typing.UnitSink`."""
+    """Sink that calls the function with each unit and records the returns until the time ``until``."""
 
     def __init__(
         self, work: Work, until: float, first: int, notes: ProgressSlots | None, track_each_unit: bool
@@ -88,8 +89,8 @@ class _Recorder:
 
         def call_shared(unit: Any) -> None:
             value = call(unit)
-            # pandas hands out one Series object again and again with other data in it; a returned one must stay as
-            # it is now, which is what pandas' own loop sees to as well.  One that nobody else has is not that one.
+            # Units may be one Series object whose data changes. If the function returns it, a copy keeps its data,
+            # as in pandas' own loop. A Series without other references is not that object.
             if isinstance(value, pd.Series) and sys.getrefcount(value) > FRESH:
                 value = value.copy(deep=False)
             keep(value)
@@ -97,7 +98,7 @@ class _Recorder:
         return call_shared
 
     def _taking_views(self) -> Callable[[Any], None]:
-        """The same, and notes the first return that shares the array of its row."""
+        """Return a function like that of ``_taking``, which also notes the first return that shares its row's array."""
         call, returns, keep = self._call, self.returns, self.returns.append
 
         def call_shared(unit: Any) -> None:
@@ -112,14 +113,13 @@ class _Recorder:
         return call_shared
 
     def assigned(self) -> Assigned | None:
-        """What the function did to rows of which pandas allows one assignment."""
+        """Return the first assignment to a row, and whether an earlier return shares its row's data; else None."""
         first, shared = self.wrote, self._shared
         if first is None and shared is None:
             return None
         return Assigned(first, shared is not None and (first is None or shared < first), self.unshared)
 
     def call_owned(self, unit: Any) -> None:
-        """See :class:`pdparallel.typing.UnitSink`."""
         self.returns.append(self._call(unit))
 
     def _looking(self) -> Callable[[Any], None]:
@@ -132,9 +132,10 @@ class _Recorder:
         return call_shared
 
     def start_block(self, most: int) -> int:
-        """Begin a block of units, of so many at most: how many may follow."""
+        """Start a block of at most ``most`` units; return its number of units."""
         if not self._paced:
             return most
+        # Light units get large blocks, so that checking the clock and noting them costs little.
         now = time.perf_counter()
         if self.returns and not self._one_by_one:
             took = now - self._began
@@ -153,7 +154,7 @@ class _Recorder:
             raise _TimeIsUpError
         if self._notes is not None:
             first = self._first + done
-            # In this order: who reads in between sees too many units, never others.
+            # In this order: a read between the two sees too many units, never wrong ones.
             self._notes[2] = first + size - 1
             self._notes[1] = first
 
@@ -168,26 +169,26 @@ class _Recorder:
             if by_map:
                 returns.extend(map(call, some))
             else:
-                # As quick as map() for a function of Python, and takes no StopIteration of it for the end.
+                # As fast as map() for a Python function, and a StopIteration of it does not end the loop.
                 for unit in some:
                     returns.append(call(unit))
-                    del unit  # zip() uses a tuple again that nobody has
+                    del unit  # zip() reuses its tuple if nobody else has it
             if not self._paced or len(returns) - before < size:
                 return
 
 
 def _goes_by_map(call: Callable[[Any], Any]) -> bool:
-    """Whether ``map`` may call a function: one of C, for which that is quicker, and which raises no StopIteration."""
+    """Return True for a function of C: ``map`` calls it faster, and it raises no StopIteration itself."""
     return id(call) in _OF_C
 
 
 def _share(value: pd.Series, row: Any) -> bool:
-    """Whether pandas sees what is written into one of them in the other, unless it copies before."""
+    """Return True if pandas may change both when it writes into one of them."""
     return value is row or (not is_lazy(row) and np.may_share_memory(value.to_numpy(), row.to_numpy()))
 
 
 class _Thread(threading.local):
-    """The initializers that have been called in a thread, and where they went."""
+    """The initializers that this thread called, and the folders to which they changed."""
 
     def __init__(self) -> None:
         self.prepared: weakref.WeakKeyDictionary[Initializer, Whereabouts] = weakref.WeakKeyDictionary()
@@ -197,7 +198,7 @@ _thread = _Thread()
 
 
 def prepare(work: Work) -> None:
-    """Call the initializer, once in each worker: a process, or a thread where those are the workers."""
+    """Call the initializer once in each worker: a process, or a thread if threads are the workers."""
     first = work.initializer
     if first is None:
         return
@@ -208,7 +209,7 @@ def prepare(work: Work) -> None:
 
 
 def _note_missing_global(exception: NameError, first: Initializer) -> None:
-    """Say how the initializer assigns a global variable that the function does not find."""
+    """Explain why a global variable that the initializer should assign is missing."""
     name = exception.name
     if name in first.own:
         exception.add_note(f"pdparallel: {name!r} was not sent, because the initializer assigns it; here it did not")
@@ -217,18 +218,18 @@ def _note_missing_global(exception: NameError, first: Initializer) -> None:
 
 
 def calling(work: Work) -> Callable[[Any], Any]:
-    """The function as one of a unit only, which ``errors=`` may keep from raising."""
+    """Return a function of a unit that follows ``errors=``."""
     call = _with_arguments(work)
     return call if work.errors == "raise" else _guarded(call, returns_them=work.errors == "return")
 
 
 def _guarded(call: Callable[[Any], Any], returns_them: bool) -> Callable[[Any], Any]:
-    """A function that returns a :class:`Failed` instead of raising."""
+    """Return a function that returns a :class:`Failed` instead of raising."""
     kept = 0
     stacks: Stacks = {}
 
-    # A function around each call, though a ``map`` may be resumed after an exception: it would take an exception
-    # of what iterates for one of the function, and a StopIteration of the function for the end.
+    # A ``map`` that is resumed after an exception would save this function around each call. But it cannot tell an
+    # exception of the iterator from one of the function. It also ends at a StopIteration of the function.
     def guarded(unit: Any) -> Any:
         nonlocal kept
         try:
@@ -240,13 +241,13 @@ def _guarded(call: Callable[[Any], Any], returns_them: bool) -> Callable[[Any], 
             if kept == MAX_KEPT:
                 return _NOT_KEPT
             kept += 1
-            return Failed(exception.with_traceback(None))  # nobody reads its stack: to write it takes far longer
+            return Failed(exception.with_traceback(None))  # nobody reads its stack, which is slow to write
 
     return guarded
 
 
 def _with_arguments(work: Work) -> Callable[[Any], Any]:
-    """The function as one of a unit only."""
+    """Return the function as a function of a unit only."""
     func, args, kwargs = work.func, work.args, work.kwargs
     if work.unit_format == "star":
         return lambda unit: func(*unit, *args, **kwargs)
@@ -256,7 +257,7 @@ def _with_arguments(work: Work) -> Callable[[Any], Any]:
 
 
 def _with_streams(work: Work, step: Callable[[], None]) -> Work:
-    """The same work, which begins another stream of random numbers before each unit by itself."""
+    """Return the same work with a function that calls ``step`` to reseed before each unit."""
     func = work.func
 
     def reseeded(*args: Any, **kwargs: Any) -> Any:
@@ -270,7 +271,7 @@ def record(
     work: Work, feed: UnitIterator, piece: Any, chunk: Chunk, until: float = math.inf,
     notes: ProgressSlots | None = None, track_each_unit: bool = False,
 ) -> Outcome:  # fmt: skip
-    """Call the function for each unit of a piece and keep what it returns."""
+    """Call the function for each unit of a piece; return a shorter chunk if the time is up, but one unit at least."""
     try:
         prepare(work)
     except BaseException as exception:
@@ -293,13 +294,13 @@ def record(
             _note_missing_global(exception, work.initializer)
     else:
         if len(recorder.returns) < (1 if work.unit_format == "chunk" else len(chunk)):
-            # A StopIteration of a method that a function of C has called, which map() took for its own end.
+            # A function of C called a method, such as __len__, that raised StopIteration, and map() ended.
             failure = Failure(len(recorder.returns), StopIteration(), by_function=True)
     try:
         assigned = recorder.assigned() if work.views else None
         return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began, None, assigned)
     finally:
-        # The traceback leads to this frame and to that of who called: a circle, which would keep the piece, and with it
-        # the mapping of the whole arena, until the garbage collector comes by.  So does a method of the recorder in it.
+        # The traceback refers to this frame and to the caller's. This reference cycle would keep the piece and the
+        # mapping of the shared memory until the next garbage collection. A method in the recorder is a cycle, too.
         failure = None
         recorder.call_shared = recorder.call_in_block

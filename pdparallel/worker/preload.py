@@ -1,4 +1,4 @@
-"""Preload: what the forkserver imports before it makes the first worker."""
+"""Imports of the forkserver, before it starts the first worker."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import warnings
 
 __all__: list[str] = []
 
-# From Python 3.12 on a fork beside another thread warns, and Arrow's allocator has one. With ``python -W error`` no
-# worker would be made.
+# From Python 3.12 on, a fork in a process with several threads warns, and Arrow's allocator has a thread. With
+# ``python -W error`` no worker would start.
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
 
 def _quietly(kind: type[BaseException], error: BaseException, frames: types.TracebackType | None) -> None:
-    """Say nothing of a parent that ends while it asks for a worker: this process ends with it."""
+    """Print no traceback if the parent ends while it requests a worker: this process ends with it."""
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, frames)
 

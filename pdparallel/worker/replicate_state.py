@@ -1,17 +1,13 @@
-"""Surroundings: what a function finds around it beside its arguments, in a worker the same as where the call is made.
+"""Replication of the caller's process state in workers: options, environment, folder, sys.path, warning filters.
 
-A worker process lives longer than a call, and began with other options, another folder, another environment than those
-that hold now where the call is made.  So each task says what holds there::
+A worker lives longer than a call and starts with other settings than the caller has now. So each task contains them::
 
-    parent   around()  what holds in this thread; mostly the same bytes as for the call before  -- in each task -->
-    worker   within()  what differs is set before the function is loaded, for it may be imported by sys.path; a worker
-                       of pdparallel's own keeps it until a call says otherwise, one of another pool gets its own back
+    parent   around()  settings of this thread, mostly the same bytes as for the last call     -- in each task -->
+    worker   within()  sets what differs before it loads the function, because sys.path may be needed to import it.
+                       Our own workers keep it until another call differs; those of other pools restore their own.
 
-The filters of warnings are those of the caller only while the function runs: to load it warns of nothing, because the
-caller has imported before what it imports.
-
-What lies in other libraries (a global of a module, the state of a context variable that the function does not name) is
-not known here: an initializer sets it.
+The caller's warning filters apply only while the function runs. Loading it shows no warnings, because the caller has
+imported the same modules before. State of other libraries is not replicated: an initializer sets it.
 """
 
 from __future__ import annotations
@@ -44,13 +40,12 @@ __all__ = [
     "within",
 ]
 
-#: Types that any process reads as they are.
+#: Types that any process can unpickle.
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 
 
 class Whereabouts:
-    """Where an initializer went: each task ends in the folder in which it found its process, and the next one
-    returns."""
+    """The folder to which an initializer changed; each task leaves it, and the next one returns to it."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         before = settings.folder()
@@ -59,7 +54,7 @@ class Whereabouts:
         self._folder = None if after == before else after
 
     def again(self) -> None:
-        """Go where the initializer went; where the call was made this process is there still, or went on."""
+        """Change to the initializer's folder, except in the process of the call, which never left it."""
         if _depth and self._folder is not None:
             os.chdir(self._folder)
 
@@ -70,7 +65,7 @@ _latest: tuple[list[Any], dict[str, Any], bytes] | None = None
 
 
 def around() -> bytes:
-    """What holds in this thread, for :func:`within`."""
+    """Return the settings of this thread as bytes for :func:`within`."""
     global _latest
     now = {name: part.read() for name, part in settings.PARTS.items()}
     now["folder"], now["path"] = settings.folder(), settings.path()
@@ -89,13 +84,13 @@ def around() -> bytes:
 
 
 class _Carried(NamedTuple):
-    """A function or another object that is an option, by value where a worker cannot import it."""
+    """A pickled option that is no plain value, by value if a worker cannot import it."""
 
     data: bytes
 
 
 def _portable(values: Mapping[str, Any], lost: list[str], part: str = "") -> dict[str, Any]:
-    """The values that can travel. For each of the others a sentence is added to ``lost``."""
+    """Return the values that can be serialized; add a sentence to ``lost`` for each other value."""
     found = {}
     for key, value in values.items():
         try:
@@ -119,10 +114,10 @@ def _one_portable(value: Any) -> Any:
 
 
 def _unpacked(values: dict[str, Any]) -> dict[str, Any]:
-    """The worker's side of :func:`_portable`."""
+    """Return the values that :func:`_portable` serialized."""
     found = {}
     for key, value in values.items():
-        with contextlib.suppress(Exception):  # of a module that is not here
+        with contextlib.suppress(Exception):  # its module is missing here
             found[key] = _one_unpacked(value)
     return found
 
@@ -142,7 +137,7 @@ def _one_unpacked(value: Any) -> Any:
 _depth = 0
 _lock = threading.Lock()
 
-#: What holds in this process because a call said so: of which call, its bytes, and the parts.
+#: The settings that a worker of ours keeps: the id of the call that set them, their bytes, and the parts.
 _standing: tuple[str, bytes, dict[str, Any]] = ("", b"", {})
 
 
@@ -156,7 +151,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Around:
-    """What is around one task."""
+    """The settings of one task in a worker, and the problems with them."""
 
     def __init__(self, filters: list[Any] | None = None, call_id: str = "") -> None:
         self._filters = filters
@@ -164,7 +159,7 @@ class Around:
         self.problems: list[str] = []
 
     def could_not(self, text: str) -> None:
-        """Note a problem, once a call."""
+        """Note a problem once for each call."""
         global _told
         if _told[0] != self._call_id:
             _told = self._call_id, set()
@@ -173,11 +168,11 @@ class Around:
             self.problems.append(text)
 
     def judging(self, objects: list[Any]) -> AbstractContextManager[None]:
-        """Let warnings be judged as in the parent; ``objects`` has the categories that cannot be imported."""
+        """Apply the parent's warning filters; ``objects`` contains the categories that cannot be imported."""
         return contextlib.nullcontext() if self._filters is None else with_filters(self._filters, objects)
 
 
-#: What could not be set, and of which call that was said.
+#: The id of the last call with problems, and the problems that it reported.
 _told: tuple[str, set[str]] = ("", set())
 
 
@@ -189,7 +184,7 @@ def _parts(data: bytes) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def within(data: bytes, call_id: str, stays: bool, lasting: bool) -> Iterator[Around]:
-    """Let hold here what holds around a call, for the length of one of its tasks."""
+    """Apply the settings of a call during one of its tasks; a worker of ours (``stays``) keeps them."""
     global _depth, _standing
     if not data:
         yield Around()
@@ -198,7 +193,7 @@ def within(data: bytes, call_id: str, stays: bool, lasting: bool) -> Iterator[Ar
         _depth += 1
         first = _depth == 1
     try:
-        if not first:  # of the threads of a process one decides what holds for all
+        if not first:  # another thread has set them for the whole process
             yield Around()
             return
         with warnings.catch_warnings(), contextlib.ExitStack() as undone:
@@ -206,6 +201,7 @@ def within(data: bytes, call_id: str, stays: bool, lasting: bool) -> Iterator[Ar
             call, before, parts = _standing if stays else ("", b"", {})
             if data != before:
                 parts = _parts(data)
+            # After an initializer only changed parts are set, because it may have set the others differently.
             known = _standing[2] if stays and lasting else {}
             place = Around(parts["filters"], call_id)
             for sentence in parts["lost"]:
@@ -216,7 +212,7 @@ def within(data: bytes, call_id: str, stays: bool, lasting: bool) -> Iterator[Ar
             if (call, before) != (call_id, data):
                 undo = contextlib.ExitStack() if stays else undone
                 changed = _changed(parts, known)
-                if here and "path" in changed:  # others may be imported by it
+                if here and "path" in changed:  # first, because other parts may be imported by it
                     _do(place, undo, "path", lambda wanted: settings.apply_path(wanted, stays), changed["path"], [])
                 for name, part in settings.PARTS.items():
                     if name in changed and (here or not part.of_machine):
@@ -231,7 +227,7 @@ def within(data: bytes, call_id: str, stays: bool, lasting: bool) -> Iterator[Ar
 
 
 def _changed(wanted: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """What is not known to hold already, of a dict in it only the keys that differ."""
+    """Return the parts of ``wanted`` that differ from ``known``; of a dict only the keys that differ."""
     changed = {}
     for key, value in wanted.items():
         if key not in known or type(value) is not type(known[key]):
@@ -245,7 +241,7 @@ def _do(
     place: Around, undone: contextlib.ExitStack, name: str, apply: Callable[[Any], settings.Undo | None], wanted: Any,
     carried: list[str],
 ) -> None:  # fmt: skip
-    """Apply a part; what cannot be had does not hinder a function that may not need it."""
+    """Apply a part; note a failure as a problem, because the function may not need it."""
     try:
         undo = apply(_one_unpacked(wanted) if name in carried else wanted)
     except Exception as error:
@@ -258,7 +254,7 @@ def _do(
             undone.callback(_quietly, undo)
 
 
-#: How parts are named to users.
+#: Names of parts in messages to users.
 _WORDS = {
     "folder": "current folder", "path": "sys.path", "pandas": "options of pandas", "digits": "limit of digits",
     "errors": "np.errstate", "call on error": "np.seterrcall", "printing": "print options of NumPy",
@@ -267,25 +263,25 @@ _WORDS = {
 
 
 def _quietly(undo: settings.Undo) -> None:
-    with contextlib.suppress(Exception):  # the folder from which the worker came may be gone
+    with contextlib.suppress(Exception):  # the worker's earlier folder may be gone
         undo()
 
 
-# Filters: those of warnings, in words that travel and back, for they name classes that a worker may not have
+# Warning filters: they are sent by name, because a worker may not have their classes
 
-#: The filters of the caller, while they judge.
+#: The caller's filters while they apply; else None.
 _judged_by: list[Any] | None = None
 
 
 def current_filters() -> list[Any]:
-    """The filters that hold here: from Python 3.14 on they may be those of a context, which has no public name."""
+    """Return the current warning filters; from Python 3.14 on a context may have its own, without a public name."""
     of_context = getattr(warnings, "_get_filters", None)
     filters: Any = warnings.filters if of_context is None else of_context()
     return filters  # type: ignore[no-any-return]
 
 
 def is_shown_by_callers_filter(text: str, category: type[Warning], module: str | None, lineno: int) -> bool:
-    """Whether a warning is shown by a filter of the caller's, who then may have seen it already."""
+    """Return True if a filter of the caller, not one that the function set, decides about a warning."""
     if _judged_by is None:
         return True
     for entry in current_filters():
@@ -306,12 +302,12 @@ def _matches(pattern: Any, text: str) -> bool:
 
 @contextlib.contextmanager
 def with_filters(words: list[Any], objects: list[Any]) -> Iterator[None]:
-    """Let warnings be judged as in the parent."""
+    """Apply the parent's filters, which are given by name."""
     global _judged_by
     with warnings.catch_warnings():
         _judged_by = _filters(words, objects)
         current_filters()[:] = _judged_by
-        # What was told once is the parent's to know.
+        # The parent knows which warnings of "once" were shown.
         getattr(warnings, "onceregistry", {}).clear()
         try:
             yield
@@ -329,7 +325,7 @@ def _pattern(pattern: Any) -> Any:
 
 
 def _out_of_words(entry: tuple[Any, ...], objects: list[Any]) -> tuple[Any, ...] | None:
-    """A filter; None where its category is of a module that nobody here has imported, and so nobody warns by it."""
+    """Rebuild a filter; None if the module of its category is not imported here, so that nothing warns with it."""
     action, message, (module, name), where, lineno = entry
     category = _category(module, name, objects)
     if category is None:
@@ -337,12 +333,12 @@ def _out_of_words(entry: tuple[Any, ...], objects: list[Any]) -> tuple[Any, ...]
     return action, _compiled(message), category, _compiled(where), lineno
 
 
-#: Filters in words, and what they are where all their categories are known to all.
+#: Cache: the last filters by name, and the filters themselves if no category came with the task.
 _known_filters: tuple[list[Any], list[Any]] = ([], [])
 
 
 def _filters(words: list[Any], objects: list[Any]) -> list[Any]:
-    """The filters, but for those of categories that nobody here has."""
+    """Rebuild the filters, except those whose categories are missing here."""
     global _known_filters
     if words is _known_filters[0]:
         return _known_filters[1]

@@ -1,4 +1,4 @@
-"""Worker: the only code that runs in every worker: a task in, an answer out, whatever the user's objects do."""
+"""Entry point of every worker: takes a task as bytes and returns an answer as bytes, whatever the user's objects do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
     "run_task_in_thread",
 ]
 
-#: Whether this process is a worker of our own.
+#: True if this process is a worker of our own pool.
 _inside = False
 
 _busy = 0
@@ -49,8 +49,8 @@ _thread = _Thread()
 
 
 def run_task(data: bytes) -> bytes:
-    """Task in, outcome out, both as bytes; never raises for what a user's object does."""
-    if not data:
+    """Run a task and return its outcome, both as bytes; an exception of a user's object becomes part of the outcome."""
+    if not data:  # a ping
         return b""
     global _busy, _last_task
     with _busy_lock:
@@ -64,7 +64,7 @@ def run_task(data: bytes) -> bytes:
 
 
 def _done(task: Task, during: AbstractContextManager[None]) -> bytes:
-    """Do a task amid what is around its call, and hear what it says: where the call was made it is so already."""
+    """Run a task in the caller's settings and capture its output; neither is needed in the process of the call."""
     elsewhere = not task.made_here
     around = task.around if elsewhere else b""
     if elsewhere:
@@ -102,18 +102,18 @@ def _done(task: Task, during: AbstractContextManager[None]) -> bytes:
         try:
             return answer(opened, outcome, heard.end)
         finally:
-            del outcome  # as at the end of record
+            del outcome  # breaks the reference cycle of its traceback; see record
 
 
 def _timing(task: Task, began: float, ready: float, loaded: float) -> Timing | None:
-    """When a task was done that ends now, if somebody wants to know."""
+    """Return the times of a task that ends now, if the call measures them."""
     now = time.perf_counter()
     return Timing(os.getpid(), threading.get_native_id(), began, ready, loaded, now, now) if task.timed else None
 
 
 @contextlib.contextmanager
 def _valued(variables: Variables, lasting: bool) -> Iterator[None]:
-    """Let context variables have the values of the call, for a task; what an initializer has set is set already."""
+    """Set context variables to the values of the call during a task; after an initializer, keep those that it set."""
     context = contextvars.copy_context()
     some = [(one, value) for one, value in variables if not lasting or one not in context]
     tokens = [one.set(value) for one, value in some]
@@ -132,13 +132,14 @@ def _text(exception: BaseException) -> str:
 
 
 def run_task_in_thread(data: bytes) -> bytes:
-    """:func:`run_task` in another thread or process than the one that waits for the answer."""
+    """Run a task in a thread or process that does not wait for the answer."""
     with _in_task():
         return run_task(data)
 
 
 def run_parts(head: bytes, work: bytes, piece: memoryview, during: AbstractContextManager[None] | None = None) -> bytes:
-    """:func:`run_task_in_thread` of a task that came in parts, by the store of a cluster."""
+    """Run a task that came in parts through the store of a cluster."""
+    # ``during`` is held only while the function runs: inside it, Dask may raise an exception in this thread to cancel.
     with _in_task():
         return _done(task_of(head, work, piece), during or contextlib.nullcontext())
 
@@ -153,12 +154,13 @@ def _in_task() -> Iterator[None]:
 
 
 def inside_task() -> bool:
-    """Whether this thread is at work on a task: a call from here that waits for other threads may wait for ever."""
+    """Return True if this thread runs a task: a call from here that waits for other threads may deadlock."""
+    # All threads of the pool may wait likewise, or may wait for this thread's lock of the random numbers.
     return _thread.in_task or random_state.busy()
 
 
 def inside_worker() -> bool:
-    """Whether this process or thread is a worker, of ours or of some other pool: a call from here runs serially."""
+    """Return True if this process or thread is a worker of any pool: a call from here runs serially."""
     if inside_task():
         return True
     if _inside or multiprocessing.current_process().daemon:
@@ -168,11 +170,11 @@ def inside_worker() -> bool:
 
 
 def become_a_worker() -> None:
-    """Let this process be one of our own workers from here on."""
+    """Mark this process as one of our own workers."""
     global _inside
     _inside = True
 
 
 def idle_seconds() -> float:
-    """Seconds since the last task ended; 0 while one runs."""
+    """Return the seconds since the last task ended; 0 while one runs."""
     return 0.0 if _busy else time.monotonic() - _last_task

@@ -1,6 +1,6 @@
-"""Settings: what of a process a function may depend on, as it is read here and set there: options, environment, folder.
+"""Settings of a process on which a function may depend, such as options, environment and folder.
 
-Each is a :class:`Part`, which can be read, and can be set to what was read elsewhere, and undone.
+Each is a :class:`_Part`, which can be read in the parent, applied in a worker, and undone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pandas as pd
 
 __all__ = ["PARTS", "THREAD_VARIABLES", "Undo", "apply_path", "enter", "folder", "path", "same"]
 
-#: What libraries read when they are loaded; a worker has its own.
+#: Environment variables that libraries read when they are loaded. Each worker has its own values.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
@@ -32,15 +32,15 @@ Undo = Callable[[], Any]
 
 
 class _Part(NamedTuple):
-    """One of the things that are around a function."""
+    """A setting of a process; ``apply`` returns a function that undoes it, or None if nothing changed."""
 
     read: Callable[[], Any]
     apply: Callable[[Any], Undo | None]
-    of_machine: bool = False
+    of_machine: bool = False  # True if it has no meaning on another machine
 
 
 def _setting(read: Callable[[], Any], put: Callable[[Any], Any], of_machine: bool = False) -> _Part:
-    """A part that is read and set as a whole."""
+    """Return a part that is read and set as a whole."""
 
     def apply(wanted: Any) -> Undo | None:
         here = read()
@@ -63,21 +63,21 @@ _Environment = dict[Any, Any]
 
 
 def _environment() -> _Environment:
-    # To go through the mapping that is written in Python would take as long as all else here.
+    # To iterate over os.environ itself, a mapping in Python, takes as long as everything else here.
     return dict(getattr(os.environ, "_data", os.environ))
 
 
 _at_first = _environment()
 
-#: Variables that were seen to differ from what this process began with: a worker may have begun at any time since.
+#: Variables that differed at some time from the start of this process. A worker may have started at that time.
 _touched: set[Any] = set()
 
-#: The environment when it was looked at last, and what came of it.
+#: Cache: the environment at the last call, and the variables to send.
 _seen: tuple[_Environment, _Environment] = (_at_first, {})
 
 
 def _environment_now() -> _Environment:
-    """The variables that are not, or once were not, what they were when this process began."""
+    """Return the variables that differ, or differed at some time, from the start of this process."""
     global _seen
     now = _environment()
     before, found = _seen
@@ -117,7 +117,7 @@ def _put_variable(key: str, value: str | None) -> None:
 
 
 def _apply_zone(wanted: tuple[str, str]) -> Undo | None:
-    """The zone of local time, which follows its variable when it is asked to; undone with it."""
+    """Make the local time zone follow the variable TZ; the undo of the environment reverts it."""
     if time.tzname != wanted and hasattr(time, "tzset"):
         time.tzset()
     return None
@@ -129,19 +129,19 @@ def _apply_zone(wanted: tuple[str, str]) -> Undo | None:
 def folder() -> str | None:
     try:
         return os.getcwd()
-    except OSError:  # it was removed
+    except OSError:  # the folder was removed
         return None
 
 
 def enter(wanted: str | None) -> Undo | None:
-    """Go to the folder; undone after each task, so that no worker keeps a folder from being removed."""
+    """Change to the folder; undone after each task, so that no worker blocks the removal of a folder."""
     here = folder()
     if wanted is not None and wanted != here:
         os.chdir(wanted)
     if here is None:
         return None
 
-    def back() -> None:  # also from where the function went
+    def back() -> None:  # also if the function changed the folder
         if folder() != here:
             os.chdir(here)
 
@@ -158,7 +158,7 @@ def _put_path(wanted: list[str]) -> None:
 
 def apply_path(wanted: list[str], stays: bool) -> Undo | None:
     before = list(sys.path)
-    if not stays:  # who made the pool may have added entries there
+    if not stays:  # the owner of the pool may have added entries
         wanted = [*wanted, *(entry for entry in before if entry not in wanted)]
     if before == wanted:
         return None
@@ -169,20 +169,20 @@ def apply_path(wanted: list[str], stays: bool) -> Undo | None:
 # pandas
 
 
-#: The options when they were looked at last.
+#: Cache: a copy of the options at the last call.
 _options: dict[str, Any] = {}
 
 
 def _pandas_options() -> dict[str, Any]:
     global _options
     now, before = _known_to_pandas(), _options
-    if not same(now, before):  # to copy them takes ten times as long
+    if not same(now, before):  # a copy takes ten times as long as the comparison
         before = _options = _copied(now)
     return before
 
 
 def _known_to_pandas() -> dict[str, Any]:
-    """All options at once: to ask for each by name would take a millisecond."""
+    """Return all options at once, because asking for each by name takes a millisecond."""
     known: dict[str, Any] = getattr(pd.options, "d", {})
     return known
 
@@ -213,7 +213,7 @@ def _apply_pandas_options(wanted: dict[str, Any]) -> Undo | None:
 
 
 def _put_option(key: str, value: Any) -> None:
-    with contextlib.suppress(Exception):  # what this pandas does not allow
+    with contextlib.suppress(Exception):  # a value that this pandas does not allow
         pd.set_option(key, value)
 
 
@@ -247,13 +247,13 @@ def _put_decimal(wanted: tuple[Any, ...]) -> None:
 
 # Logging
 #
-# A logger belongs to the library that makes it, of a class and with a level of its own: a worker makes none ahead of
-# it.  What the library does to levels while it is imported is past where the call is made, so that there the level that
-# holds now comes last; what the function does comes last here as there.
+# A worker creates no logger, because the library that creates it chooses class and level. A library may set levels
+# while it is imported. The caller's process has imported it before, so the caller's current level takes precedence.
+# A level that the function itself sets takes precedence over both.
 
 
 def _levels() -> tuple[int, dict[str, int]]:
-    """Below which level all is disabled, and the levels of all loggers, also of those that have none of their own."""
+    """Return the level of ``logging.disable``, and the levels of all loggers, with 0 for those without a level."""
     manager = logging.root.manager
     some = [(name, getattr(logger, "level", None)) for name, logger in list(manager.loggerDict.items())]
     levels = {name: level for name, level in some if level is not None}
@@ -266,12 +266,12 @@ _get_logger: Any = logging.Manager.getLogger
 
 
 class _Held:
-    """The levels that are held here because a call said so."""
+    """The levels of the caller's loggers, which this process keeps until the call ends."""
 
     def __init__(self, levels: dict[str, int]) -> None:
         self.levels = dict(levels)
-        self.own: dict[str, int] = {}  # those that the loggers here would have
-        self.inherited: set[str] = set()  # loggers that have the level of one above them that is not here
+        self.own: dict[str, int] = {}  # levels that the loggers have without this call
+        self.inherited: set[str] = set()  # loggers with the level of an ancestor that is missing here
         known = {**logging.root.manager.loggerDict, "": logging.root}
         missing = []
         for name, level in levels.items():
@@ -280,20 +280,20 @@ class _Held:
                 continue
             if isinstance(found, logging.Logger):
                 self.put(found, level)
-            else:  # it stands for what is not here, and has loggers below it
+            else:  # a placeholder of logging: the logger is missing here, but has descendants
                 missing.append(name)
         for name in missing:
             for below in _loggers_below(name):
                 self.put_inherited(below)
 
     def put(self, logger: logging.Logger, level: int) -> None:
-        """Give a logger a level until the call is over."""
+        """Set the level of a logger until the call ends."""
         if logger.level != level:
             self.own.setdefault(_name(logger), logger.level)
             _set_level(logger, level)
 
     def put_inherited(self, logger: logging.Logger) -> None:
-        """Give a logger without a level that of the next one above it, where that is missing here."""
+        """Give a logger without a level that of its next ancestor, if that is missing here."""
         name = logger.name
         level = logging.NOTSET if logger.level else self._from_above(name)
         if level:
@@ -310,7 +310,7 @@ class _Held:
         return logging.NOTSET
 
     def was_made(self, logger: logging.Logger) -> None:
-        """Look at a logger that was made just now."""
+        """Set the level of a logger that was created just now."""
         held = self.levels.get(logger.name)
         if held:
             for below in _loggers_below(logger.name):
@@ -322,7 +322,7 @@ class _Held:
         self.put_inherited(logger)
 
     def was_set(self, logger: logging.Logger, before: int) -> None:
-        """Look at a level that was set just now, there or by a module that is being imported."""
+        """Handle a level that was set just now, by the function or by an import."""
         name = _name(logger)
         held = self.levels.get(name)
         self.inherited.discard(name)
@@ -337,7 +337,7 @@ class _Held:
             self.levels[name] = logger.level
 
     def let_go(self) -> None:
-        """Each logger has its own again."""
+        """Restore the own level of each logger."""
         for name, level in self.own.items():
             logger = _logger(name)
             if logger is not None and logger.level != level:
@@ -391,7 +391,7 @@ def _end_to_hold() -> None:
 
 
 def _set_level_and_hold(self: logging.Logger, level: Any) -> None:
-    """In the place of ``Logger.setLevel``."""
+    """Replacement of ``Logger.setLevel``."""
     before = getattr(self, "level", logging.NOTSET)
     _set_level(self, level)
     if _held is not None and _logger(_name(self)) is self:
@@ -399,7 +399,7 @@ def _set_level_and_hold(self: logging.Logger, level: Any) -> None:
 
 
 def _get_logger_and_hold(self: logging.Manager, name: str) -> logging.Logger:
-    """In the place of ``Manager.getLogger``, through which loggers are made."""
+    """Replacement of ``Manager.getLogger``, which creates loggers."""
     made = _held is not None and not isinstance(self.loggerDict.get(name), logging.Logger)
     logger: logging.Logger = _get_logger(self, name)
     if made and _held is not None and _logger(name) is logger:
@@ -408,8 +408,8 @@ def _get_logger_and_hold(self: logging.Manager, name: str) -> logging.Logger:
 
 
 def _imports() -> bool:
-    """Whether this thread is importing a module that the function or its load asked for."""
-    frame: FrameType | None = sys._getframe(3)  # of who called the method
+    """Return True if this thread imports a module for the function, or while it loads the function."""
+    frame: FrameType | None = sys._getframe(3)  # the caller of the logging method
     while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] != _PACKAGE:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -425,7 +425,7 @@ def _name(logger: logging.Logger) -> str:
 
 
 def _logger(name: str) -> logging.Logger | None:
-    """The logger of that name, if there is one already."""
+    """Return the logger with this name if it exists."""
     found = logging.root.manager.loggerDict.get(name) if name else logging.root
     return found if isinstance(found, logging.Logger) else None
 
@@ -458,5 +458,5 @@ PARTS: dict[str, _Part] = {
 def same(one: Any, other: Any) -> bool:
     try:
         return bool(one == other)
-    except Exception:  # an option may be anything
+    except Exception:  # an option may be an object whose == fails
         return False
