@@ -1,1 +1,1 @@
-"""What a user sees while a call runs: bars, log lines, and the output of workers."""
+"""Progress of a running call for the user: bars, log lines, and the output of workers."""

@@ -1,8 +1,7 @@
-"""Displays: where the progress of a call is to be seen: a terminal, a notebook, a log, or whoever listens.
+"""Displays of progress: a bar in a terminal or notebook, lines in a log or file, or a function of the user.
 
-tqdm does the drawing.  Of what it brings along two things are left out, for a call leaves nothing behind and waits for
-nobody: its thread, and its lock between processes, which fixes the start method of multiprocessing for all of this
-process, and stays locked when a worker that had it is killed.
+tqdm draws the bars, without its thread and without its lock between processes. That lock fixes the start method of
+multiprocessing for this process. It also stays locked if a worker that holds it is killed.
 """
 
 from __future__ import annotations
@@ -23,40 +22,40 @@ from typing import Any
 
 __all__ = ["Display", "State", "besides", "display_for"]
 
-#: Seconds between two drawings at least, and seconds after which the time goes on where nothing else does.
+#: Smallest number of seconds between two drawings, and seconds after which the elapsed time is redrawn in any case.
 PAUSE_SECONDS, BEAT_SECONDS = 0.1, 1.0
 
-#: The same in the output of a cell, which is stored with the notebook.
+#: Smallest number of seconds between two drawings in a cell's output, because the notebook stores all of them.
 CELL_PAUSE_SECONDS = 0.5
 
-#: Seconds between two lines of a log at least, as a part of what the call has taken so far, and at most.
+#: Seconds between two lines of a log: the smallest number, as a part of the time so far, and the largest number.
 LINE_SECONDS, LINE_PART, MAX_LINE_SECONDS = 5.0, 0.1, 600.0
 
-#: Seconds that the end of a bar waits for another one that is being drawn.
+#: Seconds that a bar waits at most until another thread has drawn its own.
 TURN_SECONDS = 0.2
 
-#: Colour of a bar after a call has failed.
+#: Colour of a bar after a call of the function failed.
 FAILED_COLOUR = "red"
 
-#: Units from which they are counted in thousands and millions.
+#: Smallest number of units that is shown in thousands or millions.
 SHORT_COUNT_MIN_UNITS = 10_000
 
 
 @dataclass(slots=True)
 class State:
-    """What is to be seen of a call."""
+    """Progress of a call that a display shows."""
 
     label: str
     unit: str
     total: int | None
-    before: int
+    before: int  # units that were done before the call, as in a checkpoint
     count: int
-    phase: str = ""
+    phase: str = ""  # empty while units are counted
     failed: int = 0
 
     @property
     def notes(self) -> str:
-        """Text beside the count: what is done now, and how many failed."""
+        """Text beside the count: the failed units, and the phase."""
         failed = f"{self.failed:,} failed" if self.failed else ""
         return ", ".join(filter(None, [failed, self.phase]))
 
@@ -66,30 +65,33 @@ class State:
 
 
 class Display(abc.ABC):
-    """One place; it may raise whatever it likes."""
+    """One place that shows progress; it may raise any exception."""
 
+    #: Smallest number of seconds between two drawings.
     pause: float = PAUSE_SECONDS
+    #: Seconds after which it is redrawn without a change; None for never.
     beat: float | None = None
+    #: Seconds between two reads of the units that workers are at.
     look: float = PAUSE_SECONDS
 
-    #: Whether it is the user's own, whose failure is to be told; where a stream fails, nobody would read that.
+    #: True for a function of the user, whose failure is reported. A failed stream could not show a report.
     is_users = False
 
     @abc.abstractmethod
     def draw(self, state: State) -> None:
-        """Show it."""
+        """Show the state."""
 
     def begin_phase(self, state: State) -> None:
-        """Show that all units are done, and what comes then."""
+        """Show that all units are done, and the next phase."""
         self.draw(state)
 
     @abc.abstractmethod
     def close(self, state: State, failed: bool) -> None:
-        """Show it for the last time."""
+        """Show the state for the last time."""
 
 
 def display_for(kind: Any, state: State) -> tuple[Display | None, str]:
-    """The display for a value of the option ``progress``; None where there is no place to show anything."""
+    """Return the display for ``progress=``, or None if nothing can show it; and a problem with it, or ""."""
     if isinstance(kind, (logging.Logger, logging.LoggerAdapter)):
         return _logged(kind), ""
     if not isinstance(kind, (bool, str)):
@@ -105,7 +107,7 @@ def display_for(kind: Any, state: State) -> tuple[Display | None, str]:
 
 
 class _Told(Display):
-    """A function that is told; never twice of the same count."""
+    """A function of the user, which is called once for each new count."""
 
     pause = 0.0
     is_users = True
@@ -128,7 +130,7 @@ class _Told(Display):
 
 
 class _Lines(Display):
-    """A line now and then, as it suits a file."""
+    """Lines at increasing intervals, for a file or a log."""
 
     beat = LINE_SECONDS
     look = 1.0
@@ -150,7 +152,7 @@ class _Lines(Display):
         self._write(line)
 
     def begin_phase(self, state: State) -> None:
-        if time.monotonic() - self._began >= LINE_SECONDS:  # else the last line comes at once
+        if time.monotonic() - self._began >= LINE_SECONDS:  # else the last line follows soon
             self.draw(state)
 
     def close(self, state: State, failed: bool) -> None:
@@ -162,8 +164,8 @@ def _logged(logger: Any) -> Display | None:
 
 
 def _text(state: State) -> Display | None:
-    """In the output of a cell, on a terminal, or as lines in a file."""
-    for stream in (sys.stdout, sys.stderr):  # in this order: what is an error to a notebook, it shows in red
+    """Return a text display for the output of a cell, a terminal, or a file."""
+    for stream in (sys.stdout, sys.stderr):  # in this order: notebooks show standard error in red
         if type(stream).__module__ == "ipykernel.iostream":
             return _Tqdm("tqdm.std", state, CELL_PAUSE_SECONDS, file=stream, leave=True, ncols=80)
     error = sys.stderr
@@ -172,7 +174,7 @@ def _text(state: State) -> Display | None:
     stream = _unbuffered(error)
     if not error.isatty() or os.environ.get("TERM") == "dumb":
         return _Lines(lambda line: (stream.write(f"{line}\n"), stream.flush()))
-    # In a terminal of no columns and no lines, whose size nobody has set, tqdm would show nothing.
+    # tqdm shows nothing in a terminal whose size is not set (0 columns, 0 lines).
     fits: dict[str, Any] = {"dynamic_ncols": True} if _has_size(error) else {"ncols": 80, "nrows": 24}
     return _Tqdm("tqdm.std", state, file=stream, leave=None, **fits)
 
@@ -180,12 +182,13 @@ def _text(state: State) -> Display | None:
 def _has_size(terminal: Any) -> bool:
     try:
         return min(os.get_terminal_size(terminal.fileno())) > 0
-    except Exception:  # it has no descriptor
+    except Exception:  # no descriptor
         return False
 
 
 def _unbuffered(stream: Any) -> Any:
-    """Where standard error goes to, without the buffer on the way there."""
+    """Return standard error without its buffer."""
+    # If the disk is full, text stays in the buffer, and the process ends with an exit code for that.
     own: Any = sys.__stderr__
     if os.name != "posix" or stream is not own:
         return stream
@@ -197,7 +200,7 @@ def _unbuffered(stream: Any) -> Any:
 
 
 class _Unbuffered:
-    """A stream of text without a buffer."""
+    """Text stream without a buffer."""
 
     def __init__(self, descriptor: int, encoding: str) -> None:
         self._descriptor = descriptor
@@ -205,7 +208,7 @@ class _Unbuffered:
 
     def write(self, text: str) -> None:
         data = text.encode(self.encoding, "replace")
-        with contextlib.suppress(BlockingIOError):  # it takes no more just now: nobody waits for it
+        with contextlib.suppress(BlockingIOError):  # it accepts no more now: drop the text and do not wait
             while data:
                 data = data[os.write(self._descriptor, data) :]
 
@@ -216,7 +219,7 @@ class _Unbuffered:
         return self._descriptor
 
     def __eq__(self, other: object) -> bool:
-        return other is self or other is sys.__stderr__  # so that tqdm knows where it is
+        return other is self or other is sys.__stderr__  # so that tqdm recognizes standard error
 
     __hash__ = object.__hash__
 
@@ -225,7 +228,7 @@ class _Unbuffered:
 
 
 class _NoLock:
-    """In the place of tqdm's lock, which is not released where a drawing fails, so that all others wait for ever."""
+    """Replacement of tqdm's lock, which stays locked after a failed drawing, so that all other bars hang."""
 
     def acquire(self, *args: Any, **kwargs: Any) -> bool:
         return True
@@ -245,7 +248,7 @@ _drawing = threading.Lock()
 
 @contextlib.contextmanager
 def _turn(seconds: float) -> Iterator[bool]:
-    """Draw while no other thread does; gives whether that is so, after so many seconds at most."""
+    """Wait for the right to draw; yield False if another thread still draws after ``seconds``."""
     ours = _drawing.acquire(timeout=seconds)
     try:
         yield ours
@@ -256,12 +259,12 @@ def _turn(seconds: float) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def besides(stream: Any) -> Iterator[None]:
-    """Write something else: bars on the same terminal make room for it, and stand below it then."""
+    """Remove the bars on a terminal while something else is written there; redraw them below it."""
     if "tqdm.std" not in sys.modules or not _class_of("tqdm.std")._instances:
         yield
         return
     with _turn(TURN_SECONDS), contextlib.ExitStack() as room:
-        with contextlib.suppress(Exception):  # a bar that cannot be drawn is not the writer's concern
+        with contextlib.suppress(Exception):  # a bar that cannot be drawn must not stop the writer
             room.enter_context(_class_of("tqdm.std").external_write_mode(file=stream, nolock=True))
         yield
         with contextlib.suppress(Exception):
@@ -270,15 +273,15 @@ def besides(stream: Any) -> Iterator[None]:
 
 @functools.cache
 def _class_of(module: str) -> Any:
-    """A class of tqdm, without what would be left behind."""
+    """Return a class of tqdm without its thread and locks."""
     tqdm = importlib.import_module(module).tqdm
-    # Where its making failed, what is half made is not to be closed when it goes.
+    # Without __del__, a bar whose constructor failed is not closed when it is collected.
     own = {"monitor_interval": 0, "_lock": _NoLock(), "__del__": lambda self: None}
     return type(tqdm.__name__, (tqdm,), own)
 
 
 class _Tqdm(Display):
-    """A bar of tqdm."""
+    """Bar of tqdm."""
 
     beat = BEAT_SECONDS
 
@@ -293,8 +296,8 @@ class _Tqdm(Display):
                     total=state.total, initial=state.before, desc=state.label, unit=state.unit,
                     unit_scale=state.is_large, mininterval=0, miniters=0, **how,
                 )  # fmt: skip
-        except BaseException:  # an interrupt, too
-            made._instances.discard(self._bar)  # those that others have would make room for it
+        except BaseException:  # also an interrupt
+            made._instances.discard(self._bar)  # else tqdm reserves a line for it among other bars
             raise
 
     def draw(self, state: State) -> None:
@@ -326,18 +329,18 @@ class _Tqdm(Display):
             bar.close()
 
     def _colour(self, state: State) -> None:
-        """Turn the bar red if a call failed."""
+        """Turn the bar red if a call of the function failed."""
         if state.failed and self._has_colours and self._bar.colour != FAILED_COLOUR:
             self._bar.colour = FAILED_COLOUR
 
 
 def _shows_widgets() -> bool:
-    """Whether this is the kernel of a notebook, and of nothing else that has a kernel."""
+    """Return True in the kernel of a notebook, but not in that of a console."""
     shell_here = getattr(sys.modules.get("IPython"), "get_ipython", None)
     shell = shell_here() if shell_here is not None and "ipykernel.zmqshell" in sys.modules else None
     if getattr(shell, "kernel", None) is None or not _has_widgets():
         return False
-    # The consoles of Qt and of Spyder, as tqdm tells them apart.
+    # The consoles of Qt and Spyder, detected as tqdm does.
     consoles = any(name == "QT_API" or name.startswith("SPYDER") for name in os.environ)
     return not consoles and not any(word in type(shell).__name__.lower() for word in ("qt", "spyder"))
 

@@ -1,4 +1,4 @@
-"""Shown: what came of a task beside its outcome, in the process that made the call, as if it had been said here."""
+"""Replay of a task's prints, log records and warnings, in the process that made the call."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["CapturedOutput"]
 
 
 class CapturedOutput:
-    """What came of a task beside its outcome."""
+    """Captured output of a task."""
 
     def __init__(self, data: bytes, table: SharedTable) -> None:
         self._data = data
         self._table = table
 
     def show(self, units: Chunk | None = None) -> None:
-        """Print, log and warn as the function did; where units are given, only what was said while they ran."""
+        """Print, log and warn as the function did, optionally only for some units; a warning may raise here."""
         wanted = (
             (kind, data) for kind, unit, data in frames(self._data) if units is None or units.start <= unit < units.stop
         )
@@ -40,7 +40,7 @@ class CapturedOutput:
                 _print(kind, b"".join(parts))
                 continue
             for data in parts:
-                with besides(sys.stderr):  # where handlers and warnings mostly write
+                with besides(sys.stderr):  # most handlers and warnings write there
                     if kind is Kind.RECORD:
                         _log(data, self._table)
                     elif kind is Kind.WARNING:
@@ -61,7 +61,7 @@ def _print(kind: Kind, data: bytes) -> None:
                 stream.buffer.flush()
             else:
                 _write(stream, _decoded(data))
-    except Exception as error:  # it is closed, or nobody reads: the result matters more
+    except Exception as error:  # such as a closed stream or pipe: the result matters more
         text = f"what the workers printed could not be shown: {type(error).__name__}: {error}"
         warnings.warn(text, RuntimeWarning, stacklevel=level_of_the_user())
 
@@ -69,7 +69,7 @@ def _print(kind: Kind, data: bytes) -> None:
 def _decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:  # bytes that are no text, or a text that was cut
+    except UnicodeDecodeError:  # bytes that are no text, or truncated text
         return data.decode("utf-8", "backslashreplace")
 
 
@@ -91,12 +91,12 @@ def _log(data: bytes, table: SharedTable) -> None:
         if logger.isEnabledFor(record.levelno):
             logger.handle(record)
     elif record.levelno > logging.root.manager.disable:
-        # Its library makes it when it is imported here; by its level over there it is wanted.
+        # The library of this logger is not imported here. The level of the logger in the worker let the record pass.
         _next_above(record.name).callHandlers(record)
 
 
 def _next_above(name: str) -> logging.Logger:
-    """The next of the loggers above one that is not here."""
+    """Return the next ancestor of a logger that does not exist here."""
     while "." in name:
         name = name.rpartition(".")[0]
         found = logging.root.manager.loggerDict.get(name)
@@ -107,12 +107,12 @@ def _next_above(name: str) -> logging.Logger:
 
 def _warn(warned: Warned, table: SharedTable) -> None:
     message, category = _rebuilt(warned, table)
-    if not warned.undecided:  # by a filter of the function's own, which said that it is shown
+    if not warned.undecided:  # a filter that the function set has decided to show it
         warnings.showwarning(message, category, warned.filename, warned.lineno)
         return
     filename, lineno, module, owner = warned.filename, warned.lineno, warned.module, None
     if not filename:
-        # It points to who called the function, which in the parent is who made the call.
+        # The warning points at the caller of the function, which here is the line that made the call.
         frame = _frame_of_the_user()
         filename, lineno, owner = frame.f_code.co_filename, frame.f_lineno, frame.f_globals
         module = owner.get("__name__")
@@ -122,17 +122,17 @@ def _warn(warned: Warned, table: SharedTable) -> None:
     warnings.warn_explicit(message, category, filename, lineno, module=module, registry=registry)
 
 
-#: What was warned of, by file, for modules that this process has not.
+#: Registries of shown warnings by file, for modules that this process has not imported.
 _registries: dict[str, dict[Any, Any]] = {}
 
 
 def _rebuilt(warned: Warned, table: SharedTable) -> tuple[Warning, type[Warning]]:
-    """The warning, or one of the nearest kind that can be had."""
+    """Rebuild a warning, or the closest kind of warning that can be created here."""
     whole = read_object(warned.whole, table)
     if isinstance(whole, Warning):
         return whole, type(whole)
     kind = read_object(warned.kind, table)
-    with contextlib.suppress(Exception):  # it may want other arguments
+    with contextlib.suppress(Exception):  # it may need other arguments
         if isinstance(kind, type) and issubclass(kind, Warning):
             return kind(warned.text), kind
     builtin: type[Warning] = getattr(builtins, warned.builtin, UserWarning)
@@ -140,5 +140,5 @@ def _rebuilt(warned: Warned, table: SharedTable) -> tuple[Warning, type[Warning]
 
 
 def _frame_of_the_user() -> FrameType:
-    """The frame of the line that made the call."""
+    """Return the frame of the line that made the call."""
     return sys._getframe(level_of_the_user() - 1)

@@ -1,12 +1,11 @@
-"""Progress: one bar for a call, from its first unit to its result, which can never break a run or hold it up.
+"""Progress of a call: one bar from its first unit to its result, which never breaks or delays the call.
 
-A unit is a row, column, value, group, window or item.  What counts is what has come back; beside it the bar shows what
-workers have done of the chunks that they are at, so that it moves within long ones, too::
+A unit is a row, column, value, group, window or item. The bar counts received units, and adds the finished units of
+chunks that workers are running, so that it moves within long chunks, too::
 
-    [====== come back ======][== under way ==]............ total
+    [====== received =======][== under way ==]............ total
 
-It never goes back, and ends with the exact number.  Then it says that the result is shaped, and ends when that is
-there.
+It never decreases, and ends with the exact number. Then it shows that the result is built, and closes after that.
 """
 
 from __future__ import annotations
@@ -27,46 +26,47 @@ from pdparallel.worker.run_task import inside_worker
 
 __all__ = ["Bar", "ProgressScope", "bar", "count_calls", "inside_call", "of_all"]
 
-#: Part of the time that drawing may take, and seconds that it may take in any case: a display that is slow is asked
-#: ever less often (``benchmarks/progress.py``).
+#: Part of the time that drawing may take, and seconds that it may take in any case. A slow display is drawn less often
+#: (``benchmarks/progress.py``).
 COST_PART, COST_SECONDS = 0.01, 0.05
 
-#: Seconds after which it is drawn again, whatever it costs.
+#: Seconds after which a slow display is drawn again in any case.
 MAX_PAUSE_SECONDS = 60.0
 
-#: What is done when all units are done.
+#: Name of the phase after all units, which builds the result.
 SHAPING = "shaping"
 
 
 class Bar:
-    """Told what becomes of a call; this one shows nothing."""
+    """Receiver of the progress of a call; this base class shows nothing."""
 
+    #: Seconds between two calls of ``under_way``; None if it needs none.
     look: float | None = None
 
     def add(self, units: int, failed: Callable[[], int] = int) -> None:
-        """Take units that are done."""
+        """Add finished units; ``failed`` counts failed calls among them, and runs only if the bar is shown."""
 
     def under_way(self, units: Callable[[], int]) -> None:
-        """So many units are done beside these, of what has not come back yet; asked only when it is time to show it."""
+        """Show units that workers finished but did not send; ``units`` counts them, and runs only if needed."""
 
     def go_on(self, total: int) -> None:
-        """So many units follow."""
+        """Announce ``total`` further units."""
 
     def begin_phase(self, phase: str) -> None:
-        """All units are done; say what comes now."""
+        """Show the phase that follows after all units."""
 
     def note(self, phase: str) -> None:
-        """Say beside the count what is going on, from the next drawing on."""
+        """Set the phase that the next drawing shows beside the count."""
 
     def close(self, failed: bool) -> None:
-        """Show what there is for the last time."""
+        """Show the last state and close."""
 
 
 _SILENT = Bar()
 
 
 class _Shown(Bar):
-    """Shown on a display."""
+    """Bar that draws on a display."""
 
     def __init__(self, display: Display, state: State) -> None:
         self._display: Display | None = display
@@ -94,7 +94,7 @@ class _Shown(Bar):
             return
         self._next_look = now + display.look
         more = 0
-        with contextlib.suppress(Exception):  # nothing that is only to be shown may end a call
+        with contextlib.suppress(Exception):  # progress must not end a call
             more = units()
         grown = self._count(self._done + more)
         if now >= self._next and (grown or (display.beat is not None and now >= self._last + display.beat)):
@@ -121,7 +121,7 @@ class _Shown(Bar):
         self._display = self.look = None
 
     def _count(self, count: int) -> bool:
-        """Take a count, unless more was shown already; returns whether it is more."""
+        """Raise the count to ``count``, limited to the total; return False if it does not increase."""
         state = self._state
         if state.total is not None and count > state.total:
             count = state.total
@@ -135,7 +135,7 @@ class _Shown(Bar):
         assert display is not None
         try:
             how(self._state)
-        except Exception as error:  # whatever a function or a closed stream raises: the run matters more
+        except Exception as error:  # of the user's function or a closed stream: the call matters more
             self._display = self.look = None
             with contextlib.suppress(Exception):
                 display.close(self._state, True)
@@ -144,7 +144,7 @@ class _Shown(Bar):
             return
         now = self._last = time.perf_counter()
         cost, self._cost = self._cost, now - began
-        self._spent += min(cost, self._cost)  # one that was held up once is not slow
+        self._spent += min(cost, self._cost)  # one slow drawing does not make the display slow
         allowed = self._made + (self._spent - COST_SECONDS) / COST_PART
         self._next = max(now + display.pause, min(allowed, now + MAX_PAUSE_SECONDS))
 
@@ -155,12 +155,12 @@ def _warn(text: str) -> None:
 
 
 def _made(kind: Progress, state: State) -> Bar:
-    """The bar for the option ``progress``; one that shows nothing where nothing can be shown, or in a worker."""
+    """Return the bar for ``progress=``; a silent one in a worker, or if nothing can show it."""
     if kind is False or inside_worker():
         return _SILENT
     try:
         display, problem = display_for(kind, state)
-    except Exception as error:  # no such stream, a broken installation
+    except Exception as error:  # such as a broken installation
         _warn(f"There is no progress display: {type(error).__name__}: {error}. The call continues.")
         return _SILENT
     if problem:
@@ -168,11 +168,14 @@ def _made(kind: Progress, state: State) -> Bar:
     return _SILENT if display is None else _Shown(display, state)
 
 
-# How long it stays
+# Lifetime of a bar
 
 
 class ProgressScope:
-    """A ``with`` block in which a verb has its units done and makes the result: there is one bar until its end."""
+    """``with`` block in which a method runs its units and builds the result, with one bar until its end.
+
+    Calls that the user's function makes inside it show no bar.
+    """
 
     def __init__(self) -> None:
         self.bar: Bar | None = None
@@ -191,7 +194,7 @@ class ProgressScope:
             self.bar.close(kind is not None)
 
     def bar_for(self, kind: Progress, state: State) -> Bar:
-        """Its bar; where there is one already, more units follow."""
+        """Return the bar of this scope; announce further units if it exists already."""
         if self.is_inner or self.of_all == 0:
             return _SILENT
         if self.bar is None:
@@ -208,7 +211,7 @@ _around: ContextVar[ProgressScope | None] = ContextVar("pdparallel_whole_call", 
 
 @contextlib.contextmanager
 def inside_call() -> Iterator[None]:
-    """For what a call does outside of a :class:`ProgressScope`: calls that are made inside of it show no bar."""
+    """Hide the bars of calls inside a ``with`` block that has no :class:`ProgressScope`."""
     token = _around.set(ProgressScope())
     try:
         yield
@@ -218,7 +221,7 @@ def inside_call() -> Iterator[None]:
 
 @contextlib.contextmanager
 def of_all(total: int | None) -> Iterator[None]:
-    """For some of the units of a call, which are of so many in all; 0 where these were counted before."""
+    """Set the total for a ``with`` block that runs a part of a call's units; 0 if they were counted before."""
     around = _around.get()
     if around is None or total is None:
         yield
@@ -231,7 +234,10 @@ def of_all(total: int | None) -> Iterator[None]:
 
 
 class bar:  # noqa: N801 - it reads as a function, and is called like one
-    """A bar for the length of a ``with`` block; inside of a :class:`ProgressScope` it stays until the end of that."""
+    """Bar of a ``with`` block; inside a :class:`ProgressScope` it stays until the scope ends.
+
+    With ``alone=True`` it is no part of a scope, because an existing scope belongs to another call.
+    """
 
     def __init__(
         self, kind: Progress, total: int | None, label: str, unit: str, before: int = 0, alone: bool = False
@@ -259,7 +265,7 @@ class bar:  # noqa: N801 - it reads as a function, and is called like one
 
 
 def count_calls(func: Func, kind: Progress, label: str, unit: str) -> Func:
-    """A function that pandas calls in this process, inside of a :class:`ProgressScope`; each call of it is a unit."""
+    """Wrap a function that pandas calls in this process, so that each call counts as a unit of the scope."""
     if kind is False:
         return func
 
