@@ -1,1 +1,1 @@
-"""What a call costs: before it runs (explain) and after it ran (profile)."""
+"""Cost of a call: estimated before it runs (explain), and measured while it runs (profile)."""

@@ -1,15 +1,14 @@
-"""Explaining: what a call would do and why, from a few milliseconds of its units, before it is made.
+"""Report on a call before it runs: its cost, engine and speed-up, estimated from a few milliseconds of its units.
 
-The verb itself is asked for its call and stopped before anything runs, so that each option and each odd frame is
-understood as it would be.  A few of its units are then handed to the function, by pdparallel's own way and by pandas';
-what would be decided is asked of those who decide it::
+The real method creates the call, and an observer stops it before anything runs. So all options and unusual frames have
+their usual meaning. The function then runs for a few units, and the usual code decides about engine and chunks::
 
     verb       -> Call, Options                    stopped by an observer, nothing has run
-    worker     record: units from many places      what a unit costs, what of it is the function, whether it waits
-    pandas     apply, map: some of them again      what pandas would take
-    transport  function, units and returns          bytes, seconds of travelling
-    auto       Worth.judged                        here or in workers, and why
-    plan       next_size                           units of a chunk
+    worker     record: units from many places      seconds of a unit and of the function, and whether it waits
+    pandas     apply, map: some of them again      seconds of a unit in pandas
+    transport  function, units and returns         bytes, and seconds for sending
+    placement  PoolDecision.evaluate               here or in workers, and why
+    chunking   PendingRanges.next_size             units of a chunk
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from pdparallel.transport.task import Locality
 
 __all__ = ["advice", "advice_to_travel", "explain", "explain_verb", "limit"]
 
-#: Times that it is looked what travelling costs.
+#: Number of measurements of the cost of sending. The smallest counts.
 TRIES = 5
 
 
@@ -54,7 +53,7 @@ TRIES = 5
 
 
 class _MadeError(BaseException):
-    """Ends a verb when its call is made; no ``except Exception`` on the way stops it."""
+    """Exception that stops a method when its call exists; no ``except Exception`` catches it."""
 
     def __init__(self, call: Call, options: Options) -> None:
         self.call = call
@@ -62,7 +61,7 @@ class _MadeError(BaseException):
 
 
 class _InPandasError(BaseException):
-    """Ends a verb that leaves its calls to pandas."""
+    """Exception that stops a method that passes its call to pandas."""
 
 
 class _Stopping(Observer):
@@ -76,7 +75,7 @@ class _Stopping(Observer):
 def explain_verb(
     par: Any, units: Mapping[str, str], func: Any, verb: Any, arguments: Mapping[str, Any], nothing: bool
 ) -> Explanation:
-    """What ``par.<verb>(func, **arguments)`` would do."""
+    """Explain ``par.<verb>(func, **arguments)``; ``nothing`` if the data is empty."""
     check_func(func)
     if goes_to_pandas(func):
         raise InvalidOptionError("func", func, "a Python function", "pandas itself runs all others.")
@@ -87,7 +86,7 @@ def explain_verb(
 
 
 def explain(verb: str, unit: str, ask: Callable[[], Any], nothing: bool = False) -> Explanation:
-    """What a call would do."""
+    """Explain the call that ``ask`` makes; ``nothing`` if it has no units."""
     made: tuple[Call, Options] | None = None
     if not nothing:
         with contextlib.suppress(_InPandasError):
@@ -103,7 +102,7 @@ def explain(verb: str, unit: str, ask: Callable[[], Any], nothing: bool = False)
 
 def _explained(call: Call, options: Options) -> Explanation:
     problems: list[str] = []
-    with contextlib.closing(open_engine(options)) as engine:  # which starts nothing before it has a task
+    with contextlib.closing(open_engine(options)) as engine:  # starts no worker before its first task
         name, workers, locality = engine.name, engine.n_workers, engine.locality
     bytes_function = _bytes_of_function(call.work, options, problems)
     sample = sampled(call, problems)
@@ -119,7 +118,7 @@ def _explained(call: Call, options: Options) -> Explanation:
     }
     if sample is None or sample.outcome is None:
         return Explanation(**told, engine="", advice=tuple(advice_to_travel(bytes_function)))
-    # On a busy machine it looks dearer than it is, now and then.
+    # On a busy machine some measurements are too large.
     travels = (
         [(0.0, 0.0)] if locality is Locality.PROCESS else [transfer_cost(call, sample.outcome) for _ in range(TRIES)]
     )
@@ -154,7 +153,7 @@ def _bytes_of_function(work: Work, options: Options, problems: list[str]) -> int
         return None
 
 
-# What would be done
+# Expected engine, chunks and seconds
 
 
 def _planned(
@@ -166,7 +165,7 @@ def _planned(
     workers: int,
     can_be_sent: bool,
 ) -> dict[str, Any]:
-    """Who does it, why, in chunks of which size, and how long that takes."""
+    """Return the expected engine with its reason, workers, chunk size and seconds."""
     shared, here = travels
     cost, n, outcome = sample.cost, call.n, sample.outcome
     assert outcome is not None
@@ -195,7 +194,7 @@ def _planned(
     if name == "serial":
         took = n * cost
     elif name == "thread":
-        # With the GIL Python computes in one thread at a time; threads wait side by side.
+        # With the GIL only one thread computes at a time, but all threads can wait at once.
         took = n * cost * max(0.0 if gil_is_off() else 1 - sample.waiting, 1 / workers)
     else:
         took = placement.ANSWER_SECONDS + n * each
@@ -208,20 +207,20 @@ def _planned(
     }  # fmt: skip
 
 
-# Advising: what the speed-up of a call ends at, and what to change, by what was found out about it
+# Limit of the speed-up, and advice
 
-#: Seconds of the function under which it is light: about what it takes to hand out a row.
+#: Seconds of a call below which the function is light. Making a row takes about as long.
 LIGHT = 20e-6
 
-#: Bytes of the columns that are not read, from which it is worth a word to leave them out.
+#: Smallest number of bytes in unread columns that deserves the advice to leave them out.
 LARGE_BYTES = 1_000_000
 
-#: Workers for each core that are proposed for a function that waits.
+#: Workers for each core that the advice suggests for a function that waits.
 WAITING_WORKERS = 8
 
 
 def limit(found: Explanation) -> str:
-    """What the speed-up ends at, in words."""
+    """Return the limit of the speed-up in words."""
     travels = found.travel_workers / found.workers + found.travel_parent
     if found.engine == "here":
         return "one core: this process does all the work"
@@ -241,13 +240,13 @@ def limit(found: Explanation) -> str:
 
 
 def advice_to_travel(bytes_function: int | None) -> Iterator[str]:
-    """What to do about a function that cannot travel."""
+    """Yield advice on a function that cannot be sent."""
     if bytes_function is None:
         yield "create the object that cannot be sent inside the function or in initializer=, or use engine='thread'"
 
 
 def advice(found: Explanation, call: Call, options: Options, sample: Sample) -> Iterator[str]:
-    """What would make it quicker, the most first."""
+    """Yield changes that make the call faster, the most effective first."""
     yield from advice_to_travel(found.bytes_function)
     if found.waiting >= MAIN_SHARE:
         many = WAITING_WORKERS * found.cores
@@ -296,7 +295,7 @@ def _of_rows(found: Explanation, call: Call) -> Iterator[str]:
 
 
 def _share_of_columns(found: Explanation, frame: pd.DataFrame) -> float:
-    """The part of the columns that is read; all, where whole rows are asked for."""
+    """Return the part of the columns that the function reads; 1 if it reads whole rows."""
     return 1.0 if found.columns_read is None else len(found.columns_read) / max(1, len(frame.columns))
 
 

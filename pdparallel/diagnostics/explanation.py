@@ -1,4 +1,4 @@
-"""Explanation: what is told of a call before it is made, as figures, as text in a terminal, as a notebook's table."""
+"""The result of ``explain``: figures of a call before it runs, as text in a terminal or a table in a notebook."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pdparallel.core.format import LARGE_SHARE, aligned, as_html, few, seconds, 
 
 __all__ = ["Explanation", "counted"]
 
-#: Letters of a line of text at most, beside its name.
+#: Largest number of characters in a line of text, without its name.
 WIDTH = 90
 
 
@@ -30,35 +30,35 @@ class Explanation:
     units : int
         Number of units.
     calls : int
-        Number of calls of the function for this report, which keeps no results.
+        Number of calls of the function for this report. It keeps no results.
     sampled : tuple of (int, int)
-        The positions of these units as ranges, in the order of the calls. The loop of pandas got some of them again.
+        The positions of these units as ranges, in the order of the calls. Some units were called again in pandas' loop.
     cost : float
         Seconds of a unit in this process: making the unit, and the function.
     function : float
         Seconds of the function alone, with its reads of the unit.
     handing : float
-        Seconds for making a unit here.
+        Seconds to make a unit here.
     pandas_handing : float
-        Seconds in which pandas makes a row; NaN for other units.
+        Seconds that pandas takes to make a row; NaN for other units.
     pandas_cost : float
         Seconds of a unit in pandas.
     waiting : float
-        The part of the time in which the function waited (for a file, the network, ``sleep``) and did not compute.
+        The part of the time in which the function waited (for a file, the network, ``sleep``) instead of computing.
     travel_parent, travel_workers : float
-        Seconds for sending a unit and its result, in this process and in the workers, who share them.
+        Seconds to send a unit and its result, in this process and in the workers. The workers share theirs.
     bytes_data, bytes_unit, bytes_return : float
-        Bytes of all data, of a unit, and of its result, as they travel.
+        Bytes of all data, of a unit, and of its result, as they are sent.
     bytes_function : int or None
-        Bytes of the function and its arguments; None if they cannot travel.
+        Bytes of the function and its arguments; None if they cannot be sent.
     engine : str
         The engine of the call: ``"here"`` for this process alone, else the name of an engine.
     warm : bool
         True if the workers of ``engine="auto"`` and ``"process"`` already run.
     workers, cores : int
-        Workers that would share the work, and cores that this process may use.
+        Workers that share the work, and cores that this process may use.
     chunk_size : int
-        Units of a chunk, once the cost is known.
+        Units of a chunk, as soon as the cost is known.
     reason : str
         The reason for this engine.
     seconds, seconds_here, seconds_pandas : float
@@ -66,14 +66,13 @@ class Explanation:
     speed_up : float
         Expected ``seconds_pandas`` divided by ``seconds``.
     lazy : bool or None
-        True if the function gets rows without a Series for each; None if its units are no Series of rows.
+        True if the function gets rows without a Series for each; None if its units are not rows as Series.
     columns_read, columns_unread : tuple or None
-        The columns that the function read from these rows, and the columns that it neither read nor names. None if that
-        is not known.
+        The columns that the function read, and the columns that it neither read nor names. None if not known.
     limit : str
         The limit of the speed-up.
     problem : str
-        The exception of the function, or the reason if it cannot travel; "" if there is none.
+        The exception of the function, or the reason that it cannot be sent; "" if there is none.
     advice : tuple of str
         Changes that make the call faster.
 
@@ -125,7 +124,7 @@ class Explanation:
         Returns
         -------
         dict
-            As for a row of a frame in which several functions are compared.
+            The values by name, for example as a row of a frame that compares several functions.
 
         Examples
         --------
@@ -139,7 +138,7 @@ class Explanation:
         return f"{self.verb} of {counted(self.units, self.unit)}"
 
     def _lines(self) -> Iterator[tuple[str, str]]:
-        """What is told, line by line, each under a name."""
+        """Yield the name and text of each line."""
         yield "measured", self._measured()
         if self.problem:
             yield "problem", self.problem
@@ -215,5 +214,5 @@ class Explanation:
 
 
 def counted(number: int, unit: str) -> str:
-    """A number of units in words."""
+    """Return a number with its unit, as ``1 row`` or ``1,000 rows``."""
     return f"{number:,} {unit}" + ("" if number == 1 else "s")

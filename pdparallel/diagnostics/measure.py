@@ -1,6 +1,6 @@
-"""Sampling: what units of a call cost, found by calling the function with a few, in pdparallel's way and in pandas'.
+"""Measurement of the cost of a unit: calls the function with a few units, in pdparallel's loop and in pandas' loop.
 
-What they return is thrown away, so that this is for who asks what a call would do, and never a part of one.
+The results are dropped. So this is only for ``explain``, and no part of a real call.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ except ImportError:  # Windows
 
 __all__ = ["MAX_OF_A_PLACE", "Sample", "bytes_of", "fits_lazy_rows", "sampled"]
 
-#: Seconds in which units are called by our way, and about as many by pandas'; and how many times as long it may take
-#: until each place has had its turn.
+#: Seconds for calls in our loop, and about as many for pandas' loop.
+#: Our loop may take MAX_BUDGETS times as long to reach every place.
 BUDGET_SECONDS, MAX_BUDGETS = 0.02, 5
 
-#: Places of the data that they come from, and units of a place at most.
+#: Number of places in the data to take units from, and largest number of units from a place.
 PLACES, MAX_OF_A_PLACE = 8, 2_048
 
-#: Units of the first place, and how many times as many each further one may have.
+#: Units from the first place, and largest factor by which the next place may have more.
 FIRST_UNITS, LARGER_PLACE = 16, 16
 
-#: A function that waits does so in one call of so many at least.
+#: A function counts as waiting if it waits at least once in this number of calls.
 CALLS_OF_A_WAIT = 10
 
-#: Rows of the first call of a function of chunks, and how many times as many each further call has.
+#: Rows of the first chunk for a function of chunks, and factor by which each further chunk is larger.
 FIRST_CHUNK, LARGER = 64, 4
 
-#: A unit that takes so many seconds is not called once more by pandas: what pandas adds is little beside it.
+#: Seconds of a unit from which pandas does not call it again, because pandas' overhead is small beside it.
 LONG_UNIT = 0.001
 
-#: Rows that nothing is done with, to see what it costs to hand them out: few, and more.
+#: Two numbers of rows for a function that does nothing, to measure the cost of making a row.
 NOTHING_DONE = (16, 256)
 
 
 @dataclass(slots=True, eq=False)
 class Sample:
-    """What was found out of some units; figures as in :class:`pdparallel.diagnostics.explanation.Explanation`."""
+    """Measured figures of some units, named as in :class:`pdparallel.diagnostics.explanation.Explanation`."""
 
     chunks: list[Chunk]
-    outcome: Outcome | None
+    outcome: Outcome | None  # all returns, as of the first units; None without returns
     calls: int
     cost: float = math.nan
     waiting: float = math.nan
@@ -76,11 +76,11 @@ class Sample:
     lazy: bool | None = None
     read: tuple[Any, ...] | None = None
     unread: tuple[Any, ...] | None = None
-    again: Chunk | None = None
+    again: Chunk | None = None  # units of one place that pandas' loop may call again
 
 
 def sampled(call: Call, problems: list[str]) -> Sample | None:
-    """Call the function with some units; None where it cannot be called here."""
+    """Call the function with some units and return figures; None if it cannot be called here."""
     work = call.work
     if work.initializer is not None:
         problems.append(
@@ -96,7 +96,7 @@ def sampled(call: Call, problems: list[str]) -> Sample | None:
 
 
 def _places(n: int) -> list[Chunk]:
-    """Where units are taken from: parts of the same size, in an order that is spread at each moment."""
+    """Cut the data into parts of the same size, in an order that spreads the first few over all data."""
     order = [0, 4, 2, 6, 1, 5, 3, 7]
     parts = [Chunk(n * at // PLACES, n * (at + 1) // PLACES) for at in order]
     return [part for part in parts if len(part)]
@@ -122,8 +122,8 @@ def _of_units(call: Call, problems: list[str]) -> Sample:
             break
         if time.perf_counter() >= end:
             break
-        # By what these took, not by the clock: on a busy machine a place is not to have so few that only what a piece
-        # costs by itself is seen.
+        # By computing time, not by the clock. On a busy machine a place would get so few units that the fixed cost of a
+        # piece dominates.
         left = BUDGET_SECONDS - math.fsum(one.computed for one in took)
         enough = left / (len(places) - number + 1e-9) / (took[-1].computed / len(outcome.returns) + 1e-9)
         units = max(1, min(int(enough), LARGER_PLACE * units, MAX_OF_A_PLACE))
@@ -134,10 +134,10 @@ def _of_units(call: Call, problems: list[str]) -> Sample:
     done = [Chunk(one.chunk.start, one.chunk.start + len(one.returns) + (one.failure is not None)) for one in outcomes]
     if not good:
         return Sample(done, None, called)
-    # The first place waits for what the function imports and caches, and is not counted where others say enough.
+    # The first place includes imports and caches of the function. It does not count if the others have enough units.
     counted = good[1:] if 2 * sum(len(one.returns) for one in good[1:]) >= len(good[0].returns) else good
     cost = math.fsum(one.seconds for one in counted) / sum(len(one.returns) for one in counted)
-    # As of one place: whoever looks at how returns travel wants many of them.
+    # As from one place, because the cost of sending returns is measured on many of them.
     returns = list(itertools.chain.from_iterable(one.returns for one in good))
     sample = Sample(done, Outcome(Chunk(0, len(returns)), returns), called, cost, waiting, cost, 0.0)
     sample.again = max((Chunk(one.chunk.start, one.chunk.start + len(one.returns)) for one in good), key=len)
@@ -154,7 +154,7 @@ def _raised(call: Call, outcome: Outcome) -> str:
 
 
 def _columns_read(call: Call, noting: NotingRows) -> tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]:
-    """The columns that were asked for, and those that neither were nor stand in the function's code."""
+    """Return the columns that the function read, and those that it neither read nor names in its code."""
     read = noting.read
     if read is None:
         return None, None
@@ -165,7 +165,7 @@ def _columns_read(call: Call, noting: NotingRows) -> tuple[tuple[Any, ...] | Non
 
 
 def _names(code: CodeType | None) -> set[Any] | None:
-    """Texts and names in the code of a function, and in that of those within it; None where there is no code."""
+    """Return the strings and names in the code of a function and its inner functions; None without code."""
     if code is None:
         return None
     found: set[Any] = set(code.co_names) | {const for const in code.co_consts if isinstance(const, str)}
@@ -178,7 +178,7 @@ def _names(code: CodeType | None) -> set[Any] | None:
 
 
 def _of_chunks(call: Call, problems: list[str]) -> Sample:
-    """A function of whole chunks, called with some of few rows and some of more."""
+    """Measure a function of whole chunks with chunks of increasing size."""
     assert call.plan is not None
     feed, most = feed_for("chunk", call.work.func), max(map(len, call.plan))
     outcomes: list[Outcome] = []
@@ -186,7 +186,7 @@ def _of_chunks(call: Call, problems: list[str]) -> Sample:
     began, rows = time.perf_counter(), FIRST_CHUNK
     places = _places(call.n)
     while not outcomes or time.perf_counter() - began < BUDGET_SECONDS * (MAX_BUDGETS if len(outcomes) < 4 else 1):
-        # The last part of a place may be smaller than what is wanted of it: from the end of the data then.
+        # If too few rows follow in the last place, the chunk ends at the end of the data.
         length = min(rows, most)
         start = min(places[len(outcomes) % len(places)].start, call.n - length)
         chunk = Chunk(start, start + length)
@@ -206,7 +206,7 @@ def _of_chunks(call: Call, problems: list[str]) -> Sample:
         return Sample(done, None, len(done))
     largest = good[-1]
     per_row, fixed = largest.seconds / len(largest.chunk), 0.0
-    if len(good) > 2:  # the first waits for what the function imports and caches
+    if len(good) > 2:  # the first includes imports and caches of the function
         other = good[-2]
         rows_more = len(largest.chunk) - len(other.chunk)
         per_row = max((largest.seconds - other.seconds) / rows_more, 0.0)
@@ -215,19 +215,19 @@ def _of_chunks(call: Call, problems: list[str]) -> Sample:
     return Sample(done, largest, len(done), cost, waiting, cost, 0.0, pandas_cost=per_row, pandas_fixed=fixed)
 
 
-#: Seconds for which this process has computed, where the platform tells that precisely; else any seconds.
+#: Clock of the computing time of this process if the platform has a precise one; else of elapsed time.
 _computed = time.process_time if time.get_clock_info("process_time").resolution < 1e-5 else time.perf_counter
 
 
 class _Took(NamedTuple):
-    """How long something took, for how long of that this process computed, and how often it waited for something."""
+    """Elapsed seconds of a measurement, seconds of computing in this process, and number of waits."""
 
     elapsed: float
     computed: float
     waits: float
 
     def seconds(self, waiting: float) -> float:
-        """As it would be with a core for itself: on a busy machine what computes waits for one."""
+        """Return the seconds without waits for a core, which a busy machine adds to computing."""
         return self.elapsed if waiting >= LARGE_SHARE else min(self.elapsed, self.computed)
 
 
@@ -241,20 +241,20 @@ def _recorded(call: Call, feed: UnitIterator, chunk: Chunk, took: list[_Took], u
 
 
 def _waiting(took: list[_Took], calls: int) -> float:
-    """The part of the time in which the function waited in these calls, and not for a core."""
+    """Return the part of the time in which the function waited, but not for a core."""
     waits = math.fsum(one.waits for one in took)
     elapsed, computed = math.fsum(one.elapsed for one in took), math.fsum(one.computed for one in took)
-    # Now and then a thread waits for another one, whatever the function does.
+    # A thread waits for other threads now and then, even if the function never waits.
     return 0.0 if waits * CALLS_OF_A_WAIT < calls else max(0.0, 1 - computed / elapsed)
 
 
 def _switches() -> float:
-    """Times that this thread has given up its core to wait for something; NaN where that is not known."""
+    """Return how often this thread gave up its core to wait; NaN if not known."""
     which = getattr(resource, "RUSAGE_THREAD", None)
     return math.nan if which is None else resource.getrusage(which).ru_nvcsw
 
 
-# What pandas takes
+# Seconds in pandas
 
 
 def _nothing(*args: Any, **kwargs: Any) -> float:
@@ -262,7 +262,7 @@ def _nothing(*args: Any, **kwargs: Any) -> float:
 
 
 def _with_pandas(call: Call, sample: Sample) -> None:
-    """Find out what pandas would take, for what it hands out in another way."""
+    """Add the seconds of pandas for units that it makes in another way."""
     work, again = call.work, sample.again
     data: Any = call.data
     if again is None:
@@ -284,7 +284,7 @@ def _with_pandas(call: Call, sample: Sample) -> None:
 
 
 def _called_by_pandas(call: Call, sample: Sample, part: Any, ask: Callable[[Any, Any], Any]) -> None:
-    """The same units once more, in pandas' own loop: it may be another thing to read what pandas hands out."""
+    """Measure the same units in pandas' own loop, because its units may take another time to read."""
     func, budget = calling(call.work), BUDGET_SECONDS / 2
     clock = time.perf_counter if sample.waiting >= LARGE_SHARE else _computed
     least = max(1, min(NOTHING_DONE[0], int(budget / sample.cost), len(part)))
@@ -296,28 +296,28 @@ def _called_by_pandas(call: Call, sample: Sample, part: Any, ask: Callable[[Any,
         return clock() - began
 
     try:
-        took(part.iloc[:1])  # which waits for what is imported and cached
+        took(part.iloc[:1])  # includes imports and caches, and does not count
         before, last, units = 0.0, took(part.iloc[:least]), [0, least]
         while LARGER * units[-1] <= len(part) and LARGER * last <= budget:
             units.append(LARGER * units[-1])
             before, last = last, took(part.iloc[: units[-1]])
-        # What a call takes by itself is in both; on a busy machine that may look like more than all it did.
+        # The difference excludes the fixed cost of a call. On a busy machine it may be negative: then use the mean.
         found = (last - before) / (units[-1] - units[-2]) if last > before else last / units[-1]
         if len(units) > 2:
             sample.pandas_cost = max(found, 0.0 if math.isnan(sample.pandas_handing) else sample.pandas_handing)
-        elif math.isnan(sample.pandas_cost):  # else what is known says more than so few units
+        elif math.isnan(sample.pandas_cost):  # else the earlier figure is better than one from so few units
             sample.pandas_cost = found
-    except Exception:  # the function does not like what it was called with before
+    except Exception:  # the function fails if it is called with the same units again
         if math.isnan(sample.pandas_cost):
             sample.pandas_cost = sample.cost
 
 
 def _per_unit(ask: Callable[[Any], Any], frame: pd.DataFrame) -> float:
-    """Seconds of a row, without what a call takes by itself."""
+    """Return the seconds of a row without the fixed cost of a call."""
     few_rows, many = NOTHING_DONE
     if len(frame) == 0:
         return math.nan
-    if len(frame) < many:  # nothing is done with them: the same ones again will do
+    if len(frame) < many:  # repeat rows, because the function does nothing with them
         frame = frame.take(np.resize(np.arange(len(frame)), many))
     took = []
     for rows in (few_rows, many):
@@ -335,11 +335,11 @@ def _fed(call: Call, part: pd.DataFrame) -> None:
     record(Work(_nothing, (), {}, unit_format), feed_for(unit_format, _nothing), part, Chunk(0, len(part)))
 
 
-# What travels
+# Bytes that are sent
 
 
 def bytes_of(call: Call, outcome: Outcome) -> dict[str, float]:
-    """Bytes of a unit, of all, and of a return, by the names that an explanation has for them."""
+    """Return the bytes of a unit, of all data, and of a return, named as in an explanation."""
     unit_format, chunk = call.work.unit_format, outcome.chunk
 
     def of_units(number: int) -> int:
@@ -360,19 +360,19 @@ def bytes_of(call: Call, outcome: Outcome) -> dict[str, float]:
 
 
 def _each(of: Callable[[int], int], number: int) -> float:
-    """Bytes of one of so many, without those that come once; NaN where they cannot travel."""
+    """Return the bytes of one of ``number`` objects without the fixed part; NaN if they cannot be sent."""
     try:
         if number == 0:
             return math.nan
         one, all_of_them = of(1), of(number)
-        # One by itself may be written in another way than many, and take more.
+        # One object may be serialized in another way than many, and take more.
         return (all_of_them - one) / (number - 1) if all_of_them > one else all_of_them / number
-    except Exception:  # whatever a user's object raises when it is pickled
+    except Exception:  # a user's object may raise anything when it is pickled
         return math.nan
 
 
 def fits_lazy_rows(frame: pd.DataFrame) -> bool:
-    """Whether rows of such a frame can be handed out without making a Series of each."""
+    """Return True if the rows of this frame can be lazy rows."""
     rows = NotingRows(_nothing)
     record(Work(_nothing, (), {}, "row"), rows.feed, frame.iloc[:1], Chunk(0, 1))
     return rows.fit

@@ -1,4 +1,4 @@
-"""Timeline: the picture of a profile, a lane for this process and for each worker; the only module that draws."""
+"""Time line of a profile, with a lane for this process and for each worker. Only this module needs matplotlib."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pdparallel.execution.records import Record
 
 __all__ = ["draw"]
 
-#: What is drawn, in the order of the legend: colours that are told apart also by those who see few.
+#: Colour of each kind of work, in the order of the legend. People with colour blindness can distinguish them.
 COLOURS = {"function": "#4477aa", "loading": "#aa3377", "transport": "#ee7733", "shaping": "#228833", "idle": "#e4e4e4"}
 
-#: Height of a lane and of the bars in it, in inches and in parts of a lane.
+#: Height of a lane in inches, and height of a bar as a part of its lane.
 LANE_INCHES, BAR = 0.45, 0.7
 
 _Span = tuple[str, str, float, float]
 
 
 def draw(records: Sequence[Record], names: Mapping[tuple[int, int], str], zero: float, ax: Any = None) -> Any:
-    """Draw the time line of some calls; returns the Axes."""
+    """Draw the time line of some calls, from the time ``zero`` on, and return the Axes."""
     try:
         from matplotlib import pyplot
     except ImportError as error:
@@ -34,7 +34,7 @@ def draw(records: Sequence[Record], names: Mapping[tuple[int, int], str], zero: 
     bars: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for lane, kind, start, stop in spans:
         bars[lane, kind].append((start - zero, max(stop - start, 0.0)))
-    # Idle first: it is what the others leave to be seen.
+    # Idle first, because the other bars cover it.
     for kind in ("idle", "function", "loading", "transport", "shaping"):
         for number, lane in enumerate(lanes):
             if bars[lane, kind]:
@@ -53,7 +53,7 @@ def _label(ax: Any, records: Sequence[Record], lanes: Sequence[str], zero: float
     ax.legend(
         handles=[Patch(facecolor=colour, label=kind) for kind, colour in COLOURS.items()],
         loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(COLOURS), frameon=False, borderaxespad=0.0,
-        # Above the names of the calls, however high the axes are.
+        # Above the names of the calls, for axes of any height.
         bbox_transform=ax.transAxes + ScaledTranslation(0, 16 / 72, ax.figure.dpi_scale_trans),
     )  # fmt: skip
     for number, record in enumerate(records, 1):
@@ -68,7 +68,7 @@ def _label(ax: Any, records: Sequence[Record], lanes: Sequence[str], zero: float
 
 
 def _spans(record: Record, names: Mapping[tuple[int, int], str]) -> Iterator[_Span]:
-    """What was done in which lane, from when to when."""
+    """Yield lane, kind, start and end of all work."""
     end = record.began + record.seconds
     pieces = list(record.pieces)
     if end == end:  # else it still runs

@@ -1,6 +1,6 @@
-"""Profiling: ``with pdparallel.profile() as p:`` where the time of calls went, as a table, a picture, and frames.
+"""Report of ``with pdparallel.profile() as p:`` on the time of calls, as a table, a time line, and frames.
 
-What is shown was measured while the calls ran (:mod:`pdparallel.execution.events`); outside of such a block nothing is.
+:mod:`pdparallel.execution.events` measures the calls while they run. Outside of such a block it measures nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HEAD = (
 )  # fmt: skip
 _LETTERS = "rlrlrrrrrrrr"
 
-#: What the columns of the table mean.
+#: Meaning of each column of the table, for notebooks.
 _MEANINGS = {
     "call": "The number of the call.",
     "verb": "The method that was called.",
@@ -48,14 +48,14 @@ _MEANINGS = {
     "speed-up": "The time of pandas, divided by the time of the call.",
 }
 
-#: Seconds of loading from which a note says so.
+#: Seconds of loading above which a note reports it.
 SHOWN_LOADING_SECONDS = 0.5
 
 
 class Profile(Observer):
     """Report on the time of calls; made by :func:`profile`.
 
-    It can be looked at while calls still run, as those in the background do: it then shows what has come so far.
+    You can read it while calls still run, such as calls in the background. It then shows the results so far.
 
     Parameters
     ----------
@@ -89,11 +89,11 @@ class Profile(Observer):
         self._looking.close()
 
     def begins(self, record: Record, call: Call, options: Options) -> None:
-        """Keep what is known of a call."""
+        """Keep the record of a call."""
         self._records.append(record)
 
     def __len__(self) -> int:
-        """The number of calls."""
+        """Return the number of calls."""
         return len(self._records)
 
     # Figures
@@ -105,7 +105,7 @@ class Profile(Observer):
         Returns
         -------
         float
-            NaN if :func:`profile` was not told ``pandas_seconds``, or if a call has not ended.
+            NaN if :func:`profile` has no ``pandas_seconds``, or if a call has not ended.
 
         Examples
         --------
@@ -126,16 +126,22 @@ class Profile(Observer):
         Returns
         -------
         DataFrame
-            ``verb``; ``unit`` and ``units``, of which ``kept`` were found in a checkpoint; the ``engine`` that did it
-            (``"here"``: this process, without one), its ``workers``, ``why``; ``chunks``, of which ``lost`` had to be
-            tried again since their worker ended. In seconds: ``began``, from the beginning of the block; ``seconds``
-            from the beginning of the call to its result; ``function``, in all workers together, with what hands out
-            the units; ``loading`` of the function in workers, with what it imports; ``transport``, writing and
-            reading what travels, in all processes together; ``shaping`` of the result. ``idle``: the part of the
-            workers' time in which they did nothing of that. ``cores_busy``: seconds of the function for each second of
-            the call, which is no speed-up over pandas. ``speed_up``: the speed-up over pandas, if it is known and this
-            is the only call; else NaN. ``bytes_once``, ``bytes_out``, ``bytes_back``: what travelled once for the whole
-            call, with the chunks, and back. ``error``: the type of what ended the call, or "".
+            - ``verb``: the method. ``unit`` and ``units``: the kind and number of its units. ``kept``: the units that
+              were in a checkpoint.
+            - ``engine``: its name, or ``"here"`` for this process without an engine. ``workers``: their number.
+              ``why``: the reason for this engine.
+            - ``chunks``: their number. ``lost``: the chunks that ran again because their worker ended.
+            - ``began``: seconds from the start of the block. ``seconds``: from the start of the call to its result.
+            - ``function``: seconds of the function in all workers, with making the units.
+            - ``loading``: seconds to load the function in workers, with its imports.
+            - ``transport``: seconds to write and read all data that is sent, in all processes.
+            - ``shaping``: seconds to build the result.
+            - ``idle``: the part of the workers' time without any of this work.
+            - ``cores_busy``: seconds of the function for each second of the call. This is no speed-up over pandas.
+            - ``speed_up``: the speed-up over pandas if it is known and this is the only call; else NaN.
+            - ``bytes_once``, ``bytes_out``, ``bytes_back``: bytes sent once for the whole call, sent with the chunks,
+              and received.
+            - ``error``: the type of the exception that ended the call, or "".
 
         Examples
         --------
@@ -177,24 +183,27 @@ class Profile(Observer):
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row for each chunk, in the order in which they came back.
+        """Return one row for each chunk, in the order of their results.
 
         Returns
         -------
         DataFrame
-            ``call``, its number, and ``verb``; ``start`` and ``stop``, positions, and ``units`` between them;
-            ``worker``: ``"parent"`` for this process, else the number of a worker of the block, from 1 on; ``pid`` and
-            ``thread`` of the operating system (0 where no worker told). In seconds from the beginning of the block:
-            ``sent`` to the engine, ``began`` and ``ended`` in the worker, ``received`` by this process. In seconds:
-            ``function``, with what hands out the units; ``load_function``, ``load`` (the data) and ``pack`` in the
-            worker; ``write`` and ``read`` in this process. ``bytes_out`` and ``bytes_back``, of the task and of what
-            came back (0 where only references travel). ``failed``: whether the function raised, and that ended the
-            chunk.
+            - ``call``: the number of the call. ``verb``: its method.
+            - ``start`` and ``stop``: positions of the units. ``units``: their number.
+            - ``worker``: ``"parent"`` for this process, else the number of a worker, from 1 on. ``pid`` and ``thread``:
+              those of the operating system; 0 if not known.
+            - ``sent`` to the engine, ``began`` and ``ended`` in the worker, ``received`` by this process: seconds from
+              the start of the block.
+            - ``function``: seconds of the function, with making the units.
+            - ``load_function``, ``load`` (the data), ``pack``: seconds in the worker. ``write``, ``read``: seconds in
+              this process.
+            - ``bytes_out``, ``bytes_back``: bytes of the task and its result; 0 if only references are sent.
+            - ``failed``: True if the function raised an exception that ended the chunk.
 
         Notes
         -----
-        Times of a worker on another machine, whose clock is another one, are moved so that it ends when its outcome
-        came.
+        A worker on another machine has another clock. Its times are shifted so that a chunk ends when its result
+        arrives.
 
         Examples
         --------
@@ -246,7 +255,7 @@ class Profile(Observer):
         Returns
         -------
         dict
-            By (pid, thread) of the operating system; in the order in which they began.
+            Names by (pid, thread) of the operating system, in the order of the first chunks.
 
         Examples
         --------
@@ -270,10 +279,10 @@ class Profile(Observer):
                 names[key] = str(count)
         return names
 
-    # Shown
+    # Text and tables
 
     def _rows(self) -> list[tuple[str, ...]]:
-        # The time of pandas is that of the whole block.
+        # The seconds of pandas are for the whole block.
         is_known = len(self) == 1 and not math.isnan(self.speed_up)
         rows: list[tuple[str, ...]] = [(*_HEAD, "speed-up") if is_known else _HEAD]
         for number, call in zip(range(1, len(self) + 1), map(self._of_call, self._records), strict=False):
@@ -290,7 +299,7 @@ class Profile(Observer):
         return rows
 
     def _notes(self) -> list[str]:
-        """What decided, what travelled, and what went wrong, in a line for each call."""
+        """Return a line for each call with its reason, bytes and problems."""
         notes = []
         for number, record in enumerate(self._records, 1):
             call = self._of_call(record)
@@ -335,12 +344,12 @@ class Profile(Observer):
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Where to draw; a new figure where it is not given.
+            The Axes to draw on; a new figure by default.
 
         Returns
         -------
         Axes
-            Its ``figure`` can be saved.
+            You can save its ``figure``.
 
         Raises
         ------
@@ -363,7 +372,7 @@ _NONE = Record("", "", 0, "", 0.0)
 
 
 def _seconds_of_any(spans: list[tuple[float, float]]) -> float:
-    """Add up the seconds in which any of the spans was under way; NaN if one has no end."""
+    """Return the seconds that at least one of the spans covers; NaN if one has no end."""
     seconds, until = 0.0, -math.inf
     for start, stop in sorted(spans):
         if math.isnan(stop):
@@ -380,8 +389,8 @@ def profile(pandas_seconds: float | None = None) -> Profile:
     Parameters
     ----------
     pandas_seconds : float, optional
-        Seconds that pandas takes for the same calls, if you have measured that. The profile then has a speed-up. An
-        expected time is ``df.par.explain(func).seconds_pandas``.
+        Seconds that pandas takes for the same calls, if you have measured that. The profile then has a speed-up.
+        ``df.par.explain(func).seconds_pandas`` is an estimate.
 
     Returns
     -------
@@ -398,8 +407,8 @@ def profile(pandas_seconds: float | None = None) -> Profile:
     -----
     It sees the calls of the block, in this thread or asyncio task. It also sees calls that begin in the block and
     continue in the background. A block may contain other blocks. Calls that go to pandas (names of functions, empty
-    frames) do not count. Measuring costs some microseconds a chunk. Calls that would begin in pandas' own loop, such as
-    a few values of a Series, begin in the loop of pdparallel.
+    frames) do not count. Measuring costs some microseconds a chunk. Some calls start in pandas' own loop, such as a few
+    values of a Series. In the block they start in the loop of pdparallel.
 
     ``logging.getLogger("pdparallel")`` shows the same at level DEBUG, for each call and each chunk.
 
