@@ -1,1 +1,1 @@
-"""The commands of ``python -m pdparallel``."""
+"""Commands of ``python -m pdparallel``."""

