@@ -1,11 +1,11 @@
-"""Assemble: one pandas object from the recorded returns, shaped once over all of them, as pandas does.
+"""Functions that build the pandas object of a call from all its recorded returns.
 
-Joining the results of ``apply`` on chunks is wrong: whether pandas makes floats of an int and a None, or a frame of
-lists, depends on *all* returns together.  So there are two ways, and both look at all returns:
+To concatenate the results of ``apply`` on chunks is wrong.  The dtype and shape of pandas' result depend on *all*
+returns.  For example, pandas makes floats of an int and a None.  So there are two ways:
 
-- *replay*: pandas' own ``apply`` or ``map`` runs once more in the parent, over the real frame or a stand-in of the
-  same shape, with a function that only hands out what was recorded.  It is right for whatever was returned.
-- *short*: returns of one kind, of which it is known what pandas makes of them, are a column or a block already.
+- *Replay* is correct for all returns.  pandas' own ``apply`` or ``map`` runs again in the parent, over the frame or a
+  placeholder of the same shape.  Its function only returns the recorded returns, one after the other.
+- A *direct build* uses packed returns as a column or block.  It needs returns of types whose result dtype is known.
 """
 
 from __future__ import annotations
@@ -47,39 +47,39 @@ __all__ = [
     "values_for_series",
 ]
 
-#: Types of numbers of which ``pd.Series`` makes the dtype that an array of them has.
+#: Types of numbers for which ``pd.Series(list)`` and an array of the same numbers have the same dtype.
 PLAIN_NUMBERS = (float, int, bool, np.float64, np.int64, np.bool_)
 
 
-#: Of these pandas makes floats, if there are any numbers among them.
+#: Types that pandas converts to floats if at least one value is a number.
 _NUMBER_OR_NONE = frozenset((int, float, type(None)))
 
-#: Of these, and of several of them, it makes a column of objects, whatever numbers stand beside them.
+#: Types that, mixed with each other or with numbers, give a column of dtype object.
 _HELD_AS_OBJECTS = frozenset((bool, int, float, type(None), str, bytes, tuple, list, dict, set, frozenset))
 
 _TEXT_OR_NONE = frozenset((str, type(None)))
 
-#: Modules of whose classes, those above aside, pandas makes dtypes of its own, or might.
+#: Packages with classes for which pandas infers, or may infer, a dtype other than object.
 _KNOWN_TO_PANDAS = frozenset(("builtins", "datetime", "decimal", "numpy", "pandas", "pyarrow"))
 
 
 @shaping
 def shaped_apply(df: pd.DataFrame, returns: Returns, axis: int, raw: bool, result_type: ResultType) -> Any:
-    """What ``df.apply`` would have made of these returns."""
+    """Build the result of ``df.apply`` from its returns: one for each row (axis 1) or column (axis 0), in order."""
     plain = type(df) is pd.DataFrame and df.flags.allows_duplicate_labels
     if plain and axis == 1 and result_type != "broadcast":
         short = _raw_rows(df, returns) if raw else _rows(df, returns, result_type)
         if short is not None:
             return _finished(short, df)
     target: Any = _stand_in(df, axis, raw) if plain and result_type != "broadcast" else df
-    with np.errstate(all="ignore"):  # of the values, which pandas converts once more
+    with np.errstate(all="ignore"):  # pandas converts the values again; numpy must not warn about them
         return target.apply(hand_out(returns), axis=axis, raw=raw, result_type=result_type)
 
 
 def hand_out(returns: Returns) -> Callable[[Any], Any]:
-    """A function of one argument that returns one return after the other."""
-    # ``next`` takes the row or value as what to return at the end, which is never reached; a C function called by
-    # another costs a fraction of a Python function.
+    """Return a function of one argument that returns the recorded returns, one at each call."""
+    # ``next`` takes the row or value as its default, which it never returns.  A partial of it runs in C, and costs a
+    # fraction of a Python function.
     return functools.partial(next, iter(returns.values()))
 
 
@@ -105,7 +105,7 @@ def _rows(df: pd.DataFrame, returns: Returns, result_type: ResultType) -> Any:
 
 
 def values_for_series(packed: Packed | None, returns: Returns) -> Any:
-    """The returns as what ``pd.Series`` reads quickest."""
+    """Return the returns in the form that ``pd.Series`` reads fastest: an array if possible, else a list."""
     if isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS:
         return packed.array
     if isinstance(packed, Texts):
@@ -115,7 +115,7 @@ def values_for_series(packed: Packed | None, returns: Returns) -> Any:
 
 
 def _inferred_times(times: Times) -> Any:
-    """What pandas makes of the objects; None where that is no array of times."""
+    """Return the array that pandas infers for these times, or None if it keeps objects."""
     at = int(np.argmin(np.isnat(times.array)))
     one = Times(times.array[at : at + 1], times.tz)
     dtype: Any = pd.Series(one.unpacked()).dtype
@@ -123,9 +123,9 @@ def _inferred_times(times: Times) -> Any:
         return None
     unit: Any = np.datetime_data(dtype)[0] if isinstance(dtype, np.dtype) else dtype.unit
     try:
-        # pandas 2 makes nanoseconds of all
-        return times.index.as_unit(unit).array.copy()  # pandas 3.1 has the array of an index read-only
-    except ValueError:  # one is beyond what this unit can say: pandas leaves the objects
+        # as_unit, because pandas 2 converts all times to nanoseconds.
+        return times.index.as_unit(unit).array.copy()  # in pandas 3.1 the array of an index is read-only
+    except ValueError:  # a time is out of range for this unit: pandas keeps the objects
         return None
 
 
@@ -136,7 +136,9 @@ def _frame_of_series(df: pd.DataFrame, rows: SeriesRows) -> pd.DataFrame:
 
 
 def _expanded(df: pd.DataFrame, rows: Columns) -> pd.DataFrame | None:
-    """A frame of tuples, lists or dicts; None where it is not known what pandas makes of a row."""
+    """Build the frame from tuples, lists or dicts; return None if pandas' dtype for a row is not known."""
+    # pandas makes a column of each *row* and transposes.  So a row of ints and floats becomes floats.  Any other mixed
+    # row becomes objects, and its columns get their dtypes at the end.
     labels: Any = pd.RangeIndex(len(rows.columns))
     if isinstance(rows, Dicts):
         labels = pd.Index(list(rows.keys))
@@ -154,20 +156,20 @@ def _expanded(df: pd.DataFrame, rows: Columns) -> pd.DataFrame | None:
 
 
 def _known_by_row(columns: Sequence[Packed]) -> bool:
-    """Whether it is known what pandas makes of each row, before it makes columns of them."""
+    """Return whether the dtype that pandas gives each row, before it transposes, is known."""
     numbers: list[Any] = [column for column in columns if isinstance(column, Numbers)]
     times: list[Any] = [column for column in columns if isinstance(column, Times)]
     mixed: list[Any] = [column for column in columns if isinstance(column, Mixed)]
     sure = any(not _missing(column).any() for column in numbers)
     if any(isinstance(column, Texts) for column in columns):
-        # A text with what is no text makes objects of a row, but pandas 3 takes a missing value for a missing text.
+        # A row with a text and another object has dtype object, but pandas 3 takes a missing value for a missing text.
         if numbers and not times and not mixed:
             return not all(_missing(column).all() for column in numbers)
         sure = sure or any(not _missing(column).any() for column in times)
         return not numbers + times + mixed or (sure and not any(_missing(column).all() for column in mixed))
     if mixed or any(_missing(column).any() for column in times):
         return False
-    # A time with a number makes objects of a row, but pandas takes a missing number for a missing time.
+    # A row with a time and a number has dtype object, but pandas takes a missing number for a missing time.
     return not times or sure or (not numbers and all(have_one_form(column, times[0]) for column in times))
 
 
@@ -178,7 +180,7 @@ def _missing(column: Numbers | Times | Mixed) -> np.ndarray:
 
 
 def _inferred(column: Packed) -> Any:
-    """A column of objects with the dtype that pandas finds for it; None where that is not known."""
+    """Return a column with the dtype that pandas infers from its objects; None if that is not known."""
     if isinstance(column, Numbers):
         return column.array
     if isinstance(column, Times):
@@ -189,14 +191,14 @@ def _inferred(column: Packed) -> Any:
 
 def _raw_rows(df: pd.DataFrame, returns: Returns) -> Any:
     packed = returns.packed()
-    # numpy.apply_along_axis makes an array of the dtype that the first return has.
+    # numpy.apply_along_axis takes the dtype of the first return for the whole array.
     if isinstance(packed, Numbers) and np.asanyarray(packed.type(packed.array[0])).dtype == packed.array.dtype:
         return pd.Series(packed.array, index=df.index)
     return None
 
 
 def _stand_in(df: pd.DataFrame, axis: int, raw: bool) -> pd.DataFrame:
-    """A frame that pandas shapes results upon as upon ``df``, but whose rows cost nothing to hand out."""
+    """Return a frame for which pandas builds the same result as for ``df``, with rows that cost nothing to make."""
     if raw:
         values = np.broadcast_to(np.int8(0), df.shape)
         stand_in = pd.DataFrame(values, index=df.index, columns=df.columns, copy=False)
@@ -213,7 +215,7 @@ def _stand_in(df: pd.DataFrame, axis: int, raw: bool) -> pd.DataFrame:
 
 @shaping
 def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
-    """What ``s.map`` or ``s.apply`` would have made of these returns."""
+    """Build the result of ``s.map`` or ``s.apply`` from its returns: one for each call of pandas, in order."""
     if isinstance(s.dtype, pd.CategoricalDtype):
         returns = _with_nan(returns)
     elif len(returns) == len(s) and type(s) is pd.Series and s.flags.allows_duplicate_labels:
@@ -224,7 +226,7 @@ def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
 
 
 def _mapped(dtype: Any, returns: Returns) -> Any:
-    """What pandas makes of the returns for each value of a column, as an array; None where that is not known."""
+    """Return the array that pandas builds from the returns of a column; None if that is not known."""
     if not _maps_value_by_value(dtype):
         return None
     packed = returns.packed()
@@ -233,13 +235,13 @@ def _mapped(dtype: Any, returns: Returns) -> Any:
     if not (isinstance(packed, (Texts, Times)) or (isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS)):
         return None
     values = values_for_series(packed, returns)
-    if isinstance(values, list):  # as pandas has them at that point, so that it infers the same
+    if isinstance(values, list):  # pandas infers the dtype from an array of objects, not from a list
         return np.fromiter(values, dtype=object, count=len(values))
     return values
 
 
 def _mapped_objects(dtype: Any, returns: Returns) -> Any:
-    """The same of returns of several kinds, or of one that does not pack."""
+    """Do the same for returns that are not packed: of several types, or of a type without a packed form."""
     kinds = returns.kinds()
     if isinstance(dtype, pd.StringDtype):
         found: Any = texts(returns.values()).values if kinds == _TEXT_OR_NONE else None
@@ -257,27 +259,27 @@ def _floats(values: list[Any], has_ints: bool) -> Any:
         floats = np.array(values, dtype=np.float64)
     except OverflowError:
         return None
-    # Ints that a float may not hold stay objects, or do not: pandas is to say it.
+    # Above 2**53 a float may not hold an int.  Then pandas keeps objects or not, so a replay decides.
     return None if has_ints and (np.abs(floats) >= 2**53).any() else floats
 
 
 def _is_users_own(kind: type) -> bool:
-    """Whether it is a class that derives from nothing and comes from no library that pandas knows."""
+    """Return whether a class has no base class and no package for which pandas infers dtypes."""
     return kind.__mro__[1:] == (object,) and kind.__module__.partition(".")[0] not in _KNOWN_TO_PANDAS
 
 
 def _maps_value_by_value(dtype: Any) -> bool:
-    """Whether pandas maps the values as objects and makes a new column of what comes."""
+    """Return whether ``map`` passes the values as objects and infers the dtype of the result."""
     if isinstance(dtype, pd.StringDtype):
-        # The ones with pd.NA have a map of their own, and those that are held in another way keep that.
+        # Strings with pd.NA have their own map, and strings with another storage keep that storage.
         return dtype.na_value is np.nan and bool(dtype == dtype_of_texts())
-    # Of a column of times it makes an Index first, which finds the same dtype.
+    # pandas converts a column of times to an Index first, which infers the same dtype.
     return isinstance(dtype, pd.DatetimeTZDtype) or (isinstance(dtype, np.dtype) and dtype.kind in "biufOmM")
 
 
 @shaping
 def shaped_frame_map(df: Any, dtypes: Sequence[Any], sizes: Sequence[int], returns: Returns, na_action: Any) -> Any:
-    """What ``df.map`` would have made of these returns."""
+    """Build the result of ``df.map``; ``sizes`` counts the returns of each column, and ``returns`` is in that order."""
     if any(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes):
         returns = _with_nan(returns)
     if type(df) is not pd.DataFrame or not df.flags.allows_duplicate_labels:
@@ -306,19 +308,22 @@ def shaped_frame_map(df: Any, dtypes: Sequence[Any], sizes: Sequence[int], retur
 
 
 def _with_nan(returns: Returns) -> Returns:
-    """The returns of a :class:`TellingNan`, as they were."""
+    """Undo :class:`TellingNan`: replace its placeholder by ``np.nan``."""
     return Returns([[np.nan if value is _Nan.NAN else value for value in returns]])
 
 
 class _Nan(enum.Enum):
-    """Stands for the one object ``np.nan`` on its way; a nan that travelled is another object."""
+    """Placeholder for the object ``np.nan``, because a nan that was deserialized is another object."""
 
     NAN = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
 class TellingNan:
-    """A function whose return ``np.nan`` is told from other nans."""
+    """Function that returns a placeholder instead of the object ``np.nan``, but keeps other nans.
+
+    ``map`` of categories gives a categorical or not, depending on whether the return for a missing value *is* np.nan.
+    """
 
     func: Func
 

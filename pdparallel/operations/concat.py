@@ -1,4 +1,4 @@
-"""Joining: one result of what ``apply_chunks`` got for each chunk, as a function of the whole would give it."""
+"""Functions that combine the results of ``apply_chunks`` into one, as the function returns it for the whole frame."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def combined(
     plan: Sequence[Chunk],
     order: np.ndarray | None = None,
 ) -> Any:
-    """The results of ``apply_chunks`` as one, or as a list."""
+    """Combine the results of the chunks; with ``by=``, ``order`` has the frame's position of each row of the chunks."""
     try:
         if isinstance(combine, str) and combine != "list":
             pieces = _in_row_order(pieces, index, order, plan) or pieces
         return _combined(pieces, combine)
     except Exception as error:
-        # The work of hours may lie in the pieces: whoever catches the error gets them.
+        # The pieces may be the work of hours, so the caller can get them from the error.
         error.add_note(
             f"pdparallel: the results of all {len(pieces)} chunks could not be joined. They are in the attribute "
             "'pieces' of this exception. combine='list' returns them as a list."
@@ -75,7 +75,7 @@ def _kind(piece: Any) -> str:
 
 
 def without_overlap(piece: Any, chunk: Chunk) -> Any:
-    """A chunk's result without the rows that belong to its neighbours."""
+    """Return the result of a chunk without the rows of its neighbours; ValueError if it has another number of rows."""
     given = len(chunk) + chunk.before + chunk.after
     if _kind(piece) == "other" or len(piece) != given:
         got = f"an object of type {type(piece).__name__}"
@@ -93,7 +93,9 @@ def without_overlap(piece: Any, chunk: Chunk) -> Any:
 def blank(
     good: Mapping[int, Any], combine: Combine, plan: Sequence[Chunk], labels: Callable[[Chunk], pd.Index]
 ) -> Callable[[int], Any]:
-    """What stands for the result of a chunk that failed, so that the others can be combined as if it had not."""
+    """Return a function that makes the placeholder for a failed chunk, from the number of the chunk."""
+    # If each good piece has the rows of its chunk, the placeholder is missing rows.  If they are frames, Series or
+    # arrays with other rows, it has no rows.  Else it is None.
     kinds = {_kind(piece) for piece in good.values()}
     if callable(combine) or combine == "list" or len(kinds) != 1 or kinds == {"other"}:
         return lambda number: None
@@ -121,7 +123,7 @@ def _has_the_rows_of(piece: Any, chunk: Chunk, labels: Callable[[Chunk], pd.Inde
 def _in_row_order(
     pieces: list[Any], index: pd.Index, order: np.ndarray | None, plan: Sequence[Chunk]
 ) -> list[Any] | None:
-    """The pieces as one in the frame's own order of rows, where each piece has exactly the rows of its chunk."""
+    """Return a list of one piece in the frame's order of rows; None unless each piece has the rows of its chunk."""
     if len(pieces) == 1 and order is None:
         return None
     freq = getattr(index, "freq", None)
@@ -140,20 +142,20 @@ def _in_row_order(
         back[order] = np.arange(len(order))
         concat = concat.iloc[back]
     if concat.index.dtype == index.dtype:
-        # The frame's own index may be a range, or have a freq; labels that were put together have that no more.
+        # The frame's index may be a range or have a freq, which a concatenated index loses.
         concat.index = index.set_names(concat.index.names)
     return [concat]
 
 
 def _joined(pieces: list[Any]) -> Any:
-    """``pd.concat``, with what a function of the whole frame would have kept: attrs, and metadata of a subclass."""
+    """Concatenate, and keep what ``pd.concat`` loses: the index dtype, equal attrs, and metadata of a subclass."""
     attrs = [piece.attrs for piece in pieces]
     dtypes = {piece.index.dtype for piece in pieces}
     concat = stack(pieces)
     if concat is None:
         concat = _concatenated(pieces)
     if len(dtypes) == 1 and concat.index.nlevels == 1 and concat.index.dtype not in dtypes:
-        concat.index = concat.index.astype(dtypes.pop())  # concat makes numbers of objects that all are numbers
+        concat.index = concat.index.astype(dtypes.pop())  # pd.concat infers numbers from an object index of numbers
     if all(_alike(each, attrs[0]) for each in attrs):
         concat.attrs = attrs[0]
     for name in getattr(concat, "_metadata", ()):
@@ -167,7 +169,7 @@ def _joined(pieces: list[Any]) -> Any:
 def _concatenated(pieces: list[Any]) -> Any:
     given = pieces
     if any(piece.attrs for piece in pieces):
-        # concat compares attrs by ==, and breaks upon arrays in them.
+        # pd.concat compares attrs with ==, which fails if they hold arrays.
         given = [piece.copy(deep=False) for piece in pieces]
         for piece in given:
             piece.attrs = {}
@@ -178,7 +180,7 @@ def _concatenated(pieces: list[Any]) -> Any:
 
 
 def _keep_kinds_of_missing(concat: pd.DataFrame, pieces: list[Any]) -> None:
-    """Where all objects of a piece are missing, pandas 2 makes each of them nan: None, NaT and NA as well."""
+    """Restore None, NaT and NA, which pandas 2 replaces by nan if all objects of a piece are missing."""
     if not all(piece.columns.equals(concat.columns) for piece in pieces):
         return
     positions = [at for at, dtype in enumerate(pieces[0].dtypes) if is_object_dtype(dtype)]
@@ -196,14 +198,17 @@ def _alike(one: Any, other: Any) -> bool:
         return pickle.dumps(one) == pickle.dumps(other)
 
 
-# Stacking: big results of chunks put together one by one, each let go when it is copied, so that none is held twice
+# Stacking: copies large pieces one by one, and drops each after its copy, so that memory holds no piece twice
 
-#: Bytes of a piece from which a second copy of all matters more than what each piece costs by itself.
+#: Average bytes of a piece from which the memory of a second copy matters more than the time for each piece.
 MIN_BYTES = 1 << 20
 
 
 def stack(pieces: list[Any]) -> Any:
-    """What ``pd.concat`` or ``np.concatenate`` makes of the pieces, each of which is replaced in the list by a view."""
+    """Concatenate large pieces, and replace each in the list by a view of the result.
+
+    Return None, and change nothing, for small pieces, different labels or dtypes, objects, and frames without numbers.
+    """
     kind = type(pieces[0])
     if any(type(piece) is not kind for piece in pieces):
         return None
@@ -226,7 +231,7 @@ def _stacked_arrays(pieces: list[np.ndarray]) -> np.ndarray | None:
 
 
 def _places(pieces: list[Any]) -> Iterator[tuple[int, slice]]:
-    """The number of each piece, and where its rows go."""
+    """Yield the number of each piece, and the rows of the result that it fills."""
     stop = 0
     for at in range(len(pieces)):
         start, stop = stop, stop + len(pieces[at])
@@ -234,7 +239,7 @@ def _places(pieces: list[Any]) -> Iterator[tuple[int, slice]]:
 
 
 class _Whole:
-    """A frame or Series that is filled piece by piece."""
+    """Frame or Series that is filled piece by piece, from pieces that differ only by their rows."""
 
     def __init__(self, pieces: list[Any]) -> None:
         self._empty = _without_rows(pieces)
@@ -247,19 +252,19 @@ class _Whole:
         for dtype, positions in self._positions.items():
             if isinstance(dtype, np.dtype):
                 self._numbers[dtype] = np.empty((len(positions), len(self._index)), dtype)
-            else:  # Arrow's texts above all, which pandas puts together without a copy
+            else:  # mostly Arrow strings, which pandas concatenates without a copy
                 for at in positions:
                     columns = [pd.Series(piece.iloc[:, at].array) for piece in pieces]
                     self._others[at] = pd.concat(columns, ignore_index=True).array
 
     def take(self, piece: Any, rows: slice) -> None:
-        """Copy the numbers of a piece to their place."""
+        """Copy the numbers of a piece into these rows."""
         for dtype, whole in self._numbers.items():
             part = piece if isinstance(piece, pd.Series) else piece.iloc[:, self._positions[dtype]]
             whole[:, rows] = part.to_numpy().T
 
     def part(self, rows: slice) -> Any:
-        """Some rows, as a view."""
+        """Return a view of some rows."""
         index = self._index[rows]
         if isinstance(self._empty, pd.Series):
             (values,) = self._numbers.values()
@@ -292,7 +297,7 @@ def _stacked(pieces: list[Any]) -> Any:
 
 
 def _are_alike(pieces: list[Any]) -> bool:
-    """Whether they differ by their rows, labels of rows, names and attrs only."""
+    """Return whether the pieces differ only by their rows, row labels, names and attrs."""
     first = pieces[0]
     labels = getattr(first, "columns", None)
     return all(
@@ -308,7 +313,7 @@ def _dtypes(piece: Any) -> list[Any]:
 
 
 def _without_rows(pieces: list[Any]) -> Any:
-    """What ``pd.concat`` makes of the names and labels."""
+    """Return an empty frame or Series with the names and column labels that ``pd.concat`` gives."""
     if isinstance(pieces[0], pd.Series):
         return pd.concat([pd.Series(dtype=object, name=piece.name) for piece in pieces])
     return pd.concat([pd.DataFrame(columns=piece.columns) for piece in pieces])

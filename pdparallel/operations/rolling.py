@@ -1,16 +1,14 @@
-"""Windowing: which windows pandas would call a function with, and the result that has what the calls returned.
+"""The windows that pandas passes to a function, and the result with the returns.
 
-``rolling(...).apply`` goes column by column, as floats, inf as missing; it calls the function with each window that has
-enough values that are not missing, and writes what it returns, as a float, into a result whose labels do not depend on
-it.  So all but the calls can be known before::
+pandas converts each column to floats, and treats inf as missing.  It calls the function with each window that has
+enough values.  It writes each return as a float into a result.  So all except the returns is known before the calls::
 
-    values    the columns as floats, in the order in which the windows see the rows   rolling(1).max()
-    bounds    where each window starts and stops among them                           sum of positions, and of ones
+    values    the columns as floats, in the row order of the windows   from rolling(1).max()
+    bounds    start and stop of each window in these values            from sums of positions and of ones
     called    the windows with enough values
-    blank     the result without values                                               rolling(1).max(), too
+    blank     the result without values                                from rolling(1).max()
 
-What stands on the right is asked of pandas.  For plain columns of numbers, and windows of so many rows, it is a few
-lines of arithmetic, which take a tenth of the time.
+pandas computes the right side.  For plain numbers and windows of n rows, arithmetic here takes a tenth of the time.
 """
 
 from __future__ import annotations
@@ -32,31 +30,31 @@ from pdparallel.execution.events import shaping
 
 __all__ = ["Layout", "Windowing", "is_plain", "layout"]
 
-#: Kinds of dtypes of which it is known what floats pandas makes of them.
+#: Kinds of numpy dtypes that ``astype(float64)`` converts to the same floats as pandas.
 _NUMBERS = "biuf"
 
-#: Types of returns of which the packed numbers are what pandas would have made floats of, one by one.
+#: Types of returns for which ``astype(float64)`` gives the same floats as pandas' conversion of each return.
 _PLAIN_NUMBERS = frozenset((float, int, bool, np.float64, np.float32, np.int64, np.int32, np.bool_))
 
-#: Rows of which all sums of positions are whole numbers that a float can hold.
+#: Largest number of rows for which a float holds each sum of positions exactly.
 _MAX_ROWS = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
 class Windowing:
-    """What windows over what: all that pandas' own window object was made from, so that others like it can be made."""
+    """All arguments of a window object of pandas, from which it and similar objects can be made."""
 
-    source: Any
-    kind: str
-    given: dict[str, Any] = field(default_factory=dict)
-    keys: tuple[Any, ...] = ()
+    source: Any  # a frame, Series or groupby object
+    kind: str  # "rolling" or "expanding"
+    given: dict[str, Any] = field(default_factory=dict)  # arguments of ``kind``
+    keys: tuple[Any, ...] = ()  # keys of ``window[key]``, in order
 
     def made(self) -> Any:
-        """pandas' window object."""
+        """Return pandas' window object."""
         return self._with_keys(getattr(self.source, self.kind)(**self.given))
 
     def of_one_row(self, source: Any, **more: Any) -> Any:
-        """pandas' window object of windows that are a row each."""
+        """Return a window object of pandas with windows of one row each."""
         on = {} if self.on is None else {"on": self.on}
         return self._with_keys(source.rolling(1, **on, **more))
 
@@ -71,7 +69,7 @@ class Windowing:
 
     @property
     def whole(self) -> Any:
-        """The frame or Series."""
+        """Frame or Series of the source."""
         return self.source.obj if self.is_grouped else self.source
 
     @property
@@ -80,7 +78,7 @@ class Windowing:
 
     @property
     def labels(self) -> pd.Index:
-        """What windows of time are measured on, and a window has as index when it is handed out as a Series."""
+        """Labels that windows of time are measured on; a window that is a Series has them as its index."""
         whole = self.whole
         labels: pd.Index = whole.index if self.on is None else pd.Index(whole[self.on])
         return labels
@@ -91,17 +89,17 @@ class Windowing:
 
     @property
     def window(self) -> Any:
-        """Of :class:`pandas.api.indexers.BaseIndexer`, so many rows, or a time."""
+        """Argument ``window``: a number of rows, a time, or a :class:`pandas.api.indexers.BaseIndexer`."""
         return self.given.get("window")
 
     @property
     def counts_rows(self) -> bool:
-        """Whether a window is of so many rows."""
+        """Whether ``window`` is a number of rows."""
         return isinstance(self.window, (int, np.integer))
 
     @property
     def least(self) -> int:
-        """Values that are not missing which a window must have."""
+        """Number of values that a window needs, missing ones not counted: ``min_periods`` or its default."""
         given = self.given.get("min_periods", 1 if self.kind == "expanding" else None)
         if given is not None:
             return int(given)
@@ -109,28 +107,28 @@ class Windowing:
             return 0
         window: Any = self.window
         if isinstance(window, BaseIndexer):
-            return int(window.window_size)  # type: ignore[attr-defined]  # the stubs have not all of it
+            return int(window.window_size)  # type: ignore[attr-defined]  # missing in the stubs
         return int(self.window) if self.counts_rows else 1
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The calls of one ``apply``, and how their returns become the result."""
+    """Windows of one ``apply``, and the result that their returns fill."""
 
-    spans: WindowUnits
-    called: list[_Called]
-    n_windows: int
+    spans: WindowUnits  # the windows that the function is called with, in pandas' order
+    called: list[_Called]  # these windows, for each column
+    n_windows: int  # windows of a column, with those that are not called
     blank: Blank
 
     def label(self, position: int) -> Any:
-        """The label of the row whose window stands at a position among the calls."""
+        """Return the row label of the window at a position among the calls."""
         column, number = self.spans.place(position)
         places = [places for called in self.called if len(places := np.arange(self.n_windows)[called])]
         return self.blank.index[places[column][number]]
 
     @shaping
     def filled(self, returns: Returns | list[Any]) -> Any:
-        """The result."""
+        """Build the result from the returns."""
         floats = self.as_floats(returns)
         values, start = [], 0
         for called in self.called:
@@ -144,14 +142,14 @@ class Layout:
         return self.blank.filled(values)
 
     def as_floats(self, returns: Returns | list[Any]) -> np.ndarray:
-        """What pandas writes into its array of floats, one by one: it refuses what is no number."""
-        if isinstance(returns, Returns):  # of which most came packed
+        """Convert the returns to floats as pandas does; its error for other types gets a note with the window."""
+        if isinstance(returns, Returns):  # mostly packed, so that no conversion of each return is needed
             packed = returns.packed()
             if isinstance(packed, Numbers) and packed.type in _PLAIN_NUMBERS:
                 return packed.array.astype(np.float64)
         values = list(returns)
         try:
-            # By PyFloat_AsDouble, as there: float() would take texts. Not extend(), which asks each value twice.
+            # array uses PyFloat_AsDouble, as pandas does; float() would accept texts.  extend() converts each twice.
             return np.frombuffer(array.array("d", values))
         except Exception as error:
             with contextlib.suppress(Exception):
@@ -170,7 +168,7 @@ def _is_float(value: Any) -> bool:
 
 
 def layout(windowing: Windowing, raw: bool) -> Layout | None:
-    """The calls of ``apply``; None where it is not known what pandas does, or where it calls nothing."""
+    """Find the calls of ``apply``; return None if pandas' behaviour is not known, or if it calls nothing."""
     if windowing.step is not None and windowing.step < 1:
         return None
     found = _plain(windowing) if is_plain(windowing) else _asked(windowing)
@@ -204,22 +202,22 @@ def layout(windowing: Windowing, raw: bool) -> Layout | None:
 
 
 class Blank(abc.ABC):
-    """A result but for its values."""
+    """Result without its values."""
 
     index: pd.Index
 
     @property
     @abc.abstractmethod
     def labels(self) -> list[Any]:
-        """Of the columns that take values."""
+        """Labels of the columns that take values."""
 
     @abc.abstractmethod
     def filled(self, values: list[np.ndarray]) -> Any:
-        """The result with these columns."""
+        """Return the result with these columns."""
 
 
 class _Plain(Blank):
-    """Of a plain frame or Series."""
+    """Result for a plain frame or Series."""
 
     def __init__(self, source: pd.DataFrame | pd.Series, step: int | None) -> None:
         self._source = source
@@ -235,12 +233,12 @@ class _Plain(Blank):
         source = self._source
         if isinstance(source, pd.Series):
             return pd.Series(values[0], index=self.index, name=source.name, copy=False)
-        columns = source.columns.take(range(len(values)))  # as pandas does, which made no range of a range once
+        columns = source.columns.take(range(len(values)))  # as pandas: some versions return no RangeIndex here
         return pd.DataFrame(np.array(values).T, index=self.index, columns=columns, copy=False)
 
 
 class _Given(Blank):
-    """One that pandas made."""
+    """Result that pandas made with other values, which ``filled`` replaces in these columns."""
 
     def __init__(self, result: Any, columns: tuple[int, ...]) -> None:
         self._result = result
@@ -266,7 +264,7 @@ _Found = tuple[list[np.ndarray], Blank, list[np.ndarray] | None]
 
 
 def is_plain(windowing: Windowing) -> bool:
-    """Whether it is windows of so many rows over plain numbers, of which pandas need not be asked."""
+    """Return whether windows of n rows (or expanding ones) cover plain numbers, so that pandas is not needed."""
     source = windowing.source
     if windowing.keys or windowing.on is not None or type(source) not in (pd.DataFrame, pd.Series):
         return False
@@ -283,7 +281,7 @@ def _plain(windowing: Windowing) -> _Found:
 
 
 def _without_inf(values: np.ndarray) -> np.ndarray:
-    floats = values.astype(np.float64)  # a copy: what a function writes into a window stays there
+    floats = values.astype(np.float64)  # a copy, because a function may write into a window
     if values.dtype.kind == "f":
         inf = np.isinf(floats)
         if inf.any():
@@ -292,7 +290,7 @@ def _without_inf(values: np.ndarray) -> np.ndarray:
 
 
 def _asked(windowing: Windowing) -> _Found | None:
-    """By pandas; None where it is not known which columns of the result are those of the data."""
+    """Get values and result from pandas; None if the columns of the result cannot be matched to the data."""
     source, groups, before = windowing.source, None, 0
     result = blank = windowing.of_one_row(source).max()
     if windowing.step is not None:
@@ -300,11 +298,11 @@ def _asked(windowing: Windowing) -> _Found | None:
     if windowing.is_grouped:
         groups = [np.asarray(rows) for rows in source.indices.values()]
         if not source.as_index:
-            # The same, but with the keys in the index, so that it is known how many columns they have become.
+            # With the keys in the index, to count the columns that the keys take without it.
             as_index = copy.copy(source)
             as_index.as_index = True
             result = windowing.of_one_row(as_index).max()
-            if windowing.kind == "expanding":  # which leaves them in the index
+            if windowing.kind == "expanding":  # expanding keeps the keys in the index
                 blank = result
             elif isinstance(blank, pd.DataFrame):
                 before = blank.shape[1] - (1 if isinstance(result, pd.Series) else result.shape[1])
@@ -319,7 +317,7 @@ def _asked(windowing: Windowing) -> _Found | None:
 
 
 def _apart(windowing: Windowing, blank: Blank, n: int, groups: list[np.ndarray] | None) -> list[int]:
-    """How far apart the values of each column are, as :class:`Span` has it, in what pandas makes a Series of."""
+    """Return the stride (items, at most 2) that a window of each column has as a Series in pandas."""
     data, on = windowing.whole, windowing.on
     for key in windowing.keys:
         data = data[key]
@@ -335,9 +333,9 @@ def _apart(windowing: Windowing, blank: Blank, n: int, groups: list[np.ndarray] 
 
 def _gap(column: Any) -> int:
     if isinstance(column, pd.DataFrame):
-        return max(_gap(column.iloc[:, at]) for at in range(column.shape[1]))  # of one label
+        return max(_gap(column.iloc[:, at]) for at in range(column.shape[1]))  # columns of the same label
     if column.dtype != np.float64 or not isinstance(column.dtype, np.dtype):
-        return 1  # for floats are made of them
+        return 1  # pandas converts them to a new array of floats
     values = column.to_numpy()
     gap = values.strides[0] // values.itemsize
     return 1 if np.isinf(values).any() else max(-1, min(gap, 2))
@@ -347,12 +345,12 @@ def _gap(column: Any) -> int:
 
 _StartsAndStops = tuple[np.ndarray, np.ndarray]
 
-#: Windows that the function is called with: a slice of all, or for each whether it is one.
+#: Windows that the function is called with: a slice of all windows, or a mask.
 _Called: TypeAlias = slice | np.ndarray
 
 
 def _bounds(windowing: Windowing, n: int, groups: list[np.ndarray] | None) -> _StartsAndStops | None:
-    """Where each window starts and stops; None where that is not to be had, or nothing that could be cut by."""
+    """Return start and stop of each window; None if they are not known or not valid."""
     sizes = None if groups is None else np.array([len(rows) for rows in groups], dtype=np.int64)
     if windowing.kind == "expanding" or windowing.counts_rows:
         return _counted(windowing, n, sizes)
@@ -362,7 +360,7 @@ def _bounds(windowing: Windowing, n: int, groups: list[np.ndarray] | None) -> _S
 
 
 def _counted(windowing: Windowing, n: int, sizes: np.ndarray | None) -> _StartsAndStops:
-    """Of so many rows, as pandas documents ``center`` and ``closed``; inside of each group."""
+    """Compute the bounds of windows of n rows within each group, with ``center`` and ``closed`` as in pandas."""
     before: Any = 0
     most: Any = n
     at = np.arange(n, dtype=np.int64)
@@ -372,7 +370,7 @@ def _counted(windowing: Windowing, n: int, sizes: np.ndarray | None) -> _StartsA
     if windowing.kind == "expanding":
         return np.zeros(n, dtype=np.int64) + before, at + 1 + before
     if windowing.step is not None:
-        at = at[:: windowing.step]  # which there is not of groups
+        at = at[:: windowing.step]  # pandas has no step for groups
     given, size = windowing.given, int(windowing.window)
     closed = given.get("closed")
     stops = at + 1
@@ -410,7 +408,7 @@ def _checked(starts: Any, stops: Any, n: int) -> _StartsAndStops | None:
 
 
 def _measured(windowing: Windowing, n: int, groups: list[np.ndarray] | None) -> _StartsAndStops | None:
-    """Of any kind, by pandas' sums over each window: of ones, and of positions."""
+    """Compute the bounds of windows of any kind, from pandas' sums of ones and of positions over each window."""
     labels, given = windowing.labels, {name: given for name, given in windowing.given.items() if name != "on"}
     data = {"ones": np.ones(n), "positions": np.arange(n, dtype=np.float64)}
     if groups is None:
@@ -419,7 +417,7 @@ def _measured(windowing: Windowing, n: int, groups: list[np.ndarray] | None) -> 
         in_order = pd.DataFrame(data, index=labels.take(np.concatenate(groups)))
         number = np.repeat(np.arange(len(groups)), [len(rows) for rows in groups])
         sums = in_order.groupby(number).rolling(**given).sum()
-    # Where there are too few rows there is no sum, and no call; an empty window may be anywhere.
+    # A window with too few rows has no sum, and gets no call.  Then it counts as empty, and its start does not matter.
     lengths = sums["ones"].fillna(0.0).to_numpy()
     positions = sums["positions"].fillna(0.0).to_numpy()
     starts = np.zeros(len(lengths))
@@ -431,7 +429,7 @@ def _measured(windowing: Windowing, n: int, groups: list[np.ndarray] | None) -> 
 
 
 def _called(values: np.ndarray, starts: np.ndarray, stops: np.ndarray, least: int) -> tuple[_Called, Bounds]:
-    """Which windows have enough values that are not missing, and their bounds."""
+    """Return the windows with at least ``least`` values that are not missing, and their bounds."""
     there = ~np.isnan(values)
     if there.all():
         counts = stops - starts
@@ -449,13 +447,13 @@ def _misses(values: np.ndarray) -> bool:
 
 
 def _even(windowing: Windowing, n: int, n_windows: int) -> tuple[_Called, Bounds] | None:
-    """The same where each window that is called has all its rows, and nothing is missing: by three numbers."""
+    """Do the same in closed form, if each called window has all its rows and no value is missing."""
     given = windowing.given
     plain = windowing.kind == "rolling" and windowing.counts_rows and given.get("closed") in (None, "right")
     if not plain or given.get("center"):
         return None
     size, step = int(windowing.window), windowing.step or 1
-    before = -(-(size - 1) // step)  # windows that have not
+    before = -(-(size - 1) // step)  # windows without all their rows
     if not 0 < size == windowing.least or before >= n_windows or n_windows != len(range(0, n, step)):
         return None
     return slice(before, None), RegularBounds(before * step + 1 - size, size, step, n_windows - before)
