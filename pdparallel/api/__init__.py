@@ -1,1 +1,1 @@
-"""What users call: the accessor, its methods, and the functions of the package."""
+"""The public API: the accessor with its methods, and the functions of the package."""

@@ -1,9 +1,8 @@
-"""Acceleration: pandas' own methods sent through us, so that existing code and libraries gain unchanged.
+"""Wrappers around pandas' own methods, so that existing code and libraries run on all cores without a change.
 
-While it is in force the methods of pandas are wrapped.  A wrapper sends on what the accessor would do in the same
-words, and leaves everything else to pandas: what pandas itself and this package call, and what pandas would not call
-for each row, value, group or window.  Afterwards each class has what it had before; whoever still holds a wrapper holds
-pandas' own method with it.
+A wrapper runs a call if the accessor has the same call.  It passes every other call to pandas' method: calls from
+pandas and pdparallel, and calls that are not for each row, value, group or window.  ``restore`` puts the former methods
+back.  A wrapper that somebody still holds then only calls pandas.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from pdparallel.typing import OptionsDict, UnitFormat
 
 __all__ = ["Accelerated", "accelerate", "restore"]
 
-#: Whose calls stay in pandas: its own, and ours, who call it to hand out rows and to shape results.
+#: Packages whose calls go to pandas. pdparallel itself calls pandas to make rows and to build results.
 _NOT_FROM = frozenset(("pandas", "pdparallel"))
 
 _lock = threading.RLock()
@@ -45,12 +44,12 @@ _of_the_block: ContextVar[Accelerated | None] = ContextVar("pdparallel_accelerat
 
 
 class Accelerated:
-    """Acceleration in force; ends with :meth:`restore`, or with the ``with`` block.
+    """Acceleration that is active. It ends with :meth:`restore`, or at the end of the ``with`` block.
 
     Parameters
     ----------
     options : mapping
-        For all calls that are sent through us.
+        The options of all accelerated calls.
 
     Examples
     --------
@@ -73,7 +72,7 @@ class Accelerated:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The options for the calls.
+        """The options of all accelerated calls.
 
         Examples
         --------
@@ -85,7 +84,9 @@ class Accelerated:
         return self._options
 
     def restore(self) -> None:
-        """End it; pandas is as it was when nothing else accelerates it. A second time does nothing.
+        """End this acceleration. When the last one ends, pandas has its own methods again.
+
+        A second call does nothing.
 
         Examples
         --------
@@ -123,11 +124,10 @@ class Accelerated:
 @trim_tracebacks
 @by_name("pdparallel.accelerate")
 def accelerate(**options: Unpack[OptionsDict]) -> Accelerated:
-    """Send pandas' own ``apply`` and ``map`` through us, so that existing code runs on all cores, unchanged.
+    """Run pandas' own ``apply`` and ``map`` on all cores, without a change of existing code.
 
     It changes ``apply`` and ``map`` of frames and Series, ``apply`` of windows, and ``apply``, ``agg``, ``transform``
-    and ``filter`` of groups. It holds for the whole process, also for calls of libraries, but not for calls that pandas
-    itself makes.
+    and ``filter`` of groups. It changes all calls of the process, also those of libraries, but not pandas' own calls.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def accelerate(**options: Unpack[OptionsDict]) -> Accelerated:
     Returns
     -------
     Accelerated
-        For a ``with`` block, which restores pandas at its end. It also has a method ``restore()``.
+        An object for a ``with`` block, which restores pandas at its end. It also has a method ``restore()``.
 
     Raises
     ------
@@ -146,11 +146,12 @@ def accelerate(**options: Unpack[OptionsDict]) -> Accelerated:
 
     See Also
     --------
-    restore : Ends all of it.
+    restore : Ends every acceleration.
 
     Notes
     -----
-    A call that would not gain stays in this process, as always with ``engine="auto"``. Results are those of pandas.
+    A call that would not become faster stays in this process, as always with ``engine="auto"``. Results are the same as
+    without acceleration.
 
     Examples
     --------
@@ -169,7 +170,7 @@ def accelerate(**options: Unpack[OptionsDict]) -> Accelerated:
 
 
 def restore() -> None:
-    """Give pandas its own methods back, however often :func:`accelerate` was called.
+    """Give pandas its own methods back, also after several calls of :func:`accelerate`.
 
     Examples
     --------
@@ -187,7 +188,7 @@ def restore() -> None:
 
 
 def _options() -> Mapping[str, Any] | None:
-    """Those in force here: of the block around, else of what was begun last; None where nothing is in force."""
+    """Return the options of the ``with`` block, else of the latest acceleration; None if there is none."""
     block = _of_the_block.get()
     if block is not None and block in _in_force:
         return block._options
@@ -197,21 +198,22 @@ def _options() -> Mapping[str, Any] | None:
         return None
 
 
-# What is wrapped
+# Wrappers
 
-#: What a class had under a name, or that it had nothing of its own there.
+#: Placeholder for the method of a class that only inherits it.
 _NOTHING = object()
+#: Each wrapped method: class, name, attribute before, wrapper.
 _before: list[tuple[type, str, Any, Any]] = []
 
-#: Takes the object, options and arguments: what we do, or NotImplemented for what is pandas'.
+#: Function of object, options and arguments that makes the call, or returns NotImplemented to pass it to pandas.
 _Way = Callable[..., Any]
 
-#: Takes a method of pandas, gives what is put in its place.
+#: Function that takes a method of pandas and returns its wrapper.
 _Wrapping = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _wrap() -> None:
-    # All methods are looked up first: a class may have one from another that is wrapped, too.
+    # Look up all methods before the first is replaced: a class may inherit one from another wrapped class.
     found = [(kind, name, _wrapper(name, getattr(kind, name), way)) for kind, names, way in _WAYS for name in names]
     found += [(kind, name, wrapping(getattr(kind, name))) for kind, name, wrapping in _NOTES]
     for kind, name, wrapper in found:
@@ -223,7 +225,7 @@ def _unwrap() -> None:
     while _before:
         kind, name, before, wrapper = _before.pop()
         if vars(kind).get(name) is not wrapper:
-            continue  # somebody else has put something there; with what they hold of ours they call pandas
+            continue  # another library replaced the wrapper; if it still calls ours, that calls pandas
         if before is _NOTHING:
             delattr(kind, name)
         else:
@@ -236,17 +238,17 @@ def _wrapper(name: str, original: Callable[..., Any], way: _Way) -> Callable[...
     @functools.wraps(original)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            # Asked first, and of a dict: what pandas calls itself comes by here, too, and a small call is some 50 us.
+            # First and from a dict, because pandas' own calls pass here too, and a small call takes some 50 us.
             if not stays[frame_of(1).f_globals.get("__name__")]:
                 options = _options()
-                # A class with a method of its own calls this one from there: who hands out its rows calls that.
+                # A subclass with its own method calls this one with super(). pdparallel would call that method again.
                 if options is not None and getattr(type(self), name, None) is wrapper:
                     result = way(self, options, *args, **kwargs)
                     if result is not NotImplemented:
                         return result
             return original(self, *args, **kwargs)
         except BaseException as error:
-            # Not by trim_tracebacks, whose frame would stand between this one and the caller's.
+            # Not with trim_tracebacks: its frame would be between this one and the caller's, which frame_of(1) reads.
             remove_own_frames(error)
             raise
 
@@ -254,7 +256,7 @@ def _wrapper(name: str, original: Callable[..., Any], way: _Way) -> Callable[...
 
 
 class _Stays(dict[Any, bool]):
-    """Whether what a module of that name calls stays in pandas."""
+    """Cache by module name: whether calls from that module go to pandas."""
 
     def __missing__(self, name: Any) -> bool:
         stays = self[name] = isinstance(name, str) and name.partition(".")[0] in _NOT_FROM
@@ -272,16 +274,16 @@ def _apply_of_frame(
     df: Any, options: Mapping[str, Any], func: Any = None, axis: Any = 0, raw: Any = False, result_type: Any = None,
     args: Any = (), by_row: Any = "compat", engine: Any = None, *more: Any, **kwargs: Any,
 ) -> Any:  # fmt: skip
-    # What pandas does not call for each row is told from the others by the verb, which asks once.
+    # apply_frame itself passes strings, lists and ufuncs to pandas, so goes_to_pandas is not called twice.
     is_called = callable(func) and not is_replaced(func)
     if not is_called or by_row != "compat" or engine is not None or more or "engine_kwargs" in kwargs:
         return NotImplemented
     try:
         number = axis_number(axis)
         check_result_type(result_type)
-    except ValueError:  # pandas says it in its own words
+    except ValueError:  # pandas raises its own error
         return NotImplemented
-    # Past the accessor, which would look at all of that once more.
+    # Not through the accessor, which would validate all arguments again.
     unit_format: UnitFormat = "row" if number else "column"
     return apply.apply_frame(df, func, number, args, kwargs, raw, result_type, "apply", unit_format, resolve(options))
 
@@ -313,13 +315,13 @@ def _map_of_series(
 ) -> Any:
     if not is_called_by_map(func) or na_action not in (None, "ignore") or more:
         return NotImplemented
-    if kwargs and (PANDAS_2 or "engine" in kwargs):  # pandas 2 hands no others to the function
+    if kwargs and (PANDAS_2 or "engine" in kwargs):  # pandas 2 passes no keyword arguments to the function
         return NotImplemented
     return apply.apply_series(s, func, (), kwargs, na_action, "map", resolve(options))
 
 
 class _Groups(GroupByPar[Any, Any, Any, Any]):
-    """Groups of a call in pandas' own words."""
+    """Groups of a call with pandas' signature, in which each keyword argument belongs to the function."""
 
     _checks_options = False
 
@@ -333,17 +335,18 @@ def _of_groups(method: str) -> _Way:
     return way
 
 
-# Windows: pandas' object does not say what it was made from, so that is noted when it is made
+# Windows: a window object of pandas does not keep its arguments, so a wrapper records them when it is made
 
 
-#: Names of arguments that may come by place where pandas does not name them.
+#: Names of positional arguments if pandas' signature is ``*args``.
 _FIRST: dict[str, tuple[str, ...]] = {"rolling": ("window",), "expanding": ("min_periods",)}
 
+#: Recorded arguments of window objects.
 _made: weakref.WeakKeyDictionary[Any, Windowing] = weakref.WeakKeyDictionary()
 
 
 def _noting(kind: str) -> _Wrapping:
-    """A wrapper of ``rolling`` or ``expanding`` of what has rows."""
+    """Return a function that wraps ``rolling`` or ``expanding``, and records the arguments."""
 
     def wrapping(original: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(original)
@@ -354,7 +357,7 @@ def _noting(kind: str) -> _Wrapping:
             if _options() is not None and not _stays[sys._getframe(1).f_globals.get("__name__")]:
                 given = dict(signature.bind(self, *args, **kwargs).arguments)
                 del given["self"]
-                # Of groups pandas 2 takes any, of which the first is the one that everybody gives by place.
+                # groupby(...).rolling takes ``*args`` in pandas 2; only the first is common as a positional argument.
                 unnamed = given.pop("args", ())
                 given |= {**given.pop("kwargs", {}), **dict(zip(_FIRST[kind], unnamed, strict=False))}
                 if len(unnamed) <= len(_FIRST[kind]):
@@ -367,7 +370,7 @@ def _noting(kind: str) -> _Wrapping:
 
 
 def _noting_key(original: Callable[..., Any]) -> Callable[..., Any]:
-    """A wrapper of ``window[...]``, which is called for attributes, too."""
+    """Wrap ``window[key]`` (which ``window.column`` calls, too), and record the key."""
 
     @functools.wraps(original)
     def wrapper(self: Any, key: Any) -> Any:
@@ -393,13 +396,13 @@ _WINDOWS = (
     pd.api.typing.Rolling,
     pd.api.typing.Expanding,
     *(
-        # pandas 3.1 spells them anew
+        # pandas 3.1 renames RollingGroupby to RollingGroupBy.
         getattr(pd.api.typing, f"{kind}GroupBy" if hasattr(pd.api.typing, f"{kind}GroupBy") else f"{kind}Groupby")
         for kind in ("Rolling", "Expanding")
     ),
 )
 
-#: Classes of pandas, names of methods, and what we do for them.
+#: Class of pandas, names of methods, and the function that runs their calls.
 _WAYS: list[tuple[Any, tuple[str, ...], _Way]] = [
     (pd.DataFrame, ("apply",), _apply_of_frame),
     (pd.DataFrame, ("map",), _map_of_frame),
@@ -410,7 +413,7 @@ _WAYS: list[tuple[Any, tuple[str, ...], _Way]] = [
     *((kind, ("apply",), _apply_of_windows) for kind in _WINDOWS),
 ]
 
-#: The same for what only has to be noted.
+#: Class of pandas, name of a method, and the wrapper that records its arguments.
 _NOTES: list[tuple[Any, str, _Wrapping]] = [
     *((kind, name, _noting(name)) for kind in (pd.DataFrame, pd.Series, *GROUPED) for name in ("rolling", "expanding")),
     *((kind, "__getitem__", _noting_key) for kind in _WINDOWS),

@@ -1,8 +1,7 @@
-"""Accessor: ``df.par`` and ``s.par``: what users hold: the data, the options given to it, and the verbs.
+"""The accessors ``df.par`` and ``s.par``, which hold the data and the options.
 
-An accessor holds a frame and the options given to it, and nothing else: pandas 3 makes a new one on each access.  Its
-verbs are documented in :mod:`pdparallel.api.frame`, :mod:`pdparallel.api.series`, :mod:`pdparallel.api.chunks` and
-:mod:`pdparallel.api.views`.
+They hold nothing else, because pandas 3 makes a new accessor on each access.  Their methods are in
+:mod:`pdparallel.api.frame`, :mod:`pdparallel.api.series`, :mod:`pdparallel.api.chunks` and :mod:`pdparallel.api.views`.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ Futures = TypeVar("Futures")
 
 
 class _Par(Holding, Generic[Futures]):
-    """What the accessors of frames and Series share."""
+    """Base of the accessors of frames and Series."""
 
     def __init__(self, obj: Any) -> None:
         self._obj = obj
@@ -60,7 +59,7 @@ class _Par(Holding, Generic[Futures]):
         Raises
         ------
         InvalidOptionError
-            Names the option, its value, and what is allowed.
+            Names the option, its value, and the allowed values.
 
         Examples
         --------
@@ -97,17 +96,18 @@ class _Par(Holding, Generic[Futures]):
     def background(self) -> Futures:
         """The same methods in a thread: each returns a :class:`concurrent.futures.Future` at once.
 
-        Wrong arguments raise at once, too. ``future.cancel()`` works at any time. A waiting ``result()`` then raises
-        :class:`concurrent.futures.CancelledError` at once. The call and its workers end some tenths of a second later.
-        But a call of the function in this process runs to its end, because a thread cannot be ended. ``engine="auto"``
-        begins with such calls. You can await the future in asyncio code. If its task is cancelled, the call is, too.
+        Wrong arguments raise an error at once, too. ``future.cancel()`` works at any time. A waiting ``result()`` then
+        raises :class:`concurrent.futures.CancelledError` at once. The call and its workers end some tenths of a second
+        later. But a call of the function in this process runs to its end, because a thread cannot be ended.
+        ``engine="auto"`` begins with such calls. You can await the future in asyncio code. If its task is cancelled,
+        the call is cancelled, too.
 
         Notes
         -----
-        Later changes of the data do not matter; with pandas 2 this costs a copy. The options of an
-        :func:`pdparallel.option_context` around it count. ``engine="auto"`` works in this process for some time, and
-        takes turns with your code, five milliseconds each. ``engine="process"`` does not. At the end of the process,
-        pdparallel cancels the calls that still run.
+        Later changes of the data do not change the result; with pandas 2 this costs a copy. The options of an enclosing
+        :func:`pdparallel.option_context` apply. ``engine="auto"`` first runs in this process, and takes turns with your
+        code, five milliseconds each. ``engine="process"`` does not. At the end of the process, pdparallel cancels the
+        calls that still run.
 
         Examples
         --------
@@ -152,8 +152,8 @@ class FramePar(
         Parameters
         ----------
         columns : iterable of labels, or None
-            The call works on ``df[list(columns)]``: the function gets these columns in this order, and no other
-            column travels to a worker. Only ``by=`` can name other columns. None means all columns. Without
+            The call works on ``df[list(columns)]``: the function gets these columns in this order. pdparallel sends no
+            other column to a worker. Only ``by=`` can name other columns. None means all columns. Without
             ``columns=``, an earlier ``columns=`` stays.
         **options
             Any of :class:`pdparallel.Options`.
@@ -161,7 +161,7 @@ class FramePar(
         Returns
         -------
         FramePar
-            With the verbs; what was given before holds, where it is not given anew.
+            The accessor with these options. Earlier options stay, unless you give them again.
 
         Raises
         ------
@@ -190,15 +190,15 @@ class FramePar(
         return {"columns": reprlib.repr(list(self._columns)), **super()._shown()}
 
     def _data(self) -> Any:
-        # Cut for each call: an accessor that is kept sees what becomes of its frame.
+        # Selected at each call, so that a stored accessor sees later changes of its frame.
         return self._obj if self._columns is None else self._obj[self._columns]
 
     @trim_tracebacks
     def explain(self, func: Func, verb: str = "apply_rows", **arguments: Any) -> Explanation:
         """Explain a call before it runs: the cost of a row, the engine, the reasons, and possible changes.
 
-        It calls the function with rows from many places of the frame, for some hundredths of a second, or with one row
-        if that takes longer. It does not keep the results. The explanation says how many calls it made. It starts no
+        It calls the function with rows from many places of the frame, for some hundredths of a second. If one row takes
+        longer, it is the only row. The results are not kept. The explanation has the number of calls. It starts no
         process.
 
         Parameters
@@ -213,19 +213,19 @@ class FramePar(
         Returns
         -------
         Explanation
-            Text in a terminal, a table in a notebook; its figures are attributes, in seconds and bytes.
+            Text in a terminal, a table in a notebook; its numbers are attributes, in seconds and bytes.
 
         Raises
         ------
         InvalidOptionError
-            For arguments that are not allowed. An exception of the function stands in ``problem``, and so does the
-            reason if it cannot travel to another process.
+            For arguments that are not allowed. An exception of the function is in ``problem``. If the function cannot
+            be sent to another process, the reason is there, too.
 
         Notes
         -----
-        Expected times come from some hundred rows, and hold for a machine that is as busy as now. They leave out the
-        shaping of the result. For ``apply_chunks`` it tries chunks of 64 rows, 256 and so on. The state of ``random``
-        and ``np.random`` does not change. With ``initializer=`` it does not call the function.
+        Expected times come from some hundred rows, and hold for a machine that is as busy as now. They do not include
+        the time to build the result. For ``apply_chunks`` it tries chunks of 64 rows, 256 and so on. The state of
+        ``random`` and ``np.random`` does not change. With ``initializer=`` it does not call the function.
 
         Examples
         --------
@@ -235,7 +235,7 @@ class FramePar(
         >>> found.columns_read, found.columns_unread, found.problem
         (('a', 'b'), ('text',), '')
         """
-        from pdparallel.diagnostics.explain import explain_verb  # a tenth of the time of all imports
+        from pdparallel.diagnostics.explain import explain_verb  # here, because it is a tenth of the import time
 
         units = {"apply_rows": "row", "apply_cols": "column", "apply_chunks": "row", "map": "value"}
         return explain_verb(self, units, func, verb, arguments, nothing=0 in self._data().shape)
@@ -277,7 +277,7 @@ class SeriesPar(
         Returns
         -------
         Explanation
-            Text in a terminal, a table in a notebook; its figures are attributes, in seconds and bytes.
+            Text in a terminal, a table in a notebook; its numbers are attributes, in seconds and bytes.
 
         Raises
         ------
@@ -317,7 +317,7 @@ def par(obj: Any) -> Any:
     Raises
     ------
     InvalidOptionError
-        For anything else.
+        For other objects.
 
     Examples
     --------

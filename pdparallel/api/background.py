@@ -1,13 +1,13 @@
-"""Background: each verb in a thread of this process, as a future: the cell of a notebook, or the event loop, goes on.
+"""Calls that run in a thread of this process and return a future, so that a notebook or event loop continues.
 
-The thread does what the calling thread would have done; what it can be asked for besides is to stop, and it looks
-between two steps (:mod:`pdparallel.core.cancellation`)::
+The thread makes the same call as the foreground would.  Between two steps it checks whether it is cancelled
+(:mod:`pdparallel.core.cancellation`)::
 
     df.par.background.apply_rows(f)
-      a copy of the frame's labels and references (on pandas 2 of its values) -- a thread: df.par.apply_rows(f)
-      waits until the arguments are checked  <---------------------------------- InvalidOptionError, or the call begins
-      returns a Future  <------------------------------------------------------- the result, or an exception
-      future.cancel() -- asks ------------------------------------------------>  ends its tasks and their workers
+      copies the frame (from pandas 3 on lazily)  -> the thread runs df.par.apply_rows(f)
+      waits until the arguments are checked      <-  InvalidOptionError, or the call begins
+      returns a future                           <-  the result, or an exception
+      future.cancel()                             -> the thread ends its tasks and their workers
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ __all__ = ["Background", "Running"]
 
 R = TypeVar("R")
 
-#: Methods that give an object whose methods are verbs.
+#: Methods that return an object with methods to run, not a result.
 MAKERS = ("groupby", "rolling", "expanding", "ewm", "resample")
 
-#: Seconds that calls get to end when the process ends.
+#: Seconds that the exit of the process waits for cancelled calls.
 EXIT_SECONDS = 3.0
 
 
 class Running(Future[R]):
     """The future of a call. You can cancel it while the call runs, and await it in asyncio code.
 
-    Until it is done it counts as pending, so :meth:`cancel` works at any time. A waiting :meth:`result` then raises
-    ``CancelledError`` at once, and the call ends some tenths of a second later.
+    Until the call is done, the future is pending, so :meth:`cancel` works at any time. A waiting :meth:`result` then
+    raises ``CancelledError`` at once. The call ends some tenths of a second later.
 
     Parameters
     ----------
-    stop : Stop
-        By which the call is asked to end.
+    stop : CancelToken
+        The token that cancels the call.
     verb : str, default "call"
         The name of the method, for the text in a terminal.
 
@@ -149,7 +149,7 @@ class Running(Future[R]):
         try:
             return super().result(timeout)
         except BaseException as error:
-            # Each call would add the frames of concurrent.futures once more.
+            # Each call of result() would add the frames of concurrent.futures to the same traceback again.
             replace_traceback(error, self._trace if error is self._exception else None)
             raise
 
@@ -171,7 +171,7 @@ class Running(Future[R]):
         return as_html([head, *rows], "lll", head=True, title=f"pdparallel {self._verb} in the background")
 
     def _told_state(self) -> str:
-        """The state in words, with the message of a call that failed."""
+        """Return the state in words, with the message of the error if the call failed."""
         if self.cancelled():
             return "cancelled"
         if not self.done():
@@ -185,7 +185,7 @@ class Running(Future[R]):
         return self.exception() if self.done() and not self.cancelled() else None
 
     def end(self, result: Any, error: BaseException | None) -> None:
-        """Take what came of the call, unless it was cancelled."""
+        """Set the result or the error of the call, unless it is cancelled."""
         self._ended = time.monotonic()
         if isinstance(error, StoppedError):
             super().cancel()
@@ -198,7 +198,7 @@ class Running(Future[R]):
             self.set_exception(error)
 
     def _tell(self) -> bool:
-        """Let it be running, or tell those that wait that it is cancelled, whoever of both threads is first."""
+        """Leave the pending state, once for both threads; return False if that was done, or if it is cancelled."""
         with self._lock:
             if self._told:
                 return False
@@ -207,7 +207,9 @@ class Running(Future[R]):
 
 
 class _Awaited(Future[R]):
-    """What asyncio waits for: the call, but a StopIteration is the cause of a RuntimeError, as in any coroutine."""
+    """Future for asyncio, in which a StopIteration becomes the cause of a RuntimeError, as in any coroutine."""
+
+    # asyncio refuses a StopIteration from a future: up to Python 3.11 an await of that future never ends.
 
     def __init__(self, running: Running[R]) -> None:
         super().__init__()
@@ -219,7 +221,7 @@ class _Awaited(Future[R]):
         return running is not None and running.cancel()
 
     def _take(self, running: Future[R]) -> None:
-        self._of = None  # which knows this one, too
+        self._of = None  # breaks the reference cycle
         if running.cancelled():
             super().cancel()
             self.set_running_or_notify_cancel()
@@ -241,9 +243,9 @@ class Background:
     Parameters
     ----------
     verbs : object
-        The accessor, or what one of its methods made of it, as by ``groupby``.
+        The accessor, or a view of it, as from ``groupby``.
     own : bool, default False
-        Whether its data is nobody else's, so that what becomes of theirs is not seen.
+        Whether ``verbs`` already has its own copy of the data.
 
     Examples
     --------
@@ -268,7 +270,7 @@ class Background:
     @trim_tracebacks
     @by_name(skip=1, after=".background")
     def __call__(self, **options: Any) -> Background:
-        """Return the same verbs with options for the call that follows.
+        """Return the same methods with options for the call that follows.
 
         Parameters
         ----------
@@ -278,12 +280,12 @@ class Background:
         Returns
         -------
         Background
-            With the verbs.
+            The methods with these options.
 
         Raises
         ------
         InvalidOptionError
-            Names the option, its value, and what is allowed.
+            Names the option, its value, and the allowed values.
 
         Examples
         --------
@@ -295,7 +297,7 @@ class Background:
 
     @property
     def _obj(self) -> Any:
-        """The data of the accessor, which a message about a mistake asks for."""
+        """Data of the accessor, which messages about mistakes need."""
         return self._verbs._obj
 
     def _method(self, name: str) -> Any:
@@ -336,18 +338,18 @@ class Background:
 
 
 def _with_own_data(accessor: Any) -> Any:
-    """The accessor of a copy of its data: what is written into the data from now on is not seen."""
+    """Return an accessor of a copy of the data, so that later changes of the data do not change the result."""
     own = copy.copy(accessor)
-    # From pandas 3 on, who writes into the one or the other gets values of its own then.
+    # From pandas 3 on, a shallow copy is enough: a later change copies the values first.
     own._obj = accessor._obj.copy(deep=PANDAS_2)
     return own
 
 
 def started(call: Callable[[], R], verb: str = "call") -> Running[R]:
-    """Make a call in a thread of its own; returns as soon as it has its arguments checked."""
+    """Start a call in its own thread; return when its arguments are checked, or raise their error."""
     stop = CancelToken()
     future: Running[R] = Running(stop, verb)
-    if inside_worker():  # every core has its process already, and this thread may hold what the other would wait for
+    if inside_worker():  # each core is busy already, and a second thread may wait for a lock of this one
         _run(call, stop, future, [])
         return future
     refused: list[BaseException] = []
@@ -359,7 +361,7 @@ def started(call: Callable[[], R], verb: str = "call") -> Running[R]:
     try:
         thread.start()
         stop.started.wait()
-    except BaseException:  # an interrupt, too, leaves no call behind that nobody has
+    except BaseException:  # also after an interrupt, no call may run whose future is lost
         future.cancel()
         raise
     if refused:
@@ -372,10 +374,10 @@ def _run(call: Callable[[], Any], stop: CancelToken, future: Running[Any], refus
     try:
         with stoppable(stop):
             result = call()
-    except BaseException as raised:  # an exit of the function, too, is for whoever has the future
+    except BaseException as raised:  # also a SystemExit of the function goes to the future
         error = raised
         below = error.__traceback__.tb_next if error.__traceback__ is not None else None
-        replace_traceback(error, below)  # without this frame
+        replace_traceback(error, below)  # removes the frame of this function
     try:
         if error is not None and not stop.started.is_set():
             refused.append(error)
@@ -383,10 +385,10 @@ def _run(call: Callable[[], Any], stop: CancelToken, future: Running[Any], refus
         future.end(result, error)
     finally:
         _running.pop(future, None)
-        error = None  # whose traceback leads here, and so to itself
+        error = None  # breaks the cycle: its traceback has this frame, which has the error
 
 
-#: The thread of each call, and the process that began it.
+#: The thread of each call, and the id of the process that started it.
 _running: dict[Running[Any], tuple[threading.Thread, int]] = {}
 
 

@@ -1,4 +1,4 @@
-"""Chunkwise: functions of a chunk, of frames and of Series: what users call and read about, and the way to the verb."""
+"""The methods that call a function with chunks of rows, for frames and Series."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ S = TypeVar("S", bound=Plain)
 
 
 class Chunkwise(Holding):
-    """What the accessors of frames and Series share of that."""
+    """Base of the accessors, with the methods for chunks."""
 
     @trim_tracebacks
     def iter_chunks(
@@ -38,8 +38,7 @@ class Chunkwise(Holding):
     ) -> imap.Results[R]:
         """Call a function with consecutive chunks of rows, and iterate over the results.
 
-        All results together may be more than memory holds: no further chunk is begun while nobody takes those that are
-        done.
+        All results together may be larger than memory. If you take the results slowly, the workers wait.
 
         Parameters
         ----------
@@ -48,11 +47,11 @@ class Chunkwise(Holding):
         args : sequence, default ()
             Further positional arguments of ``func``.
         by : label, list of labels, Series, array or function, optional
-            As for ``apply_chunks``, which cuts the same chunks: rows of one group are never in two.
+            As for ``apply_chunks``, with the same chunks: rows of one group are never in two chunks.
         overlap : int or (int, int), optional
             As for ``apply_chunks``: rows of the neighbours that each chunk gets before and after its own.
         ordered : bool, default True
-            Whether the results come in the order of the chunks; else each comes as soon as it is done.
+            True gives the results in the order of the chunks, False gives each as soon as it is done.
         **kwargs
             Further keyword arguments of ``func``.
 
@@ -65,20 +64,20 @@ class Chunkwise(Holding):
         Raises
         ------
         Exception
-            While iterating, what ``func`` raised for the first failing chunk (option ``errors``), after the results
-            of those before it.
+            While you iterate, the exception of ``func`` for the first failing chunk (option ``errors``). It comes after
+            the results of the chunks before.
         InvalidOptionError
             For arguments that are not allowed, and ``checkpoint=``, at once.
         FunctionNotSerializableError
-            If ``func`` cannot travel to another process; names the variable.
+            If ``func`` cannot be sent to another process; names the variable.
         WorkerDiedError
             If a worker ended.
 
         Notes
         -----
-        At most four chunks for each worker are in memory, so ``chunk_size=`` sets how much memory it takes. With the
-        option ``errors="coerce"`` a chunk that failed gives None, and one warning comes at the end. From pandas 3 on,
-        later changes of the frame do not matter.
+        At most four chunks for each worker are in memory, so ``chunk_size=`` limits the memory. With the option
+        ``errors="coerce"`` a chunk that failed gives None, and one warning comes at the end. From pandas 3 on, later
+        changes of the frame do not change the results.
 
         Examples
         --------
@@ -171,20 +170,20 @@ class Chunkwise(Holding):
         Raises
         ------
         InvalidOptionError
-            For arguments that are not allowed, before anything runs.
+            For arguments that are not allowed, before the call runs.
         FunctionNotSerializableError
-            If ``func`` cannot travel to another process; names the variable.
+            If ``func`` cannot be sent to another process; names the variable.
         WorkerDiedError
             If a worker ended.
 
         Notes
         -----
-        Each worker gets one chunk, or up to four if each chunk has at least 1,000 rows. A small chunk runs before them
-        if the frame has many rows, and shows the cost of a row. ``chunk_size=`` sets the exact number of rows. An empty
+        Each worker gets one chunk, or up to four if each chunk has at least 1,000 rows. If the frame has many rows, a
+        small chunk runs first and shows the cost of a row. ``chunk_size=`` sets the exact number of rows. An empty
         frame is one chunk. Without ``by=`` it replaces ``np.vstack(pool.map(func, np.array_split(df, cores)))``.
 
-        With the option ``errors="coerce"`` a chunk that failed has missing rows if each of the other results has a row
-        for each row of its chunk; no rows if they are frames, Series or arrays with other rows; and None in a list.
+        With the option ``errors="coerce"`` a chunk that failed has missing rows, if each other result has the rows of
+        its chunk. It has no rows if the others are frames, Series or arrays with other rows, and None in a list.
         With ``errors="return"`` the result is a list if at least one chunk failed.
 
         Examples

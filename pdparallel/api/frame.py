@@ -1,4 +1,4 @@
-"""Frame verbs: functions of a row, column or value of a frame: what users read about and call, and the way on."""
+"""The methods of ``df.par`` that call a function with rows, columns or values of a frame."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ _BY_COLUMNS = "It calls the function with each column. For rows: df.par.apply_ro
 
 
 class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
-    """Those of an accessor of a frame."""
+    """Base of the accessor of a frame, with the methods for rows, columns and values.
+
+    For type checkers a result is a Series, a frame, or either of them. In the background it is a future of it. A
+    function that returns Any also matches ``Callable[..., Never]``, so its overload comes first and gives "either".
+    """
 
     @overload
     def apply_rows(
@@ -90,11 +94,11 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         result_type : {"expand", "reduce", "broadcast"}, optional
             As in pandas.
         rows : {"series", "namedtuple", "tuple", "dict", "array"}, default "series"
-            The kind of row for ``func``: a Series as in pandas; a namedtuple as from ``df.itertuples()``, with the
-            label as ``row.Index``; a tuple as from ``df.itertuples(index=False, name=None)``; a dict of the same values
-            by column; or an array, a row of ``df.to_numpy()``. A namedtuple calls a label that is no Python name
-            ``_1``, ``_2`` and so on, as in pandas. A tuple costs least if ``func`` reads most columns.
-            The result has the same shape for each kind.
+            The type of the row: a Series as in pandas; a namedtuple as from ``df.itertuples()``, with the label as
+            ``row.Index``; a tuple as from ``df.itertuples(index=False, name=None)``; a dict of the same values by
+            column; or an array, a row of ``df.to_numpy()``. As in pandas, a namedtuple has the names ``_1``, ``_2`` and
+            so on for labels that are no Python names. A tuple is fastest if ``func`` reads most columns. The result has
+            the same shape for each type.
         **kwargs
             Further keyword arguments of ``func``.
 
@@ -106,11 +110,11 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         Raises
         ------
         Exception
-            What ``func`` raised for the first failing row (option ``errors``), with a note that names the row.
+            The exception of ``func`` for the first failing row (option ``errors``), with a note that names the row.
         InvalidOptionError
-            For arguments that are not allowed, before anything runs.
+            For arguments that are not allowed, before the call runs.
         FunctionNotSerializableError
-            If ``func`` cannot travel to another process; names the variable.
+            If ``func`` cannot be sent to another process; names the variable.
         WorkerDiedError
             If a worker ended.
 
@@ -208,11 +212,11 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         Raises
         ------
         Exception
-            What ``func`` raised for the first failing column (option ``errors``), with a note that names it.
+            The exception of ``func`` for the first failing column (option ``errors``), with a note that names it.
         InvalidOptionError
-            For arguments that are not allowed, before anything runs.
+            For arguments that are not allowed, before the call runs.
         FunctionNotSerializableError
-            If ``func`` cannot travel to another process; names the variable.
+            If ``func`` cannot be sent to another process; names the variable.
         WorkerDiedError
             If a worker ended.
 
@@ -288,9 +292,9 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         Raises
         ------
         Exception
-            What ``func`` raised for the first failing row or column (option ``errors``), with a note that names it.
+            The exception of ``func`` for the first failing row or column (option ``errors``). A note names it.
         InvalidOptionError
-            If ``func`` is nothing that pandas could apply.
+            If pandas cannot apply ``func``.
 
         Examples
         --------
@@ -337,18 +341,18 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         Returns
         -------
         DataFrame
-            Exactly what ``df.map(func, na_action, **kwargs)`` returns; a categorical column is mapped by category, as
-            in pandas.
+            Exactly what ``df.map(func, na_action, **kwargs)`` returns. As in pandas, ``func`` gets the categories of a
+            categorical column, not its values.
 
         Raises
         ------
         Exception
-            What ``func`` raised for the first failing value, column after column (option ``errors``), with a note that
-            names its row and column.
+            The exception of ``func`` for the first failing value, column after column (option ``errors``). A note names
+            its row and column.
         InvalidOptionError
-            For arguments that are not allowed, before anything runs.
+            For arguments that are not allowed, before the call runs.
         FunctionNotSerializableError
-            If ``func`` cannot travel to another process; names the variable.
+            If ``func`` cannot be sent to another process; names the variable.
         WorkerDiedError
             If a worker ended.
 

@@ -1,6 +1,6 @@
-"""Futures: what type checkers see of ``df.par.background``: the verbs of the accessor, each of which gives a future.
+"""Types of ``df.par.background`` for type checkers: the methods of the accessor, each of which returns a future.
 
-What runs is :class:`pdparallel.api.background.Background`, which makes them of the accessor's own.
+At run time :class:`pdparallel.api.background.Background` wraps the accessor's methods.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ S = TypeVar("S", bound=Plain)
 
 
 class _OfChunks(Protocol):
-    """See :meth:`pdparallel.api.chunks.Chunkwise.apply_chunks`."""
+    """Types of :meth:`pdparallel.api.chunks.Chunkwise.apply_chunks` in the background."""
 
     @overload
     def apply_chunks(
@@ -70,10 +70,10 @@ class FrameFutures(
     Views[Running[pd.Series], Running[pd.DataFrame], Running[Any], Running[pd.DataFrame]],
     _OfChunks,
 ):
-    """Of a frame."""
+    """Type of ``df.par.background`` for a frame."""
 
     def __call__(self, *, columns: Iterable[Any] | EllipsisType | None = ..., **options: Unpack[OptionsDict]) -> Self:
-        """The same with options."""
+        """Return the same methods with options."""
         raise NotImplementedError
 
 
@@ -82,8 +82,8 @@ class SeriesFutures(
     Views[Running[pd.Series], Running[pd.DataFrame], Running[Any], Running[pd.Series]],
     _OfChunks,
 ):
-    """Of a Series."""
+    """Type of ``s.par.background`` for a Series."""
 
     def __call__(self, **options: Unpack[OptionsDict]) -> Self:
-        """The same with options."""
+        """Return the same methods with options."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Groupby: ``df.par.groupby(...)``: what users call of it."""
+"""The methods of ``df.par.groupby(...)``, which call a function with groups."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ __all__ = ["GROUPED", "GroupByPar"]
 
 _VERBS = ("agg", "apply", "filter", "transform")
 
-#: Classes of pandas' objects of groups.
+#: Classes of pandas' groupby objects.
 GROUPED = (pd.api.typing.DataFrameGroupBy, pd.api.typing.SeriesGroupBy)
 
 
 class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     """Groups of ``df.par.groupby(...)``: pandas' own object, with your functions on all cores.
 
-    ``apply``, ``agg``, ``transform`` and ``filter`` of a Python function run on workers; everything else is pandas'.
+    ``apply``, ``agg``, ``transform`` and ``filter`` of a Python function run on workers. All other methods are those of
+    pandas.
 
     Parameters
     ----------
     grouped : DataFrameGroupBy or SeriesGroupBy
-        That of pandas.
+        The object of pandas.
     given : mapping, optional
-        Options of the accessor that it comes from.
+        The options of the accessor.
 
     Examples
     --------
@@ -54,10 +55,10 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     {'a': 2, 'b': 0}
     """
 
-    #: False if the call is written in pandas' own words, in which each keyword argument is the function's.
+    #: False if the call has pandas' signature, in which each keyword argument belongs to the function.
     _checks_options = True
 
-    #: The data of the accessor, if these are groups of some of its columns.
+    #: Data of the accessor; None if the groups have all columns.
     _whole: Any = None
 
     def __init__(self, grouped: Any, given: Mapping[str, Any] | None = None) -> None:
@@ -125,18 +126,18 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Raises
         ------
         Exception
-            What ``func`` raised for the first failing group (option ``errors``), with a note that names it.
+            The exception of ``func`` for the first failing group (option ``errors``), with a note that names it.
         InvalidOptionError
-            For arguments that are not allowed, before anything runs.
+            For arguments that are not allowed, before the call runs.
         FunctionNotSerializableError
-            If ``func`` cannot travel to another process; names the variable.
+            If ``func`` cannot be sent to another process; names the variable.
         WorkerDiedError
             If a worker ended.
 
         Notes
         -----
-        A group is never split. Many small groups travel together, and each row travels once. With ``errors="coerce"``
-        a group that failed has NaN, or no rows if the other groups returned frames.
+        A group is never split. pdparallel sends many small groups in one task, and each row once. With
+        ``errors="coerce"`` a group that failed has NaN, or no rows if the other groups returned frames.
 
         With ``errors="return"`` a group that failed has its exception as its value. If the other groups returned
         Series, each cell of the group has the exception, for the labels of its rows or of the first Series. If they
@@ -176,7 +177,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         *args
             Further arguments of ``func``.
         engine, engine_kwargs : optional
-            Pandas' own; with any of them the call is pandas'.
+            As in pandas. With one of them the call goes to pandas.
         **kwargs
             Further keyword arguments of ``func``.
 
@@ -212,12 +213,12 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Parameters
         ----------
         func : callable
-            Takes a column of a group (of a frame perhaps the whole group, as pandas finds out with the first one), and
-            returns a Series of the same index or one value.
+            Takes a column of a group, and returns a Series of the same index or one value. For a frame it may get the
+            whole group; pandas tries this with the first group.
         *args
             Further arguments of ``func``.
         engine, engine_kwargs : optional
-            Pandas' own; with any of them the call is pandas'.
+            As in pandas. With one of them the call goes to pandas.
         **kwargs
             Further keyword arguments of ``func``.
 
@@ -251,7 +252,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         func : callable
             Takes a group and returns a bool.
         dropna : bool, default True
-            As in pandas: False keeps the other rows, as missing ones.
+            As in pandas: False keeps the other rows, with missing values.
         *args, **kwargs
             Further arguments of ``func``.
 
@@ -265,7 +266,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Exception
             As for :meth:`apply`.
         InvalidOptionError
-            With ``errors="return"``: rows have no place for an exception.
+            With ``errors="return"``, because the result has no place for an exception.
 
         Examples
         --------
@@ -289,16 +290,16 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Parameters
         ----------
         func : callable
-            The function, which is called with some groups; what it returns is thrown away.
+            The function. ``explain`` calls it with some groups, and does not keep the results.
         method : {"apply", "agg", "transform", "filter"}, default "apply"
-            What it would be given to; ``transform`` of one column.
+            The method of the call. For ``"transform"`` select one column.
         *args, **kwargs
             Further arguments of the method and of ``func``.
 
         Returns
         -------
         Explanation
-            Text in a terminal, a table in a notebook; its figures are attributes, in seconds and bytes.
+            Text in a terminal, a table in a notebook; its numbers are attributes, in seconds and bytes.
 
         Raises
         ------
@@ -339,7 +340,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Returns
         -------
         WindowPar
-            Columns are selected as in pandas; all but ``apply`` is pandas' own.
+            Select columns as in pandas. All methods except ``apply`` are those of pandas.
 
         Examples
         --------
@@ -363,7 +364,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Returns
         -------
         WindowPar
-            Columns are selected as in pandas; all but ``apply`` is pandas' own.
+            Select columns as in pandas. All methods except ``apply`` are those of pandas.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Holding: what each part of an accessor finds in it: the data, and the options that were given."""
+"""The base class of all parts of an accessor, with the data and the options."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Holding"]
 
 
 class Holding:
-    """The base of all parts of an accessor."""
+    """Base of all parts of an accessor."""
 
-    _obj: Any
-    _given: Mapping[str, Any]
-    _columns: Any = None
+    _obj: Any  # the frame or Series of the accessor
+    _given: Mapping[str, Any]  # options, checked
+    _columns: Any = None  # labels of the columns for the call; None for all
 
     def _data(self) -> Any:
-        """What the call works on."""
+        """Return the data of the call."""
         return self._obj
 
     def _options(self) -> Options:

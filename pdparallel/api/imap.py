@@ -1,8 +1,7 @@
-"""Iterating: results one after the other, as they come, so that all of them need not have room at once.
+"""The iterators over results, ``imap`` and ``iter_chunks``, which do not hold all results in memory.
 
-The data path is the one of every call (:func:`pdparallel.execution.runner.path`).  Each step of the iterator
-goes on with it until something may be passed on; between two steps nothing is begun, so that
-a consumer who is slow is waited for.
+They use the data path of every call (:func:`pdparallel.execution.runner.path`).  Each step of an iterator continues
+that path until a result is ready.  Between two steps no task starts, so that a slow consumer slows the workers.
 """
 
 from __future__ import annotations
@@ -42,32 +41,32 @@ R = TypeVar("R")
 A = TypeVar("A")
 B = TypeVar("B")
 
-#: Results, each with the number of its chunk or item.
+#: Pairs of the number of a chunk or item, and its result.
 _Numbered: TypeAlias = Generator[tuple[int, Any], None, None]
 
-#: Seconds at most that who lets the pools go waits for iterators that nobody has any more.
+#: Seconds after which a shutdown of the pools no longer waits for dropped iterators to close.
 MAX_CLOSING_SECONDS = 3.0
 
-#: Failures of ``errors="coerce"`` that are kept for the warning at the end: an iterable may have no end.
+#: Largest number of failures that ``errors="coerce"`` keeps for its warning, because an iterable may have no end.
 MAX_KEPT_FAILURES = 10_000
 
-#: Letters of an item that are kept with its failure.
+#: Largest number of characters of an item that are kept with its failure.
 MAX_LABEL_LETTERS = 200
 
-#: Chunks for each worker that are on their way, or wait for one before them: twice what keeps a worker busy.
+#: Largest number of chunks for each worker that run or wait for an earlier chunk: twice what keeps a worker busy.
 MAX_OF_A_WORKER = 4
 
 
 class Results(Iterator[R]):
     """An iterator over results. Work begins with the first ``next``.
 
-    If you do not take all results, use a ``with`` block, or call :meth:`close`. It also closes when no variable refers
-    to it any more, and when the process ends.
+    If you do not take all results, use a ``with`` block, or call :meth:`close`. The iterator also closes when no
+    variable refers to it any more, and when the process ends.
 
     Parameters
     ----------
     steps : generator
-        Gives the results.
+        The generator of the results.
 
     Examples
     --------
@@ -87,7 +86,7 @@ class Results(Iterator[R]):
         return next(self._steps)
 
     def close(self) -> None:
-        """End the work: what runs gets a moment to end by itself, then its workers are ended.
+        """End the work. Running tasks get a moment to finish, then pdparallel ends their workers.
 
         Examples
         --------
@@ -111,19 +110,19 @@ class Results(Iterator[R]):
 
     def __del__(self) -> None:
         steps = getattr(self, "_steps", None)
-        if steps is None or not steps.gi_suspended:  # not begun, or at its end
+        if steps is None or not steps.gi_suspended:  # not started, or exhausted
             return
         if os.getpid() != self._process:
             return
-        # The garbage collector comes by anywhere, also where this thread holds a lock that is needed to close; and a
-        # thread of the threading module takes a lock, too, when it is started.
-        with contextlib.suppress(RuntimeError):  # the interpreter ends, and has closed all that it knew of
+        # The garbage collector may run while this thread holds a lock that close() needs, so another thread closes.
+        # Not with threading.Thread, whose start() takes a lock, too.
+        with contextlib.suppress(RuntimeError):  # the interpreter ends, and _close_all has run
             _thread.start_new_thread(_close_dropped, (steps,))
 
 
 _unfinished: weakref.WeakSet[Results[Any]] = weakref.WeakSet()
 
-#: Iterators that nobody has any more, and that are being closed.
+#: Generators of dropped iterators that are being closed.
 _closing: list[Generator[Any, None, None]] = []
 
 
@@ -136,7 +135,7 @@ def _close_dropped(steps: Generator[Any, None, None]) -> None:
 
 
 def _wait_for_the_dropped() -> None:
-    """Until they are closed, which takes some tenths of a second."""
+    """Wait until dropped iterators are closed, which takes some tenths of a second."""
     until = time.monotonic() + MAX_CLOSING_SECONDS
     while _closing and time.monotonic() < until:
         time.sleep(0.005)
@@ -147,7 +146,7 @@ AT_SHUTDOWN.append(_wait_for_the_dropped)
 
 def _close_all() -> None:
     for results in list(_unfinished):
-        with contextlib.suppress(Exception):  # another thread is in the middle of a step, and ends with the process
+        with contextlib.suppress(Exception):  # another thread runs a step, and ends with the process
             results.close()
 
 
@@ -158,7 +157,7 @@ def iter_chunks(
     data: Any, whole: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
     by: Any, around: tuple[int, int] | None, ordered: bool, options: Options,
 ) -> Results[Any]:  # fmt: skip
-    """``func`` of consecutive chunks; arguments as of :func:`pdparallel.operations.apply.apply_chunks`."""
+    """Iterate over results of chunks; the arguments are those of :func:`pdparallel.operations.apply.apply_chunks`."""
     _check(options, ordered)
     call, _ = apply.call_by_chunks("iter_chunks", data, whole, func, args, kwargs, by, around, options)
     plan = call.plan or ()
@@ -223,8 +222,8 @@ def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options:
     func : callable
         Takes an item of each iterable.
     *iterables : iterable
-        As for the builtin: with several, ``func`` gets one item of each, and the shortest decides the end. They are
-        read in the thread that iterates over the results.
+        As for the builtin: with several, ``func`` gets one item of each, and the shortest decides the end. The thread
+        that iterates over the results reads them.
     ordered : bool, default True
         True gives the results in the order of the items, False gives each as soon as it is done.
     **options
@@ -239,16 +238,16 @@ def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options:
     Raises
     ------
     Exception
-        While iterating, what ``func`` raised for the first failing item (option ``errors``), with a note that names
-        it, or what an iterable raised; after the results of the items before it.
+        While you iterate, the exception of ``func`` for the first failing item (option ``errors``), or that of an
+        iterable. It comes after the results of the items before, and a note names the item.
     InvalidOptionError
         For arguments that are not allowed, and ``checkpoint=``, at once.
 
     Notes
     -----
-    Items travel in chunks of some tenths of a second of work. At most four chunks for each worker are in memory.
-    ``chunk_size=`` sets the exact number of items. A chunk has about 16 MB of items and results at most, unless one
-    item has more.
+    pdparallel sends items in chunks of some tenths of a second of work. At most four chunks for each worker are in
+    memory. ``chunk_size=`` sets the exact number of items. Items and results of a chunk have at most about 16 MB,
+    unless one item has more.
 
     Examples
     --------
@@ -303,7 +302,7 @@ def _taken(
     call: Call, options: Options, ordered: bool, left: PendingUnits, total: int | None,
     results: Callable[[Outcome], Iterator[tuple[int, Any]]],
 ) -> _Numbered:  # fmt: skip
-    """What came of each chunk, by the number of the chunk or item; at last the first failure."""
+    """Run the call, yield its results, and at the end raise the first failure."""
     collector = StreamingCollector(call, ordered, options.workers * MAX_OF_A_WORKER)
     problem: Exception | None = None
     with (
@@ -314,7 +313,7 @@ def _taken(
             try:
                 with inside_call():
                     going_on = next(steps, ...) is None
-            except Exception as error:  # what came before it goes out before
+            except Exception as error:  # raised below, after the results that are ready
                 going_on, problem = False, error
             for outcome in collector.taken():
                 yield from results(outcome)
@@ -326,7 +325,7 @@ def _taken(
 
 
 def _settled(call: Call, results: _Numbered) -> Generator[Any, None, None]:
-    """The results, with what stands for those that there are not; and one warning at the end."""
+    """Yield the results, with None or an exception for failures (option ``errors``), and warn once at the end."""
     if call.work.errors == "raise":
         for _, result in results:
             yield result
@@ -345,7 +344,7 @@ def _settled(call: Call, results: _Numbered) -> Generator[Any, None, None]:
             continue
         if len(kept) < MAX_KEPT_FAILURES:
             kept.append((at, result))
-            labels.append(None if call.plan else _as_label(call.label(at)))  # it forgets items that were passed on
+            labels.append(None if call.plan else _as_label(call.label(at)))  # now, because the source drops the item
         yield None
     if kept:
         order = sorted(range(len(kept)), key=lambda number: kept[number][0])
@@ -354,7 +353,7 @@ def _settled(call: Call, results: _Numbered) -> Generator[Any, None, None]:
 
 
 def _as_label(item: Any) -> Any:
-    """An item if it is small, else its text in short: thousands may be kept."""
+    """Return an item if it is small, else a short text of it, because thousands may be kept."""
     if isinstance(item, (str, bytes)):
         return item if len(item) <= MAX_LABEL_LETTERS else item[:MAX_LABEL_LETTERS]
     if item is None or isinstance(item, numbers.Number):

@@ -1,4 +1,4 @@
-"""Items: functions of an item of any iterable, without pandas: the builtin ``map`` on all cores."""
+"""The function ``pdparallel.map``: the builtin ``map`` on all cores, for any iterable and without pandas."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def map(func: Func, *iterables: Iterable[Any], **options: Any) -> list[Any]:
     Returns
     -------
     list
-        What ``func`` returned, in order.
+        The results of ``func``, in order.
 
     Raises
     ------
     Exception
-        What ``func`` raised for the first failing item (option ``errors``), with a note that names it.
+        The exception of ``func`` for the first failing item (option ``errors``), with a note that names it.
     InvalidOptionError
-        For arguments that are not allowed, before anything runs.
+        For arguments that are not allowed, before the call runs.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Hook: pandas' own way to another engine, ``df.apply(func, axis=1, engine=pdparallel)``, from pandas 3 on.
+"""The engine for ``df.apply(func, axis=1, engine=pdparallel)``, from pandas 3 on.
 
-pandas finds ``__pandas_udf__`` on what it is given as ``engine=`` and calls its ``apply`` or ``map`` with the data, the
-function, and that very object, which so carries the options.  What they do is what the verbs of the accessor do.
+pandas looks for ``__pandas_udf__`` on the object ``engine=``, and calls its ``apply`` or ``map``.  It passes the data,
+the function, and that object, which has the options.  Both methods make the same call as the accessor.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Hook", "engine"]
 
 
 class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") else object):  # type: ignore[misc]
-    """What pandas calls; all arguments come by keyword."""
+    """Methods that pandas calls, with keyword arguments only."""
 
     @staticmethod
     @trim_tracebacks
@@ -32,7 +32,7 @@ class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") 
         data: pd.DataFrame | np.ndarray, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any],
         decorator: Any, axis: Any,
     ) -> Any:  # fmt: skip
-        """``df.apply(func, axis, raw, args=args, **kwargs)``; ``raw=True`` makes the data an array."""
+        """Run ``df.apply(func, axis, raw, args=args, **kwargs)``; with ``raw=True``, data is an array."""
         if kwargs:
             refuse_options_of_hook(func, kwargs)
         raw = isinstance(data, np.ndarray)
@@ -49,7 +49,7 @@ class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") 
         data: pd.Series, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any],
         decorator: Any, skip_na: bool,
     ) -> Any:  # fmt: skip
-        """``s.map(func, na_action, **kwargs)``."""
+        """Run ``s.map(func, na_action, **kwargs)``."""
         if kwargs:
             refuse_options_of_hook(func, kwargs)
         na_action = "ignore" if skip_na else None
@@ -57,7 +57,7 @@ class Hook(pd.api.executors.BaseExecutionEngine if hasattr(pd.api, "executors") 
 
 
 def _given(decorator: Any) -> Mapping[str, Any] | None:
-    # Asked first, because isinstance() of a module takes long beside all else that this door costs.
+    # First, because isinstance() of a module is slow compared with the rest of this call.
     if type(decorator) is ModuleType:
         return None
     return decorator.options if isinstance(decorator, engine) else None
@@ -67,7 +67,7 @@ def _given(decorator: Any) -> Mapping[str, Any] | None:
 class engine:  # noqa: N801 - it reads as a function, and is called like one
     """Options for pandas' own ``engine=``: ``df.apply(func, axis=1, engine=pdparallel.engine(n_workers=4))``.
 
-    For pandas 3 and later; ``engine=pdparallel`` is the same without options.
+    It needs pandas 3 or later. ``engine=pdparallel`` is the same without options.
 
     Parameters
     ----------
@@ -77,12 +77,12 @@ class engine:  # noqa: N801 - it reads as a function, and is called like one
     Raises
     ------
     InvalidOptionError
-        Names the option, its value, and what is allowed.
+        Names the option, its value, and the allowed values.
 
     Notes
     -----
-    pandas itself takes no ``result_type=`` with an engine, and gives a ``raw=True`` result no ``attrs``; the accessor
-    does both.
+    With an engine, pandas allows no ``result_type=``, and a result of ``raw=True`` loses its ``attrs``. The accessor
+    supports both.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Resampling: ``df.par.resample(...)``: spans of time as groups, each of which a function gets as a whole."""
+"""The methods of ``df.par.resample(...)``, which call a function with spans of time."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pdparallel.typing import AsEither, AsFrame, AsSeries, AsWhole
 
 __all__ = ["ResamplePar"]
 
-#: Arguments of ``resample`` that ``pandas.Grouper`` has as well; the others do not change which row is in which span.
+#: Arguments of ``resample`` for ``pandas.Grouper``. The others do not change the rows of a span.
 _OF_GROUPER = ("closed", "label", "convention", "origin", "offset")
 
-#: Lengths of spans with which the last two have an effect.
+#: Types of span lengths for which ``origin`` and ``offset``, the last two, have an effect.
 _WITH_ORIGIN = (pd.offsets.Tick, pd.offsets.Day)
 
 
 class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     """Spans of time of ``df.par.resample(...)``: pandas' own object, with your functions on all cores.
 
-    ``apply`` (which is ``agg``) and ``transform`` of a Python function run on workers; everything else is pandas'.
+    ``apply`` (or ``agg``) and ``transform`` of a Python function run on workers. All other methods are those of pandas.
 
     Parameters
     ----------
@@ -35,11 +35,11 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
     obj : DataFrame or Series
         The data.
     rule : offset
-        The length of a span, as that object has it.
+        The length of a span, from that object.
     how : mapping
         Further arguments of pandas' ``resample``.
     given : mapping
-        Options of the accessor that it comes from.
+        The options of the accessor.
 
     Examples
     --------
@@ -57,8 +57,8 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         self._given = given
 
     def _grouped(self) -> Any:
-        """The spans as groups of rows, as pandas tells them to anybody who asks."""
-        # pandas has warned of what has no effect when it made its own object.
+        """Return the spans as a groupby object."""
+        # Without origin and offset if they have no effect: the resampler has warned about them already.
         names = _OF_GROUPER if isinstance(self._rule, _WITH_ORIGIN) else _OF_GROUPER[:-2]
         given = {name: self._how[name] for name in names if self._how.get(name) is not None}
         key, level = self._how.get("on"), self._how.get("level")
@@ -101,8 +101,8 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Parameters
         ----------
         func : callable
-            Takes a Series, a column of a span, and returns one value; where it does not, pandas gives it the whole
-            span as a frame. Names, lists and dicts go to pandas as they are.
+            Takes a Series, a column of a span, and returns one value. If that fails, pandas calls it with the whole
+            span, a frame. Names, lists and dicts go to pandas as they are.
         *args, **kwargs
             Further arguments of ``func``.
 
@@ -114,11 +114,11 @@ class ResamplePar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Raises
         ------
         Exception
-            What ``func`` raised for the first failing span (option ``errors``), with a note that names it.
+            The exception of ``func`` for the first failing span (option ``errors``), with a note that names it.
         InvalidOptionError
-            For arguments that are not allowed, before anything runs.
+            For arguments that are not allowed, before the call runs.
         FunctionNotSerializableError
-            If ``func`` cannot travel to another process; names the variable.
+            If ``func`` cannot be sent to another process; names the variable.
         WorkerDiedError
             If a worker ended.
 

@@ -1,4 +1,4 @@
-"""Series verbs: functions of a value of a Series: what users call and read about, and the way to the verb."""
+"""The methods of ``s.par`` that call a function with values of a Series."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["SeriesVerbs"]
 
 
 class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
-    """Those of an accessor of a Series; its types as those of :class:`pdparallel.api.frame.FrameVerbs`."""
+    """Base of the accessor of a Series, with types as in :class:`pdparallel.api.frame.FrameVerbs`."""
 
     @trim_tracebacks
     def map(
@@ -41,16 +41,17 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         Returns
         -------
         Series or Index-like
-            Exactly what ``s.map(func, na_action)`` returns; a categorical Series is mapped by category, as in pandas.
+            Exactly what ``s.map(func, na_action)`` returns. As in pandas, ``func`` gets the categories of a categorical
+            Series, not its values.
 
         Raises
         ------
         Exception
-            What ``func`` raised for the first failing value (option ``errors``), with a note that names it.
+            The exception of ``func`` for the first failing value (option ``errors``), with a note that names it.
         InvalidOptionError
-            For arguments that are not allowed, before anything runs.
+            For arguments that are not allowed, before the call runs.
         FunctionNotSerializableError
-            If ``func`` cannot travel to another process; names the variable.
+            If ``func`` cannot be sent to another process; names the variable.
         WorkerDiedError
             If a worker ended.
 
@@ -105,9 +106,9 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         Raises
         ------
         Exception
-            What ``func`` raised for the first failing value (option ``errors``), with a note that names it.
+            The exception of ``func`` for the first failing value (option ``errors``), with a note that names it.
         InvalidOptionError
-            If ``func`` is nothing that pandas could apply.
+            If pandas cannot apply ``func``.
 
         Examples
         --------

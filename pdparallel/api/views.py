@@ -1,4 +1,4 @@
-"""Views: what an accessor gives before there is a function: groups, spans of time, windows."""
+"""The methods of an accessor that return groups, spans of time or windows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Views"]
 
 
 class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
-    """What the accessors of frames and Series share of that."""
+    """Base of the accessors, with the methods that return views; ``AsWhole`` is a result like the whole data."""
 
     @trim_tracebacks
     def rolling(
@@ -42,12 +42,12 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Returns
         -------
         WindowPar
-            Columns are selected as in pandas; all but ``apply`` is pandas' own.
+            Select columns as in pandas. All methods except ``apply`` are those of pandas.
 
         Raises
         ------
         ValueError
-            And what else pandas raises for arguments that do not go together.
+            For arguments that do not fit together. This and all other exceptions are those of pandas.
 
         Examples
         --------
@@ -77,7 +77,7 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Returns
         -------
         WindowPar
-            Columns are selected as in pandas; all but ``apply`` is pandas' own.
+            Select columns as in pandas. All methods except ``apply`` are those of pandas.
 
         Examples
         --------
@@ -112,12 +112,12 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Returns
         -------
         GroupByPar
-            With ``[columns]``, ``apply``, ``agg``, ``transform`` and ``filter``, and all else that pandas has there.
+            With ``[columns]``, ``apply``, ``agg``, ``transform`` and ``filter``, and all other methods of pandas.
 
         Raises
         ------
         Exception
-            What pandas raises for such arguments.
+            The exception of pandas for these arguments.
 
         Examples
         --------
@@ -148,12 +148,12 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         Returns
         -------
         ResamplePar
-            With ``[columns]``, ``apply``, ``agg`` and ``transform``, and all else that pandas has there.
+            With ``[columns]``, ``apply``, ``agg`` and ``transform``, and all other methods of pandas.
 
         Raises
         ------
         Exception
-            What pandas raises for such arguments.
+            The exception of pandas for these arguments.
 
         Examples
         --------
@@ -168,5 +168,5 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         return spans if only is None else cast("Any", spans[only])
 
     def _only(self) -> Any:
-        """The columns that the call is about; None for all."""
+        """Return the columns of the call; None for all."""
         return None if self._columns is None else list(self._columns)
