@@ -1,12 +1,12 @@
-"""Testing: what users test their own functions with for being fit to run in parallel, and this project itself by.
+"""The test kit, for functions of users and for this project.
 
 ::
 
-    assert_fit(func, df)                   no hidden state, nothing that cannot travel, the same answer anywhere
-    assert_same_as_pandas(call, obj=df)    pandas' exact answer, on several cuts
-    serial()                               every call runs in this process, and all the same takes the way of workers
+    assert_fit(func, df)                   no hidden state, everything serializable, the same results in any process
+    assert_same_as_pandas(call, obj=df)    pandas' exact result, for several chunk sizes
+    serial()                               every call runs in this process, but serializes as for a worker
     leaves_nothing()                       no process, thread or file is left
-    saboteurs                              functions, exceptions and objects that go wrong in each way there is
+    saboteurs                              functions, exceptions and objects that fail in many ways
 """
 
 from __future__ import annotations

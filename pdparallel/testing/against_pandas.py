@@ -1,4 +1,4 @@
-"""Same as pandas: pandas is the oracle: whatever the cut, a call gives its result, or raises its error."""
+"""The comparison of a call with pandas, for several chunk sizes, and calls that run in this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pdparallel.transport.task import Locality
 
 __all__ = ["as_options", "assert_same_as_pandas", "serial"]
 
-#: More units than any chunk of a test has.
+#: Chunk size in units for one chunk of all units.
 ALL = 1 << 30
 
 
@@ -35,7 +35,7 @@ def assert_same_as_pandas(
 ) -> None:
     """Assert that a call gives pandas' exact result, or its error, for several sizes of chunks.
 
-    The data and results are written to bytes as for a worker, but all runs in this process. So the test is quick.
+    pdparallel serializes data and results as for a worker, but runs in this process. So the test is quick.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ def assert_same_as_pandas(
         Takes the accessor of ``obj``, and calls it: ``lambda par: par.apply_rows(func)``.
     pandas : callable, optional
         Takes ``obj``, and makes the call of pandas: ``lambda df: df.apply(func, axis=1)``. Leave it out if
-        both calls are written in the same way: ``lambda df: df.groupby("key").apply(func)``.
+        both calls have the same form: ``lambda df: df.groupby("key").apply(func)``.
     obj : DataFrame or Series, optional
-        Each call gets a copy. Without it both functions take no argument, and ``ours`` runs once.
+        The data. Each call gets a copy. Without it both functions take no argument, and ``ours`` runs once.
     chunk_sizes : sequence of int or None, default (1, 2, None)
         ``ours`` runs once for each size; None means one chunk of all rows.
     **options
@@ -102,7 +102,7 @@ def _asked(ours: Callable[..., Any], obj: Any, how: dict[str, Any]) -> Any:
 
 
 class _Attempt(NamedTuple):
-    """What came of a call."""
+    """Result or error of a call."""
 
     result: Any
     error: Exception | None
@@ -118,7 +118,7 @@ def _assert_same(got: _Attempt, expected: _Attempt) -> None:
         kind = type(expected.result).__name__
         raise AssertionError(f"pandas returns a {kind}, and pdparallel raises {got.error!r}") from got.error
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas' comparison warns of some dtypes that it made itself
+        warnings.simplefilter("ignore")  # pandas' comparison warns about some dtypes that pandas made
         assert_same(got.result, expected.result)
 
 
@@ -135,32 +135,32 @@ def _assert_same_error(got: Exception, expected: Exception) -> None:
 def _attempt(call: Callable[[], Any]) -> _Attempt:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pandas warns of what it will do otherwise some day; both sides do
+            warnings.simplefilter("ignore")  # both calls give pandas' warnings about future changes
             return _Attempt(call(), None)
     except Exception as error:
         return _Attempt(None, error)
 
 
 def _copied(obj: Any) -> Any:
-    """With the values, for functions may write into what they are given."""
+    """Copy the data with its values, because functions may write into them."""
     return obj.copy() if isinstance(obj, (pd.DataFrame, pd.Series)) else copy.deepcopy(obj)
 
 
-# Running: every call in this process, by the way that workers take: quick, and the same each time
+# Calls in this process that serialize as for a worker: quick, and the same each time
 
 
 @contextlib.contextmanager
 def serial(chunk_size: int | None = None) -> Iterator[None]:
-    """Run every call of a ``with`` block in this process, and write data and results to bytes as for a worker.
+    """Run every call of a ``with`` block in this process, and serialize data and results as for a worker.
 
     It holds for all threads, and it overrides the options of each call. A call with ``engine="process"`` runs here,
-    too. So a test suite needs no worker, and still finds functions and results that cannot travel. The function works
-    on copies, as in a worker.
+    too. So a test suite needs no worker, and still finds functions and results that cannot be serialized. The function
+    gets copies, as in a worker.
 
     Parameters
     ----------
     chunk_size : int, optional
-        Rows (columns, items) of each chunk. It overrides the option of the calls; None does not.
+        Rows (columns, items) of each chunk. A number overrides the option of the calls.
 
     Yields
     ------
@@ -182,7 +182,7 @@ def serial(chunk_size: int | None = None) -> Iterator[None]:
             with pdparallel.testing.serial():
                 yield
 
-    ``engine="serial"`` also runs here, but it writes nothing to bytes.
+    ``engine="serial"`` also runs here, but it serializes nothing.
 
     Examples
     --------
@@ -203,7 +203,7 @@ def serial(chunk_size: int | None = None) -> Iterator[None]:
 
 
 def as_options(locality: Locality, chunk_size: int) -> dict[str, Any]:
-    """Options of one call that takes the bytes path in this process."""
+    """Return options for a call in this process that serializes as for a worker."""
     if chunk_size < 1:
         raise InvalidOptionError("chunk_size", chunk_size, "a whole number of at least 1")
     return {"engine": SerialEngine(locality), "n_workers": 2, "chunk_size": chunk_size}

@@ -1,4 +1,4 @@
-"""Same: whether two results are the same in every respect that pandas knows, which its own comparisons leave open."""
+"""A comparison of two results that is stricter than pandas' own comparisons."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def assert_same(got: Any, expected: Any) -> None:
     Parameters
     ----------
     got, expected : object
-        Objects of pandas, arrays, containers of these, or scalars.
+        The two results: objects of pandas, arrays, containers of these, or scalars.
 
     Raises
     ------
     AssertionError
-        With the first difference.
+        Names the first difference.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def assert_same(got: Any, expected: Any) -> None:
     elif isinstance(expected, (list, tuple)):
         _assert_same_items(got, expected)
     elif isinstance(expected, (set, frozenset)):
-        # 1 and 1.0 are one element of a set, so that types are compared in some order that both sides share
+        # 1 and 1.0 are the same element of a set, so the types need a comparison of their own, in sorted order.
         _hold(got == expected, "{!r} is not {!r}", got, expected)
         _hold(sorted(map(_described, got)) == sorted(map(_described, expected)), "{!r} is not {!r}", got, expected)
     elif expected is pd.NA or expected is pd.NaT or expected is None:
@@ -69,27 +69,27 @@ def _same_type(got: Any, expected: Any) -> bool:
     mine, theirs = type(got), type(expected)
     if mine is theirs:
         return True
-    # df.itertuples() makes a new class at each call.
+    # Each call of df.itertuples() makes a new class.
     fields = getattr(theirs, "_fields", None)
     named = fields is not None and mine.__bases__ == theirs.__bases__ == (tuple,)
     return named and mine.__name__ == theirs.__name__ and getattr(mine, "_fields", None) == fields
 
 
 def _hold(condition: object, otherwise: str, *parts: Any) -> None:
-    # Not the statement: it is left out by python -O, and pytest writes more into its message.
+    # Not an assert statement: python -O removes it, and pytest adds text to its message.
     if not condition:
         raise AssertionError(otherwise.format(*parts))
 
 
 def _assert_same_object(got: Any, expected: Any) -> None:
     same = got == expected
-    # objects without an __eq__ of their own come back as copies: then their state decides
+    # Objects without their own __eq__ return from a worker as copies, so compare their state.
     no_eq = getattr(type(expected), "__eq__", None) is getattr(object, "__eq__", None)
     if not same and no_eq and hasattr(expected, "__dict__"):
         assert_same(vars(got), vars(expected))
         return
     _hold(bool(same), "{!r} is not {!r}", got, expected)
-    # equal times may be of two zones, and of two units
+    # Equal times may have different zones or units.
     for part in ("tzinfo", "unit"):
         mine, theirs = getattr(got, part, None), getattr(expected, part, None)
         _hold(str(mine) == str(theirs), "{!r} is not {!r}: {} {} and {}", got, expected, part, mine, theirs)
@@ -144,7 +144,7 @@ def _assert_same_labels(got: pd.Index, expected: pd.Index) -> None:
 
 
 def _assert_same_values(got: pd.Series, expected: pd.Series) -> None:
-    """Values and dtype only; in object columns also the types, which pandas' own comparison takes no notice of."""
+    """Compare values and dtype only, and the types in object columns, which pandas' comparison ignores."""
     _hold(got.dtype == expected.dtype, "dtypes differ: {} and {}", got.dtype, expected.dtype)
     if expected.dtype == object:
         _assert_same_items(got.tolist(), expected.tolist())

@@ -1,4 +1,4 @@
-"""Findings: what can be wrong with a function, and how that is told."""
+"""The faults that :func:`pdparallel.testing.check` finds, with their texts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pdparallel.core.format import as_html
 
 __all__ = ["Finding", "Fitness", "Kind", "advised"]
 
-#: What can be wrong with a function.
+#: Kinds of faults of a function.
 Kind: TypeAlias = Literal["function", "result", "input", "state", "order", "random", "unsteady", "process", "cut"]
 
-#: What is to be done about it.
+#: Advice for each kind.
 _ADVICE: dict[Kind, str] = {
-    "function": "",  # the error says it
+    "function": "",  # the error has it
     "result": "Return plain data. Raise exceptions that pickle can copy.",
     "input": "A worker changes only its copy, so your process does not see the change. Change a copy, and return it.",
     "state": "Each worker changes only its own copy, so your process does not see the change. Return the value "
@@ -30,7 +30,7 @@ _ADVICE: dict[Kind, str] = {
     "neighbours.",
 }
 
-#: What each kind of finding means, in a table.
+#: Meaning of each kind, for the table in a notebook.
 _MEANINGS: dict[Kind, str] = {
     "function": "The function cannot travel to another process.",
     "result": "A result cannot travel back.",
@@ -51,13 +51,14 @@ class Finding:
     Attributes
     ----------
     kind : str
-        ``"function"`` or ``"result"``: it cannot travel; ``"input"`` or ``"state"``: it changes its argument, or
-        variables outside of it; ``"order"``: its result depends on other calls; ``"random"``: on random numbers;
-        ``"unsteady"``: on the time of the call; ``"process"``: on the process; ``"cut"``: on the cut into chunks.
+        ``"function"`` or ``"result"``: the function or a result cannot be serialized. ``"input"`` or ``"state"``: the
+        function changes its argument, or variables outside of it. The others: the result depends on other calls
+        (``"order"``), random numbers (``"random"``), the time of the call (``"unsteady"``), the process
+        (``"process"``), or the cut into chunks (``"cut"``).
     message : str
         The fault, and the first row with it.
     advice : str
-        What to do about it.
+        How to repair it.
     position : int or None
         Position of the first row, value or group with this fault.
 
@@ -87,7 +88,7 @@ class Fitness:
     Attributes
     ----------
     name : str
-        Of the function.
+        The name of the function.
     unit : str
         The kind of its argument: ``"row"``, ``"value"``.
     units : int
@@ -116,7 +117,7 @@ class Fitness:
 
     @property
     def fit(self) -> bool:
-        """Whether nothing was found.
+        """Whether there are no findings.
 
         Examples
         --------
@@ -147,5 +148,5 @@ class Fitness:
 
 
 def advised(kind: Kind, message: str, position: int | None = None) -> Finding:
-    """A finding with the advice for its kind."""
+    """Return a finding with the advice for its kind."""
     return Finding(kind, message, _ADVICE[kind], position)

@@ -1,14 +1,14 @@
-"""Fitness: what keeps a function from running in parallel, found by calling it in other orders and surroundings.
+"""The check whether a function can run in parallel, by calls in other orders and processes.
 
-A worker has some of the units (rows, columns, values, groups), and a copy of all that the function reads.  So a
-function is fit where what it returns for a unit depends on that unit alone, and can travel::
+A worker has some of the units (rows, columns, values, groups), and copies of the variables of the function.  So a
+function is fit if its result for a unit depends only on that unit, and can be serialized::
 
-    run            each unit                                            what differs is
-    alone          with the function as it was at first                 (the measure)
-    alone again    the same once more, from the last unit to the first  random numbers; time, or state kept elsewhere
-    in order       after those before it                                what the function keeps from call to call
-    backwards      after those behind it                                the same
-    in a worker    in another process                                   what only this process has
+    run            each unit                             a difference shows
+    alone          with the function as at first         (the reference)
+    alone again    the same, from the last to the first  random numbers, time, or state of files and libraries
+    in order       after the units before it             state that the function keeps between calls
+    backwards      after the units behind it             the same
+    in a worker    in another process                    state that only this process has
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ def assert_fit(
     Parameters
     ----------
     func, data, call : object
-        As of :func:`check`.
+        As for :func:`check`.
     allow : collection of str, default ()
         Kinds of :class:`Finding` that are no error, such as ``("input", "state")``.
     args, kwargs, seed, units, processes : object
-        As of :func:`check`.
+        As for :func:`check`.
 
     Raises
     ------
     AssertionError
-        Names all that was found, where it shows first, and what to do.
+        Names each finding, the first row with it, and the advice.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def assert_fit(
     >>> df = pd.DataFrame({"km": [5, 12, 9], "minutes": [10, 8, 18]})
     >>> assert_fit(lambda row: 60 * row["km"] / row["minutes"], df)
     """
-    __tracebackhide__ = True  # for pytest
+    __tracebackhide__ = True  # pytest then shows the line of the test
     fitness = check(func, data, call, args=args, kwargs=kwargs, seed=seed, units=units, processes=processes)
     minded = tuple(finding for finding in fitness.findings if finding.kind not in allow)
     if minded:
@@ -96,16 +96,16 @@ def check(
     call : str or callable, optional
         The method of the call: ``"apply_rows"`` (the default for a frame), ``"apply_cols"``, ``"map"`` (the default for
         a Series) or ``"apply_chunks"``. A callable makes the call itself:
-        ``lambda par, func: par.groupby("key").apply(func)``. For an iterable, the function gets one item after the
-        other.
+        ``lambda par, func: par.groupby("key").apply(func)``. For an iterable, leave it out: the function gets each
+        item.
     args, kwargs : optional
         Further arguments of ``func``.
     seed : int, optional
         The seed of your later calls. Then random numbers are no finding.
     units : int, default 50
-        At most so many rows (columns, values, groups) are tried, from the first on.
+        The largest number of rows (columns, values, groups) to try, from the first on.
     processes : bool, default True
-        True tries a worker process, too.
+        True also tries a worker process.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Handed: what a function is called with: taken from the verb that hands it out, and kept as copies."""
+"""The arguments that a call passes to a function, recorded as copies."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ from pdparallel.typing import Func
 
 __all__ = ["TestInput", "Verb", "handed", "here", "name_of", "named"]
 
-#: The name of a verb; or a function of an accessor and a function, which makes the call.
+#: The name of a method; or a function that takes an accessor and a function, and makes the call.
 Verb: TypeAlias = str | Callable[[Any, Func], Any]
 
 _WORDS = {"apply_rows": "row", "apply_cols": "column", "map": "value", "apply_chunks": "chunk"}
 
-#: Chunks that ``apply_chunks`` is tried with.
+#: Number of chunks for a test of ``apply_chunks``.
 CHUNKS = 10
 
 
 class TestInput(NamedTuple):
-    """What the function is called with: a copy, each time that it is asked for, and its label."""
+    """Argument of a call: a function that makes a copy of it, and its label."""
 
     copy: Callable[[], Any]
     label: Any
 
 
 class _EnoughError(BaseException):
-    """Ends a call when there are units enough."""
+    """Raised to end a call when it has enough units. No Exception, so that no ``errors=`` catches it."""
 
 
 def handed(func: Func, data: Any, call: Verb | None, most: int, seed: int | None) -> tuple[list[TestInput], str]:
-    """What a verb calls a function with, the first of it, and the word for it."""
+    """Record the first arguments that a call passes to a function, and return them with the word for their kind."""
+    # Each argument also goes to the function, because its return may decide what comes next.
     if not isinstance(data, (pd.DataFrame, pd.Series)):
         if call is not None:
             raise InvalidOptionError("call", call, "None with items, which the function gets one by one")
@@ -59,7 +60,7 @@ def handed(func: Func, data: Any, call: Verb | None, most: int, seed: int | None
         found.append(TestInput(_copies(unit), label))
         return func(unit, *args, **kwargs)
 
-    keep.__name__ = getattr(func, "__name__", "<function>")  # which pandas looks at
+    keep.__name__ = getattr(func, "__name__", "<function>")  # pandas reads the name
     try:
         with here(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -73,7 +74,7 @@ def handed(func: Func, data: Any, call: Verb | None, most: int, seed: int | None
 
 
 def here() -> contextlib.AbstractContextManager[None]:
-    """For calls that hand out the data itself, in this process, whatever is in force around them."""
+    """Make calls of a ``with`` block run in this process without serialization, whatever other options say."""
     return forcing({"engine": "serial", "timeout": None, "checkpoint": None, "initializer": None, "initargs": ()})
 
 
@@ -93,7 +94,7 @@ def _label(unit: Any, number: int) -> Any:
 
 
 def _copies(unit: Any) -> Callable[[], Any]:
-    """Makes copies of a unit that share nothing with it, or with each other."""
+    """Return a function that copies a unit; the copies share nothing with it or with each other."""
     name = name_of(unit)
     try:
         data = pickle.dumps(unit, protocol=5)
@@ -105,12 +106,12 @@ def _copies(unit: Any) -> Callable[[], Any]:
 
 
 def name_of(unit: Any) -> Any:
-    """The name that pandas gives to a group, which whatever copies a frame loses; None of anything else."""
+    """Return the name that pandas gives to a group, which a copy of a frame loses; None for other objects."""
     return vars(unit).get("name") if isinstance(unit, pd.DataFrame) else None
 
 
 def named(unit: Any, name: Any) -> Any:
-    """The same with that name."""
+    """Give a unit the name of a group, and return it."""
     if name is not None:
         object.__setattr__(unit, "name", name)
     return unit

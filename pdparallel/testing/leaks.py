@@ -1,4 +1,4 @@
-"""Leaving: what a call must not leave behind, processes, threads and files, and how that is looked for."""
+"""The check that a call leaves no processes, threads or files."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from pdparallel.transport.shared_memory import remove_left
 
 __all__ = ["Child", "children", "leaves_nothing", "left_files", "wait_until"]
 
-#: Processes of multiprocessing that live until this one ends, by their command; and threads of libraries that do.
+#: Part of the command of a multiprocessing process that lives until this process ends.
 _LASTING_COMMAND = "resource_tracker"
+#: First parts of names of threads of other libraries that live until this process ends.
 _LASTING_THREADS = ("tqdm_monitor", "pydevd", "IPythonHistorySavingThread")
 
-#: Names that multiprocessing, or this package, gives to what it has in shared memory.
+#: First parts of names of multiprocessing and this package in ``/dev/shm``. Other programs have files there, too.
 _OURS = ("pdparallel", "pymp-", "psm_", "mp-")
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process that this one started, or that such a one did."""
+    """A child process of this process, or a child of one."""
 
     pid: int
-    command: str = ""
+    command: str = ""  # command line, if known
 
     def __str__(self) -> str:
         return f"process {self.pid} ({self.command[:100]})" if self.command else f"process {self.pid}"
@@ -45,13 +46,13 @@ def leaves_nothing(*, seconds: float = 10.0) -> Iterator[None]:
     """Assert that a ``with`` block leaves no process, no thread and no file of pdparallel.
 
     It looks at child processes and their children, at threads, and at anonymous files of pdparallel. It also looks at
-    files of pdparallel and multiprocessing in the temporary folder and in ``/dev/shm``. At both ends of the block it
-    ends the workers that wait for a next call (:func:`pdparallel.shutdown`).
+    files of pdparallel and multiprocessing in the temporary folder and in ``/dev/shm``. At the start and end of the
+    block it ends the workers that wait for a next call (:func:`pdparallel.shutdown`).
 
     Parameters
     ----------
     seconds : float, default 10.0
-        How long it waits for processes and threads to end.
+        Seconds that it waits for processes and threads to end.
 
     Yields
     ------
@@ -81,7 +82,7 @@ def leaves_nothing(*, seconds: float = 10.0) -> Iterator[None]:
     yield
     shutdown()
     if not wait_until(lambda: not _found() - before, seconds / 2):
-        gc.collect()  # a semaphore of multiprocessing has a name until its object is collected
+        gc.collect()  # a semaphore of multiprocessing keeps its file until its object is collected
     wait_until(lambda: not _found() - before, seconds / 2)
     left = sorted(map(str, _found() - before))
     if left:
@@ -93,7 +94,7 @@ def _found() -> set[Any]:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> bool:
-    """Whether the condition comes true within so many seconds.
+    """Wait until a condition is true, at most this many seconds, and return whether it is.
 
     >>> wait_until(lambda: True), wait_until(lambda: False, seconds=0.0)
     (True, False)
@@ -110,7 +111,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> bool:
 
 
 def children() -> list[Child]:
-    """Processes that this one started, or that such a one did, alive; without multiprocessing's resource tracker.
+    """Return the live child processes and their children, without multiprocessing's resource tracker.
 
     >>> import pdparallel
     >>> pdparallel.shutdown()
@@ -125,8 +126,8 @@ def _children_by_proc() -> list[Child]:
     parents: dict[int, int] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
-            with contextlib.suppress(OSError):  # it has ended meanwhile
-                # The name stands in brackets, and may have any sign in it.
+            with contextlib.suppress(OSError):  # the process has ended
+                # The second field is the name in brackets, which may contain spaces and brackets.
                 state, parent = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
                 if state not in "ZX":
                     parents[int(folder.name)] = int(parent)
@@ -146,7 +147,7 @@ def _children_elsewhere() -> list[Child]:
     try:
         import psutil
     except ImportError:
-        modules = [multiprocessing, sys.modules.get("multiprocess")]  # pathos' pools are of the latter
+        modules = [multiprocessing, sys.modules.get("multiprocess")]  # pathos uses multiprocess
         found = [process for module in modules if module is not None for process in module.active_children()]
         return [Child(process.pid, process.name) for process in found if process.pid is not None]
     alive = []
@@ -161,9 +162,9 @@ def _children_elsewhere() -> list[Child]:
 
 
 def left_files() -> set[str]:
-    """Files of ours in the folders where something could be left, and named semaphores that this process holds."""
+    """Return files of pdparallel and multiprocessing in known folders, and named semaphores that are mapped here."""
     found = {str(path) for path in Path(tempfile.gettempdir()).glob("pdparallel-*")}
-    found -= set(remove_left())  # Windows keeps them as long as a warm worker has them mapped
+    found -= set(remove_left())  # Windows keeps files that an idle worker has mapped
     shm, maps = Path("/dev/shm"), Path("/proc/self/maps")
     if shm.is_dir():
         found |= {str(path) for path in shm.iterdir() if path.name.startswith(_OURS)}
@@ -173,11 +174,11 @@ def left_files() -> set[str]:
 
 
 def _anonymous_files() -> set[str]:
-    """Those that hold the data of a call, and have no name in any folder."""
+    """Return the open files of this process that hold data of a call and have no path."""
     found = set()
     folder = Path("/proc/self/fd")
     for number in os.listdir(folder) if folder.is_dir() else ():
-        with contextlib.suppress(OSError):  # the one that the folder is read by
+        with contextlib.suppress(OSError):  # the file descriptor of listdir() is closed already
             target = os.readlink(folder / number)
             if target.startswith("/memfd:pdparallel"):
                 found.add(f"open file {number} of {target}")

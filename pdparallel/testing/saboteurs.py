@@ -1,14 +1,12 @@
-"""Saboteurs: what goes wrong in functions, so that a test can see how a pipeline takes it: with ``errors="coerce"``,
-``timeout=``, ``retries=``, ``checkpoint=``, in the code around it.
+"""Functions, exceptions and objects that fail, to test a pipeline with ``errors=``, ``timeout=``, ``retries=`` and more.
 
-A *sabotage* takes whatever it is called with, and does harm.  :func:`when` lets a function do its work but for where it
-is to go wrong::
+A saboteur takes any arguments, and fails.  :func:`when` calls it for some units, and a normal function for the others::
 
     func = saboteurs.when(lambda row: row["a"] == 17, saboteurs.kills(), my_function)
     df.par(engine="process", errors="coerce").apply_rows(func)
 
-All of them travel to workers.  What would end or block a process does so in another one only: in the process that made
-the saboteur it raises :class:`NotAWorkerError`, so that no test ends the program that runs it.
+All of them can be sent to workers.  Some end or block their process, but only another one: in the process that made
+them they raise :class:`NotAWorkerError`, so that no test ends its own process.
 """
 
 from __future__ import annotations
@@ -47,9 +45,9 @@ __all__ = [
 
 
 class NotAWorkerError(Exception):
-    """Error that a saboteur, which would end or block its process, was called in the one that made it.
+    """Error that a saboteur was called in the process that made it, and would end or block that process.
 
-    ``engine="auto"`` begins there; ``engine="process"`` and ``"pathos"`` have every call made in workers.
+    ``engine="auto"`` first runs there. ``engine="process"`` and ``"pathos"`` make every call in a worker.
 
     Examples
     --------
@@ -61,12 +59,12 @@ class NotAWorkerError(Exception):
 
 
 class TwoArgumentsError(Exception):
-    """An exception that pickle writes and cannot read: it needs two arguments, and has one.
+    """An exception that can be pickled, but not unpickled: it needs two arguments, and pickle passes one.
 
     Parameters
     ----------
     one, two : object
-        Both are a part of its text.
+        Two parts of its text.
 
     Examples
     --------
@@ -80,7 +78,7 @@ class TwoArgumentsError(Exception):
 
 
 class WithLockError(Exception):
-    """An exception that cannot be written: it holds a frame of the interpreter, as many do, and a lock.
+    """An exception that cannot be pickled: it holds a frame of the interpreter, as many do, and a lock.
 
     Parameters
     ----------
@@ -103,7 +101,7 @@ class WithLockError(Exception):
 
 
 class NoTextError(Exception):
-    """An exception that raises another one when it is asked for its text.
+    """An exception whose ``str()`` raises another exception.
 
     Examples
     --------
@@ -117,7 +115,7 @@ class NoTextError(Exception):
         raise ValueError("no text")
 
 
-# Objects that do not travel
+# Objects that cannot be serialized
 
 
 class NotWritable:
@@ -137,7 +135,7 @@ class NotWritable:
 
 
 class NotReadable:
-    """An object that is pickled well, and cannot be rebuilt.
+    """An object that can be pickled, but not unpickled.
 
     Examples
     --------
@@ -154,7 +152,7 @@ class NotReadable:
 
 @dataclass(frozen=True)
 class Bomb:
-    """An object that ends the process in which it is rebuilt, if that is another one.
+    """An object that ends the process that unpickles it, if that is another one.
 
     Parameters
     ----------
@@ -192,21 +190,21 @@ def _not_in(made_in: int) -> None:
         raise NotAWorkerError("this saboteur was called in the process that made it: give engine='process'")
 
 
-# What functions do
+# Functions
 
 
 @dataclass(frozen=True)
 class when:  # noqa: N801 - it reads as a function, and is called like one
-    """A function that goes wrong for some of what it is called with.
+    """A function that fails for some units.
 
     Parameters
     ----------
-    where : callable
-        Takes what the function is called with: whether it goes wrong there. Or something to compare with.
+    where : callable or object
+        Takes a unit, and returns whether the function fails for it. Another object is compared with the unit.
     sabotage : callable
-        Takes the same, and does harm.
+        Takes a unit, and fails.
     otherwise : callable, optional
-        The function; without one everything else is returned as it came.
+        The function for the other units. Without it they are returned unchanged.
 
     Examples
     --------
@@ -234,7 +232,7 @@ class raises:  # noqa: N801
     Parameters
     ----------
     error : BaseException, or callable
-        The exception; or what makes one, such as its class: for exceptions that cannot travel to a worker themselves.
+        The exception. If it cannot be sent to a worker: a function that makes one, such as its class.
 
     Examples
     --------
@@ -251,7 +249,7 @@ class raises:  # noqa: N801
 
 
 def _anew(error: BaseException) -> BaseException:
-    """The same exception without what the last one that raised it has left in it."""
+    """Copy an exception without the notes and traceback of an earlier raise."""
     made = type(error).__new__(type(error), *error.args)
     made.__dict__.update({name: value for name, value in vars(error).items() if name != "__notes__"})
     return made
@@ -259,12 +257,12 @@ def _anew(error: BaseException) -> BaseException:
 
 @dataclass(frozen=True)
 class returns:  # noqa: N801
-    """A function that returns the object of another one, which cannot travel back.
+    """A function that returns a new object, for example one that a worker cannot send back.
 
     Parameters
     ----------
     make : callable
-        Makes it; no arguments.
+        Makes the object. It takes no arguments.
 
     Examples
     --------
@@ -282,14 +280,14 @@ class returns:  # noqa: N801
 
 @dataclass(frozen=True)
 class prints:  # noqa: N801
-    """A function that prints a text, and goes on.
+    """A function that prints a text, and then calls another function.
 
     Parameters
     ----------
     text : str
         The text.
     then : callable, optional
-        What is called afterwards, with the same arguments; without it what came first is returned.
+        The other function, which gets the same arguments. Without it the first argument is returned.
 
     Examples
     --------
@@ -313,7 +311,7 @@ class kills:  # noqa: N801
     Parameters
     ----------
     number : int, optional
-        The signal; without it SIGKILL, and on Windows what stands for it.
+        The signal; by default SIGKILL, and SIGTERM on Windows, which has no SIGKILL.
 
     Examples
     --------
@@ -331,13 +329,13 @@ class kills:  # noqa: N801
     def __call__(self, *_: Any, **__: Any) -> Any:
         _not_in(self._made_in)
         os.kill(os.getpid(), self.number)
-        # Until the signal is there; and what a stopped process finds when it is let go on.
+        # Wait for the signal to arrive; after SIGSTOP the process continues later, and returns.
         time.sleep(0 if self.number == getattr(signal, "SIGSTOP", None) else 300)
 
 
 @dataclass(frozen=True)
 class ends:  # noqa: N801
-    """A function that ends its worker at once, as a library of C may do: no exception, nothing is closed.
+    """A function that ends its worker at once, as a C library may do, without an exception or cleanup.
 
     Parameters
     ----------
@@ -368,7 +366,7 @@ class hangs:  # noqa: N801
     Parameters
     ----------
     seconds : float, default 300
-        How long at most, so that nothing is left waiting for ever where a test fails.
+        Seconds after which it returns, so that no worker waits forever if a test fails.
 
     Examples
     --------
@@ -394,7 +392,7 @@ class loops:  # noqa: N801
     Parameters
     ----------
     seconds : float, default 300
-        How long at most.
+        Seconds after which it returns.
 
     Examples
     --------

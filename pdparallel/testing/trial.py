@@ -1,4 +1,4 @@
-"""Trial: the runs of a function, in this order and that, and what they show; see :mod:`pdparallel.testing.fitness`."""
+"""The runs of a function in several orders, and their findings; see :mod:`pdparallel.testing.fitness`."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from pdparallel.typing import Func
 
 __all__ = ["FitnessRun"]
 
-#: Characters of a value that a message shows.
+#: Largest number of characters of a value in a message.
 MAX_SHOWN = 60
 
 
 class _CallResult(NamedTuple):
-    """What came of a call: a value as it would be when it has travelled, or an exception."""
+    """Result of a call: a value, after it was serialized and deserialized, or an exception."""
 
     value: Any
     error: BaseException | None = None
 
     @property
     def words(self) -> str:
-        """What it is, in short."""
+        """Short text of the result."""
         if self.error is not None:
             return "an exception, " + _short(described(self.error))
         try:
@@ -48,7 +48,7 @@ class _CallResult(NamedTuple):
             return f"a {type(self.value).__name__}"
 
     def like(self, other: _CallResult) -> bool:
-        """Whether the same came of another call."""
+        """Return whether another call has the same result."""
         if self.error is None or other.error is None:
             return self.error is other.error and alike(self.value, other.value)
         return _described_alike(self.error, other.error)
@@ -66,7 +66,7 @@ _Run: TypeAlias = list[_CallResult]
 
 
 class FitnessRun:
-    """The runs of a function, and what they show."""
+    """Runs of a function, and their findings."""
 
     def __init__(self, variables: Variables, args: tuple[Any, ...], kwargs: dict[str, Any], seed: int | None) -> None:
         self.units: list[TestInput] = []
@@ -78,23 +78,23 @@ class FitnessRun:
         self._seed = seed
         self._table = SharedTable()
 
-    # What it is called with
+    # Arguments
 
     def take(self, data: Any, call: Verb | None, most: int) -> None:
-        """Have the verb hand out what the function is called with."""
+        """Record the arguments that the call passes to the function."""
         func = self._variables.fresh()
 
         def counted(unit: Any, *args: Any, **kwargs: Any) -> Any:
             self.calls += 1
             return func(unit, *args, *self._args, **kwargs, **self._kwargs)
 
-        counted.__name__ = getattr(func, "__name__", "<function>")  # which pandas looks at
+        counted.__name__ = getattr(func, "__name__", "<function>")  # pandas reads the name
         self.units, self.word = handed(counted, data, call, most, self._seed)
 
-    # Running it
+    # Runs
 
     def run(self, processes: bool) -> None:
-        """All runs, each of which looks for something."""
+        """Make all runs, each of which looks for one kind of fault."""
         work = Work(self._variables.fresh(), self._args, self._kwargs, "item")
         travels = True
         try:
@@ -110,12 +110,12 @@ class FitnessRun:
             self._in_a_worker(alone, steady)
 
     def _alone(self, order: Iterable[int], look: bool = False) -> _Run:
-        """Each unit with the function as it was at first."""
+        """Call the function with each unit, and reset its variables before each call."""
         came = {at: self._once(self._variables.fresh(), at, look) for at in order}
         return [came[at] for at in range(len(self.units))]
 
     def _steady(self, alone: _Run, again: _Run) -> tuple[_Run, list[int]]:
-        """The measure, and the positions at which the same comes each time."""
+        """Return the reference results, and the positions whose result is the same in each run."""
         moving = [at for at, came in enumerate(alone) if not came.like(again[at])]
         if moving and self._seed is None:
             self._seed = 0
@@ -142,7 +142,7 @@ class FitnessRun:
         return alone, [at for at in range(len(alone)) if at not in set(moving)]
 
     def _depends_on_others(self, alone: _Run, steady: list[int]) -> bool:
-        """Whether it matters which calls were before."""
+        """Return whether a result depends on earlier calls."""
         in_order = self._after_others(range(len(self.units)))
         self._changes_variables()
         backwards = self._after_others(reversed(range(len(self.units))))
@@ -159,15 +159,15 @@ class FitnessRun:
         return False
 
     def _after_others(self, order: Iterable[int]) -> _Run:
-        """All units with one function, one after the other."""
+        """Call the function with each unit, without a reset between the calls."""
         func = self._variables.fresh()
         came = {at: self._once(func, at) for at in order}
         return [came[at] for at in range(len(self.units))]
 
     def _changes_variables(self) -> None:
-        """Say which, and where first; only where there are any, for to compare them may take long."""
+        """Find each changed variable, and the first unit that changes it."""
         changed: set[str] = set()
-        if not self._variables.changed():
+        if not self._variables.changed():  # else the comparisons after each unit may take long for nothing
             return
         func = self._variables.fresh()
         for at in range(len(self.units)):
@@ -192,7 +192,7 @@ class FitnessRun:
         return came
 
     def _travelled(self, came: _CallResult, at: int, look: bool) -> _CallResult:
-        """What a worker would send back, as it arrives."""
+        """Serialize and deserialize a result as between worker and parent, and return what arrives."""
         failure = None if came.error is None else Failure(0, came.error)
         sent = Outcome(Chunk(at, at + 1), [came.value] if failure is None else [], failure)
         arrived = decode_outcome(encode_outcome(sent, self._table), self._table)
@@ -217,7 +217,7 @@ class FitnessRun:
             self._found("result", message, at)
 
     def _in_a_worker(self, alone: _Run, steady: list[int]) -> None:
-        # Each with the name that a group has, which a frame loses on its way.
+        # With the name of a group beside it, which a frame loses in serialization.
         items = [(unit, name_of(unit)) for unit in self._copied()]
         values = pdparallel.map(
             _OfNamed(self._variables.fresh(), self._args, self._kwargs), items,
@@ -240,16 +240,16 @@ class FitnessRun:
         return (unit.copy() for unit in self.units)
 
     def _is_told(self, came: _CallResult) -> bool:
-        """Whether what came is the word for something that was found already."""
+        """Return whether a result is the error for a fault that is a finding already."""
         return isinstance(came.error, ResultNotSerializableError) and self._has("result")
 
     # Chunks
 
     def cut(self, data: Any) -> None:
-        """Whether the result of chunks depends on where they are cut."""
+        """Look for a result that depends on the cut into chunks."""
         whole = self._chunks(data, len(data) or 1)
         if isinstance(whole.value, list) or whole.error is not None:
-            return  # one result for each chunk, which is another thing for another cut by its nature
+            return  # a list has one result for each chunk, so it always depends on the cut
         for size in (1, 2):
             came = self._chunks(data, size)
             if not came.like(whole):
@@ -270,7 +270,7 @@ class FitnessRun:
         except Exception as error:
             return _CallResult(None, error)
 
-    # Words
+    # Texts and findings
 
     def _where(self, at: int) -> str:
         return in_words(self.word, self.units[at].label, at)
@@ -283,7 +283,7 @@ class FitnessRun:
 
 
 class _OfNamed:
-    """The function, of what travels with its name beside it."""
+    """Function of a pair: a unit, and the name that it gets again after serialization."""
 
     def __init__(self, func: Func, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._func, self._args, self._kwargs = func, args, kwargs
@@ -293,13 +293,13 @@ class _OfNamed:
 
 
 def _arrived(value: Any, here: _CallResult) -> _CallResult:
-    """What came from a worker, where an exception stands for itself."""
+    """Return the result from a worker; with ``errors="return"``, an exception there may be a raised one."""
     raised = isinstance(value, BaseException) and not isinstance(here.value, BaseException)
     return _CallResult(None, value) if raised else _CallResult(value)
 
 
 def _first_difference(came: _CallResult, whole: _CallResult) -> str:
-    """The label of the first row that differs, where both have rows."""
+    """Return a text with the label of the first row that differs, if both results have rows."""
     one, other = came.value, whole.value
     if type(one) is not type(other) or not isinstance(one, (pd.DataFrame, pd.Series)) or len(one) != len(other):
         return ""
@@ -309,7 +309,7 @@ def _first_difference(came: _CallResult, whole: _CallResult) -> str:
 
 @contextlib.contextmanager
 def _seeded(seed: int | None, at: int) -> Iterator[None]:
-    """The random numbers that the unit at a position has with a seed."""
+    """Seed the random numbers as for the unit at a position, if there is a seed."""
     if seed is None:
         yield
         return

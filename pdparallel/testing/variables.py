@@ -1,8 +1,7 @@
-"""Variables: what a function could change and keep from one call to the next, so that a test can put it back.
+"""The variables that a function can change between calls, and a way to reset and restore them.
 
-A worker has the function as it was when the call began.  In this process that takes copies: before each run the
-function finds a copy of each variable that it or its helpers read or write, and in the end the variables themselves,
-which nothing has touched.
+A worker has the function as it was when the call began.  To do the same here, each run gets copies of the variables
+that the function and its helpers use.  At the end the original objects, which no run changed, are set again.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from pdparallel.typing import Func
 
 __all__ = ["Variables", "alike"]
 
-#: Stands for a variable that is not set.
+#: Placeholder for a variable that is not set.
 _NOTHING = object()
 
 
 class Variables:
-    """Those of a function, for the length of a ``with`` block.
+    """Variables of a function, which the end of a ``with`` block restores.
 
     >>> seen = []
     >>> with Variables(lambda value: seen.append(value)) as variables:
@@ -51,7 +50,7 @@ class Variables:
             place.put(place.value)
 
     def fresh(self) -> Func:
-        """The function, with each variable as it was at first."""
+        """Reset each variable to a copy of its first value, and return the function."""
         memo: dict[int, Any] = {}
         for place in self._places:
             place.put(_copied(place.value, memo))
@@ -59,7 +58,7 @@ class Variables:
         return self._current
 
     def changed(self) -> list[str]:
-        """The names of those that have another value than at first, as a user would name them."""
+        """Return descriptions of the variables that have another value than at first."""
         names = [place.name for place in self._places if not _is_same(place.get(), place.value)]
         own = _own(self._func)
         if own is not None and not _is_same(_own(self._current), own):
@@ -69,7 +68,7 @@ class Variables:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Place:
-    """Where a variable is kept, its name in words, and its value at first."""
+    """Variable with its description, its first value, and functions that get and set it."""
 
     name: str
     value: Any
@@ -86,7 +85,7 @@ def _places_of(func: Any, seen: set[int]) -> Iterator[_Place]:
     elif isinstance(func, types.MethodType):
         yield from _places_of(func.__func__, seen)
     elif isinstance(func, types.FunctionType):
-        # What cannot be imported is the user's, whatever module it says to be of.
+        # A function that is serialized by value is the user's, even if its __module__ names a library.
         if not is_of_library(func.__module__) or travels_by_value(func):
             yield from _places_of_function(func, seen)
     elif not isinstance(func, (type, types.BuiltinFunctionType)):
@@ -163,7 +162,7 @@ def _of_dict(attributes: dict[str, Any]) -> _Access:
 
 
 def _own(func: Any) -> Any:
-    """What a callable holds that is no plain function; None of one that holds nothing."""
+    """Return the state of a callable object, bound method or partial; None if there is none."""
     if isinstance(func, functools.partial):
         return func.args, func.keywords
     if isinstance(func, types.MethodType):
@@ -176,7 +175,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         return value
     try:
         return copy.deepcopy(value, memo)
-    except Exception:  # a connection, a generator: there is only the one
+    except Exception:  # for example a connection or a generator
         return value
 
 
@@ -185,7 +184,7 @@ def _is_same(now: Any, before: Any) -> bool:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether two objects are the same in every respect, as far as that can be told.
+    """Return whether two objects are the same in every respect; True if they cannot be compared.
 
     >>> alike([1, float("nan")], [1, float("nan")]), alike(1, 1.0), alike(object(), object())
     (True, False, True)
@@ -194,13 +193,13 @@ def alike(one: Any, other: Any) -> bool:
         assert_same(one, other)
     except AssertionError:
         return type(one) is type(other) and not _can_be_compared(one)
-    except Exception:  # whatever an __eq__ of its own may raise
+    except Exception:  # the objects' __eq__ may raise any error
         return True
     return True
 
 
 def _can_be_compared(value: Any) -> bool:
-    """Whether a copy of an object is the same as the object."""
+    """Return whether a copy of an object is equal to the object."""
     try:
         assert_same(copy.deepcopy(value), value)
     except Exception:
