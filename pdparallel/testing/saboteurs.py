@@ -1,6 +1,6 @@
-"""Functions, exceptions and objects that fail, to test a pipeline with ``errors=``, ``timeout=``, ``retries=`` and more.
+"""Functions, exceptions and objects that fail, to test a pipeline with ``errors=``, ``timeout=`` or ``retries=``.
 
-A saboteur takes any arguments, and fails.  :func:`when` calls it for some units, and a normal function for the others::
+A saboteur takes any arguments, and fails.  :func:`when` calls it for some units only::
 
     func = saboteurs.when(lambda row: row["a"] == 17, saboteurs.kills(), my_function)
     df.par(engine="process", errors="coerce").apply_rows(func)
