@@ -140,8 +140,8 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         ``errors="coerce"`` a group that failed has NaN, or no rows if the other groups returned frames.
 
         With ``errors="return"`` a group that failed has its exception as its value. If the other groups returned
-        Series, each cell of the group has the exception, for the labels of its rows or of the first Series. If they
-        returned frames, each cell of one row has it, with the label of the first row of the group. Columns with an
+        Series, each cell of the group has the exception. Its labels are those of its rows or of the first Series. If
+        they returned frames, each cell of one row has it, with the label of the first row of the group. Columns with an
         exception have dtype object. ``transform`` has the exception in each row of the group.
 
         Examples

@@ -238,8 +238,8 @@ def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options:
     Raises
     ------
     Exception
-        While you iterate, the exception of ``func`` for the first failing item (option ``errors``), or that of an
-        iterable. It comes after the results of the items before, and a note names the item.
+        While you iterate, the exception of ``func`` for the first failing item (option ``errors``), with a note that
+        names it, or the exception of an iterable. It comes after the results of the items before.
     InvalidOptionError
         For arguments that are not allowed, and ``checkpoint=``, at once.
 

@@ -121,10 +121,10 @@ def check(
 
     Notes
     -----
-    The function runs five times for each unit in this process (four times for items of an iterable), and once in a
-    worker. It runs twice more if it draws random numbers without a seed, or if its result changes from call to call. It
-    runs once more if it changes variables. With ``"apply_chunks"`` it also runs for each row, for each two rows, and
-    for all rows. An exception counts as a result.
+    The function runs five times for each unit in this process, and once in a worker. For items of an iterable, it runs
+    four times in this process. It runs twice more if it draws random numbers without a seed, or if its result changes
+    from call to call. It runs once more if it changes variables. With ``"apply_chunks"`` it also runs for each row, for
+    each two rows, and for all rows. An exception counts as a result.
 
     ``check`` restores the global and closure variables, default values and attributes of the function and its helpers.
     It also restores ``random`` and ``np.random``. It does not restore files or databases.
