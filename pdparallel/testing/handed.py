@@ -17,7 +17,7 @@ from pdparallel.core.options import forcing
 from pdparallel.errors import InvalidOptionError
 from pdparallel.typing import Func
 
-__all__ = ["TestInput", "Verb", "handed", "here", "name_of", "named"]
+__all__ = ["UnitInput", "Verb", "handed", "here", "name_of", "named"]
 
 #: The name of a method; or a function that takes an accessor and a function, and makes the call.
 Verb: TypeAlias = str | Callable[[Any, Func], Any]
@@ -28,7 +28,7 @@ _WORDS = {"apply_rows": "row", "apply_cols": "column", "map": "value", "apply_ch
 CHUNKS = 10
 
 
-class TestInput(NamedTuple):
+class UnitInput(NamedTuple):
     """Argument of a call: a function that makes a copy of it, and its label."""
 
     copy: Callable[[], Any]
@@ -39,25 +39,25 @@ class _EnoughError(BaseException):
     """Raised to end a call when it has enough units. No Exception, so that no ``errors=`` catches it."""
 
 
-def handed(func: Func, data: Any, call: Verb | None, most: int, seed: int | None) -> tuple[list[TestInput], str]:
+def handed(func: Func, data: Any, call: Verb | None, most: int, seed: int | None) -> tuple[list[UnitInput], str]:
     """Record the first arguments that a call passes to a function, and return them with the word for their kind."""
     # Each argument also goes to the function, because its return may decide what comes next.
     if not isinstance(data, (pd.DataFrame, pd.Series)):
         if call is not None:
             raise InvalidOptionError("call", call, "None with items, which the function gets one by one")
-        return [TestInput(_copies(item), item) for item in itertools.islice(data, most)], "item"
+        return [UnitInput(_copies(item), item) for item in itertools.islice(data, most)], "item"
     if call is None:
         call = "apply_rows" if isinstance(data, pd.DataFrame) else "map"
     size = max(1, -(-len(data) // CHUNKS)) if call == "apply_chunks" else None
     ask = _asking(call, data)
     word = _WORDS.get(call, "unit") if isinstance(call, str) else "unit"
-    found: list[TestInput] = []
+    found: list[UnitInput] = []
 
     def keep(unit: Any, *args: Any, **kwargs: Any) -> Any:
         if len(found) >= most:
             raise _EnoughError
         label = len(found) if word == "chunk" else _label(unit, len(found))
-        found.append(TestInput(_copies(unit), label))
+        found.append(UnitInput(_copies(unit), label))
         return func(unit, *args, **kwargs)
 
     keep.__name__ = getattr(func, "__name__", "<function>")  # pandas reads the name

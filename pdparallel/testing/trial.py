@@ -18,7 +18,7 @@ from pdparallel.core.outcome import Failure, Outcome
 from pdparallel.core.returns import Returns
 from pdparallel.errors import FunctionNotSerializableError, ResultNotSerializableError
 from pdparallel.testing.findings import Finding, Kind, advised
-from pdparallel.testing.handed import TestInput, Verb, handed, here, name_of, named
+from pdparallel.testing.handed import UnitInput, Verb, handed, here, name_of, named
 from pdparallel.testing.variables import Variables, alike
 from pdparallel.transport.functions import encode_work
 from pdparallel.transport.outcomes import decode_outcome, described, encode_outcome
@@ -69,7 +69,7 @@ class FitnessRun:
     """Runs of a function, and their findings."""
 
     def __init__(self, variables: Variables, args: tuple[Any, ...], kwargs: dict[str, Any], seed: int | None) -> None:
-        self.units: list[TestInput] = []
+        self.units: list[UnitInput] = []
         self.word = "unit"
         self.findings: list[Finding] = []
         self.calls = self.calls_in_a_worker = 0
