@@ -1,4 +1,4 @@
-"""Call: what the user asked for, after the accessor has checked it and before anything is cut or sent."""
+"""The user's call as plain data: validated, but not yet cut into chunks or sent."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ __all__ = ["Call", "Initializer", "Work", "in_words", "shown", "work_of"]
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Initializer:
-    """What each worker calls once before its first unit; each has an identity, by which a worker knows it again."""
+    """Function that each worker calls once, before its first unit."""
 
     func: Callable[..., Any]
     args: tuple[Any, ...]
+    #: Global variables that it assigns, and that are not sent for this reason.
     own: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker does with its part of the data: the half of a call that travels."""
+    """The part of a call that is sent to workers: the function, and how to call it."""
 
     func: Func
     args: tuple[Any, ...]
@@ -38,32 +39,41 @@ class Work:
     unit_format: UnitFormat
     errors: Errors = "raise"
     seed: int | None = None
+    #: Sent together with the function, so that both have the same globals in a worker.
     initializer: Initializer | None = None
+    #: Whether pandas' rows are read-only views of the whole frame. None: each chunk decides (``row.are_views``).
     views: bool | None = None
 
     @property
     def given(self) -> list[Any]:
-        """What the function gets besides its unit."""
+        """The arguments of the function after its unit."""
         return [*self.args, *self.kwargs.values()]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a verb."""
+    """One call of a method such as ``apply_rows``."""
 
     verb: str
     work: Work
     data: Data
+    #: Number of units.
     n: int
+    #: Name of a unit in messages and in the progress bar: ``"row"``.
     unit: str
+    #: Returns the label of the unit at a position, for messages.
     label: Callable[[int], Any]
+    #: The cut into chunks, if the result depends on it. None: the runner chooses.
     plan: tuple[Chunk, ...] | None = field(default=None)
+    #: Called with the returns before the first failure. pandas may reject one; that error then takes precedence.
     validate_prefix: Callable[[Returns], Any] | None = field(default=None)
+    #: Calls the function with the row at a position, as pandas does after an assignment to an earlier row.
     again: Callable[[int], Any] | None = field(default=None)
+    #: Position of the first unit in messages, if an earlier call did the units before it.
     start: int = 0
 
     def where(self, chunk: Chunk, offset: int) -> str:
-        """The place of a failure in words: ``in row 'x17' (position 17)``."""
+        """Return the place of a failure in words: ``in row 'x17' (position 17)``."""
         if self.work.unit_format == "chunk":
             if not len(chunk):
                 return "in the chunk of no rows"
@@ -72,7 +82,7 @@ class Call:
         return in_words(self.unit, self.label(position), self.start + position)
 
     def subject(self, chunk: Chunk) -> str:
-        """The first unit of a chunk at the beginning of a sentence: ``Row 'x17' (position 17)``, or ``Row 17``."""
+        """Return the first unit of a chunk as the start of a sentence: ``Row 'x17' (position 17)``, or ``Row 17``."""
         if self.work.unit_format == "chunk":
             return f"The chunk of rows {chunk.start} to {chunk.stop - 1}"
         position = self.start + chunk.start
@@ -89,7 +99,6 @@ def work_of(
     options: Options,
     views: bool | None = None,
 ) -> Work:
-    """What a worker is to do, as the arguments and options say."""
     first = None if options.initializer is None else Initializer(options.initializer, options.initargs)
     try:
         given = tuple(args)
@@ -100,12 +109,12 @@ def work_of(
 
 
 def in_words(unit: str, label: object, position: int) -> str:
-    """The place of a unit: ``in row 'x17' (position 17)``."""
+    """Return the place of a unit in words: ``in row 'x17' (position 17)``."""
     return f"in {unit} {shown(label)} (position {position})"
 
 
 def shown(label: object) -> str:
-    """A label in words, as a user would write it, if that is not long."""
+    """Return a label as a user would write it, shortened if it is long."""
     return shortened(repr(tuple(map(_plain, label)) if type(label) is tuple else _plain(label)))
 
 

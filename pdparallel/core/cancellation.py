@@ -1,7 +1,7 @@
-"""Stopping: how a call is ended from another thread, where no signal reaches: it is asked, and looks between two steps.
+"""Cancellation of a call from another thread, which no signal reaches.
 
-A call that may be ended finds its :class:`CancelToken` in the context that it runs in.  What it raises then is no
-:class:`Exception`, so that no function of a user's that makes a call of its own takes it for one.
+A call checks the :class:`CancelToken` of its context between two steps, and raises :class:`StoppedError`.
+That is no :class:`Exception`: a user's function may make calls of its own, and must not catch it.
 """
 
 from __future__ import annotations
@@ -16,23 +16,25 @@ __all__ = ["CancelToken", "StoppedError", "begin", "current", "stoppable"]
 
 
 class StoppedError(BaseException):
-    """Ends a call that was asked to stop."""
+    """Exception that ends a cancelled call."""
 
 
 class CancelToken:
-    """What a call looks at, and who wants it to end tells."""
+    """Request to end a call, which the call checks between two steps."""
 
     def __init__(self) -> None:
+        #: Done after :meth:`cancel`. It is a future, so that a wait for tasks can include it.
         self.requested: Future[None] = Future()
+        #: Set when the arguments of the call are valid, and its work starts.
         self.started = threading.Event()
 
     def cancel(self) -> None:
-        """Have the call end."""
-        with contextlib.suppress(InvalidStateError):  # it was asked before
+        """Request the end of the call."""
+        with contextlib.suppress(InvalidStateError):  # cancelled before
             self.requested.set_result(None)
 
     def look(self) -> None:
-        """Raise a :class:`StoppedError` where the call is to end."""
+        """Raise :class:`StoppedError` if the call is cancelled."""
         if self.requested.done():
             raise StoppedError
 
@@ -41,12 +43,12 @@ _current: ContextVar[CancelToken | None] = ContextVar("pdparallel_stop", default
 
 
 def current() -> CancelToken | None:
-    """That of the call around this one; None where nobody can ask it to end."""
+    """Return the token of the call in this context; None if nobody can cancel it."""
     return _current.get()
 
 
 def begin() -> None:
-    """Say that the arguments of the call around this place are checked: it begins, whatever takes so long."""
+    """Mark the call of this context as started: its arguments are valid, and the rest may take long."""
     stop = _current.get()
     if stop is not None:
         stop.started.set()
@@ -54,7 +56,7 @@ def begin() -> None:
 
 @contextlib.contextmanager
 def stoppable(stop: CancelToken) -> Iterator[None]:
-    """Let the calls inside a ``with`` block look at it."""
+    """Make a token the current one for calls inside a ``with`` block."""
     token = _current.set(stop)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Where to cut, and what is left: chunks are ranges of positions, and this module is arithmetic only."""
+"""Arithmetic of chunks: where to cut a range of positions, and which positions are still pending."""
 
 from __future__ import annotations
 
@@ -18,41 +18,42 @@ __all__ = [
     "pieces_for_chunks",
 ]
 
-#: A chunk function pays pandas' fixed cost per call, so beyond one chunk a worker each chunk is to have
-#: at least this many rows (``benchmarks/when_it_helps.py`` shows what a call on few rows costs).
+#: Rows that justify one more chunk of ``apply_chunks`` than one for each worker. Each chunk pays the fixed cost of
+#: pandas (``benchmarks/when_it_helps.py``).
 ROWS_WORTH_A_CHUNK = 1_000
 
-#: Chunks of ``apply_chunks`` for each worker: more than one, so that a slow one does not leave the others idle.
+#: Largest number of ``apply_chunks`` chunks for each worker. Several balance slow and fast chunks.
 CHUNKS_PER_WORKER = 4
 
-#: Bytes of a frame above which a chunk of ``apply_chunks`` is bounded in bytes, and that bound: what is under way, and
-#: what a function makes of it, are some chunks for each worker (``benchmarks/memory.py``).
+#: Bytes of a frame above which the chunks of ``apply_chunks`` have at most ``MAX_CHUNK_BYTES``. Memory holds several
+#: chunks and their results for each worker (``benchmarks/memory.py``).
 BIG_BYTES, MAX_CHUNK_BYTES = 1_000_000_000, 1 << 25
 
-#: The first chunk of ``apply_chunks`` is this part of another one, where that is still worth a chunk.
+#: Divisor of the first chunk of ``apply_chunks``, if it still has ``ROWS_WORTH_A_CHUNK`` rows.
 FIRST_CHUNK_PART = 8
 
-#: Work of a chunk in seconds, where there is much to do: some hundred times what a task costs by itself
+#: Seconds of work in a chunk while much is left: more than a hundred times the overhead of a task
 #: (``benchmarks/constants.py``).
 CHUNK_SECONDS = 0.1
 
-#: What a task costs by itself, in seconds, on an engine of this machine.
+#: Overhead of a task in seconds, on an engine of this machine.
 TASK_SECONDS = 0.0005
 
-#: A chunk is so many times its task where there is much to do, and so many times however little is left.
+#: Shortest work of a chunk, in overheads of a task: while much is left, and near the end.
 CHUNK_TASKS, CHUNK_MIN_TASKS = 100, 10
 
-#: A task costs whoever hands it out, too, so that the chunks of many workers are to last so many times as long as it
-#: takes to hand out one to each.
+#: Shortest work of a chunk, in rounds that submit one task to each worker: submission takes time in the parent, too.
 ROUNDS = 2
 
-#: Parts of the whole that the first chunks have while nothing is known of a unit's cost, for each worker.
+#: Number of chunks for each worker that all units would make, while the cost of a unit is unknown.
 FIRST_PARTS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Positions ``start:stop``; ``before`` and ``after`` are neighbours that come along (``overlap=``)."""
+    """Positions ``start:stop``, with the numbers of rows added ``before`` and ``after`` them (``overlap=``)."""
+
+    # Not a NamedTuple: pickle and ``tuple()`` would take ``len()``, the length of the range, for the number of fields.
 
     start: int
     stop: int
@@ -64,25 +65,26 @@ class Chunk:
 
 
 class PendingUnits(Protocol):
-    """What is left to do of a call; falsy where that is nothing."""
+    """Units of a call that no chunk has taken yet; falsy if none are left."""
 
+    #: Largest number of units to take while their cost is unknown.
     few: int
 
     def __len__(self) -> int:
-        """How many units, as far as it is known."""
+        """Return the number of units, as far as it is known."""
 
     def first(self, size: int) -> Chunk:
-        """The first that are left: so many at most."""
+        """Return the first units that are left, at most ``size``."""
 
     def drop(self, stop: int) -> None:
-        """Take what lies before a position."""
+        """Remove the units before a position."""
 
     def next_size(self, n_workers: int, seconds: float | None, size: float, task_seconds: float = TASK_SECONDS) -> int:
-        """How many the next chunk takes, by the seconds and bytes that a unit costs, as far as they are known."""
+        """Return the size of the next chunk, by the seconds and bytes of a unit, if they are known."""
 
 
 class PendingRanges:
-    """The positions of a call that nobody has taken yet, in order; falsy where there are none.
+    """Positions of a call that no chunk has taken yet, in order; falsy if none are left.
 
     >>> gaps = PendingRanges(10, finished=[Chunk(2, 5)])
     >>> len(gaps), gaps.first(100)
@@ -92,7 +94,7 @@ class PendingRanges:
     (4, Chunk(start=6, stop=10, before=0, after=0))
     """
 
-    #: The clock stops it earlier where they are slow.
+    #: A time limit stops a chunk of slow units earlier.
     few = 1_000
 
     def __init__(self, n: int, finished: Iterable[Chunk] = (), plan: Iterable[Chunk] | None = None) -> None:
@@ -112,16 +114,16 @@ class PendingRanges:
         return self._left
 
     def first(self, size: int) -> Chunk:
-        """The first positions that are left, without a hole: so many at most, or the chunk of the plan."""
+        """Return the first positions without a gap, at most ``size``, or the next chunk of the plan."""
         gap = self._gaps[0]
         return gap if self._whole else Chunk(gap.start, min(gap.start + size, gap.stop))
 
     def next_size(self, n_workers: int, seconds: float | None, size: float, task_seconds: float = TASK_SECONDS) -> int:
-        """How many the next chunk takes."""
+        """Return the size of the next chunk; bytes do not matter."""
         return next_size(self._left, n_workers, seconds, task_seconds)
 
     def drop(self, stop: int) -> None:
-        """Take what lies before a position."""
+        """Remove the positions before ``stop``."""
         while self._gaps and self._gaps[0].start < stop:
             gap = self._gaps.popleft()
             if gap.stop > stop:
@@ -132,7 +134,7 @@ class PendingRanges:
 
 
 def cut(start: int, stop: int, *, size: int | None = None, pieces: int = 1) -> tuple[Chunk, ...]:
-    """Cut ``start:stop`` into chunks of exactly ``size`` (the last may be shorter), or into ``pieces`` alike ones.
+    """Cut ``start:stop`` into chunks of exactly ``size`` (the last may be shorter), or into ``pieces`` equal ones.
 
     >>> [(c.start, c.stop) for c in cut(0, 5, size=2)]
     [(0, 2), (2, 4), (4, 5)]
@@ -148,7 +150,7 @@ def cut(start: int, stop: int, *, size: int | None = None, pieces: int = 1) -> t
 
 
 def _alike(start: int, n: int, pieces: int) -> Iterator[Chunk]:
-    # The sizes of numpy.array_split: the first n % pieces chunks get one more.
+    # Sizes as of numpy.array_split: the first n % pieces chunks get one more.
     least, more = divmod(n, pieces)
     for number in range(pieces):
         stop = start + least + (number < more)
@@ -157,7 +159,7 @@ def _alike(start: int, n: int, pieces: int) -> Iterator[Chunk]:
 
 
 def cut_whole(sizes: list[int], *, size: int | None = None, pieces: int = 1) -> tuple[Chunk, ...]:
-    """Cut between groups of the given sizes, never inside one.
+    """Cut between groups of the given sizes, never inside one; each chunk ends when it has enough rows.
 
     >>> [(c.start, c.stop) for c in cut_whole([3, 1, 1, 4], size=2)]
     [(0, 3), (3, 5), (5, 9)]
@@ -176,7 +178,7 @@ def cut_whole(sizes: list[int], *, size: int | None = None, pieces: int = 1) -> 
 
 
 def pieces_for_chunks(n: int, n_workers: int, size: int = 0) -> int:
-    """How many chunks ``apply_chunks`` makes of ``n`` rows of ``size`` bytes in all: nothing else decides it.
+    """Return the number of ``apply_chunks`` chunks for ``n`` rows of ``size`` bytes in all. Nothing else decides it.
 
     >>> [pieces_for_chunks(n, 2) for n in (10, 3_000, 1_000_000)], pieces_for_chunks(1_000_000, 2, 2_500_000_000)
     ([2, 3, 8], 75)
@@ -186,7 +188,7 @@ def pieces_for_chunks(n: int, n_workers: int, size: int = 0) -> int:
 
 
 def cut_for_chunks(n: int, n_workers: int, size: int = 0) -> tuple[Chunk, ...]:
-    """The chunks of ``apply_chunks``: of about the same size, but of many rows the first is a small one.
+    """Cut ``n`` rows into similar chunks; the first of many rows is small, to measure the cost of a row early.
 
     >>> [len(chunk) for chunk in cut_for_chunks(6_000, 2)], [len(chunk) for chunk in cut_for_chunks(640_000, 2)]
     ([1000, 1000, 1000, 1000, 1000, 1000], [10000, 78750, 78750, 78750, 78750, 78750, 78750, 78750, 78750])
@@ -199,7 +201,7 @@ def cut_for_chunks(n: int, n_workers: int, size: int = 0) -> tuple[Chunk, ...]:
 
 
 def next_size(left: int, n_workers: int, seconds: float | None, task_seconds: float = TASK_SECONDS) -> int:
-    """How many units the next chunk takes, when each unit is recorded by itself, so that the cut is free.
+    """Return the size of the next chunk of independent units; it shrinks so that all workers end together.
 
     >>> [next_size(left, 2, 1e-5) for left in (1_000_000, 20_000, 3_000, 100)]
     [10000, 5000, 750, 100]

@@ -1,4 +1,4 @@
-"""Codes: what the code of a function holds and names, with the code that is defined inside it."""
+"""Names, imports and bytes of a function's code, with the code that is defined inside it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 __all__ = ["Import", "Names", "codes", "from_bytes", "is_empty", "names_of", "steps_of", "to_bytes"]
 
-#: Later versions of marshal write the same code in other bytes now and then, and workers know a function by its bytes.
+#: Format version of marshal. Later ones may write equal code in other bytes, but workers identify code by its bytes.
 _MARSHAL = 2
 
-#: Stands for a constant that is kept beside the bytes.
+#: Mark of a placeholder for a constant that is kept beside the bytes.
 _ELSEWHERE = "pdparallel: a constant that marshal does not write"
 
 _IMPORT_NAME = dis.opmap["IMPORT_NAME"]
@@ -32,15 +32,15 @@ class Import(NamedTuple):
 
 
 class Names(NamedTuple):
-    """What code names, with the code inside it."""
+    """Names in code, with the code inside it."""
 
+    #: Globals, attributes and modules.
     all: frozenset[str]
     imports: tuple[Import, ...]
 
 
 @functools.lru_cache(maxsize=4096)
 def names_of(code: types.CodeType) -> Names:
-    """All names of some code, and its imports."""
     found: set[str] = set()
     imports: list[Import] = []
     for inner in codes(code):
@@ -51,7 +51,7 @@ def names_of(code: types.CodeType) -> Names:
 
 
 def codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    """Some code, and that of the functions and classes inside it."""
+    """Yield code, and the code of the functions and classes inside it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -59,12 +59,12 @@ def codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def steps_of(code: types.CodeType) -> list[dis.Instruction]:
-    """The instructions of some code, without those that only help the interpreter."""
+    """Return the instructions of code, without those that only help the interpreter."""
     return [step for step in dis.get_instructions(code) if step.opname not in _HELPERS]
 
 
 def to_bytes(code: types.CodeType) -> tuple[bytes, list[Any]]:
-    """Some code as bytes, and the constants that these leave out: slices, and what no compiler makes."""
+    """Return code as bytes, and the constants that marshal cannot write: slices, and objects that tools put there."""
     left_out: list[Any] = []
     try:
         data = marshal.dumps(code, _MARSHAL)
@@ -74,7 +74,6 @@ def to_bytes(code: types.CodeType) -> tuple[bytes, list[Any]]:
 
 
 def from_bytes(data: bytes, left_out: list[Any]) -> types.CodeType:
-    """The code that :func:`to_bytes` turned into bytes."""
     code: types.CodeType = marshal.loads(data)
     return _with(code, left_out) if left_out else code
 
@@ -118,7 +117,7 @@ def _imports(code: types.CodeType) -> Iterator[Import]:
 
 
 def is_empty(cell: types.CellType) -> bool:
-    """Whether a closure variable has no value yet, or none any more."""
+    """Return True if a closure variable has no value yet, or no longer has one."""
     try:
         cell.cell_contents  # noqa: B018 - it raises
     except ValueError:

@@ -1,7 +1,7 @@
-"""How many cores this process may really use, and why: affinity, container quota, batch system, Windows' limit.
+"""Cores and memory that this process may use: affinity, limits of control groups, SLURM, Windows' limit.
 
-``os.cpu_count()`` counts the cores of the machine, also in a container that was given two of them; a pool
-of that size only makes the workers wait for each other.
+``os.cpu_count()`` counts the cores of the machine, even in a container with a quota of two. A pool of that size only
+makes workers wait for each other.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = [
     "memory_limit", "usable_cores",
 ]  # fmt: skip
 
-#: ``WaitForMultipleObjects`` takes 63 handles at most, and the executor needs two of them for itself.
+#: Largest number of workers on Windows: ``WaitForMultipleObjects`` takes 63 handles, and the executor needs two.
 WINDOWS_MOST_WORKERS = 61
 
 
-#: What SLURM tells a job of its cores; where it does not bind the job to them as well, only these say so.
+#: Environment variables with the cores of a SLURM job. Without CPU binding nothing else shows this limit.
 SLURM_VARIABLES = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
 
 
@@ -36,7 +36,7 @@ class Cores(NamedTuple):
 
 
 def usable_cores(root: str | os.PathLike[str] = "/") -> Cores:
-    """Cores that this process may use.
+    """Return the cores that this process may use, and the limit that decides.
 
     >>> usable_cores().number >= 1
     True
@@ -60,12 +60,12 @@ def usable_cores(root: str | os.PathLike[str] = "/") -> Cores:
 
 
 def gil_is_off() -> bool:
-    """Whether threads of this process run Python side by side."""
+    """Return True if threads of this process run Python in parallel."""
     return not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def load() -> float | None:
-    """How many tasks of the whole machine wanted a core, on average over the last minute; None where it is not told.
+    """Return how many threads of the machine wanted a core, averaged over the last minute; None if unknown.
 
     >>> load() is None or load() >= 0
     True
@@ -77,7 +77,7 @@ def load() -> float | None:
 
 
 def cgroup_folders(controller: str, root: str | os.PathLike[str] = "/") -> Iterator[tuple[Path, int]]:
-    """The folders that may hold limits of this process: of its control group, and of every group above it."""
+    """Yield the folders of this process's control group and of all above it, each with the cgroup version (1 or 2)."""
     root = Path(root)
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -98,20 +98,20 @@ def cgroup_folders(controller: str, root: str | os.PathLike[str] = "/") -> Itera
             continue
         # A process outside its cgroup namespace sees its group as /../..: such a path leads nowhere from here.
         parts = [part for part in group.split("/") if part not in ("", ".", "..")]
-        # In a container the path is often that of the host, while only the lower end of the tree is mounted here: so
-        # leave out levels at the front until there is such a folder. Each level may have a limit of its own.
+        # In a container the path is often that of the host, but only the lower end of the tree is mounted. So drop
+        # levels at the front until the folder exists. Each level may have a limit of its own.
         mounted = next((n for n in range(len(parts)) if base.joinpath(*parts[n:]).is_dir()), len(parts))
         for end in range(len(parts), mounted - 1, -1):
             yield base.joinpath(*parts[mounted:end]), version
 
 
 def memory_limit(root: str | os.PathLike[str] = "/") -> int | None:
-    """The smallest memory limit of this process's control group and of those above it, in bytes."""
+    """Return the smallest memory limit in bytes of this process's control group and all above it; None without one."""
     return min((limit for limit, _ in _memory_of_groups(root)), default=None)
 
 
 def machine_available(root: str | os.PathLike[str] = "/") -> int | None:
-    """Memory of the machine that is free, or would be soon, in bytes; None where it is not told."""
+    """Return the available memory of the machine in bytes (``MemAvailable``); None if unknown."""
     try:
         for line in (Path(root) / "proc/meminfo").read_text().splitlines():
             name, _, value = line.partition(":")
@@ -123,14 +123,14 @@ def machine_available(root: str | os.PathLike[str] = "/") -> int | None:
 
 
 def available_memory(root: str | os.PathLike[str] = "/") -> int | None:
-    """Memory that this process may still take, in bytes: of the machine, and of its control groups."""
+    """Return the bytes of memory that this process may still take, by the machine and its control groups."""
     left = [max(0, limit - used) for limit, used in _memory_of_groups(root)]
     machine = machine_available(root)
     return min([*left, *([] if machine is None else [machine])], default=None)
 
 
 def _memory_of_groups(root: str | os.PathLike[str]) -> Iterator[tuple[int, int]]:
-    """The limit of each control group that has one, and what it has in use, in bytes."""
+    """Yield limit and use, in bytes, of each control group that has a limit."""
     for folder, version in cgroup_folders("memory", root):
         names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
         try:
@@ -156,7 +156,8 @@ def _affinity() -> int | None:
 
 @functools.lru_cache(maxsize=4)
 def _cgroup_quota(root: str, second: int) -> float | None:
-    """The smallest CPU quota on the way from this process's group to the root, in cores, as it was in that second."""
+    """Return the smallest CPU quota, in cores, of this process's control group and all above it."""
+    # ``second`` limits the age of the cache: reading takes as long as applying a function to a hundred rows.
     quotas = (_quota(folder, version) for folder, version in cgroup_folders("cpu", root))
     return min((quota for quota in quotas if quota is not None), default=None)
 

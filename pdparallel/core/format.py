@@ -1,4 +1,4 @@
-"""Showing: figures in words, and small tables as text and as HTML, for what is printed in a terminal or a notebook.
+"""Numbers as short texts, and small tables as text and HTML, for terminals and notebooks.
 
 >>> seconds(0.0000061), seconds(0.25), seconds(75.0), size(32), size(12_800_000)
 ('6.1 µs', '250 ms', '75 s', '32 bytes', '12.8 MB')
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 __all__ = ["LARGE_SHARE", "MAIN_SHARE", "aligned", "as_html", "few", "seconds", "share", "shortened", "size"]
 
-#: Parts of a whole from which something is worth a word, and from which it is most of it.
+#: Smallest share of a whole that is worth a mention, and smallest share that counts as most of it.
 LARGE_SHARE, MAIN_SHARE = 0.25, 0.5
 
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
@@ -23,12 +23,12 @@ _SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def shortened(text: str, most: int = 80) -> str:
-    """A text of so many letters at most; dots stand for the rest."""
+    """Return a text cut to ``most`` characters, with an ellipsis for the rest."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def seconds(value: float) -> str:
-    """Seconds in three digits."""
+    """Return seconds as text with three digits."""
     if not math.isfinite(value):
         return "-" if math.isnan(value) else "for ever"
     for unit, name in _TIMES:
@@ -38,7 +38,7 @@ def seconds(value: float) -> str:
 
 
 def _can_print(text: str) -> bool:
-    """Whether standard output has these letters: it may be of ASCII only."""
+    """Return True if standard output can encode a text; it may be ASCII only."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except (LookupError, UnicodeEncodeError):
@@ -47,7 +47,7 @@ def _can_print(text: str) -> bool:
 
 
 def size(value: float) -> str:
-    """Bytes in three digits."""
+    """Return bytes as text with three digits."""
     if not math.isfinite(value):
         return "-"
     for unit, name in _SIZES:
@@ -61,18 +61,18 @@ def _three(value: float) -> str:
 
 
 def share(value: float) -> str:
-    """A part of one, in percent."""
+    """Return a fraction as text in percent."""
     return "-" if math.isnan(value) else f"{100 * value:.0f} %"
 
 
 def few(names: Sequence[object], most: int = 5) -> str:
-    """Some names, and how many there are more."""
+    """Return the first names as text, and the number of the others."""
     shown = ", ".join(map(repr, names[:most]))
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def aligned(rows: Iterable[Sequence[str]], letters: str) -> str:
-    """Rows as columns of text; ``letters`` has l or r for each column."""
+    """Return rows as a text table; ``letters`` aligns each column: l is left, r is right."""
     lines = [tuple(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     sides = [str.ljust if letter == "l" else str.rjust for letter in letters]
@@ -83,8 +83,8 @@ def aligned(rows: Iterable[Sequence[str]], letters: str) -> str:
 
 
 def as_html(rows: Iterable[Sequence[str]], letters: str, head: bool, title: str) -> str:
-    """The same as a table of HTML; ``head`` says whether the first row is one, else the first column is."""
-    import html  # two milliseconds that few need
+    """Return rows as an HTML table, with the first row as header if ``head``, else with the first column."""
+    import html  # takes 2 ms, and few calls need it
 
     parts = [f"<table><caption>{html.escape(title)}</caption>"]
     for number, row in enumerate(rows):

@@ -1,10 +1,10 @@
-"""Ending: what is seen to when the pools are let go and when the process ends, before others end what is theirs."""
+"""Cleanup at shutdown and at process exit, before other libraries end their pools; release of idle objects."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import multiprocessing.util  # noqa: F401 - it registers its own end when it is imported, which is to come after ours
+import multiprocessing.util  # noqa: F401 - its import registers its exit handler, which must run after ours
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 
 __all__ = ["AT_SHUTDOWN", "IdleTimer", "at_exit", "calls_end_first"]
 
-#: What is waited for when the pools are let go: calls that are about to give theirs back.
+#: Functions that run before the pools are released. They wait for calls that are about to return their pool.
 AT_SHUTDOWN: list[Callable[[], None]] = []
 
 _calls: list[Callable[[], None]] = []
@@ -20,13 +20,14 @@ _pools: list[Callable[[], None]] = []
 
 
 def at_exit(ending: Callable[[], None], *, of_pools: bool = False) -> None:
-    """Have something done when the process ends, what was asked for last first."""
+    """Register a function for process exit; the last one runs first, and those of pools run after those of calls."""
     (_pools if of_pools else _calls).append(ending)
     calls_end_first()
 
 
 def calls_end_first() -> None:
-    """Have the calls end, when the process does, before the pools that any library imported so far ends by itself."""
+    """Make our exit handler run before those of all libraries imported so far."""
+    # Such a library ends workers in the middle of a task. One may hold a lock, for which the library waits forever.
     atexit.unregister(_end_all)
     atexit.register(_end_all)
 
@@ -37,11 +38,14 @@ def _end_all() -> None:
             stack.callback(ending)
 
 
-# Idle: lets go what nobody has used for some time, with one thread for many uses, because each timer is a thread
+# Release of idle objects. One timer serves many uses, because each timer is a thread.
 
 
 class IdleTimer:
-    """Calls ``let_go`` once as many seconds have passed since the last use as that use said."""
+    """Timer that calls ``let_go`` after the seconds that the last use gave.
+
+    Callers of its methods hold ``lock``. ``let_go`` runs under it, and may return a function to run without it.
+    """
 
     def __init__(self, lock: AbstractContextManager[object], let_go: Callable[[], Callable[[], None] | None]) -> None:
         self._lock = lock
@@ -50,13 +54,12 @@ class IdleTimer:
         self._timer: threading.Timer | None = None
 
     def used(self, seconds: float) -> None:
-        """Begin to count anew."""
+        """Restart the timer."""
         self._until = time.monotonic() + seconds
         if self._timer is None:
             self._look_after(seconds)
 
     def stop(self) -> None:
-        """Do not look any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

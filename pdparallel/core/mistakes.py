@@ -1,8 +1,7 @@
-"""Words of other packages, and the error that names the fix for each.
+"""Errors for wrong names of options, engines, values and methods, each with the name that the user probably meant.
 
-Many callers know another package and use its words.  Tables say what each word is here, and ``difflib`` finds the
-misspelt ones.  This code runs after a mistake.  A correct call costs one look at the names of its keyword arguments
-(:func:`refuse_options`).
+Tables map the words of other packages to ours, and ``difflib`` finds misspelt ones. This code runs after a mistake.
+A correct call only compares the names of its keyword arguments (:func:`refuse_options`).
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ OPTIONS = frozenset(OptionsDict.__optional_keys__)
 #: Names of all engines.
 ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
 
-#: What other packages call our options.
+#: Names of our options in other packages.
 OPTION_WORDS: dict[str, tuple[str, ...]] = {
     "engine": ("backend", "client", "cluster", "executor", "parallel_backend", "pool", "scheduler"),
     "n_workers": (
@@ -89,19 +88,19 @@ _OPTION_OF: dict[str, tuple[str, ...]] = {
     "threads": ("n_workers", "threads_per_worker"),
 }
 
-#: Words that count chunks.
+#: Names that count chunks, unlike our ``chunk_size``.
 _COUNTS_OF_CHUNKS = frozenset(
     ("chunks", "max_chunks_per_worker", "n_chunks", "n_splits", "npartitions", "num_chunks", "split_factor")
 )
 
-#: Keyword arguments that few functions have, and that callers mean for a verb.
+#: Keyword arguments that few functions have, so that they are probably for our method.
 _GUARDED = (
     OPTIONS
     | {word for option in ("n_workers", "chunk_size", "progress") for word in OPTION_WORDS[option]}
     | {"axis", "columns", "npartitions"}
 )
 
-#: What other packages call our engines.
+#: Names of our engines in other packages.
 ENGINE_WORDS: dict[str, tuple[str, ...]] = {
     "process": (
         "concurrent.futures", "fork", "forkserver", "joblib", "loky", "mapply", "mp", "mpire", "multiprocess",
@@ -114,7 +113,7 @@ ENGINE_WORDS: dict[str, tuple[str, ...]] = {
 
 _ENGINE_OF = {word: engine for engine, words in ENGINE_WORDS.items() for word in words}
 
-#: What other packages call the values of an option, and what ours does.
+#: Values of our options in other packages, with our value for each.
 VALUE_WORDS: dict[str, dict[str, str]] = {
     "errors": {
         **dict.fromkeys(("continue", "ignore", "nan", "none", "null", "skip", "suppress", "warn"), "coerce"),
@@ -140,16 +139,16 @@ _EFFECTS = {
     ("errors", "return"): " It leaves the exception of each failed call.",
 }
 
-#: What other packages put before the verb.
+#: Prefixes of methods in other packages.
 _PREFIXES = ("parallel_", "progress_", "par_", "swift_", "p_")
 
-#: How our verbs are written that do not take a function.
+#: Calls of our methods that take no function.
 _WRITTEN = {
     "background": "background", "expanding": "expanding()", "groupby": "groupby(by)", "resample": "resample(rule)",
     "rolling": "rolling(window)",
 }  # fmt: skip
 
-#: What other packages call our verbs, by what the accessor is of.
+#: Methods of other packages, with our method for each: of frames, Series and groups.
 _FRAME_VERBS: dict[str, str] = {
     **dict.fromkeys(("apply_axis1", "apply_row", "apply_rowwise", "iterrows", "itertuples", "map_rows", "row_apply",
                      "rowwise", "rows_apply"), "apply_rows(func)"),
@@ -178,7 +177,7 @@ _GROUP_VERBS: dict[str, str] = {
     "apply": "apply(func)",
 }  # fmt: skip
 
-#: What other packages have beside verbs, and what to do here.
+#: Other names of other packages, with the text that says what to do here.
 _PACKAGE_WORDS: dict[str, str] = {
     **dict.fromkeys(("ParallelPandas", "init", "initialize", "pandarallel"),
                     "There is nothing to initialize. Call df.par.apply_rows(func). "
@@ -192,15 +191,15 @@ _PACKAGE_WORDS: dict[str, str] = {
 
 
 def closest(text: str, known: Iterable[str], cutoff: float) -> str | None:
-    """Return the known text that is most like another one, or None if none is."""
-    import difflib  # a millisecond that few need
+    """Return the known text that is most similar to another one, or None if none is similar."""
+    import difflib  # takes 1 ms, and few calls need it
 
     near = difflib.get_close_matches(text, list(known), n=1, cutoff=cutoff)
     return near[0] if near else None
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.7) -> str | None:
-    """The known word that is most like another one, whatever its case and underscores; None if none is."""
+    """Return the most similar known word, or None; case, underscores and hyphens do not matter."""
     plain = {_plain(each): each for each in known}
     near = closest(_plain(word), plain, cutoff)
     return None if near is None else plain[near]
@@ -214,7 +213,7 @@ def _plain(word: str) -> str:
 
 
 def _meant(name: str, known: Iterable[str]) -> tuple[str, ...]:
-    """The options that a name may stand for."""
+    """Return the options that a name may mean."""
     known = list(known)
     near = nearest(name, known)
     of_others = nearest(name, _OPTION_OF, cutoff=0.9)
@@ -229,7 +228,6 @@ def _meant(name: str, known: Iterable[str]) -> tuple[str, ...]:
 
 
 def unknown_option(name: str, value: Any, known: Iterable[str], to_func: str = "") -> InvalidOptionError:
-    """The error for an option that does not exist."""
     known = list(known)
     allowed = "one of the options " + ", ".join(known)
     meant = _meant(name, known)
@@ -245,17 +243,16 @@ def unknown_option(name: str, value: Any, known: Iterable[str], to_func: str = "
 
 @functools.cache  # once for each variable
 def warn_of_variable(variable: str) -> None:
-    """Warn of an environment variable that is like one of ours; any other may belong to another program."""
+    """Warn of an environment variable that is similar to one of ours; any other may belong to another program."""
     prefix, name = variable[: len("PDPARALLEL_")].upper(), variable[len("PDPARALLEL_") :].lower()
-    known = sorted(OPTIONS - {"initializer", "initargs"} | {"full_tracebacks"})  # no text is a function
+    known = sorted(OPTIONS - {"initializer", "initargs"} | {"full_tracebacks"})  # a variable cannot hold a function
     meant = " or ".join(prefix + option.upper() for option in _meant(name, known))
     if meant:
         text = f"{variable} has no effect. Did you mean {meant}?"
-        warnings.warn_explicit(text, UserWarning, "<environment>", 1)  # no line of code is wrong
+        warnings.warn_explicit(text, UserWarning, "<environment>", 1)  # no line of code causes it
 
 
 def unknown_engine(name: str, value: str, allowed: str) -> InvalidOptionError:
-    """The error for the name of an engine that does not exist."""
     meant = _engine_meant(value)
     text = f"Unknown {name} {value!r}."
     text += f" Did you mean {meant!r}?" if meant is not None else f" Give {allowed}."
@@ -267,7 +264,7 @@ def _engine_meant(value: str) -> str | None:
 
 
 def unknown_value(name: str, value: Any, choices: Iterable[str], more: str = "") -> InvalidOptionError:
-    """The error for a value that is none of a few words; ``more`` is what else is allowed."""
+    """Return the error for a value that is not one of ``choices``; ``more`` names other allowed values."""
     choices = list(choices)
     allowed = ("one of " if len(choices) > 1 else "") + ", ".join(map(repr, choices)) + more
     meant = None
@@ -285,11 +282,11 @@ _repr.maxstring = _repr.maxother = 80
 
 
 def shown(value: Any) -> str:
-    """A value as in code, if that is short."""
+    """Return a value as in code, shortened if it is long."""
     return _repr.repr(value)
 
 
-# Options that were given to a verb
+# Options given to a method
 
 
 def refuse_options(func: Any, kwargs: Mapping[str, Any], call: str, of: Any, axis: str = "", more: str = "") -> None:
@@ -303,7 +300,7 @@ def refuse_options(func: Any, kwargs: Mapping[str, Any], call: str, of: Any, axi
     place = place_of(of)
     known = OPTIONS | {"columns"} if place == "df.par" else OPTIONS
     for name, value in kwargs.items():
-        if name in names:
+        if name in names:  # the function's own argument
             continue
         if name in known:
             raise _is_an_option(name, value, func, call, place, takes_any, more)
@@ -319,12 +316,12 @@ def refuse_options(func: Any, kwargs: Mapping[str, Any], call: str, of: Any, axi
 
 
 def place_of(data: Any) -> str:
-    """How users write the accessor of a frame or Series."""
+    """Return how users write the accessor of a frame or Series."""
     return "df.par" if data.ndim == 2 else "s.par"
 
 
 def _takes(func: Callable[..., Any]) -> tuple[frozenset[str], bool] | None:
-    """The names that a function takes by keyword, and whether it takes any name; None if Python cannot say."""
+    """Return the keyword names of a function, and whether it takes any name; None if Python cannot tell."""
     import inspect
 
     try:
@@ -360,14 +357,14 @@ def refuse_options_of_view(kwargs: Mapping[str, Any], view: str, of: Any) -> Non
 
 
 def refuse_engine(engine: Any, func: Any, call: str, of: Any, more: str = "") -> None:
-    """Refuse an engine of ours if the verb has pandas' own ``engine=``."""
+    """Refuse one of our engines in a method that has pandas' own ``engine=``."""
     if isinstance(engine, str) and engine not in ("python", "cython", "numba"):
         meant = _engine_meant(engine)
         if meant is not None:
             raise _is_an_option("engine", meant, func, call, place_of(of), more=more)
 
 
-#: For each kind of row: what raises when a function reads it as another kind, and how to read it.
+#: For each row format: exceptions of a function that expects another format, and how to read a row.
 _READING: dict[str, tuple[tuple[tuple[type[Exception], str], ...], str]] = {
     "row-namedtuple": (
         ((TypeError, "tuple indices must be integers"),),
@@ -389,14 +386,14 @@ _READING: dict[str, tuple[tuple[tuple[type[Exception], str], ...], str]] = {
 
 
 def hint_for_row(exception: BaseException, unit_format: str) -> str | None:
-    """How to read a row of this kind, if the exception says that the function reads another kind."""
+    """Return how to read a row of this format, if the exception shows that the function expects another one."""
     signs, hint = _READING.get(unit_format, ((), ""))
     fits = any(isinstance(exception, kind) and str(exception).startswith(text) for kind, text in signs)
     return hint if fits else None
 
 
 def by_name(place: str = "", skip: int = 0, after: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Have a function that takes options refuse those without a name, with the option that was probably meant."""
+    """Decorate a function so that it refuses options without a name, and suggests the one that was meant."""
 
     def decorate(call: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(call)
@@ -416,7 +413,7 @@ def _unnamed(given: tuple[Any, ...], place: str) -> InvalidOptionError:
     meant: str | None = None
     if isinstance(first, int) and not isinstance(first, bool):
         meant = f"{place}(n_workers={first})"
-    elif isinstance(first, str) and first in OPTIONS:  # as pandas.set_option("display.width", 80)
+    elif isinstance(first, str) and first in OPTIONS:  # like pandas.set_option("display.width", 80)
         name = first
         meant = f"{place}({first}={shown(given[1]) if len(given) > 1 else '...'})"
     elif isinstance(first, str) and _engine_meant(first) is not None:
@@ -431,9 +428,9 @@ def _unnamed(given: tuple[Any, ...], place: str) -> InvalidOptionError:
 
 
 def refuse_options_of_windows(func: Any, engine: Any, unexpected: Mapping[str, Any], of: Any, view: str) -> None:
-    """Refuse what ``rolling(...).apply`` does not take."""
+    """Refuse arguments that ``rolling(...).apply`` does not take."""
     call = f"{view}(...).apply"
-    of = getattr(of, "obj", of)  # of groups
+    of = getattr(of, "obj", of)  # the data of a groupby
     refuse_engine(engine, func, call, of)
     for name, value in unexpected.items():
         if name in OPTIONS:
@@ -446,6 +443,7 @@ def refuse_options_of_windows(func: Any, engine: Any, unexpected: Mapping[str, A
 
 def refuse_options_of_hook(func: Any, kwargs: Mapping[str, Any]) -> None:
     """Refuse options of ``df.apply(func, engine=pdparallel, ...)`` that the function does not take."""
+    # pandas passes all keyword arguments to the function, so one with ``**kwargs`` gets them.
     taken = None if OPTIONS.isdisjoint(kwargs) else _takes(func)
     if taken is None or taken[1]:
         return
@@ -456,7 +454,7 @@ def refuse_options_of_hook(func: Any, kwargs: Mapping[str, Any]) -> None:
 
 
 def refuse_calls_without_items(func: Any, iterables: tuple[Any, ...], place: str) -> None:
-    """Refuse what ``pdparallel.map`` cannot take as items."""
+    """Refuse a call of ``pdparallel.map`` without items that it can take."""
     if not callable(func) and iterables and callable(iterables[0]):
         text = f"The function comes first: {place}({_name_of(iterables[0])}, items)."
         raise InvalidOptionError("func", func, "a function", message=text)
@@ -471,21 +469,21 @@ def refuse_calls_without_items(func: Any, iterables: tuple[Any, ...], place: str
             raise InvalidOptionError("items", given, "something to iterate over, such as a list")
 
 
-# Verbs
+# Methods
 
 
 def missing_attribute(name: str, place: str, verbs: Iterable[str], data: Any = None) -> AttributeError | None:
-    """The error for a name that an accessor, or what it gives, does not have."""
+    """Return the error for an unknown name of an accessor, or of its groups or windows (``data`` is None)."""
     meant = _group_verb(name, place, list(verbs)) if data is None else _verb(name, place, list(verbs), data)
-    if meant is None and data is None:
+    if meant is None and data is None:  # groups and windows have all methods of pandas, which raises for others
         return None
     text = f"{place} has no {name!r}. " + (meant or f"It has {', '.join(verbs)}.")
-    # With the object Python would add a guess of its own.
+    # With obj= Python would add a suggestion of its own.
     return AttributeError(text, name=name, obj=None)
 
 
 def missing_name(name: str, names: Iterable[str], verbs: Iterable[str], data: Any) -> AttributeError:
-    """The error for a name that the package does not have; ``verbs`` and ``data`` are those of a frame's accessor."""
+    """Return the error for an unknown name of the package; ``verbs`` and ``data`` belong to a frame's accessor."""
     near = nearest(name, names)
     meant = _PACKAGE_WORDS.get(name) or (near and f"Did you mean pdparallel.{near}?")
     meant = meant or _verb(name, "df.par", list(verbs), data) or f"It has {', '.join(names)}."
@@ -493,7 +491,7 @@ def missing_name(name: str, names: Iterable[str], verbs: Iterable[str], data: An
 
 
 def attribute_of_pandas(obj: Any, name: str, verbs: Iterable[str], place: Callable[[], str]) -> Any:
-    """Return an attribute of pandas' object of groups, spans or windows."""
+    """Return an attribute of a groupby, resample or window object of pandas, or raise an error with the fix."""
     try:
         return getattr(obj, name)
     except AttributeError:
@@ -504,7 +502,7 @@ def attribute_of_pandas(obj: Any, name: str, verbs: Iterable[str], place: Callab
 
 
 def not_selected(key: Any, data: Any) -> TypeError:
-    """The error for ``df.par["a"]``."""
+    """Return the error for ``df.par["a"]``."""
     part = "..." if isinstance(key, slice) else shown(key)
     if data.ndim == 1:
         return TypeError(f"Select the values before .par: s[{part}].par.map(func).")
@@ -543,6 +541,6 @@ def _verb(name: str, place: str, verbs: list[str], data: Any) -> str | None:
 
 
 def _bare(name: str) -> str:
-    """A verb without what other packages put before it: ``parallel_apply`` is ``apply``."""
+    """Return a method's name without the prefixes of other packages: ``parallel_apply`` is ``apply``."""
     prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
     return name.removeprefix(prefix)

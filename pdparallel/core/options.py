@@ -1,6 +1,6 @@
-"""Options: what can be set, where from (call, context, process, environment, default), and what is allowed.
+"""Options, their allowed values, and the places that set them: call, context, process, environment, default.
 
-One frozen dataclass holds them; everything else asks :func:`resolve` once a call and passes the result on.
+Each call asks :func:`resolve` once, and passes the frozen :class:`Options` on.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _PROGRESS = ("text", "notebook", "log")
 _ENVIRONMENT_PREFIX = "PDPARALLEL_"
 
 
-#: Each option in one sentence, for help and tables; :class:`Options` says all.
+#: Each option in one sentence, for help and tables. :class:`Options` has the full text.
 MEANINGS: dict[str, str] = {
     "engine": "Who does the work: this process, threads, processes, or a cluster.",
     "n_workers": "How many workers share the work. None: the cores that this process may use.",
@@ -84,13 +84,13 @@ class Options:
     Parameters
     ----------
     engine : str or object, default "auto"
-        ``"auto"`` begins in this process. It uses workers if they save time, as soon as they have loaded the function.
+        ``"auto"`` starts in this process. It uses workers if they save time, as soon as they have loaded the function.
         A function that cannot be sent to workers stays here. On a Python without the GIL, ``"auto"`` uses threads for
-        a function that only reads its row or value, and names nothing that threads could change.
+        functions without side effects. They only read their row or value, and name nothing that threads could change.
         ``"process"`` and ``"pathos"`` use processes, ``"thread"`` uses threads, and ``"serial"`` uses no workers.
         ``"dask"`` uses the cluster of the current client, or a new one on this machine.
         ``"ray"`` uses the running Ray, or a new one on this machine.
-        ``"tcp://scheduler:8786"`` is the address of a Dask scheduler. Objects can be any
+        ``"tcp://scheduler:8786"`` is the address of a Dask scheduler. An object can be any
         :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a pathos pool, or a ``Client`` or cluster
         of ``dask.distributed``.
     n_workers : int, default None
@@ -126,10 +126,10 @@ class Options:
         A folder of one call. It keeps finished results, and the same call continues from there. With another
         ``errors`` only failed rows run again.
     seed : int, default None
-        With a seed, ``random`` and ``np.random`` draw the same numbers in the function, for any engine, number of
-        workers and size of chunks. The streams of this process do not change. Each row (column, value, item) has its
-        own stream, by its position. For ``apply_chunks`` each chunk has one, so give ``chunk_size`` too. None means
-        different numbers in each run.
+        With a seed, ``random`` and ``np.random`` draw the same numbers in each run of the function. Engine, number of
+        workers and size of chunks do not matter. The streams of this process do not change. Each row (column, value,
+        item) has its own stream, by its position. For ``apply_chunks`` each chunk has one, so give ``chunk_size`` too.
+        None means different numbers in each run.
     initializer : callable, default None
         A function that each worker calls once, before its first call of the function. It can load a model into a global
         variable that the function reads. With an initializer no row runs in this process, except with
@@ -142,7 +142,7 @@ class Options:
 
     See Also
     --------
-    get_options : Those in force.
+    get_options : Return the options in force.
 
     Examples
     --------
@@ -219,13 +219,13 @@ class Options:
         """
         if self.start_method is not None:
             return self.start_method
-        if sys.platform == "darwin":  # whose libraries start threads, which a forked process does not have
+        if sys.platform == "darwin":  # its libraries start threads, which a forked process loses
             return "spawn"
         return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def _is_same(value: Any, default: Any) -> bool:
-    # The value may be an object of the user's, whose comparison can be anything.
+    # Only plain types are compared: ``==`` of a user's object can do anything.
     return value is default or (
         type(value) is type(default) and isinstance(value, (str, int, tuple)) and value == default
     )
@@ -233,12 +233,12 @@ def _is_same(value: Any, default: Any) -> bool:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: The entry of ``**options`` in a docstring.
+#: Entry of ``**options`` in a docstring.
 _ENTRY = re.compile(r"^(?P<indent> *)\*\*options\n(?:(?P=indent) +\S.*\n)+", re.MULTILINE)
 
 
 def show_options(*, but: tuple[str, ...] = (), defaults: bool = True) -> Callable[[F], F]:
-    """Spell out the options of a function that takes ``**options``, in its signature and its docstring."""
+    """Decorate a function so that its signature and docstring list the names of ``**options``, for editors."""
     fields = [field for field in dataclasses.fields(Options) if field.name not in but]
 
     def spell_out(func: F) -> F:
@@ -269,7 +269,7 @@ def show_options(*, but: tuple[str, ...] = (), defaults: bool = True) -> Callabl
 
 
 def _or_not_text(name: str, values: str) -> str:
-    """Return words for values that an environment variable, which is a text, cannot have; nothing for a variable."""
+    """Return ``values``, or nothing for an environment variable, which holds only text."""
     return "" if name.startswith(_ENVIRONMENT_PREFIX) else values
 
 
@@ -335,7 +335,7 @@ def _one_of(*choices: str) -> Callable[[str, Any], Any]:
 
 
 def _engine(name: str, value: Any) -> Any:
-    # The registry of engines looks at an object, because it knows the kinds. Here only a name can be wrong.
+    # The registry of engines validates objects further, because it knows their kinds.
     if isinstance(value, str):
         if value not in ENGINE_NAMES and "://" not in value:
             allowed = "one of " + ", ".join(map(repr, ENGINE_NAMES)) + _or_not_text(name, ", an executor or a pool")
@@ -453,7 +453,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 
 def checked(given: Mapping[str, Any], of_items: bool = False) -> dict[str, Any]:
-    """Check options by name and value; returns them normalised."""
+    """Return options with valid names and normalized values; ``of_items`` is for ``map`` and ``imap``."""
     for name in given:
         if name == "columns":
             raise _of_one_call(name, given[name])
@@ -475,15 +475,15 @@ _ALL_VARIABLES = frozenset(
     os.fsencode(name) if hasattr(os, "environb") else name for name in (*_VARIABLES, _COLUMNS_VARIABLE)
 )
 
-#: Number of environment variables when their names were last checked. None in a worker: its caller checks them.
+#: Number of environment variables at the last check of their names. None in a worker, because its caller checks them.
 n_checked: int | None = 0
 
 
 def _environment() -> dict[str, Any]:
     global n_checked
     found: dict[str, Any] = {}
-    # Mostly there is none, and to look for each by itself would take a tenth of a call upon ten rows; so would to go
-    # through a mapping that is written in Python, instead of the dict in it.
+    # Usually none is set. To look up each one takes a tenth of a call on ten rows. So does iterating os.environ, a
+    # mapping in Python, instead of the dict inside it.
     environment = getattr(os, "environb", os.environ)
     variables = getattr(environment, "_data", environment)
     if n_checked not in (None, len(variables)):
@@ -513,13 +513,13 @@ def _from_text(name: str, text: str) -> Any:
     return text
 
 
-#: What beats even what a call says, while a test runs; the last one counts.
+#: Options that override those of each call, while a test runs. The last entry counts.
 _forced: list[Mapping[str, Any]] = []
 
 
 @contextlib.contextmanager
 def forcing(values: Mapping[str, Any]) -> Iterator[None]:
-    """Options for every call of this process inside a ``with`` block, whatever the calls say."""
+    """Override the options of all calls of this process inside a ``with`` block."""
     forced = dict(values)
     _forced.append(forced)
     try:
@@ -528,12 +528,12 @@ def forcing(values: Mapping[str, Any]) -> Iterator[None]:
         _forced[:] = [other for other in _forced if other is not forced]
 
 
-#: What is in force where nothing was set: to make it takes longer than a function takes for ten values.
+#: Options if nothing is set. Making them takes longer than calling a function with ten values.
 _DEFAULT = Options()
 
 
 def resolve(call: Mapping[str, Any] | None = None) -> Options:
-    """The options in force: those of the call, then of the context, the process, the environment, the defaults."""
+    """Return the options in force: of the call, else the context, the process, the environment, the default."""
     merged = {**_environment(), **_process_wide, **(_context.get() or {}), **(call or {})}
     if _forced:
         merged |= _forced[-1]
@@ -555,7 +555,7 @@ def get_options() -> dict[str, Any]:
     Returns
     -------
     dict
-        Each of :class:`Options`: what the context says, else the process, else the environment, else its default.
+        All fields of :class:`Options`, each from the context, else the process, else the environment, else its default.
 
     Examples
     --------
@@ -582,7 +582,7 @@ def set_options(**options: Unpack[OptionsDict]) -> None:
     Raises
     ------
     InvalidOptionError
-        Names the option, its value, and what is allowed; nothing is set then.
+        If an option or its value is not allowed. Then no option is set.
 
     Examples
     --------
@@ -616,7 +616,7 @@ def option_context(**options: Unpack[OptionsDict]) -> contextlib.AbstractContext
     Raises
     ------
     InvalidOptionError
-        Names the option, its value, and what is allowed.
+        If an option or its value is not allowed.
 
     Examples
     --------

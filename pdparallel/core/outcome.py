@@ -1,4 +1,4 @@
-"""Outcome: what a worker says of a chunk: the recorded returns by position, and what ended it if something did."""
+"""The outcome of a chunk in a worker: its returns by position, and the failure that ended it, if any."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = [
     "Assigned", "Failed", "Failure", "NotKeptError", "Outcome", "Timing", "is_of_initializer", "note_initializer",
 ]  # fmt: skip
 
-#: Note of an exception that the initializer raised. No row causes it.
+#: Note of an exception of the initializer, which no row causes.
 _OF_INITIALIZER = (
     "pdparallel: the initializer raised this in a worker, before the first call of the function. "
     "Repair the initializer, or change initargs="
@@ -21,8 +21,9 @@ _OF_INITIALIZER = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Failed:
-    """Stands among the returns for one that there is not, in a call that goes on after a failure."""
+    """Placeholder for the return of a failed unit, in a call that goes on after a failure."""
 
+    # Without a traceback: its frames would keep alive the data that they worked on, and the user's frames.
     exception: BaseException
     traceback_text: str = ""
 
@@ -33,61 +34,70 @@ class NotKeptError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception that ended a chunk, where, and the worker's traceback as text (empty where it has its own)."""
+    """Exception that ended a chunk."""
 
+    #: Position of the unit in the chunk.
     offset: int
     exception: BaseException
+    #: Traceback of the worker; empty if the exception has its own.
     traceback_text: str = ""
+    #: Whether the user's function raised it. pandas must not see others (of an initializer, or of this package).
     by_function: bool = False
 
 
 class Timing(NamedTuple):
-    """Who did a chunk, and when, by ``time.perf_counter`` of its machine."""
+    """Worker of a chunk, and its times by ``time.perf_counter`` of its machine."""
 
     pid: int
-    thread: int
-    began: float
-    ready: float
-    loaded: float
-    called: float
-    written: float
+    thread: int  # id in the operating system
+    began: float  # the task arrives
+    ready: float  # the function is loaded, with its imports
+    loaded: float  # the data is loaded
+    called: float  # the last call has returned
+    written: float  # the outcome is written
 
 
 class Assigned(NamedTuple):
-    """What a function did to rows of which pandas allows one assignment; see :mod:`pdparallel.data.fastpath.row`."""
+    """Assignments of a function to rows that are read-only views; see :mod:`pdparallel.data.fastpath.row`."""
 
+    #: Position in the chunk of the first row that was assigned to.
     first: int | None
+    #: Whether a row was returned before that; pandas then allows one more assignment.
     shares: bool
+    #: Whether pandas lets the next assignment fail, after the last row.
     unshared: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one chunk: ``returns`` holds what ``func`` returned for each unit from ``chunk.start`` on."""
+    """Outcome of one chunk."""
 
     chunk: Chunk
+    #: One for each unit up to the failure; a chunk function has one for the whole chunk.
     returns: list[Any] | Packed
     failure: Failure | None = None
+    #: Duration of the calls.
     seconds: float = 0.0
     timing: Timing | None = None
+    #: None if there is no assignment that matters.
     assigned: Assigned | None = None
 
     @property
     def done(self) -> int:
-        """Units that are done: all, or those before the failure."""
+        """Number of completed units: all, or those before the failure."""
         return len(self.chunk) if self.failure is None else len(self.returns)
 
     def count_failed(self) -> int:
-        """Count the calls that failed where ``errors=`` lets the others go on."""
-        # What is packed has no failures in it.
+        """Count the failed calls among the returns."""
+        # Packed returns contain no failures.
         return list(map(type, self.returns)).count(Failed) if isinstance(self.returns, list) else 0
 
 
 def note_initializer(exception: BaseException) -> None:
-    """Add the note that the initializer raised an exception."""
+    """Add a note to an exception that the initializer raised it."""
     exception.add_note(_OF_INITIALIZER)
 
 
 def is_of_initializer(exception: BaseException) -> bool:
-    """Whether an exception has the note of :func:`note_initializer`."""
+    """Return True if an exception has the note of :func:`note_initializer`."""
     return _OF_INITIALIZER in getattr(exception, "__notes__", ())

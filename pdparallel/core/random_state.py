@@ -1,13 +1,12 @@
-"""Streams: what ``random`` and ``np.random`` draw: with a seed the same for any cut, without one nothing shared.
+"""States of ``random`` and ``np.random`` during a call.
 
-Both modules keep one global state for a process.  With ``seed=`` each unit finds both as its position says, whoever
-computes it and after whichever other unit, and the process finds its own states again afterwards::
+Both modules keep one global state per process. With ``seed=`` each unit has its own stream, by its position alone.
+A stream for several units would depend on the cut into chunks. After the call the process gets its states back::
 
-    seed, position -> the position's number -> random.seed(number), np.random.seed(number) -> func(unit)
+    seed, position -> number of the position -> random.seed(number), np.random.seed(number) -> func(unit)
 
-There is a stream for each unit, because one that several units draw from, one after the other, would depend on where
-chunks are cut.  Without a seed nothing happens here in the process that makes the call: its rows draw as in pandas.
-Each worker begins with states of its own, because a forked one has a copy of those that it was forked with.
+Without a seed, rows in the calling process draw as in pandas. Each worker starts with new states, because a forked one
+has a copy of its parent's.
 """
 
 from __future__ import annotations
@@ -25,16 +24,15 @@ import numpy as np
 
 __all__ = ["begin", "busy", "own", "seeded", "untouched", "whole"]
 
-_numpy: Any = np.random  # whose stubs lack two functions
+_numpy: Any = np.random  # its stubs lack two functions
 
-#: Positions whose numbers are made at a time.
+#: Number of positions whose numbers are computed at a time.
 BLOCK = 1_024
 
 
 @contextlib.contextmanager
 def seeded(seed: int, start: int) -> Iterator[Callable[[], None]]:
-    """For the calls inside a ``with`` block: a function that begins the stream of the next position, from ``start``
-    on."""
+    """Yield a function that starts the stream of the next position, from ``start`` on; one thread at a time."""
     numbers, seed_random, seed_numpy = _numbers(seed, start), random.seed, np.random.seed
 
     def step() -> None:
@@ -52,7 +50,7 @@ def seeded(seed: int, start: int) -> Iterator[Callable[[], None]]:
 
 @contextlib.contextmanager
 def whole(seed: int | None) -> Iterator[None]:
-    """For what pandas calls by itself, in this process: one stream for all of it, where there is a seed."""
+    """Use one stream for all calls that pandas makes itself in this process, if there is a seed."""
     if seed is None:
         yield
         return
@@ -63,18 +61,18 @@ def whole(seed: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def untouched() -> Iterator[None]:
-    """For calls whose results are thrown away: whatever they draw, the process finds its states as before."""
+    """Restore both states after calls whose results are discarded."""
     with _one_thread, _kept():
         yield
 
 
 def busy() -> bool:
-    """Whether this thread is inside such a block: a call from there must not wait for another thread that wants one."""
+    """Return True inside :func:`seeded`. This thread must not wait for another one, which may wait for the block."""
     return _thread.depth > 0
 
 
 def begin() -> None:
-    """Give this process states of its own, by the chance of the operating system."""
+    """Give this process new random states, from the operating system."""
     global _begun_in
     _begun_in = os.getpid()
     random.seed()
@@ -82,11 +80,12 @@ def begin() -> None:
 
 
 def own(maker: int) -> None:
-    """The same, once, in a worker that was started by others."""
+    """Call :func:`begin` once in a worker that others started, but never in the process that made the call."""
     if os.getpid() not in (_begun_in, maker):
         begin()
 
 
+#: Id of the process that has its own states.
 _begun_in = -1
 
 
@@ -99,7 +98,7 @@ _one_thread = threading.RLock()
 
 
 def _begin_after_fork() -> None:
-    """In a forked child no other thread runs that would release the lock."""
+    """Replace the lock in a forked child, because no thread there would release it."""
     global _one_thread
     _one_thread = threading.RLock()
 
@@ -110,9 +109,9 @@ if hasattr(os, "register_at_fork"):
 
 @contextlib.contextmanager
 def _kept() -> Iterator[None]:
-    """Whatever is drawn and seeded inside the block: afterwards the states are as before."""
+    """Restore both states after a ``with`` block."""
     plain = random.getstate()
-    # To put another generator in the place of NumPy's costs less than to take its state and to put it back.
+    # Replacing NumPy's generator for a while costs less than restoring its state.
     generator, state = _numpy.get_bit_generator(), np.random.get_state(legacy=False)
     try:
         _numpy.set_bit_generator(_generator(_thread.depth))
@@ -120,18 +119,17 @@ def _kept() -> Iterator[None]:
     finally:
         random.setstate(plain)
         _numpy.set_bit_generator(generator)
-        if state["has_gauss"]:  # half of a pair that was drawn, which is no part of the generator
+        if state["has_gauss"]:  # second half of a drawn pair, which is not part of the generator
             np.random.set_state(state)
 
 
 @functools.cache
 def _generator(depth: int) -> np.random.MT19937:
-    """Of the kind that NumPy begins with; another one for a block inside a block."""
+    """Return a generator of NumPy's default kind; each depth of nested blocks has its own."""
     return np.random.MT19937()
 
 
 def _numbers(seed: int, start: int) -> Iterator[int]:
-    """The numbers of the positions from ``start`` on."""
     first, offset = divmod(start, BLOCK)
     for block in itertools.count(first):
         yield from _numbers_of_block(seed, block)[offset:]
@@ -140,11 +138,12 @@ def _numbers(seed: int, start: int) -> Iterator[int]:
 
 @functools.lru_cache(maxsize=16)
 def _numbers_of_block(seed: int, block: int) -> list[int]:
-    """A number of 32 bits for each position: no two positions of a call have the same one."""
+    """Return the numbers of a block's positions; no two positions of a call have the same number."""
+    # 32 bits: more would double the time of ``np.random.seed``.
     numbers = np.arange(block * BLOCK, (block + 1) * BLOCK, dtype=np.uint64).astype(np.uint32)
     for key in np.random.SeedSequence(seed).generate_state(3):
-        # Each step can be undone, so that what was different stays different; the constants are those of lowbias32,
-        # found by search for an even spread (https://nullprogram.com/blog/2018/07/31/).
+        # Each step is invertible, so different numbers stay different. The constants of lowbias32 were found by search
+        # for an even spread (https://nullprogram.com/blog/2018/07/31/).
         numbers ^= key
         numbers ^= numbers >> 16
         numbers *= np.uint32(0x7FEB352D)

@@ -1,10 +1,9 @@
-"""Packing: the returns of many calls as columns instead of a million objects, where that loses nothing.
+"""Packed returns: columns instead of a million objects, if that loses nothing.
 
-What travels back and what is shaped in the end is mostly of one kind: a number or a time for each row, a few of them
-for each row, a Series over always the same index.  Such returns are a few arrays, which pickle and join a hundred times
-quicker than their objects, and give back the same objects, type for type.
+Most calls return one kind: a number or time per row, some values per row, or Series with one index. A few arrays hold
+these. Arrays pickle and join a hundred times faster, and give back the same objects, type for type.
 
-What costs more to pack and unpack than to pickle is left alone: dicts, and the times of Python.
+Dicts and Python's own times stay as they are, because packing them costs more than pickling them.
 """
 
 from __future__ import annotations
@@ -47,12 +46,12 @@ __all__ = [
     "texts",
 ]
 
-#: Kinds of dtypes whose scalars an array gives back as they were.
+#: Kinds of dtypes whose scalars an array returns unchanged.
 _NUMBERS = "biuf"
 
 _DTYPES: dict[type, type] = {float: np.float64, int: np.int64, bool: np.bool_}
 
-#: Types of values that columns may mix: of these nobody sees whether they are one object or two equal ones.
+#: Types that a column may mix: users cannot tell one object of them from two equal ones.
 _ATOMS = frozenset((
     type(None), float, int, bool, str, bytes, complex, decimal.Decimal, np.float64, np.int64, np.bool_,
     pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA), datetime.datetime, datetime.date, datetime.timedelta,
@@ -60,68 +59,68 @@ _ATOMS = frozenset((
 
 _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
-#: Runs of one kind that returns are looked through for at most, and how long they must be on average to be worth it.
+#: Largest number of runs of one kind, and smallest average length of a run, that :func:`pack_runs` packs.
 MAX_RUNS, MIN_RUN = 64, 100
 
-#: A few returns of very many values each are packed no quicker than pickled.
+#: Largest number of values in each of a few returns. Wider ones pack no faster than they pickle.
 _MAX_COLUMNS_OF_FEW = 64
 
 
 class Packed(abc.ABC):
-    """Some returns, all of one form."""
+    """Base class of packed returns, all of one form."""
 
     @property
     @abc.abstractmethod
     def layout_key(self) -> Any:
-        """What two of them must have in common to be joined."""
+        """Key that packed returns must share to be joined."""
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
 
     @abc.abstractmethod
     def unpacked(self) -> list[Any]:
-        """The returns, as they were."""
+        """Return the original returns."""
 
     @classmethod
     @abc.abstractmethod
     def joined(cls, parts: Sequence[Any]) -> Any:
-        """One of several of the same form, in order."""
+        """Join several of the same form, in order."""
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.unpacked())
 
 
 def have_one_form(one: Packed, other: Packed) -> bool:
-    """Whether two packed returns can be joined. Labels that cannot be compared, as ``pd.NA``, are different ones."""
+    """Return True if two packed returns can be joined; labels that cannot be compared, such as ``pd.NA``, differ."""
     try:
         return bool(one.layout_key == other.layout_key)
-    except Exception:  # whatever the labels of the user raise
+    except Exception:  # comparison of a user's labels can raise anything
         return False
 
 
 class ReturnPlaceholder(abc.ABC):
-    """What stands for a return of the function, and knows itself how many of it are packed."""
+    """Placeholder for a return of the function, which knows how to pack a list of its kind."""
 
     __slots__ = ()
 
     @property
     @abc.abstractmethod
     def kind(self) -> type:
-        """The type of the return."""
+        """Type of the return."""
 
     @abc.abstractmethod
     def restore(self, unit: Any) -> Any:
-        """The return, of that unit."""
+        """Build the return from its unit."""
 
     @staticmethod
     @abc.abstractmethod
     def packed(values: list[Any]) -> Packed | None:
-        """All as one, if that can be."""
+        """Pack a list of placeholders; None if that is not possible."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Numbers(Packed):
-    """Floats, integers or bools, of Python (``type`` float, int, bool) or of NumPy."""
+    """Floats, integers or bools, of Python (``type`` is float, int or bool) or of NumPy."""
 
     array: np.ndarray
     type: type
@@ -134,7 +133,7 @@ class Numbers(Packed):
         return len(self.array)
 
     def unpacked(self) -> list[Any]:
-        # An array that travelled forgets which of two types of the same width it had: np.longlong comes back as int64.
+        # A pickled array forgets which of two types of the same width it had: np.longlong comes back as int64.
         plain = self.type in _DTYPES
         values: list[Any] = self.array.tolist() if plain else list(self.array.view(self.type))
         return values
@@ -146,7 +145,7 @@ class Numbers(Packed):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texts(Packed):
-    """Strings, as an Arrow array where pandas can make one of them, else as they are."""
+    """Strings, in an Arrow array if pandas can make one, else in a list."""
 
     values: Any
 
@@ -168,30 +167,30 @@ class Texts(Packed):
 
     @property
     def inferred(self) -> Any:
-        """What ``pd.Series`` makes a column of, with the dtype that it infers from objects."""
+        """Values from which ``pd.Series`` makes a column of the dtype that it infers from the objects."""
         if isinstance(self.values, list) or self.values.dtype == dtype_of_texts():
             return self.values
         return self.unpacked()
 
 
 def texts(values: list[Any]) -> Texts:
-    """A column of texts, and of what is None where there is Arrow."""
+    """Pack strings and None, in an Arrow array if that is possible."""
     try:
         import pyarrow
 
-        # What pd.array makes of texts, without its look whether they all are texts.
+        # The result of pd.array, without its check that all values are strings.
         dtype: Any = _arrow_dtype()
         return Texts(dtype.__from_arrow__(pyarrow.array(values, pyarrow.large_string())))
-    except (ImportError, UnicodeError, ValueError):  # no Arrow here, or half of a surrogate pair
+    except (ImportError, UnicodeError, ValueError):  # no Arrow, or half of a surrogate pair
         return Texts(values)
 
 
 def dtype_of_texts() -> Any:
-    """What pandas infers from texts, as its options are by now."""
+    """Return the dtype that pandas infers from strings with its current options."""
     return _dtype_of_texts(*map(pd.get_option, _OPTIONS_OF_TEXTS))
 
 
-#: Options of pandas upon which that depends; pandas 3 warns who asks for the second one.
+#: Options of pandas that decide this dtype. pandas 3 warns if the second one is read.
 _OPTIONS_OF_TEXTS = ("mode.string_storage", "future.infer_string") if PANDAS_2 else ("mode.string_storage",)
 
 
@@ -202,7 +201,7 @@ def _dtype_of_texts(*options: Any) -> Any:
 
 @functools.cache
 def _arrow_dtype() -> Any:
-    """The dtype of texts in Arrow: what pandas infers by default, from pandas 3 on."""
+    """Return the dtype of strings in Arrow; pandas 3 infers it by default."""
     if not PANDAS_2:
         return pd.StringDtype("pyarrow", na_value=np.nan)
     inferred = dtype_of_texts()
@@ -211,7 +210,7 @@ def _arrow_dtype() -> Any:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Times(Packed):
-    """Timestamps of one unit and one zone, or Timedeltas of one unit, and NaT among them."""
+    """Timestamps of one resolution and time zone, or Timedeltas of one resolution; some may be NaT."""
 
     array: np.ndarray
     tz: datetime.tzinfo | None = None
@@ -229,7 +228,6 @@ class Times(Packed):
 
     @property
     def index(self) -> pd.DatetimeIndex | pd.TimedeltaIndex:
-        """The times as an index of pandas."""
         if self.array.dtype.kind == "m":
             return pd.TimedeltaIndex(self.array)
         index = pd.DatetimeIndex(self.array)
@@ -242,7 +240,7 @@ class Times(Packed):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixed(Packed):
-    """A column of several types, as it is."""
+    """A column of several types, in a list."""
 
     values: list[Any]
 
@@ -263,7 +261,7 @@ class Mixed(Packed):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns(Packed):
-    """Returns of several values each: a column for each place."""
+    """Returns of several values each, in one column for each position."""
 
     columns: tuple[Packed, ...]
 
@@ -272,7 +270,7 @@ class Columns(Packed):
 
     @staticmethod
     def joined_columns(parts: Sequence[Columns]) -> tuple[Packed, ...]:
-        """The columns of several: what was of one form in each part, but not of the same one, is mixed."""
+        """Join the columns of several parts; a column with different forms becomes :class:`Mixed`."""
         return tuple(_joined(column) for column in zip(*(part.columns for part in parts), strict=True))
 
 
@@ -323,7 +321,7 @@ class Dicts(Columns):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeriesRows(Packed):
-    """Series without a name over always the same index: a row of ``values`` each."""
+    """Series without a name and with one index; each is a row of ``values``."""
 
     values: np.ndarray
     index: pd.Index
@@ -336,7 +334,7 @@ class SeriesRows(Packed):
         return len(self.values)
 
     def unpacked(self) -> list[Any]:
-        dtype: Any = self.values.dtype  # given, so that nothing is inferred from objects
+        dtype: Any = self.values.dtype  # given, so that pandas infers nothing from objects
         return [pd.Series(row, index=self.index, dtype=dtype, copy=False) for row in self.values]
 
     @classmethod
@@ -346,7 +344,7 @@ class SeriesRows(Packed):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Runs(Packed):
-    """Numbers, texts and times, one kind after the other, and lists of what else is between them."""
+    """Packed numbers, strings and times, one kind after the other, with lists of other returns between them."""
 
     parts: tuple[Any, ...]
 
@@ -366,14 +364,14 @@ class Runs(Packed):
 
 
 def form_of_index(index: pd.Index) -> Any:
-    """What two of them have in common that are equal, to the types of labels and names."""
+    """Return a key that only equal indexes share, equal even in the types of labels and names."""
     labels = tuple(index)
     kinds = tuple(map(type, labels)) if index.dtype == object else ()
     return type(index), index.dtype, tuple(map(type, index.names)), tuple(index.names), labels, kinds
 
 
 def pack(values: list[Any], kinds: Set[type] | None = None) -> Packed | None:
-    """Pack returns; None where they are not all of one kind. Their types may be known.
+    """Pack returns; None if they are not all of one kind. ``kinds`` has their types, if they are known.
 
     >>> pack([1.5, 2.5]).array.tolist(), pack([1, None])
     ([1.5, 2.5], None)
@@ -392,7 +390,7 @@ def pack(values: list[Any], kinds: Set[type] | None = None) -> Packed | None:
 
 
 def pack_runs(values: list[Any]) -> Runs | None:
-    """Pack returns of several kinds, each of them in a row, as where a chunk has values of several columns.
+    """Pack returns of several kinds if each kind comes in a run, as in a chunk with values of several columns.
 
     >>> [type(part).__name__ for part in pack_runs([0.5] * 200 + ["a"] * 200).parts]
     ['Numbers', 'Texts']
@@ -403,7 +401,7 @@ def pack_runs(values: list[Any]) -> Runs | None:
         if number >= most:
             return None
         some = list(run)
-        # Only what nobody can write into: of a list it matters whether it is there again in another run.
+        # Only immutable values are packed: one list may occur in two runs, and must stay one object.
         parts.append(_flat(some, kind) or some)
     return Runs(tuple(parts)) if any(isinstance(part, Packed) for part in parts) else None
 
@@ -421,13 +419,13 @@ def _numbers(values: list[Any], kind: type) -> Numbers | None:
     if dtype.kind not in _NUMBERS or dtype.itemsize > 8:
         return None
     try:
-        return Numbers(np.fromiter(values, dtype, len(values)), kind)  # in half the time of np.array
+        return Numbers(np.fromiter(values, dtype, len(values)), kind)  # takes half the time of np.array
     except OverflowError:  # an int of more than 64 bits
         return None
 
 
 def _times(values: list[Any], kinds: Set[type]) -> Times | None:
-    """Timestamps or Timedeltas, and NaT among them."""
+    """Pack Timestamps or Timedeltas, with NaT among them; None for other types."""
     kind = next((kind for kind in (pd.Timestamp, pd.Timedelta) if kind in kinds), None)
     if kind is None or not kinds <= {kind, type(pd.NaT)}:
         return None
@@ -437,10 +435,10 @@ def _times(values: list[Any], kinds: Set[type]) -> Times | None:
     if len(units) != 1 or zone is None:
         return None
     unit = units.pop()
-    # The fold is not looked at: pandas makes it of the count, and no Timestamp that is pickled keeps it.
+    # The fold does not matter: pandas derives it from the count, and a pickled Timestamp does not keep it.
     try:
         counts = np.fromiter(map(operator.attrgetter("value"), values), np.int64, len(values))
-    except OverflowError:  # beyond what nanoseconds can say
+    except OverflowError:  # out of range for nanoseconds
         return None
     whole = counts // _NANOSECONDS[unit]
     whole[counts == pd.NaT.value] = pd.NaT.value
@@ -448,14 +446,14 @@ def _times(values: list[Any], kinds: Set[type]) -> Times | None:
 
 
 def _common_zone(times: list[Any]) -> tuple[datetime.tzinfo | None] | None:
-    """The zone of all, in a tuple; None where there are several, or one that might come back as another."""
+    """Return the time zone of all in a tuple; None for several zones, or for one that packing may change."""
     zones = list(map(operator.attrgetter("tzinfo"), times))
     zone = zones[0]
     if zone is None or type(zone) is zoneinfo.ZoneInfo:
         return (zone,) if zones.count(zone) == len(zones) else None
     if set(map(type, zones)) != {datetime.timezone}:
         return None
-    # each Timestamp of a text "... +02:00" has its own; equal ones may have other names
+    # Each Timestamp that is parsed from "... +02:00" has its own zone object. Equal ones may differ in name.
     if len(set(map(id, zones))) > 1 and len(set(map(_initargs, zones))) > 1:
         return None
     return (zone,)
@@ -465,7 +463,7 @@ _initargs = operator.methodcaller("__getinitargs__")
 
 
 def _columns(values: list[Any], places: Sequence[Any]) -> tuple[Packed, ...] | None:
-    """What all returns have at each place; None where that is not quicker than the returns themselves."""
+    """Return the values of all returns at each place; None if that is not faster than the returns themselves."""
     if not places or len(places) > max(_MAX_COLUMNS_OF_FEW, len(values)):
         return None
     first = map(type, map(values[0].__getitem__, places))
@@ -491,12 +489,12 @@ def _tuples(values: list[Any], kind: type) -> Tuples | None:
 
 
 def _dicts(values: list[Any]) -> Dicts | None:
-    """Dicts whose keys are the same texts."""
+    """Pack dicts that have the same strings as keys, in the same order."""
     if set(map(type, values)) != {dict}:
         return None
     keys = tuple(values[0])
     labels = list(itertools.chain.from_iterable(values))
-    # No dict has one of these keys twice: if all together have as many as they must, then each has all of them.
+    # No dict has a key twice. So if the labels of all dicts match, each dict has all keys.
     if set(map(type, labels)) != {str} or labels != list(keys) * len(values):
         return None
     columns = _columns(values, keys)
@@ -504,7 +502,7 @@ def _dicts(values: list[Any]) -> Dicts | None:
 
 
 def _repeats(values: list[Any]) -> bool:
-    """Whether one object is there twice: it must be one in the end too, for it can be written into."""
+    """Return True if one object occurs twice: it is mutable, so it must stay one object."""
     ids = np.sort(np.fromiter(map(id, values), np.uint64, len(values)))
     return bool((ids[1:] == ids[:-1]).any())
 
@@ -532,26 +530,27 @@ def _series_rows(values: list[pd.Series]) -> SeriesRows | None:
 
 
 def _all_equal(first: pd.Index, others: list[pd.Index]) -> bool:
-    """Whether indexes of the same length are equal, with their dtypes."""
+    """Return True if indexes of the same length are equal, with their dtypes."""
     if any(index.dtype != first.dtype for index in others):
         return False
     if isinstance(first, pd.RangeIndex) or not others:
         return all(index.equals(first) for index in others)
+    # All at once: one by one takes a third of the time that packing Series takes.
     labels = others[0].append(others[1:]).to_numpy(dtype=object).reshape(len(others), len(first))
-    with contextlib.suppress(Exception):  # labels of a kind that cannot be compared so
+    with contextlib.suppress(Exception):  # labels that cannot be compared like this
         if (labels == first.to_numpy(dtype=object)).all() is np.True_:
             return True
     return all(index.equals(first) for index in others)
 
 
 def _packed_here(part: list[Any], columns: bool, kinds: Callable[[], Set[type]] | None) -> Packed | None:
-    """What did not travel, or not packed; ``kinds`` tells its types where that is of use to others, too."""
+    """Pack returns that came as objects; ``kinds`` returns their types from a cache, if there is one."""
     kind = type(part[0]) if part else None
     if kind is dict:
         return _dicts(part) if columns else None
     if (
         kind is str and PANDAS_2 and isinstance(dtype_of_texts(), np.dtype)
-    ):  # objects: then Arrow is for travelling only
+    ):  # pandas keeps objects: Arrow is only for sending
         return Texts(part) if (kinds() if kinds else set(map(type, part))) == {str} else None
     return pack(part, kinds() if kinds else None) if columns or kind not in (tuple, list) else None
 
@@ -565,12 +564,12 @@ def _sliced(part: Any, start: int, stop: int) -> Any:
         return Texts(part.values[start:stop])
     if isinstance(part, Times):
         times = Times(part.array[start:stop], part.tz)
-        return times.unpacked() if np.isnat(times.array).all() else times  # NaT alone has neither zone nor unit
+        return times.unpacked() if np.isnat(times.array).all() else times  # NaT alone has no zone or resolution
     return part[start:stop]
 
 
 class Returns(Sequence[Any]):
-    """The returns of a call, as they came: some packed, some not."""
+    """The returns of a call in order of position, in packed and unpacked parts."""
 
     def __init__(self, parts: list[Any]) -> None:
         self._parts = [one for part in parts for one in (part.parts if isinstance(part, Runs) else (part,))]
@@ -579,14 +578,13 @@ class Returns(Sequence[Any]):
         self._kinds: Set[type] | None = None
 
     def kinds(self) -> Set[type]:
-        """The types of all of them."""
         if self._kinds is None:
             only = self._parts[0] if len(self._parts) == 1 else None
             self._kinds = set(map(type, only if isinstance(only, list) else self.values()))
         return self._kinds
 
     def packed(self, columns: bool = False) -> Packed | None:
-        """All as one, if they all have one form."""
+        """Pack all returns as one, if they have one form; tuples, lists and dicts only if ``columns``."""
         if self._whole is None:
             parts: list[Packed] = []
             for part in self._parts:
@@ -601,20 +599,20 @@ class Returns(Sequence[Any]):
                 parts.append(packed)
             if parts:
                 self._whole = parts[0] if len(parts) == 1 else type(parts[0]).joined(parts)
-                # What came packed is in the whole now; what did not is kept, for its objects are the function's own.
+                # The whole replaces packed parts. Lists are kept, because they hold the function's own objects.
                 self._parts = [range(len(part)) if isinstance(part, Packed) else part for part in self._parts]
         return self._whole
 
     @property
     def first_type(self) -> type | None:
-        """The type of the first return, as far as it is known without unpacking."""
+        """The type of the first return, if it is known without unpacking."""
         part = next((part for part in self._parts if len(part)), None)
         if isinstance(part, Numbers):
             return part.type
         return type(part[0]) if isinstance(part, list) else None
 
     def split(self, sizes: Sequence[int]) -> list[Returns]:
-        """The returns in several, of so many each, in order; numbers, texts and times stay packed."""
+        """Split the returns into parts of these sizes, in order; numbers, strings and times stay packed."""
         pieces: list[list[Any]] = [[] for _ in sizes]
         ends, number, at = list(itertools.accumulate(sizes)), 0, 0
         for source, first, last in self._sources():
@@ -628,7 +626,7 @@ class Returns(Sequence[Any]):
         return list(map(Returns, pieces))
 
     def _sources(self) -> Iterator[tuple[Any, int, int]]:
-        """For each part of what it is a slice, from where to where."""
+        """Yield for each part the object to slice, with start and stop."""
         start = 0
         for part in self._parts:
             if isinstance(part, range):  # it is in the whole
@@ -640,7 +638,7 @@ class Returns(Sequence[Any]):
             start += len(part)
 
     def values(self) -> list[Any]:
-        """All of them, unpacked."""
+        """Return all returns, unpacked."""
         if self._values is None:
             self._values = self._unpacked()
         return self._values
@@ -657,7 +655,7 @@ class Returns(Sequence[Any]):
         return values
 
     def places_of(self, kind: type) -> dict[int, Any]:
-        """What is of exactly that type, which is none that packs, by position."""
+        """Return the returns of exactly this type by position; it must be a type that is never packed."""
         found: dict[int, Any] = {}
         start = 0
         for part in self._parts:
@@ -667,11 +665,11 @@ class Returns(Sequence[Any]):
         return found
 
     def first_but(self, kind: type) -> list[Any]:
-        """The first that is of another type, in a list; an empty one if there is none."""
+        """Return a list with the first return of another type, or an empty list."""
         return next(([value] for part in self._parts for value in part if type(value) is not kind), [])
 
     def put(self, values: Mapping[int, Any]) -> None:
-        """Put other values in some places, before the whole was asked for."""
+        """Replace returns by position; only before :meth:`packed`."""
         self._kinds = None
         places, start = sorted(values, reverse=True), 0
         for number, part in enumerate(self._parts):

@@ -1,8 +1,7 @@
-"""Tracebacks without the frames of this package: the user's lines, pandas' lines and the message stay.
+"""Tracebacks without the frames of this package, so that they show only the user's and pandas' lines.
 
-A public function that has :func:`trim_tracebacks` as its decorator leaves no frame of its own in a traceback.
-Three things keep all frames: an error that is a fault of this package, and the environment variable
-``PDPARALLEL_FULL_TRACEBACKS=1``.
+Public functions have :func:`trim_tracebacks` as decorator. All frames stay if the error is a fault of this package, or
+with the environment variable ``PDPARALLEL_FULL_TRACEBACKS=1``.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: Environment variable that keeps all frames.
 FULL_TRACEBACKS = "PDPARALLEL_FULL_TRACEBACKS"
 
-#: Modules of this package whose functions stand for those of a user.
+#: Modules of this package whose functions act as user code.
 _NOT_OWN = ("pdparallel.testing", "pdparallel.cli.demo")
 
-#: Modules that call the function, and what does so in them.
+#: Modules that call the user's function, with the names of the functions that do so.
 _CALLERS = {
     **dict.fromkeys(
         [
@@ -62,7 +61,7 @@ _CALLERS = {
     "pdparallel.worker.replicate_state": frozenset({"__init__"}),  # calls the initializer
 }
 
-#: Functions that raise errors of users: of their function, or of wrong arguments. ``*`` means each module.
+#: Functions that raise the errors of a user's function or of wrong arguments. ``*`` means any module.
 _RAISE_FOR_USERS = {
     ("*", "__getattr__"),
     ("*", "__getitem__"),
@@ -86,7 +85,7 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 
 def trim_tracebacks(func: F) -> F:
-    """Keep the frames of this package out of the traceback of each error that leaves a function."""
+    """Decorate a function so that the tracebacks of its errors have no frames of this package."""
 
     @functools.wraps(func)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -108,7 +107,7 @@ def remove_own_frames(error: BaseException) -> None:
 
 
 def _with_causes(error: BaseException) -> list[BaseException]:
-    """The error, and all that are shown above it."""
+    """Return an error, and all errors that Python shows above it."""
     shown: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and not any(following is one for one in shown):
@@ -124,7 +123,7 @@ def replace_traceback(error: BaseException, tb: TracebackType | None) -> None:
 
 
 def _set_traceback(error: BaseException, tb: TracebackType | None) -> None:
-    # Not by assignment, which a class of the user's may refuse.
+    # Not by assignment, because a user's class may refuse it.
     BaseException.with_traceback(error, tb)
 
 
@@ -133,7 +132,7 @@ def _wants_all() -> bool:
 
 
 def _is_our_fault(error: BaseException) -> bool:
-    """Whether this package raised an error that it does not know, so that its lines are needed for a report."""
+    """Return True if this package raised an error unexpectedly, so that a bug report needs its frames."""
     if isinstance(error, PdParallelError) or not isinstance(error, Exception):
         return False
     if below_the_callers(error.__traceback__)[1]:
@@ -163,7 +162,7 @@ def _is_of_python(frame: FrameType) -> bool:
 
 
 def _without_own(tb: TracebackType | None) -> TracebackType | None:
-    """A traceback of the frames that are not ours, in the same order; contextlib's frames below ours count as ours."""
+    """Return a traceback without our frames, and without frames of contextlib below ours."""
     kept = []
     below_own = False
     while tb is not None:
@@ -178,17 +177,17 @@ def _without_own(tb: TracebackType | None) -> TracebackType | None:
 
 
 def users_part(tb: TracebackType | None) -> TracebackType | None:
-    """A traceback from the first frame of the user's function on, without pdparallel's and pandas' loops above it."""
+    """Return a traceback from the first frame of the user's function on, without the loops that call it."""
     return below_the_callers(tb)[0] or tb
 
 
 def users_lines(tb: TracebackType | None) -> TracebackType | None:
-    """The same without our frames below that one, as of lazy rows; None if the function has no frame."""
+    """Return :func:`users_part` without our frames, such as those of lazy rows; None if the function has no frame."""
     return users_part(tb) if _wants_all() else _without_own(users_part(tb))
 
 
 def below_the_callers(tb: TracebackType | None) -> tuple[TracebackType | None, bool]:
-    """A traceback below what calls the function, if there is any, and whether that was reached."""
+    """Return the traceback from the user's function on, and whether it has such a frame."""
     at, inside = tb, False
     while at is not None:
         callers = _CALLERS.get(at.tb_frame.f_globals.get("__name__", ""))

@@ -1,4 +1,4 @@
-"""Units: data of which a unit is neither a row nor a column nor a value, as groups and windows: it cuts itself."""
+"""Data whose units are not rows, columns or values, but groups or windows. It knows how to cut itself."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ __all__ = ["Data", "InColumns", "Units"]
 
 
 class Units(abc.ABC):
-    """So many units in order, and what they are cut from; pickled as a whole, or in parts that were cut."""
+    """Units in order, with the data that they are cut from; pickled as a whole or in parts."""
 
     @property
     def by_chunk(self) -> bool:
-        """Whether each part travels with its chunk; else the whole travels once, and is cut where it arrives."""
-        return False
+        """Whether each task carries its part of the data; else the whole is sent once, and workers cut it."""
+        return False  # True for Python objects, which must be pickled one by one
 
     @property
     def big_bytes(self) -> int:
-        """Bytes of what travels with its chunk because a copy of all would be too much; else 0."""
+        """Bytes of data that is sent in parts because a copy of all would be too large; else 0."""
         return 0
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """The number of units."""
+        """Return the number of units."""
 
     @abc.abstractmethod
     def cut(self, start: int, stop: int) -> Self:
-        """The units at these positions, with what they need and no more; views, where that is possible."""
+        """Return the units at these positions with only the data that they need; views if possible."""
 
     @abc.abstractmethod
     def feed(self, sink: UnitSink, lazy: Any = None) -> None:
-        """Give the sink each unit, in order, as pandas hands it out; ``lazy`` is for those that are groups."""
+        """Pass each unit to the sink, in order, as pandas would; ``lazy`` is for groups."""
 
 
 class InColumns(Units):
-    """Units that stand column after column."""
+    """Units of several columns, one column after the other."""
 
     def __init__(self, columns: Sequence[Any]) -> None:
         self.columns = columns
@@ -53,7 +53,7 @@ class InColumns(Units):
         return self._ends[-1] if self._ends else 0
 
     def place(self, position: int) -> tuple[int, int]:
-        """The number of the column of a unit, and the position of the unit within it."""
+        """Return the number of a unit's column, and the unit's position within it."""
         column = bisect_right(self._ends, position)
         return column, position - (self._ends[column - 1] if column else 0)
 
@@ -66,7 +66,7 @@ class InColumns(Units):
         (first, begin), (last, end) = self.place(start), self.place(stop)
         if first == last:
             return type(self)([self._cut(self.columns[first], begin, end)])
-        # Those between stay as they are: a chunk may have hundreds.
+        # Columns between are not cut: a chunk may have hundreds.
         columns = list(self.columns[first:last])
         if begin:
             columns[0] = self._cut(columns[0], begin, len(columns[0]))
@@ -75,10 +75,9 @@ class InColumns(Units):
         return type(self)(columns)
 
     def _cut(self, column: Any, start: int, stop: int) -> Any:
-        """The units at these positions within a column."""
+        """Return the units at these positions of a column."""
         return column[start:stop]
 
 
-#: What a call works on: rows, columns and chunks of a frame, values of a Series, a plain array, a list of items, or
-#: what knows its units itself.
+#: Data of a call: a frame, a Series, an array, a list of items, or data that cuts its own units.
 Data: TypeAlias = pd.DataFrame | pd.Series | np.ndarray | list[Any] | Units

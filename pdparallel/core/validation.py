@@ -1,6 +1,6 @@
-"""Arguments: what may be given to a verb, checked before anything is cut or sent, so that a mistake costs nothing.
+"""Validation of a method's arguments before anything is cut or sent, so that a mistake costs nothing.
 
-Options are not here: they come from a context, the process or the environment, too (:mod:`pdparallel.core.options`).
+:mod:`pdparallel.core.options` validates options, which may also come from a context, the process or the environment.
 """
 
 from __future__ import annotations
@@ -38,12 +38,11 @@ _ROW_HANDS: dict[str, UnitFormat] = {
     "array": "row-array",
 }
 
-#: Labels that an error names at most, when the frame has none of them.
+#: Largest number of unknown labels that an error names.
 MAX_NAMED = 5
 
 
 def check_func(func: Any) -> None:
-    """Refuse what cannot be called."""
     if not callable(func):
         hint = "Give the function itself: f, not f(...)."
         if isinstance(func, str):
@@ -54,36 +53,33 @@ def check_func(func: Any) -> None:
 
 
 def check_na_action(na_action: Any) -> None:
-    """Refuse a ``na_action`` that pandas does not know."""
     if na_action not in (None, "ignore"):
         raise unknown_value("na_action", na_action, ("ignore",), " or None")
 
 
 def goes_to_pandas(func: Any) -> bool:
-    """What pandas does not call for each unit: names, lists and dicts of functions, ufuncs."""
+    """Return True if pandas itself handles ``func``: names, ufuncs, lists and dicts of functions."""
     return isinstance(func, (str, np.ufunc)) or is_list_like(func)
 
 
 def is_called_by_map(func: Any) -> TypeGuard[Func]:
-    """Whether ``Series.map`` calls it; pandas 2 looks up in what is like a dict, though that can be called, too."""
+    """Return True if ``Series.map`` calls ``func``; pandas 2 never calls a dict-like one, but looks values up in it."""
     return callable(func) and not (PANDAS_2 and is_dict_like(func))
 
 
 def check_result_type(result_type: Any) -> None:
-    """Refuse a ``result_type`` that pandas does not know."""
     if result_type not in (None, "expand", "reduce", "broadcast"):
         raise unknown_value("result_type", result_type, ("expand", "reduce", "broadcast"), ", or None")
 
 
 def check_combine(combine: Any) -> None:
-    """Refuse a ``combine`` that says nothing about the results of chunks."""
     if not (callable(combine) or combine in ("auto", "concat", "list")):
         more = ", or a function of the list of results"
         raise unknown_value("combine", combine, ("auto", "concat", "list"), more)
 
 
 def axis_number(axis: Any) -> int:
-    """The number of an axis that pandas would take: 0 is a call for each column, 1 for each row."""
+    """Return the number of an axis: 0 calls the function with each column, 1 with each row."""
     if axis in (0, "index", "rows"):
         return 0
     if axis in (1, "columns"):
@@ -92,7 +88,7 @@ def axis_number(axis: Any) -> int:
 
 
 def row_hand(rows: Any, df: pd.DataFrame, raw: bool, result_type: Any) -> UnitFormat:
-    """How a row is handed out, by ``rows=`` and what else was given."""
+    """Return the row format for ``rows=``, or refuse it together with the other arguments."""
     if not (isinstance(rows, str) and rows in _ROW_HANDS):
         raise unknown_value("rows", rows, _ROW_HANDS)
     if rows != "series":
@@ -108,7 +104,7 @@ def row_hand(rows: Any, df: pd.DataFrame, raw: bool, result_type: Any) -> UnitFo
 
 
 def neighbours(overlap: Any, by: Any) -> tuple[int, int] | None:
-    """The rows before and after its own that a chunk gets, by ``overlap=``; None where nothing was asked.
+    """Return how many rows ``overlap=`` adds before and after a chunk; None without ``overlap=``.
 
     >>> neighbours(2, None), neighbours((1, 0), None)
     ((2, 2), (1, 0))
@@ -129,19 +125,20 @@ def neighbours(overlap: Any, by: Any) -> tuple[int, int] | None:
 
 
 def column_labels(df: pd.DataFrame, given: Any) -> Any:
-    """What ``columns=`` names, in a form that ``df[...]`` takes as a list of labels, and of which it has each.
+    """Return the labels of ``columns=`` in a form that ``df[...]`` takes as a list; refuse unknown labels.
 
     >>> column_labels(pd.DataFrame({"a": [1], "b": [2]}), ("b", "a"))
     ['b', 'a']
     """
     _check_list(df, given)
+    # An Index stays one, because ``df[index]`` takes its name. Mutable labels are copied.
     labels = given if isinstance(given, pd.Index) else given.copy() if isinstance(given, np.ndarray) else list(given)
     dtype = getattr(given, "dtype", None)
     if (dtype is not None and is_bool_dtype(dtype)) or (len(labels) and all(map(_is_bool, labels))):
         raise InvalidOptionError("columns", given, "a list of column labels", "For a mask: columns=df.columns[mask].")
     if _are_plain_texts(df, labels):
         return labels
-    # pandas decides what a label means, which is much where labels have levels or are times; it does so without rows.
+    # Labels with levels or times can mean much, so pandas decides; it needs no rows for that.
     no_rows = df.iloc[:0]
     try:
         no_rows[labels]
@@ -172,7 +169,7 @@ def _is_bool(label: Any) -> bool:
 
 
 def _are_plain_texts(df: pd.DataFrame, labels: Any) -> bool:
-    """Whether a look at each label is enough, as for most frames: to ask pandas takes as long as to cut them out."""
+    """Return True if all labels are known texts, as in most frames; pandas' check takes as long as the selection."""
     columns = df.columns
     plain = columns.nlevels == 1 and (columns.dtype == object or isinstance(columns.dtype, pd.StringDtype))
     return (
@@ -185,16 +182,16 @@ def _are_plain_texts(df: pd.DataFrame, labels: Any) -> bool:
 def _has(df: pd.DataFrame, label: Any) -> bool:
     try:
         df[[label]]
-    except Exception:  # whatever pandas raises, by the kind of labels, it says no
+    except Exception:  # the class depends on the kind of labels
         return False
     return True
 
 
 def _nearest(label: Any, columns: pd.Index) -> str:
-    """In brackets, the label that may have been meant, or nothing."""
-    # With levels a label of the first one stands for all below it.
+    """Return the label that was probably meant, in brackets, or an empty text."""
+    # With levels, a label of the first one selects all columns below it.
     known = {str(each).casefold(): each for each in [*columns, *columns.get_level_values(0)]}
-    # Of numbers the nearest by letters is not near; "3" for 3 is.
+    # Similar digits do not make similar numbers, so a number must match exactly: "3" for 3.
     cutoff = 0.6 if isinstance(label, (str, tuple)) else 1.0
     near = closest(str(label).casefold(), known, cutoff)
     return "" if near is None else f" (nearest: {known[near]!r})"
