@@ -1,4 +1,4 @@
-"""pdparallel: pandas' ``apply`` on all cores, with pandas' exact answer.
+"""pandas' ``apply`` on all cores, with exactly the result of pandas.
 
 >>> import pandas as pd
 >>> import pdparallel                                # registers df.par and s.par
@@ -70,10 +70,10 @@ __all__ = [
     "shutdown",
 ]
 
-if not TYPE_CHECKING:  # a type checker would take any name then
+if not TYPE_CHECKING:  # else a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
-        if name == "testing":  # few need it, and it takes long to import
+        if name == "testing":  # few programs need it, and its import takes long
             return importlib.import_module("pdparallel.testing")
         if name.startswith("_"):
             raise AttributeError(f"module 'pdparallel' has no attribute {name!r}")
@@ -85,7 +85,7 @@ def __dir__() -> list[str]:
     return sorted([*__all__, "testing"])
 
 
-#: What pandas looks for on ``df.apply(func, axis=1, engine=pdparallel)``.
+#: Attribute of an engine that pandas reads in ``df.apply(func, axis=1, engine=pdparallel)``.
 __pandas_udf__ = Hook
 
 pd.api.extensions.register_dataframe_accessor("par")(FramePar)

@@ -1,7 +1,7 @@
-"""``python -m pdparallel``: what is found on this machine, then the main job on real data beside plain pandas.
+"""The command ``python -m pdparallel``: a check of this machine (doctor), then a comparison with pandas (demo).
 
-``python -m pdparallel doctor`` prints the first part only, ``demo`` the second. The exit code is 0 where all is
-well, 1 where a pool does not work or a result differs from pandas, and 2 for arguments that are wrong.
+``doctor`` or ``demo`` as argument runs one part only. The exit code is 0 if all is well, and 2 for wrong arguments.
+It is 1 if a pool does not work or a result differs from pandas.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line."""
+    """Run the command line, and return the exit code."""
     parser = _parser()
     given = parser.parse_args(arguments)
     options = {} if given.workers is None else {"n_workers": given.workers}
     try:
         with option_context(**options):
-            resolve()  # a wrong environment variable is to be told before anything is printed
+            resolve()  # so that an error of an environment variable comes before any output
             return 0 if _run(given.command, given.rows) else 1
     except InvalidOptionError as error:
         parser.error(str(error))
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\npdparallel: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (head, less) has gone; Python would complain once more when it flushes at the end.
+        # The reader (head, less) is gone. Without this Python complains again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

@@ -1,4 +1,4 @@
-"""Versions: which pandas this is, where the two that there are go different ways."""
+"""Differences between pandas 2 and pandas 3, and the line at which warnings of pandas point."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ import pandas as pd
 
 __all__ = ["PANDAS_2", "converting", "no_copy", "skip_own_lines", "without_copy_warnings"]
 
-#: Whether this is pandas 2, where a function that writes into what it is given writes into what that was cut from.
+#: Whether this is pandas 2. There a function that writes into its unit writes into the data that it was cut from.
 PANDAS_2 = int(pd.__version__.partition(".")[0]) < 3
 
 
 def no_copy(group: Any) -> Any:
-    """A group that was cut out by position, which pandas 2 would warn of when a function writes into it."""
+    """Return a group without the mark by which pandas 2 warns when a function writes into it."""
     if PANDAS_2:
-        object.__setattr__(group, "_is_copy", None)  # as it is in those that pandas cuts out itself
+        object.__setattr__(group, "_is_copy", None)  # as in groups that pandas cuts itself
     return group
 
 
 _lock = threading.Lock()
 
-#: How many blocks want no such warnings now, and what the option was before the first of them.
+#: Number of open blocks without warnings, and the option before the first of them.
 _blocks, _before = 0, None
 
 
 @contextlib.contextmanager
 def without_copy_warnings() -> Iterator[None]:
-    """Have pandas 2 say nothing when a function writes into its row or group, as pandas' own loops do."""
+    """Disable pandas 2's warnings when a function writes into its row or group, as pandas' own loops do."""
+    # Blocks of several threads may overlap, so the last one restores the option.
     global _blocks, _before
     if not PANDAS_2:
         yield
@@ -60,7 +61,9 @@ _converting = threading.RLock()
 
 
 def converting() -> threading.RLock:
-    """Held while pandas converts dtypes in a thread."""
+    """Return the lock to hold while pandas converts dtypes."""
+    # pandas changes the warning filters for a moment. Before Python 3.14 all threads share them, and two overlapping
+    # moments leave them changed.
     return _converting
 
 
@@ -73,11 +76,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_after_fork)
 
 
-# Places: at which line a warning of pandas points, in a call that was made through us
+# The line at which a warning of pandas points, in a call through this package
 
 
 def _find_stack_level() -> int:
-    # The code of this runs in a module of pandas, in the place of pandas' own: all that it needs is imported here.
+    # This code replaces that of a function in a module of pandas, so it imports all that it needs.
     import os
     import sys
 
@@ -98,16 +101,16 @@ def _find_stack_level() -> int:
             is_task = is_task or name == os.path.join(ours, "worker", "run_task.py")
         frame, level = frame.f_back, level + 1
     if is_task and (frame is None or frame.f_code.co_filename.startswith(outside)):
-        return first_of_ours  # nobody who made the call is on the stack of a worker
+        return first_of_ours  # the stack of a worker has no line of the caller
     return level
 
 
 def skip_own_lines() -> None:
-    """Have pandas skip our lines, too, when it looks for the line of the user; does nothing if it looks otherwise."""
+    """Make pandas skip our lines when it looks for the user's line; do nothing if pandas has no such function."""
     try:
         found = importlib.import_module("pandas.util._exceptions").find_stack_level
     except (ImportError, AttributeError):
         return
     known = isinstance(found, types.FunctionType) and found.__code__.co_argcount + found.__code__.co_kwonlyargcount == 0
     if known and not found.__code__.co_freevars:
-        found.__code__ = _find_stack_level.__code__  # under this name all modules of pandas have it already
+        found.__code__ = _find_stack_level.__code__  # pandas' modules have already imported the function itself

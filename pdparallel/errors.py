@@ -1,10 +1,10 @@
-"""Every error that pdparallel itself raises, as one tree::
+"""Errors and warnings that pdparallel itself raises, as one tree::
 
     PdParallelError
     ├── InvalidOptionError(ValueError)             before any process starts
-    ├── CheckpointError(RuntimeError)              before anything runs; says what differs, or what the folder lacks
+    ├── CheckpointError(RuntimeError)              before anything runs; names the differences, or what is missing
     ├── FunctionNotSerializableError(TypeError)    before any process starts; names the variable
-    ├── ResultNotSerializableError(TypeError)      a return could not travel; names its position
+    ├── ResultNotSerializableError(TypeError)      a return cannot be sent back; names its position
     ├── WorkerDiedError(RuntimeError)              a worker process ended in the middle of the work
     │   └── WorkerStartError                       ... or before it was ready for work
     ├── CallTimeoutError(TimeoutError)             a call of func took longer than timeout= allows
@@ -13,8 +13,7 @@
     FailedCallsWarning(UserWarning)                with errors="coerce": some calls of func failed
     PerformanceHint(UserWarning)                   a call could be faster; its result is right
 
-An exception that *func* raises is none of these: it arrives as itself.  Each class also extends the
-builtin that a caller would catch.
+An exception that *func* raises keeps its own class. Each error also extends the builtin class that callers catch.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ __all__ = [
 
 
 class PdParallelError(Exception):
-    """Base class of the errors that pdparallel raises on its own account.
+    """Base class of the errors that pdparallel itself raises.
 
     Examples
     --------
@@ -57,15 +56,15 @@ class PdParallelError(Exception):
 class FailedCallsWarning(UserWarning):
     """Warning that some calls of the function failed, and that ``errors="coerce"`` left missing values in their places.
 
-    There is one for each call of a verb. Its text has the number of failures and the first three. The exception of the
-    first one is its cause.
+    Each call warns once. The text has the number of failures and the first three. The exception of the first failure is
+    the cause of the warning.
 
     Parameters
     ----------
     message : str
         How many calls failed, and the first three of them.
     failures : callable, optional
-        Gives the label, the position and the exception of each failure.
+        Returns the label, the position and the exception of each failure.
 
     Examples
     --------
@@ -97,8 +96,8 @@ class FailedCallsWarning(UserWarning):
 
         Notes
         -----
-        ``imap`` and ``iter_chunks`` keep the first 10,000 failures. The label of an item of ``imap`` is the item if
-        that is a number or a short text, else its text in short.
+        ``imap`` and ``iter_chunks`` keep the first 10,000 failures. The label of an item of ``imap`` is the item itself
+        if that is a number or a short text. Otherwise it is the shortened text of the item.
 
         Examples
         --------
@@ -110,7 +109,7 @@ class FailedCallsWarning(UserWarning):
         >>> caught[0].message.failures["label"].tolist()
         ['q']
         """
-        import pandas as pd  # this module is imported before all others, and needs it only here
+        import pandas as pd  # only here, because this module is imported before all others
 
         rows = list(self._failures())
         labels, exceptions = (pd.Series([row[at] for row in rows], dtype=object) for at in (0, 2))
@@ -155,7 +154,7 @@ class InvalidOptionError(PdParallelError, ValueError):
     hint : str, optional
         What to do instead, as a sentence.
     message : str, optional
-        The whole message, if another one says more.
+        The whole message, in place of one made from the parts above.
 
     Examples
     --------
@@ -180,12 +179,12 @@ class InvalidOptionError(PdParallelError, ValueError):
         super().__init__(message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The value may be anything, also something that cannot travel; its text is enough elsewhere.
+        # The value may not be serializable. Its text is enough in another process.
         return (InvalidOptionError, (self.option, Shown(repr(self.value)), self.allowed, self.hint, self.args[0]))
 
 
 class Shown(str):
-    """The text of a value, that shows itself without quotes."""
+    """Text of a value, with a repr without quotes."""
 
     def __repr__(self) -> str:
         return str(self)
@@ -199,7 +198,7 @@ class CheckpointError(PdParallelError, RuntimeError):
     message : str
         The problem, and what to do.
     folder : str, default ""
-        The folder. Empty if the error comes before a look into the folder.
+        The folder. Empty if the error comes before the folder is read.
     differs : tuple of str, default ()
         The differences, if the folder holds another call. An example is ``"data"``.
 
@@ -227,9 +226,9 @@ class CheckpointError(PdParallelError, RuntimeError):
 
 
 class FunctionNotSerializableError(PdParallelError, TypeError):
-    """Error that the function, or something that it carries along, cannot travel to another process.
+    """Error that the function, or an object that it uses, cannot be sent to another process.
 
-    The message names the variable that it is about.
+    The message names the variable that holds the object.
 
     Examples
     --------
@@ -244,9 +243,9 @@ class FunctionNotSerializableError(PdParallelError, TypeError):
 
 
 class ResultNotSerializableError(PdParallelError, TypeError):
-    """Error that a result of the function cannot travel back from the worker.
+    """Error that a return of the function cannot be sent back from the worker.
 
-    The message names the type, and the position of the first such return.
+    The message names the type and the position of the first such return.
 
     Examples
     --------
@@ -282,7 +281,7 @@ class WorkerDiedError(PdParallelError, RuntimeError):
     3
     """
 
-    #: Whether the message names the row, so that no note has to.
+    #: Whether the message names the row. Then the error needs no note of it.
     _names_unit = False
 
     def __init__(self, message: str, pid: int | None = None, exitcode: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Names for the types that appear in more than one signature; nothing here runs."""
+"""Types that appear in more than one signature. Nothing here runs."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ __all__ = [
     "UnitSink",
 ]
 
-#: A function of the user's.
+#: A user's function.
 Func: TypeAlias = Callable[..., Any]
 #: The engines that have a name; see ``engine=`` of :class:`pdparallel.Options`.
 EngineName: TypeAlias = Literal["auto", "process", "pathos", "thread", "serial", "dask", "ray"]
-#: What becomes of a call that raises.
+#: What happens after the function raises.
 Errors: TypeAlias = Literal["raise", "coerce", "return"]
-#: How worker processes are started.
+#: How worker processes start.
 StartMethod: TypeAlias = Literal["forkserver", "spawn", "fork"]
-#: What writes the function and its arguments.
+#: The package that serializes the function and its arguments.
 Serializer: TypeAlias = Literal["dill", "cloudpickle"]
 #: Where progress is shown.
 Progress: TypeAlias = (
@@ -55,14 +55,14 @@ Progress: TypeAlias = (
     | logging.LoggerAdapter[Any]
     | Callable[[int, Any], object]
 )
-#: As pandas has it.
+#: As in pandas.
 ResultType: TypeAlias = Literal["expand", "reduce", "broadcast"] | None
-#: What the function gets for a row.
+#: Types of a row that the function can get.
 RowKind: TypeAlias = Literal["series", "namedtuple", "tuple", "dict", "array"]
-#: What becomes of the results of chunks.
+#: How the results of chunks are combined.
 Combine: TypeAlias = Literal["auto", "concat", "list"] | Callable[[list[Any]], Any]
 
-#: How ``func`` is handed each unit of the data; see :mod:`pdparallel.data.iterate`.
+#: How the function gets each unit of the data; see :mod:`pdparallel.data.iterate`.
 UnitFormat: TypeAlias = Literal[
     "row", "row-broadcast", "row-array", "row-tuple", "row-namedtuple", "row-dict",
     "column", "column-broadcast", "column-array",
@@ -71,43 +71,37 @@ UnitFormat: TypeAlias = Literal[
 
 
 class UnitSink(Protocol):
-    """Calls the function of a call with units, and keeps what it returns.
+    """Receiver of units, which calls the function with each and keeps its return."""
 
-    Attributes
-    ----------
-    wrote : int or None
-        Set to the position of the first row that was assigned to, if pandas allows one assignment.
-    unshared : bool
-        Set to whether pandas lets the next assignment fail.
-    """
-
+    #: Position of the first row that the function assigned to, if pandas' rows are read-only views.
     wrote: int | None
+    #: Whether pandas lets the next assignment fail.
     unshared: bool
 
     def call_shared(self, unit: Any) -> None:
-        """Take a unit that may be handed out again with other data in it."""
+        """Take a unit that the caller may reuse with other data in it."""
 
     def start_block(self, most: int) -> int:
-        """Begin a block of units, of so many at most: how many may follow by ``in_block`` or ``call_owned``."""
+        """Start a block of at most ``most`` units; return how many ``call_in_block`` or ``call_owned`` may take."""
 
     def call_in_block(self, unit: Any) -> None:
-        """Take a unit of a block, which may be handed out again with other data in it."""
+        """Take a unit of a block that the caller may reuse with other data in it."""
 
     def call_owned(self, unit: Any) -> None:
-        """Take a unit of a block that is an object of its own."""
+        """Take a unit of a block that the caller does not reuse."""
 
     def call_each(self, units: Iterable[Any]) -> None:
-        """Take units that are objects of their own, one after the other."""
+        """Take units that the caller does not reuse, one after the other."""
 
 
 class ProgressSlots(Protocol):
-    """Where the one who works on a chunk notes what runs: three numbers, those of a Running of the arena."""
+    """Slots for the progress of a worker in its chunk: the three numbers of ``transport.shared_memory.Running``."""
 
     def __setitem__(self, at: int, value: int, /) -> None:
-        """Note one of them."""
+        """Set one of the numbers."""
 
 
-# Options: who misspells one is told so by the type checker
+# Options by name, so that a type checker finds misspelt ones
 
 
 class _Executor(Protocol):
@@ -130,12 +124,12 @@ class _PathosPool(Protocol):
     def apipe(self) -> Callable[..., Any]: ...
 
 
-#: An executor or pool of the user's, a cluster of Dask's, or the address of its scheduler, which may be any text.
+#: A user's executor or pool, a Dask cluster, or the address of a Dask scheduler, which may be any text.
 EngineObject: TypeAlias = _Executor | _Pool | _PathosPool | _Cluster | str
 
 
 class OptionsButErrors(TypedDict, total=False):
-    """The options of a call, all but the one that says what becomes of exceptions."""
+    """The options of a call without ``errors``, on which the type of some results depends."""
 
     engine: EngineName | EngineObject
     n_workers: int | None
@@ -155,27 +149,27 @@ class OptionsButErrors(TypedDict, total=False):
 
 
 class OptionsDict(OptionsButErrors, total=False):
-    """The options of a call: what ``**options`` may be; see :class:`pdparallel.Options` for what they mean."""
+    """The options of a call, for ``**options``; see :class:`pdparallel.Options` for their meaning."""
 
     errors: Errors
 
 
-# Results: a verb gives the result, or in the background a future of it.  Which of pandas' types that is, the function's
-# annotation tells in some cases
+# Results: a method returns the result, or in the background a future of it. For some functions the annotation tells
+# which pandas type it is.
 
-#: A result that is a Series, one that is a frame, one that may be either, and one like what the call is made upon.
+#: Types of results: a Series, a frame, either of them, or the type of the data of the call.
 AsSeries = TypeVar("AsSeries")
 AsFrame = TypeVar("AsFrame")
 AsEither = TypeVar("AsEither")
 AsWhole = TypeVar("AsWhole")
 
-#: What pandas takes for a single value, also where it is asked to expand.
+#: Returns that pandas takes for a single value, even with ``result_type="expand"``.
 Scalar: TypeAlias = (
     str | bytes | bool | int | float | complex | np.generic
     | datetime.date | datetime.time | datetime.timedelta | None
 )  # fmt: skip
 
-#: What pandas makes columns of where it is asked to.
+#: Returns that become columns with ``result_type="expand"``.
 Sequenced: TypeAlias = list[Any] | tuple[Any, ...] | np.ndarray
 
 
@@ -183,9 +177,9 @@ class _Dataclass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-#: What is one object in a Series.  Without names of each: what has a hash is no Series, and no frame.  (An overload for
-#: all that is left would match whatever another one matches, and leave nothing decided for functions of Any.)
+#: Returns that are one object in a Series. Hashable excludes Series and frames. (An overload for all other types
+#: would match theirs, too. The result of a function with return type Any would then have no type.)
 Plain: TypeAlias = Hashable | _Dataclass | list[Any] | Mapping[Any, Any] | AbstractSet[Any] | np.ndarray
 
-#: What pandas applies without calling a function of the user's for each unit.
+#: Arguments that pandas applies without a call of a user's function for each unit.
 Named: TypeAlias = str | list[Any] | Mapping[Any, Any] | np.ufunc
