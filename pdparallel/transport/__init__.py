@@ -1,1 +1,1 @@
-"""What crosses to a worker, as bytes: functions, data, tasks and outcomes."""
+"""Serialization of what processes send to each other: functions, data, tasks and outcomes."""

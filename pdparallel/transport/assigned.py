@@ -1,8 +1,9 @@
-"""Assigned: globals and closure variables that an initializer assigns: each worker has its own, and none need travel.
+"""Globals and closure variables that an initializer assigns, found in its bytecode.
 
-*Surely* assigned is what no way through the initializer reads before it is assigned, and no way leaves out: the value
-of this process has no effect.  *Perhaps* assigned is all else that it assigns, with that value: it may count, and is
-sent if it can be.
+Each worker runs the initializer, so the parent need not send them.  *Surely* assigned means that every path assigns
+the variable before it reads it: the parent's value has no effect.  *Perhaps* assigned means all others: the parent's
+value may matter, so it is sent if possible.  Assignments are ``global X; X = ...``, ``nonlocal``, ``module.X = ...``
+and ``globals()["X"] = ...``.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ __all__ = ["Assigned", "assigned_by"]
 
 
 class Assigned(NamedTuple):
-    """What an initializer assigns."""
+    """Variables that an initializer assigns."""
 
     surely: frozenset[Global]
     perhaps: dict[Global, Any]
 
 
 def assigned_by(initializer: Any) -> Assigned:
-    """The globals that an initializer assigns, itself or by the functions that it calls."""
+    """Return the variables that an initializer assigns, itself or in the functions that it calls."""
     walk = _Walk()
     walk.visit(initializer, True)
     surely = walk.surely - walk.read_first
@@ -37,7 +38,7 @@ def assigned_by(initializer: Any) -> Assigned:
 
 
 class _Walk:
-    """Goes through the code in the order in which it would run."""
+    """Collector of reads and assignments, in the order in which the code would run."""
 
     def __init__(self) -> None:
         self.surely: set[Global] = set()
@@ -47,7 +48,7 @@ class _Walk:
         self._seen: set[int] = set()
 
     def visit(self, value: Any, always: bool) -> None:
-        """Go through what a value runs when it is called; ``always`` if it is called whatever happens."""
+        """Read the functions that a call of the value runs; ``always`` if the call surely happens."""
         for func, is_called in _functions_of(value):
             if id(func) not in self._seen:
                 self._seen.add(id(func))
@@ -56,7 +57,7 @@ class _Walk:
     def _go_through(self, func: types.FunctionType, code: types.CodeType, always: bool) -> None:
         own = func.__globals__
         cells = dict(zip(func.__code__.co_freevars, func.__closure__ or (), strict=False))
-        found: Any = None  # what the instruction before has put on the stack, as far as it is known
+        found: Any = None  # what the instruction before pushed on the stack, if known
         imported: dict[str, Any] = {}
         for step, is_sure in _steps(code, always):
             name, before, found = step.argval, found, None
@@ -83,7 +84,7 @@ class _Walk:
                 found = vars(before).get(name)
                 self._look_into(found, own, is_sure)
             elif step.opname == "STORE_ATTR" and isinstance(before, types.ModuleType) and before.__name__ != "__main__":
-                # The main script is another one in a worker, where functions of this one have globals of their own.
+                # A worker's ``__main__`` is another module: functions of this one get a namespace of their own there.
                 self._store_global(vars(before), name, is_sure)
         if not _NAMES_BY_TEXT.isdisjoint(code.co_names):
             for text in code.co_consts:
@@ -94,7 +95,7 @@ class _Walk:
                 self._go_through(func, inner, False)
 
     def _look_into(self, value: Any, own: dict[str, Any], always: bool) -> None:
-        # Of others no globals travel, and a library has much code.
+        # The globals of other functions are not sent, and a library has much code.
         if callable(value) and not isinstance(value, types.BuiltinFunctionType):
             functions = [func for func, _ in _functions_of(value)]
             if any(func.__globals__ is own or travels_by_value(func) for func in functions):
@@ -113,12 +114,12 @@ class _Walk:
             self.read_first.add(which)
 
 
-#: Functions by which a global is assigned that stands in the code as a text.
+#: Names in code that can assign a global whose name is a string constant.
 _NAMES_BY_TEXT = frozenset(("globals", "setattr", "vars", "__dict__"))
 
 
 def _steps(code: types.CodeType, always: bool) -> Iterator[tuple[dis.Instruction, bool]]:
-    """The instructions, and whether each runs whenever the code does."""
+    """Yield the instructions, and whether each runs whenever the code does."""
     protected = [
         (entry.start, entry.end) for entry in dis.Bytecode(code).exception_entries  # type: ignore[attr-defined]
     ]  # fmt: skip
@@ -131,18 +132,18 @@ def _steps(code: types.CodeType, always: bool) -> Iterator[tuple[dis.Instruction
         yield step, not is_left and step.offset >= jumped_over and not is_tried
         if step.opcode in _JUMPS and isinstance(step.argval, int):
             jumped_over = max(jumped_over, step.argval)
-        if step.opname.startswith("RETURN_"):  # an exception ends the call
+        if step.opname.startswith("RETURN_"):  # not RAISE: an exception ends the call
             is_left = True
 
 
-#: Flags of code that begins to run when its result is asked for: generators, coroutines, both.
+#: Flags of code that only runs when its result is requested: generators, coroutines, asynchronous generators.
 _STARTS_LATER = 0x20 | 0x80 | 0x200
 
 _JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
 
 
 def _ranges_of_with(code: types.CodeType) -> set[tuple[int, int]]:
-    """The protected ranges of ``with`` blocks: hardly any goes on after an exception."""
+    """Return the protected ranges of ``with`` blocks, of which hardly any suppresses an exception."""
     steps = [step for step in dis.get_instructions(code) if step.opname not in ("CACHE", "EXTENDED_ARG")]
     ends = {steps[at].offset for at in range(len(steps) - 1) if steps[at + 1].opname == "WITH_EXCEPT_START"}
     entries = dis.Bytecode(code).exception_entries  # type: ignore[attr-defined]
@@ -151,7 +152,7 @@ def _ranges_of_with(code: types.CodeType) -> set[tuple[int, int]]:
 
 
 def _functions_of(value: Any) -> Iterator[tuple[types.FunctionType, bool]]:
-    """The functions in Python that run when a value is called, and whether each runs for sure."""
+    """Yield the Python functions that a call of the value runs, and whether each surely runs."""
     is_called = True
     while isinstance(value, (functools.partial, types.MethodType, staticmethod, classmethod)):
         value = value.func if isinstance(value, functools.partial) else value.__func__
@@ -165,7 +166,7 @@ def _functions_of(value: Any) -> Iterator[tuple[types.FunctionType, bool]]:
                 yield member, False
         return
     else:
-        call = getattr(type(value), "__call__", None)  # noqa: B004 - it is its code that counts
+        call = getattr(type(value), "__call__", None)  # noqa: B004 - its code is needed
         if isinstance(call, types.FunctionType):
             yield call, is_called
             yield from ((func, False) for func, _ in _functions_of(type(value)) if func is not call)

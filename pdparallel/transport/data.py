@@ -1,8 +1,8 @@
-"""Cargo: what of the data travels once a call, and what with each chunk.
+"""The data of a call: what is sent once, what is sent with each chunk, and both as bytes.
 
-Numbers and Arrow texts go into the arena once, as they lie in memory.  Python objects must be pickled one by one, which
-takes longer than many a function does with them: they travel with their chunk, so that the parent writes those of the
-next chunk while the workers run, and no worker reads what only another one needs::
+Numbers and Arrow strings are written to the arena once, as they lie in memory.  Python objects must be pickled one by
+one, which may take longer than the function.  They are sent with their chunk: the parent pickles the next chunk while
+the workers run, and no worker loads what only another one needs::
 
     int, float, str ...   once, into the arena    -- piece: a view ----+-- the piece that pandas would cut
     object                with each chunk         -- piece: unpickled -+
@@ -37,22 +37,21 @@ __all__ = [
     "take",
 ]
 
-#: Columns that are put back one by one at most; of more, pandas would complain that the frame is fragmented.
+#: Largest number of object columns sent by chunk: each is inserted singly, and pandas warns of fragmented frames.
 MAX_COLUMNS = 64
 
-#: The part of the memory that is available above which data travel by chunk, as they do above ``BIG_BYTES``: one more
-#: copy of them would be too much.
+#: Share of the available memory above which data are sent by chunk, as above ``BIG_BYTES``: a second copy is too much.
 BIG_PART = 0.25
 
-#: Bytes that a chunk of big data has at most, and its answer with it, where the cut is free.
+#: Largest number of bytes in a chunk of big data, and in its answer, if the call may be cut anywhere.
 CHUNK_BYTES = 1 << 24
 
-#: Bytes of pieces of big data under way, above which no further one is sent unless a worker has none.
+#: Bytes of big-data pieces in flight from which no further piece is sent unless a worker has none.
 UNDER_WAY_BYTES = 1 << 27
 
 
 def is_big(size: int) -> bool:
-    """Whether data of so many bytes travel by chunk, so that no more than some chunks are there twice."""
+    """Return whether data of this size are sent by chunk, so that only a few chunks exist twice."""
     if size > BIG_BYTES:
         return True
     if size <= CHUNK_BYTES:
@@ -62,14 +61,14 @@ def is_big(size: int) -> bool:
 
 
 class SplitData(NamedTuple):
-    """The data of a call, taken apart."""
+    """The data of a call, split into what is sent once and what is sent by chunk."""
 
-    whole: Data | None
-    columns: pd.Index | None = None
-    objects: tuple[int, ...] = ()
+    whole: Data | None  # sent once; None if everything is sent by chunk
+    columns: pd.Index | None = None  # labels of the frame, if it was split
+    objects: tuple[int, ...] = ()  # positions of the columns sent by chunk
 
     def beside(self, data: Data, unit_format: UnitFormat, chunk: Chunk) -> Any:
-        """What travels with a chunk: the piece, the values of some of its columns, or None for nothing."""
+        """Return what is sent with a chunk: the piece, the values of its object columns, or None."""
         if self.whole is None:
             return cut_out(data, unit_format, chunk)
         if not self.objects:
@@ -79,20 +78,20 @@ class SplitData(NamedTuple):
         return [data.iloc[rows, at].to_numpy() for at in self.objects]
 
     def piece(self, beside: Any, unit_format: UnitFormat, chunk: Chunk) -> Any:
-        """The piece that the data had there."""
+        """Return the piece as it was in the parent."""
         if self.whole is None:
             return beside
         piece = take(self.whole, unit_format, chunk)
         if self.objects:
             for at, values in zip(self.objects, beside, strict=True):
-                # As a Series of objects: an array of them would be looked through for texts and times.
+                # As a Series of objects: pandas would search a plain array for strings and times.
                 piece.insert(at, -1 - at, pd.Series(values, index=piece.index, dtype=object, copy=False))
             piece.columns = self.columns
         return piece
 
 
 def loaded(data: Data, unit_format: UnitFormat) -> SplitData:
-    """Take the data of a call apart."""
+    """Split the data of a call."""
     if isinstance(data, list):
         return SplitData(None)
     if isinstance(data, Units):
@@ -115,16 +114,16 @@ def loaded(data: Data, unit_format: UnitFormat) -> SplitData:
     return SplitData(rest, data.columns, objects)
 
 
-# Frames: cutting a piece out of the data, and the data's bytes: pickle protocol 5, the large buffers out of band
+# Cutting pieces, and their bytes: pickle protocol 5 with the large buffers out of band
 
 
 def take(data: Data, unit_format: UnitFormat, chunk: Chunk) -> Any:
-    """The piece of the data that a chunk covers; what a function writes into it stays there."""
+    """Return the piece that a chunk covers; a function that writes into it does not change the data."""
     if unit_format in ("row", "value") and isinstance(data, (pd.DataFrame, pd.Series)) and len(chunk) == len(data):
-        # Quicker than to cut; and of values a list is made before the function is called.
+        # Faster than a cut. Values need no copy: they become a list before the function is called.
         return data if unit_format == "value" else data.copy(deep=PANDAS_2)
     piece = cut_out(data, unit_format, chunk)
-    # Nobody gets hold of what values come from; and units of other kinds see to that themselves.
+    # The function never gets the container of values, and Units copy by themselves if they must.
     if not PANDAS_2 or isinstance(piece, list) or unit_format in ("value", "unit"):
         return piece
     if isinstance(piece, np.ndarray):
@@ -133,19 +132,19 @@ def take(data: Data, unit_format: UnitFormat, chunk: Chunk) -> Any:
 
 
 def _is_read_only(piece: pd.DataFrame | pd.Series) -> bool:
-    """Whether all of it is over one array that cannot be written into: a copy could be."""
+    """Return whether a piece lies over one read-only array; a copy of it would be writable."""
     if isinstance(piece, pd.DataFrame):
         return len(piece) > 0 and are_views(piece)
     return isinstance(piece.dtype, np.dtype) and not piece.to_numpy().flags.writeable
 
 
 def forgets_that_it_is_read_only(values: np.ndarray) -> bool:
-    """Whether an array is read-only, and comes out of a pickle as one that is not: objects and times have no buffer."""
+    """Return whether a pickle forgets that an array is read-only: objects and times have no buffer."""
     return not values.flags.writeable and (values.dtype.hasobject or values.dtype.kind in "mM")
 
 
 class _ReadOnly:
-    """An array that is read-only where it arrives, too."""
+    """A read-only array that stays read-only when it is unpickled."""
 
     def __init__(self, values: np.ndarray) -> None:
         self._values = values
@@ -160,7 +159,7 @@ def _made_read_only(values: np.ndarray) -> np.ndarray:
 
 
 def cut_out(data: Data, unit_format: UnitFormat, chunk: Chunk) -> Any:
-    """The piece of the data that a chunk covers, which may be a view of it."""
+    """Return the piece that a chunk covers, which may be a view of the data."""
     start, stop = chunk.start - chunk.before, chunk.stop + chunk.after
     if isinstance(data, Units):
         return data.cut(start, stop)
@@ -177,10 +176,14 @@ def cut_out(data: Data, unit_format: UnitFormat, chunk: Chunk) -> Any:
 def encode_data(
     data: Any, table: SharedTable, named: Callable[[], Data | None] | None = None, first: int = 0
 ) -> list[memoryview]:
-    """Bytes of the data: first the pickle, then its buffers, which are not copied."""
+    """Return the pickle of the data and its buffers, which are not copied.
+
+    An error names a part of ``named()`` that cannot be pickled; positions count from ``first``.
+    """
     buffers: list[memoryview] = []
     if isinstance(data, np.ndarray) and data.dtype != object and not data.flags.forc:
-        # As it is, it would travel inside of the pickle, which forgets strides and that it is read-only.
+        # Pickle would write it in band, and forget its strides and that it is read-only. Writing into a read-only array
+        # must raise the same error in a worker as in pandas 3.
         writeable, data = data.flags.writeable, data.copy(order="K")
         data.flags.writeable = writeable
     sent = _ReadOnly(data) if isinstance(data, np.ndarray) and forgets_that_it_is_read_only(data) else data
@@ -194,7 +197,7 @@ def encode_data(
 
 
 def _culprit(data: Any, table: SharedTable, first: int) -> str:
-    """The part of the data that does not pickle, in words."""
+    """Name the part of the data that cannot be pickled."""
     if isinstance(data, pd.DataFrame):
         for position, label in enumerate(data.columns):
             if not _travels(data.iloc[:, position].array, table):
@@ -215,5 +218,5 @@ def _travels(part: Any, table: SharedTable) -> bool:
 
 
 def decode_data(buffers: list[memoryview], table: SharedTable) -> Any:
-    """Rebuild the data upon its buffers."""
+    """Rebuild the data on top of their buffers."""
     return load(buffers[0], table, buffers[1:])

@@ -1,4 +1,4 @@
-"""Functions: how func and what it carries along travel, and what is said when they cannot."""
+"""Serialization of the function and its arguments, and the messages if that fails."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from pdparallel.typing import Serializer
 
 __all__ = ["decode_work", "encode_work", "level_of_the_user", "not_sent"]
 
-#: So many steps the search for what cannot travel goes into what holds it: "item 0 of attribute 'x' of ...".
+#: Largest number of steps in the search for an unpicklable part: "item 0 of attribute 'x' of ..." is two.
 DEEPEST = 12
 
-#: Above this many bytes the user is told what makes the function so large.
+#: Bytes of the serialized function above which a warning names its largest part.
 LARGE = 100_000_000
 
 
 def encode_work(work: Work, table: SharedTable, serializer: Serializer) -> bytes:
-    """Serialise the function and its arguments, with the objects of the table."""
+    """Serialize the function and its arguments, with the objects of the table."""
     sinks: list[Any] = []
     token = _sinks.set(sinks)
     try:
@@ -50,16 +50,16 @@ def encode_work(work: Work, table: SharedTable, serializer: Serializer) -> bytes
     return data
 
 
-#: The globals that are not sent, because the initializer assigns them.
+#: The variables that are not sent, because the initializer assigns them.
 _left_out: ContextVar[frozenset[Global]] = ContextVar("pdparallel_left_out", default=frozenset())
 
 
 def not_sent(work: Work, serializer: Serializer = "dill") -> frozenset[Global]:
-    """The globals that the initializer assigns: those that it surely assigns, others if they cannot travel."""
+    """Return the variables that the initializer surely assigns, and its others that cannot be pickled."""
     if work.initializer is None:
         return frozenset()
     surely, perhaps = assigned_by(work.initializer.func)
-    if serializer == "cloudpickle":  # by which closures share no variables
+    if serializer == "cloudpickle":  # does not let closures share a variable
         surely = frozenset(which for which in surely if which[1])
         perhaps = {which: value for which, value in perhaps.items() if which[1]}
     token = _left_out.set(surely)
@@ -71,7 +71,7 @@ def not_sent(work: Work, serializer: Serializer = "dill") -> frozenset[Global]:
 
 @contextlib.contextmanager
 def _without_own(work: Work, serializer: Serializer) -> Iterator[Work]:
-    """Leave out what the initializer assigns."""
+    """Leave out what the initializer assigns, and note the names of these globals in the work."""
     left_out = not_sent(work, serializer)
     token = _left_out.set(left_out)
     try:
@@ -82,7 +82,7 @@ def _without_own(work: Work, serializer: Serializer) -> Iterator[Work]:
 
 
 def decode_work(data: bytes | memoryview) -> tuple[Work, SharedTable]:
-    """The worker's side of :func:`encode_work`."""
+    """Rebuild what :func:`encode_work` wrote, in a worker."""
     with arriving() as variables:
         work, objects = pickle.loads(data)
     table = SharedTable(objects)
@@ -91,22 +91,21 @@ def decode_work(data: bytes | memoryview) -> tuple[Work, SharedTable]:
 
 
 def _dumps(obj: Any, table: SharedTable, serializer: Serializer) -> bytes:
-    """Bytes of ``(obj, objects of the table)``; the table gets what travels by value."""
+    """Return the bytes of ``(obj, objects of the table)``, and add what is pickled by value to the table."""
     if serializer == "cloudpickle":
-        # Pickling may find further classes, which then must stand in the list too; it settles after two or three times.
+        # Pickling may find more classes, which must be in the list too. Two or three rounds are enough.
         while True:
             known = len(table.objects)
             data = _dump(_cloud_pickler(), (obj, list(table.objects)), table)
             if len(table.objects) == known:
                 return data
     if isinstance(obj, Work) and obj.initializer is not None:
-        # What an initializer sets in its module a function of that module is to see, also where only one of the two
-        # can be imported by name.
+        # A function must see what an initializer sets in their common module, also if only one of them is importable.
         return _dump(_ModulePickler, _WithTable(obj, table), table)
     try:
         return _dump(_WorkPickler, _WithTable(obj, table), table)
     except Exception as first:
-        # A global of an importable module that cannot travel by value: let the worker import the module instead.
+        # Perhaps a global of an importable module cannot be pickled: let the worker import the module instead.
         try:
             return _dump(_ModulePickler, _WithTable(obj, table), table)
         except Exception:
@@ -123,7 +122,7 @@ def _dump(kind: Any, obj: Any, table: SharedTable) -> bytes:
 
 
 class _WithTable:
-    """Stands for ``(value, objects of the table)``, where the value adds objects to the table as it is written."""
+    """Placeholder for ``(value, objects of the table)``: writing the value adds objects to the table."""
 
     def __init__(self, value: Any, table: SharedTable) -> None:
         self.value = value
@@ -131,7 +130,7 @@ class _WithTable:
 
 
 class _WorkPickler(ByValuePickler):
-    """Notes in the table what travels by value."""
+    """Pickler that adds what it writes by value to the table."""
 
     dispatch = type(ByValuePickler.dispatch)(ByValuePickler.dispatch)
     table: SharedTable
@@ -153,8 +152,8 @@ class _WorkPickler(ByValuePickler):
             _sinks.get().append(function)
 
 
-#: Functions of this process that take what loguru logs, of which the user is to be told, and was told.
-_sinks: ContextVar[list[Any]] = ContextVar("pdparallel_sinks", default=[])  # noqa: B039 - of nobody, who asks
+#: Functions that receive the messages of loguru: those to warn of now, and those that a warning named already.
+_sinks: ContextVar[list[Any]] = ContextVar("pdparallel_sinks", default=[])  # noqa: B039 - nobody reads the default
 _told_sinks: list[Any] = []
 
 
@@ -170,7 +169,7 @@ def _warn_of_sinks(work: Work, sinks: list[Any]) -> None:
 
 
 def _keeps_something(function: Any) -> bool:
-    """Whether a function may keep what it gets: it belongs to an object, or has one that is no module and the like."""
+    """Return whether a sink may store messages: it is the method of an object, or refers to a mutable object."""
     owner = getattr(function, "__self__", None)
     if owner is not None:
         return not isinstance(owner, (types.ModuleType, type))
@@ -179,7 +178,7 @@ def _keeps_something(function: Any) -> bool:
     return any(not isinstance(value, _KEEP_NOTHING) for _, value in _parts(function))
 
 
-#: Types of objects in which nobody keeps anything.
+#: Types of objects that store no messages.
 _KEEP_NOTHING = (
     types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, type(None), str, bytes, int, float, tuple,
 )  # fmt: skip
@@ -189,7 +188,7 @@ def _save_with_table(pickler: _WorkPickler, whole: _WithTable) -> None:
     pickler.save(whole.value)
     pickler.settle()
     written = 0
-    while written < len(whole.table.objects):  # which grows meanwhile
+    while written < len(whole.table.objects):  # which grows in this loop
         entry = whole.table.objects[written]
         if isinstance(entry, dict):
             pickler.open_namespace(entry)
@@ -206,7 +205,7 @@ _WorkPickler.dispatch[_WithTable] = _save_with_table
 
 
 class _ModulePickler(_WorkPickler):
-    """As above, but globals of importable modules are those of the module that the worker imports."""
+    """The same, but functions of importable modules use the globals of the module that the worker imports."""
 
     modules_by_reference = True
 
@@ -238,13 +237,13 @@ def _cloud_pickler() -> Any:
 
 
 def _without(left_out: frozenset[Global], func: types.FunctionType, reduction: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What cloudpickle makes of a function, without some globals."""
+    """Return cloudpickle's reduction of a function without some globals."""
     maker, args, (attributes, parts), *rest = reduction
     sent = {name: value for name, value in parts["__globals__"].items() if (id(func.__globals__), name) not in left_out}
     return (maker, args, (attributes, {**parts, "__globals__": sent}), *rest)
 
 
-# What is said when it fails
+# Messages
 
 
 def _explained(work: Work, serializer: Serializer, error: Exception) -> FunctionNotSerializableError:
@@ -281,7 +280,7 @@ def _large(work: Work, serializer: Serializer, size: int) -> str:
 
 
 def level_of_the_user() -> int:
-    """The ``stacklevel`` at which a warning of the function that asks points to the line that made the call."""
+    """Return the ``stacklevel`` with which a warning of the calling function points to the user's line."""
     level, frame = 0, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]:
         level, frame = level + 1, frame.f_back
@@ -291,12 +290,12 @@ def level_of_the_user() -> int:
 def _size(value: Any, serializer: Serializer) -> int:
     try:
         return len(_dumps(value, SharedTable(), serializer))
-    except Exception:  # what it cannot say does not matter beside the largest
+    except Exception:  # a part that cannot be pickled alone: name another one
         return 0
 
 
 def _culprit(work: Work, serializer: Serializer, deepest: int) -> tuple[str, Any] | None:
-    """The innermost named part of the function or its arguments that does not serialise by itself."""
+    """Find the innermost named part of the function or its arguments that cannot be serialized by itself."""
     found: tuple[str, Any] | None = None
     parts, seen = list(_parts_of_work(work)), set()
     for _ in range(deepest):
@@ -332,14 +331,14 @@ def _parts_of_work(work: Work) -> Iterator[tuple[str, Any]]:
 
 
 def _of_the_user(func: Any) -> Any:
-    """The function that was given, which one of ours may call."""
+    """Return the user's function, which a wrapper of this package may call."""
     while type(func).__module__.partition(".")[0] == __name__.partition(".")[0] and hasattr(func, "func"):
         func = func.func
     return func
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Named parts of an object, as a user would name them."""
+    """Yield the parts of an object, with the names that a user would give them."""
     if isinstance(value, functools.partial):
         yield "the function of the partial", value.func
         for at, bound in enumerate(value.args):

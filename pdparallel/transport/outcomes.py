@@ -1,4 +1,4 @@
-"""Outcomes on the wire: the *worker* writes them, so that what cannot travel becomes an answer and not a dead pool."""
+"""Serialization of outcomes, by the *worker*: an unpicklable return becomes an answer and does not end the pool."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ __all__ = [
 ]
 
 
-#: Modules whose generators give what calls the function the units, from frames below its own.
+#: Modules whose generators make the units, in frames below the one that calls the function.
 _FEEDS = frozenset(f"pdparallel.{name}" for name in ("rows", "values", "cells", "spans", "source"))
 
-#: Texts of stacks, by the code and the instruction of each frame.
+#: Texts of stacks, by the code and the instruction of each frame. Writing a stack costs ten times all else.
 Stacks = dict[tuple[tuple[CodeType, int], ...], str]
 
 
 def failed(exception: Exception, stacks: Stacks) -> Failed:
-    """What is kept of an exception where a call goes on."""
+    """Return the record of an exception after which the call goes on."""
     text = _traceback_text(exception, stacks)
     return Failed(exception.with_traceback(None), text)
 
 
 def encode_outcome(outcome: Outcome, table: SharedTable, errors: Errors = "raise") -> list[memoryview]:
-    """Write an outcome: how it went, the returns, and their buffers; never raises for what a function returned."""
+    """Serialize an outcome: how it ended, the returns, and their buffers. No return makes it raise."""
     failure, values = outcome.failure, list(outcome.returns)
     buffers: list[memoryview] = []
     packed, places = pack(values), {}
@@ -51,7 +51,7 @@ def encode_outcome(outcome: Outcome, table: SharedTable, errors: Errors = "raise
     try:
         returns = dump(packed or runs or values, table, buffer_callback=lambda buffer: buffers.append(buffer.raw()))
         if packed is None and errors != "raise":
-            load(returns, table, buffers)  # here it can still be told which one cannot be rebuilt
+            load(returns, table, buffers)  # the parent could not find the return that fails
     except Exception as error:
         buffers.clear()
         if errors == "raise":
@@ -71,17 +71,17 @@ def _path(tb: TracebackType | None) -> Iterator[tuple[CodeType, int]]:
 
 
 def raised_by_function(exception: BaseException) -> bool:
-    """Whether an exception comes from the user's function, and not from what hands it a unit."""
+    """Return whether an exception comes from the user's function, and not from the code that makes its units."""
     if not isinstance(exception, Exception):
-        return False
+        return False  # pandas judges instances of Exception only
     below, reached = below_the_callers(exception.__traceback__)
     if below is None:
-        return reached  # a function of C has no frame
+        return reached  # a C function has no frame
     return below.tb_frame.f_globals.get("__name__") not in _FEEDS
 
 
 def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
-    """Read an outcome in the parent; what cannot be rebuilt becomes a failure."""
+    """Rebuild an outcome in the parent; returns that cannot be rebuilt become a failure."""
     head, returns, *rest = buffers
     chunk, failure, places, seconds, timing, assigned = load(head, table)
     try:
@@ -108,7 +108,7 @@ def _up_to_the_first_bad_one(returns: list[Any], table: SharedTable, error: Exce
 
 
 def _why_it_stays(value: Any, travel: Callable[[Any], Any]) -> ResultNotSerializableError | None:
-    """The error of a return that cannot travel; None of one that can."""
+    """Return the error for a return that cannot be sent, or None."""
     try:
         travel(value)
     except Exception as reason:
@@ -131,7 +131,7 @@ def _together(error: Exception) -> str:
 
 
 def _without_the_bad_ones(returns: list[Any], table: SharedTable) -> tuple[bytes, dict[int, Failed]]:
-    """The returns that can travel, each by itself, and in the places of the others what failed."""
+    """Serialize the returns that can be sent, and return the errors of the others by offset."""
     good, places = [], {}
     for offset, value in enumerate(returns):
         if type(value) is Failed:
@@ -144,7 +144,7 @@ def _without_the_bad_ones(returns: list[Any], table: SharedTable) -> tuple[bytes
             places[offset] = Failed(bad)
     try:
         return dump(good, table), places
-    except Exception as error:  # each by itself can, all together cannot
+    except Exception as error:  # each can be pickled by itself, but not all together
         together = Failed(ResultNotSerializableError(_together(error)))
         return dump([], table), {offset: places.get(offset, together) for offset in range(len(returns))}
 
@@ -153,7 +153,7 @@ _Written = tuple[int, bytes, str, str, str, bool]
 
 
 def _encode_places(places: dict[int, Failed], table: SharedTable) -> list[tuple[_Written, list[int]]]:
-    """Each failure once, with its offsets: one may stand for many."""
+    """Serialize each failure once, with its offsets: one object may be the failure of many units."""
     offsets: dict[int, list[int]] = {}
     for offset, one in places.items():
         offsets.setdefault(id(one), []).append(offset)
@@ -164,7 +164,7 @@ def _encode_places(places: dict[int, Failed], table: SharedTable) -> list[tuple[
 
 
 def _with_places(values: Any, places: list[tuple[_Written, list[int]]], table: SharedTable) -> list[Any]:
-    """The returns, with what failed among them."""
+    """Return the returns, with the failures at their offsets."""
     found: dict[int, Failed] = {}
     for written, offsets in places:
         failure = _decode_failure(written, table)
@@ -188,7 +188,7 @@ def _encode_failure(failure: Failure, table: SharedTable) -> _Written:
 
 def _traceback_text(exception: BaseException, stacks: Stacks | None = None) -> str:
     kind, tb = type(exception), users_part(exception.__traceback__)
-    # What has another exception beside it shows several stacks; for a misspelt name, one like it is looked for in this.
+    # A chained exception shows several stacks. For a NameError, Python searches the traceback for similar names.
     alone = exception.__cause__ is None and exception.__context__ is None
     try:
         if stacks is None or tb is None or not alone or isinstance(exception, (BaseExceptionGroup, NameError)):
@@ -209,12 +209,12 @@ def _message(exception: BaseException) -> str:
 
 
 def described(error: BaseException) -> str:
-    """The type and the message, in short."""
+    """Return the type and the message of an error."""
     return f"{type(error).__name__}: {_message(error)}"
 
 
 def _encode_exception(exception: BaseException, table: SharedTable) -> bytes:
-    """Bytes that rebuild the exception, tried out here; empty if there are none."""
+    """Return bytes that surely rebuild the exception, or none."""
     try:
         data = dump(exception, table)
         rebuilt = load(data, table)

@@ -1,4 +1,4 @@
-"""Reductions: what pickle is told of objects that it would rebuild wrongly or at too high a price."""
+"""Reductions of objects that pickle would rebuild wrongly or at too high a cost."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = ["HEAP_TYPE", "PROTOCOL", "Variables", "arriving", "reduced", "without
 
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
-#: Of pickle.
+#: Version of the pickle protocol.
 PROTOCOL = 5
 
-#: How many times the bytes of its values an Arrow array's buffers may have to travel as they are.
+#: Largest ratio of the bytes of an Arrow array's buffers to those of its values, to send the buffers as they are.
 MAX_OF_BUFFERS = 1.1
 
 
 def reduced(obj: Any) -> Any:
-    """What a pickler's ``reducer_override`` returns for an object; NotImplemented leaves it to pickle."""
+    """Return the reduction of an object for ``reducer_override``; NotImplemented leaves it to pickle."""
     if isinstance(obj, BaseException):
         return _reduced_exception(obj)
     if type(obj) is pd.arrays.ArrowStringArray:
@@ -43,7 +43,7 @@ def reduced(obj: Any) -> Any:
     if isinstance(obj, contextvars.ContextVar):
         return _reduced_variable(obj)
     if isinstance(obj, functools.partialmethod):
-        return object.__new__, (type(obj),), vars(obj)  # from Python 3.14 on its own __new__ wants the function
+        return object.__new__, (type(obj),), vars(obj)  # since Python 3.14 its __new__ requires the function
     if isinstance(obj, logging.Logger) and type(obj) is not logging.Logger:
         return _reduced_logger(obj)
     if isinstance(obj, pd.Series) and "_name" not in type(obj)._metadata:  # type: ignore[attr-defined]
@@ -51,7 +51,7 @@ def reduced(obj: Any) -> Any:
     return NotImplemented
 
 
-#: The object behind the functions of a module: ``random.random`` is a method of it.
+#: A method of each type's global generator: ``random.random`` is a method of a hidden ``random.Random``.
 _GLOBAL_STREAMS: dict[type, Callable[..., Any]] = {
     random.Random: random.random,
     np.random.RandomState: np.random.random_sample,
@@ -59,12 +59,13 @@ _GLOBAL_STREAMS: dict[type, Callable[..., Any]] = {
 
 
 def _global_stream(kind: type) -> Any:
-    """Each process's own: a function that holds ``random.random`` would take a copy of the parent's along."""
+    """Return the generator of this process. A copy of the parent's would draw the same numbers in all workers."""
     return getattr(_GLOBAL_STREAMS[kind], "__self__", None)
 
 
 def _reduced_logger(logger: logging.Logger) -> Any:
-    """A logger of a class of its own: by its name alone a plain one would be made, ahead of its library."""
+    """Reduce a logger of a subclass to its class, which imports its library, and its name."""
+    # By name alone, pickle would make a plain logger before the library makes its own.
     kind = type(logger)
     if kind.__reduce__ is not logging.Logger.__reduce__ or logging.getLogger(logger.name) is not logger:
         return NotImplemented
@@ -76,16 +77,16 @@ def _logger_of(kind: type[logging.Logger], name: str) -> logging.Logger:
     before = manager.loggerClass
     manager.loggerClass = kind
     try:
-        return logging.getLogger(name)  # that which is there, if any
+        return logging.getLogger(name)  # the existing one, if any
     finally:
         manager.loggerClass = before
 
 
 def _reduced_series(series: Any) -> Any:
-    """A Series of a subclass that lists its own ``_metadata`` only: pandas would leave out the name."""
+    """Reduce a Series whose subclass lists only its own ``_metadata``: pandas would lose the name."""
     kind, plain = type(series), _Series
     if kind.__getstate__ is not plain.__getstate__ or kind.__setstate__ is not plain.__setstate__:
-        return NotImplemented  # it says how it wants to be rebuilt
+        return NotImplemented  # the class rebuilds itself
     reduction = series.__reduce_ex__(PROTOCOL)
     if type(reduction) is not tuple or len(reduction) < 3 or type(reduction[2]) is not dict:
         return NotImplemented
@@ -93,10 +94,10 @@ def _reduced_series(series: Any) -> Any:
     return (*reduction[:2], {**reduction[2], **name}, *reduction[3:])
 
 
-_Series: Any = pd.Series  # the stubs do not know its state
+_Series: Any = pd.Series  # the stubs lack __getstate__ and __setstate__
 
 
-#: Context variables of a function, with the values that they have where it was called.
+#: Context variables of a function, with their values in the context of the call.
 Variables = list[tuple["contextvars.ContextVar[Any]", Any]]
 
 
@@ -109,7 +110,7 @@ _arriving = _Arriving()
 
 @contextlib.contextmanager
 def arriving() -> Iterator[Variables]:
-    """Gather the context variables of what is unpickled."""
+    """Collect the context variables that are unpickled inside the block."""
     before, _arriving.variables = _arriving.variables, []
     try:
         yield _arriving.variables
@@ -118,7 +119,7 @@ def arriving() -> Iterator[Variables]:
 
 
 def _reduced_variable(variable: contextvars.ContextVar[Any]) -> Any:
-    """A context variable, with its value in the context of the call."""
+    """Reduce a context variable, with its value in the context of the call."""
     default: tuple[Any, ...] = ()
     with contextlib.suppress(LookupError):
         default = (contextvars.Context().run(variable.get),)
@@ -129,7 +130,7 @@ def _reduced_variable(variable: contextvars.ContextVar[Any]) -> Any:
 
 
 def _home_of(variable: contextvars.ContextVar[Any]) -> tuple[str, str]:
-    """The module that a worker can import to have it, and its name there."""
+    """Find the importable module that has a context variable, and its name there; empty if there is none."""
     for name, module in list(sys.modules.items()):
         if name in ("__main__", "__mp_main__") or getattr(module, "__spec__", None) is None:
             continue
@@ -153,27 +154,29 @@ def _set_later(variable: contextvars.ContextVar[Any], state: tuple[Any]) -> None
 
 
 def _reduced_arrow(array: Any, make: Callable[[Any], Any]) -> Any:
-    """A column in Arrow, without the copy that pandas makes to put its chunks together."""
+    """Reduce an Arrow column to its chunks, which pandas would copy into one."""
     chunks = array.__arrow_array__()
+    # A slice of a column has the buffers of the whole column; pandas' copy has not.
     if chunks.get_total_buffer_size() > MAX_OF_BUFFERS * chunks.nbytes:
         return NotImplemented
     return make, (chunks,)
 
 
 def _reduced_exception(exception: BaseException) -> Any:
-    """How an exception whose class has its own ``__init__`` is rebuilt: without calling that."""
+    """Reduce an exception so that it is rebuilt without a call of its own ``__init__``."""
+    # pickle would call that with ``args``, which hold what it passed to its base class, not what it received.
     kind = type(exception)
     if not isinstance(kind.__init__, types.FunctionType) and not isinstance(kind.__new__, types.FunctionType):
         return _reduced_by_itself(exception)
     if isinstance(kind.__reduce__, types.FunctionType) or isinstance(kind.__reduce_ex__, types.FunctionType):
-        return _reduced_by_itself(exception)  # it says how it wants to be rebuilt
+        return _reduced_by_itself(exception)  # the class rebuilds itself
     reduction: Any = exception.__reduce__()
     _, args, *state = reduction
     return _make_exception, (kind, args, *state)
 
 
 def _reduced_by_itself(exception: BaseException) -> Any:
-    """As the exception says: where Dask was imported tblib tells pickle another way, which fails for groups of them."""
+    """Reduce an exception by its own method. Dask imports tblib, whose reducer fails for exception groups."""
     told = copyreg.dispatch_table.get(type(exception))
     if getattr(told, "__module__", "") == "tblib.pickling_support":
         return exception.__reduce_ex__(PROTOCOL)
@@ -190,7 +193,7 @@ def _make_exception(kind: Any, args: tuple[Any, ...], state: Any = None) -> Any:
 
 
 def without_pickling(error: Exception) -> Exception:
-    """The error without what picklers add: dozens of frames, and from Python 3.14 on a note for each."""
+    """Remove from an error what picklers add: dozens of frames, and since Python 3.14 a note for each object."""
     kept = frame = error.__traceback__
     while frame is not None:
         if frame.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _PICKLERS:
@@ -201,5 +204,5 @@ def without_pickling(error: Exception) -> Exception:
     return error.with_traceback(kept)
 
 
-#: Packages that call a user's ``__reduce__``.
+#: Packages whose frames stand between a call of the pickler and a user's ``__reduce__``.
 _PICKLERS = ("pickle", "dill", "cloudpickle", "pdparallel")

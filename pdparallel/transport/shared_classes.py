@@ -1,18 +1,17 @@
-"""Objects: how classes and functions that workers cannot import keep their identity across the border.
+"""Table that keeps the identity of classes and functions that workers cannot import.
 
-A class of a notebook exists only in the parent's ``__main__``.  It travels to the workers by value, once, with
-the function; the copy there is *another* class.  When instances of it travel as data, or come back as results
-or as an exception, naming the class by value once more would make a third one, and ``isinstance`` and
-``except MyError`` would fail in the parent.  So both sides keep a :class:`SharedTable`: the same position
-names the original in the parent and its copy in the worker, and pickles of data and of outcomes carry positions::
+A class of a notebook exists only in the parent's ``__main__``.  It is sent by value once, with the function; the
+worker's copy is *another* class.  If data, results or exceptions contained the class by value again, that would make a
+third one, and ``isinstance`` and ``except MyError`` would fail in the parent.  So each side has a
+:class:`SharedTable`.  A position means the original in the parent and its copy in the worker, and pickles of data and
+of outcomes contain positions::
 
     parent                                     worker
     table[0] is MyError   -- function: dill -> table[0] is a copy of MyError
     frame with MyError()  -- data: "0"      -> instance of the copy
     except MyError        <- outcome: "0"   -- raise MyError(...)
 
-The namespaces that functions read their globals from stand in it too, so that a function which the worker made and
-returns reads the globals of the parent.
+The table also contains the namespaces of functions: a function that a worker returns reads the parent's globals.
 """
 
 from __future__ import annotations
@@ -30,26 +29,26 @@ __all__ = ["SharedTable", "dump", "load"]
 
 
 class SharedTable:
-    """Objects that are named by position on both sides of the process border."""
+    """Objects that pickles name by position."""
 
     def __init__(self, objects: Iterable[Any] = ()) -> None:
         self.objects: list[Any] = list(objects)
-        self.variables: Variables = []  # of context, with their values, in a worker
-        self.reached: set[tuple[Any, str]] = set()
+        self.variables: Variables = []  # context variables with their values, in a worker
+        self.reached: set[tuple[Any, str]] = set()  # globals pickled by name, whose state workers must match
         self._position = {id(shared): at for at, shared in enumerate(self.objects)}
 
     def find(self, shared: object) -> int | None:
-        """Position of an object, or None."""
+        """Return the position of an object, or None."""
         return self._position.get(id(shared))
 
     def reaches(self, obj: Any) -> None:
-        """Note that a class or function travels by name."""
+        """Note that a class or function is pickled by name."""
         module, path = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
         if isinstance(path, str):
             self.reached.add((module, path.partition(".")[0]))
 
     def add(self, shared: object) -> int:
-        """Position of an object, which is appended if it is new."""
+        """Return the position of an object, which is appended if it is new."""
         at = self._position.get(id(shared))
         if at is None:
             at = self._position[id(shared)] = len(self.objects)
@@ -57,13 +56,13 @@ class SharedTable:
         return at
 
 
-def shared_object(position: int) -> Any:  # pragma: no cover - a name to stand in pickles, see _Unpickler
-    """Stands in pickles for the object at a position of the table."""
+def shared_object(position: int) -> Any:  # pragma: no cover - never called, see _Unpickler
+    """Name the object at a position of the table in a pickle."""
     raise pickle.UnpicklingError("a shared object was met without its table")
 
 
 def _reference(pickler: Any, obj: Any) -> Any:
-    """What stands in the table is written as a position; ``grow`` adds what travels by value."""
+    """Reduce an object of the table to its position; ``grow`` adds what is pickled by value."""
     at = pickler.table.find(obj)
     if at is None and pickler.grow:
         if travels_by_value(obj):
@@ -105,7 +104,7 @@ def dump(
     grow: bool = False,
     buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
 ) -> bytes:
-    """Pickle data or an outcome; the C pickler first, dill for what only dill can."""
+    """Pickle data or an outcome, with dill if the C pickler cannot. A table that grows must be sent too."""
     buffers: list[pickle.PickleBuffer] = []
     keep = None if buffer_callback is None else buffers.append
     try:
@@ -128,7 +127,7 @@ def _pickled(kind: Any, obj: Any, table: SharedTable, grow: bool, keep: Any) -> 
 
 
 def load(data: bytes | memoryview, table: SharedTable, buffers: Sequence[Any] = ()) -> Any:
-    """Rebuild what :func:`dump` wrote, with the table of this side."""
+    """Rebuild what :func:`dump` wrote, with the table of this process."""
     unpickler = _Unpickler(io.BytesIO(data), buffers=buffers)
     unpickler.table = table
     return unpickler.load()

@@ -1,11 +1,11 @@
-"""Arena: anonymous files that both sides map: the data of a call, and a mailbox for what comes back of a chunk.
+"""Anonymous files that parent and workers map: an arena for the data of a call, a mailbox for the answer to a chunk.
 
-On Linux it is a ``memfd``: no name in any folder, no limit from a small ``/dev/shm``, gone with the last
-process that holds it, also when the parent is killed.  Workers open it as ``/proc/<parent>/fd/<n>`` and map it
-copy-on-write: arrays are writable and private, and no byte is copied before it is written.  Where there is no
-memfd or no ``/proc``, it is a temporary file of mode 0600 in a folder of mode 0700 that the parent removes.
+On Linux it is a ``memfd``: it has no name in a folder and no limit from a small ``/dev/shm``.  It disappears with the
+last process that holds it, also when the parent is killed.  Workers open an arena as ``/proc/<parent>/fd/<n>`` and map
+it copy-on-write: arrays are writable and private, and no byte is copied before it is written.  Without memfd or
+``/proc``, it is a temporary file of mode 0600 in a folder of mode 0700 that the parent removes.
 
-A mailbox is the same the other way round: the parent makes and removes it, so that a worker that dies leaves nothing.
+The worker writes a mailbox, but the parent creates and removes it, so that a worker that dies leaves nothing.
 """
 
 from __future__ import annotations
@@ -45,30 +45,30 @@ __all__ = [
     "taken_apart",
 ]
 
-#: NumPy and Arrow kernels want their buffers aligned to a cache line.
+#: Bytes to which buffers are aligned: a cache line, as NumPy and Arrow kernels want it.
 ALIGNMENT = 64
 
-#: ``write`` takes 2 GiB - 4 KiB at most at a time on Linux.
+#: Largest number of bytes in one ``write``, which takes at most 2 GiB - 4 KiB on Linux.
 MAX_BYTES_PER_WRITE = 1 << 30
 
-#: The file in a folder of its own.
+#: Name of the file in its temporary folder.
 _NAME = "data"
 
-#: What the system says where nothing more can be written: others filled the folder meanwhile, or there is a quota.
+#: Error numbers of a write that fails because others filled the folder, or because of a quota.
 _FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
 
 
-#: Bytes at the begin of a mailbox, for what a worker notes.
+#: Bytes at the start of a mailbox for the notes of a worker.
 HEAD = 64
 
 _NOTES = struct.Struct("3q")
 
-#: Where in the head it stands what a worker has said: its first byte in the file, and how many bytes it is.
+#: Place in the head of the offset and size of a worker's output, and their format.
 _SAID_AT, _SAID = 32, struct.Struct("2q")
 
 
 class BufferSlot(NamedTuple):
-    """Where a buffer lies in the arena, in bytes, and whether it was read-only in the parent."""
+    """Place of a buffer in the arena, in bytes, and whether it was read-only in the parent."""
 
     offset: int
     length: int
@@ -76,7 +76,7 @@ class BufferSlot(NamedTuple):
 
 
 class ArenaRef(NamedTuple):
-    """What a task says of an arena: the path that opens it, its size in bytes, and its buffers."""
+    """Reference to an arena in a task: the path that opens it, its size in bytes, and its buffers."""
 
     path: str
     size: int
@@ -84,18 +84,19 @@ class ArenaRef(NamedTuple):
 
 
 def open_standard_streams() -> None:
-    """Have the descriptors 0 to 2 open, on the null device where nothing is: no file of ours is to have such a
-    number."""
+    """Open missing descriptors 0 to 2 on the null device, so that no file of this package gets such a number."""
+    # A process without standard streams (a service, ``pythonw``) gives these numbers to the next files that it opens.
+    # What a library writes to its standard error would go into one of them.
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number
             os.set_inheritable(opened, True)
 
 
 class _File:
-    """The parent's side of such a file: it opens it, keeps it open, and lets it go."""
+    """An anonymous file, or a temporary one, that its process keeps open until it closes it."""
 
     def __init__(self, size: int) -> None:
         self._fd = -1
@@ -115,7 +116,6 @@ class _File:
         folder = tempfile.gettempdir()
         if size > shutil.disk_usage(folder).free:
             raise _no_space(size, folder)
-        # A folder of mode 0700 around a file of mode 0600.
         prefix = folders_of_this_process()
         self._folder = tempfile.mkdtemp(prefix=os.path.basename(prefix), dir=os.path.dirname(prefix))
         path = os.path.join(self._folder, _NAME)
@@ -123,7 +123,7 @@ class _File:
         return path
 
     def close(self) -> None:
-        """Let the file go; who has mapped it keeps the mapping."""
+        """Close the file; processes that mapped it keep their mapping."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -133,12 +133,12 @@ class _File:
             remove_left()
 
 
-#: Folders that could not be removed yet: Windows keeps a file that somebody has mapped.
+#: Folders to be removed: Windows keeps a file while a process maps it.
 _left: list[str] = []
 
 
 def remove_left() -> list[str]:
-    """Remove the folders that are not in use any more."""
+    """Remove the folders that are no longer in use, and return the others."""
     for folder in list(_left):
         if remove_folder(folder):
             with contextlib.suppress(ValueError):  # another thread has done the same
@@ -146,17 +146,17 @@ def remove_left() -> list[str]:
     return list(_left)
 
 
-# When the pools of multiprocessing, which have the priority 10, have ended.
+# After the end of the pools of multiprocessing, which have the priority 10.
 util.Finalize(None, remove_left, exitpriority=-50)
 
 
 def folders_of_this_process() -> str:
-    """What the paths of all folders begin with that this process makes."""
+    """Return the start of the paths of all folders that this process makes."""
     return os.path.join(tempfile.gettempdir(), f"pdparallel-{os.getpid()}-")
 
 
 def remove_folder(folder: str) -> bool:
-    """Remove a folder and its file; False where the system keeps the file, because a process has mapped it."""
+    """Remove a folder and its file; return False if the system keeps the file because a process maps it."""
     try:
         os.unlink(os.path.join(folder, _NAME))
     except FileNotFoundError:
@@ -178,7 +178,7 @@ def _no_space(size: int, folder: str) -> PdParallelError:
 
 
 class Arena(_File):
-    """The parent's side: holds buffers for the workers until it is closed."""
+    """Buffers for the workers, in a file of the parent."""
 
     def __init__(self, buffers: Sequence[memoryview]) -> None:
         spans, size = _layout(buffers)
@@ -195,7 +195,7 @@ class Arena(_File):
 
 
 class Running(NamedTuple):
-    """What a worker says of the chunk that it works on: its process, and the positions of the units that run now."""
+    """Note of a worker about its chunk: its process id, and the positions of the units that run now."""
 
     pid: int
     first: int
@@ -203,33 +203,33 @@ class Running(NamedTuple):
 
 
 class Mailbox(_File):
-    """The parent's side: a file that a worker notes its progress in, and may write buffers into, with :func:`post`."""
+    """A file of the parent in which a worker notes its progress, and into which it may :func:`post` buffers."""
 
     def __init__(self) -> None:
         super().__init__(HEAD)
         os.ftruncate(self._fd, HEAD)
 
     def put(self, buffers: Sequence[memoryview]) -> ArenaRef:
-        """Write buffers for the worker into it."""
+        """Write buffers for the worker."""
         return _append(self._fd, self.path, buffers)
 
     def running(self) -> Running | None:
-        """What the worker noted last; None where none has begun."""
+        """Return the last note of the worker; None if it has not begun."""
         noted = Running(*_NOTES.unpack(_pread(self._fd, _NOTES.size, 0)))
         return noted if noted.pid else None
 
     def said(self) -> bytes:
-        """What the worker has said with a :class:`MailboxWriter`."""
+        """Return the output that the worker wrote with a :class:`MailboxWriter`."""
         first, size = _SAID.unpack(_pread(self._fd, _SAID.size, _SAID_AT))
         return _pread(self._fd, size, first) if size else b""
 
     def read(self) -> bytes:
-        """All that was written into the file behind its head."""
+        """Return all bytes after the head."""
         return _pread(self._fd, os.fstat(self._fd).st_size, HEAD)
 
 
 def post(path: str, buffers: Sequence[memoryview]) -> ArenaRef:
-    """The worker's side of a mailbox: write buffers into it."""
+    """Write buffers into a mailbox, in a worker."""
     fd = _open_to_write(path)
     try:
         return _append(fd, path, buffers)
@@ -238,7 +238,7 @@ def post(path: str, buffers: Sequence[memoryview]) -> ArenaRef:
 
 
 def notes(path: str) -> memoryview:
-    """The worker's side of a mailbox's head: three integers to write into, those of :class:`Running`."""
+    """Map the head of a mailbox in a worker: three writable integers, the fields of :class:`Running`."""
     fd = _open_to_write(path)
     try:
         mapped = mmap.mmap(fd, HEAD, access=mmap.ACCESS_WRITE)
@@ -248,7 +248,7 @@ def notes(path: str) -> memoryview:
 
 
 class MailboxWriter:
-    """The worker's side of what it says while it works: in the file at once, so that its death takes nothing away."""
+    """Writer of a worker's output to its mailbox, at once, so that nothing is lost if the worker dies."""
 
     def __init__(self, path: str) -> None:
         self._fd = _open_to_write(path)
@@ -259,23 +259,22 @@ class MailboxWriter:
 
     @property
     def unit(self) -> int:
-        """Position of the first of the units that run now, as it is noted in the head."""
+        """Position of the first of the units that run now, from the head."""
         return self._notes[1]
 
     def say(self, data: bytes) -> None:
-        """Write a part."""
+        """Append output. After :func:`post`, which writes behind it, no more may follow."""
         done = 0
         with memoryview(data) as view:
             while done < len(view):
                 with view[done:] as part:
                     done += _pwrite(self._fd, part, self._end + done)
         self._end += done
-        # In this order: who reads in between finds less than there is, and never what is none of it.
+        # In this order: a reader in between finds too little output, but never other bytes.
         self._said[0] = self._first
         self._said[1] = self._end - self._first
 
     def close(self) -> None:
-        """Let the file go."""
         os.close(self._fd)
 
 
@@ -284,7 +283,9 @@ def _open_to_write(path: str) -> int:
 
 
 def open_file(path: str, flags: int) -> int:
-    """Open a file of the parent's by the path that the parent gave."""
+    """Open a file of the parent by the path that the parent gave."""
+    # Another file may have its descriptor by now, and a worker that the parent gave up must not write into that. So the
+    # path of a memfd ends with its inode.
     name, _, inode = path.rpartition("#") if path.startswith("/proc/") else (path, "", "")
     fd = os.open(name, flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
     if inode and os.fstat(fd).st_ino != int(inode):
@@ -301,7 +302,7 @@ def _append(fd: int, path: str, buffers: Sequence[memoryview]) -> ArenaRef:
 
 
 def _layout(buffers: Sequence[memoryview], end: int = 0) -> tuple[tuple[BufferSlot, ...], int]:
-    """Where each buffer goes, and the size of all."""
+    """Return the slot of each buffer, and the size of the file."""
     spans = []
     for buffer in buffers:
         offset = -(-end // ALIGNMENT) * ALIGNMENT
@@ -311,7 +312,7 @@ def _layout(buffers: Sequence[memoryview], end: int = 0) -> tuple[tuple[BufferSl
 
 
 def _write_all(fd: int, ref: ArenaRef, buffers: Sequence[memoryview]) -> None:
-    os.ftruncate(fd, ref.size)  # which no write does where the last buffer is empty
+    os.ftruncate(fd, ref.size)  # no write sets the size if the last buffer is empty
     for span, buffer in zip(ref.spans, buffers, strict=True):
         with buffer.cast("B") as view:
             done = 0
@@ -320,7 +321,7 @@ def _write_all(fd: int, ref: ArenaRef, buffers: Sequence[memoryview]) -> None:
                     done += _pwrite(fd, part, span.offset + done)
 
 
-#: Of the one position that all threads have in a file, where the system has no ``pread``.
+#: Guards the position in a file, which all threads share, if the system has no ``pread``.
 _position = threading.Lock()
 
 
@@ -341,7 +342,7 @@ def _pread(fd: int, size: int, offset: int) -> bytes:
 
 
 def _memfd_can_be_shared() -> bool:
-    """Whether a child of the same user can open this process's descriptors through ``/proc``."""
+    """Return whether a child of the same user can open this process's descriptors through ``/proc``."""
     if not hasattr(os, "memfd_create"):
         return False
     try:
@@ -352,7 +353,7 @@ def _memfd_can_be_shared() -> bool:
 
 
 def open_spans(ref: ArenaRef) -> list[memoryview]:
-    """The worker's side: map the arena privately and give its buffers, each with the parent's writability."""
+    """Map an arena privately in a worker; its buffers are writable if they were in the parent."""
     if ref.size == 0:
         return [memoryview(b"") if span.readonly else memoryview(bytearray()) for span in ref.spans]
     fd = open_file(ref.path, os.O_RDONLY)
@@ -360,21 +361,21 @@ def open_spans(ref: ArenaRef) -> list[memoryview]:
         mapped = memoryview(mmap.mmap(fd, ref.size, access=mmap.ACCESS_COPY))
     finally:
         os.close(fd)
-    views = []
+    views = []  # the mapping lives as long as one of them is in use
     for span in ref.spans:
         view = mapped[span.offset : span.offset + span.length]
         views.append(view.toreadonly() if span.readonly else view)
     return views
 
 
-# Blob: the buffers of a piece as one object, for a store that keeps and moves objects as a whole
+# Several buffers as one object, for the object store of an engine
 
-#: What NumPy's kernels need; a buffer that comes from a network may begin anywhere.
+#: Bytes to which NumPy's kernels need buffers aligned; a buffer from a network may begin anywhere.
 MIN_ALIGNMENT = 16
 
 
 def joined(parts: Sequence[memoryview]) -> tuple[bytearray, tuple[BufferSlot, ...]]:
-    """Buffers one after the other, each where NumPy and Arrow want it to begin."""
+    """Join buffers, each aligned for NumPy and Arrow, and return their slots."""
     spans, at = [], 0
     for part in parts:
         spans.append(BufferSlot(at, part.nbytes, part.readonly))
@@ -386,7 +387,7 @@ def joined(parts: Sequence[memoryview]) -> tuple[bytearray, tuple[BufferSlot, ..
 
 
 def taken_apart(blob: memoryview, spans: Sequence[BufferSlot]) -> tuple[bytes | bytearray | memoryview, ...]:
-    """The buffers of :func:`joined`: copied where they may be written to, or came to lie out of line."""
+    """Return the buffers that :func:`joined` joined, copied if they are writable or not aligned."""
     in_line = not spans or np.frombuffer(blob, np.uint8).ctypes.data % MIN_ALIGNMENT == 0
     found: list[bytes | bytearray | memoryview] = []
     for offset, length, readonly in spans:

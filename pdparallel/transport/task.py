@@ -1,4 +1,4 @@
-"""Task: a chunk on its way, as both sides know it: what its bytes say, and how buffers travel."""
+"""Tasks as parent and worker exchange them, and their buffers, inside a message or in a file."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ __all__ = [
     "size_of",
 ]
 
-#: Bytes of a piece or an answer from which it goes by a mailbox: what the buffer of a pipe holds, so that who writes
-#: need not wait for the reader (``benchmarks/constants.py``).
+#: Bytes of a piece or an answer above which it is written to a mailbox. The buffer of a pipe holds this much, so that
+#: the writer need not wait for the reader (``benchmarks/constants.py``).
 MAILBOX_BYTES = 1 << 16
 
-#: What a worker notes instead of a position before it has the function and the data.
+#: Noted by a worker instead of a position while it loads the function and the data.
 LOADING = -1
 
-#: What the tasks within this process refer to, by key: calls, and their outcomes until they are taken.
+#: Objects that tasks within this process refer to, by key: calls, and their outcomes until they are read.
 references: dict[str, Any] = {}
 
-#: Buffers as a message has them, or where they lie beside it.
+#: Buffers inside a message, or a reference to the file that holds them.
 Payload: TypeAlias = "tuple[bytes | bytearray | memoryview, ...] | ArenaRef"
 
 
 class Locality(enum.Enum):
-    """How far away the workers of an engine are."""
+    """Where the workers of an engine run, which decides how functions and data reach them."""
 
     PROCESS = "process"
     HOST = "host"
@@ -55,7 +55,7 @@ class Locality(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A chunk on its way: what the worker needs beside what it may have loaded for this call already."""
+    """Message for a worker about one chunk, without what the worker loads once a call."""
 
     call_id: str
     chunk: Chunk
@@ -65,34 +65,34 @@ class Task:
     work: bytes = b""
     piece: Payload = ()
     spans: tuple[BufferSlot, ...] = ()
-    track_each_unit: bool = False
-    lasting: bool = False
-    timed: bool = False
-    around: bytes = b""
-    heard: bool = False
-    loads_only: bool = False
+    track_each_unit: bool = False  # note each unit before it runs, not some light ones together
+    lasting: bool = False  # keep the work, because an initializer prepares it
+    timed: bool = False  # let the outcome say when its steps ended
+    around: bytes = b""  # state of the parent that the worker replicates
+    heard: bool = False  # send the output back
+    loads_only: bool = False  # only load the function: the chunk has no units
 
     @property
     def maker(self) -> int:
-        """Id of the process that made the call."""
+        """Id of the process that makes the call."""
         return int(self.call_id.partition("-")[0])
 
     @property
     def made_here(self) -> bool:
-        """Whether this process made the call; another one, on another machine, may have the same id."""
+        """Whether this process makes the call; a process of another machine may have the same id."""
         return self.call_id.rpartition("-")[2] == _token()
 
     def packed(self) -> bytes:
-        """As it travels."""
+        """Return the task as bytes."""
         return pickle.dumps(self, protocol=PROTOCOL)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A task for an engine with a store of its own, in parts, each of which goes there as the engine sees fit."""
+    """A task in parts, for an engine that puts them into an object store."""
 
     head: bytes
-    work: bytes
+    work: bytes  # the same object in all tasks of a call, so that the engine stores it once
     piece: bytearray
 
 
@@ -100,44 +100,44 @@ class Parts:
 
 _call_numbers = itertools.count(1)
 
-#: A process, and what no other one has.
+#: The id of a process, and a token that no other process has.
 _own_token = (-1, "")
 
 
 def _token() -> str:
     global _own_token
-    if _own_token[0] != os.getpid():  # the first call, or that of a fork
+    if _own_token[0] != os.getpid():  # the first use, or a fork
         _own_token = os.getpid(), secrets.token_hex(8)
     return _own_token[1]
 
 
 def new_call_id() -> str:
-    """An id that no other call has, in whichever process it was made."""
+    """Return an id that no other call of any process has."""
     return f"{os.getpid()}-{next(_call_numbers)}-{_token()}"
 
 
-# Buffers in a message, or beside it
+# Buffers inside a message, or in a file
 
 
 def as_letter(buffers: list[memoryview], put: Callable[[list[memoryview]], ArenaRef] | None) -> Payload:
-    """What goes by the pipe: the buffers, or where they were put."""
+    """Return the buffers for a message, or a reference to the file into which ``put`` writes large ones."""
     if put is not None and sum(buffer.nbytes for buffer in buffers) > MAILBOX_BYTES:
-        with contextlib.suppress(OSError):  # a full folder: the pipe takes it
+        with contextlib.suppress(OSError):  # the folder is full: use the pipe
             return put(buffers)
     return tuple(map(copied, buffers))
 
 
 def size_of(message: bytes, letter: Payload) -> int:
-    """Bytes of a message, with those that it only says the place of."""
+    """Return the size of a message in bytes, with the buffers that it refers to."""
     beside = sum(span.length for span in letter.spans) if isinstance(letter, ArenaRef) else 0
     return len(message) + beside
 
 
 def read_letter(letter: Payload) -> list[memoryview]:
-    """The buffers of a letter, wherever they lie."""
+    """Return the buffers of a payload."""
     return open_spans(letter) if isinstance(letter, ArenaRef) else [memoryview(part) for part in letter]
 
 
 def copied(part: memoryview) -> bytes | bytearray:
-    """Its bytes: arrays over bytes are read-only, arrays over a bytearray are not, as they were here."""
+    """Return a copy: arrays over ``bytes`` are read-only, and over a ``bytearray`` writable, as they are here."""
     return bytes(part) if part.readonly else bytearray(part)
