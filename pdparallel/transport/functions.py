@@ -25,7 +25,7 @@ from pdparallel.typing import Serializer
 
 __all__ = ["decode_work", "encode_work", "level_of_the_user", "not_sent"]
 
-#: Largest number of steps in the search for an unpicklable part: "item 0 of attribute 'x' of ..." is two.
+#: Largest depth of the search for an unpicklable part: "item 0 of attribute 'x' of ...".
 DEEPEST = 12
 
 #: Bytes of the serialized function above which a warning names its largest part.

@@ -1,19 +1,20 @@
-"""Modules: how the modules of the user's own in a worker come to be as they are in the parent at the time of a call.
+"""Synchronization of the user's modules: those of a worker get the state that the parent's have at a call.
 
-A worker imports a module by itself, perhaps long before a call or after an edit.  The parent may have reloaded it
-since, have assigned one of its globals, or have replaced a method.  So each call says in which state it has found what
-its function reaches, and a worker that has something else says so before any unit runs::
+A worker imports a module by itself, perhaps long before a call or after an edit.  Since then, the parent may have
+reloaded it, assigned one of its globals, or replaced a method.  So each call sends the state of what its function
+reaches, and a worker in another state answers so before any unit runs::
 
-    parent   globals of the user's modules that the function reaches, a digest of each   -- stamp, digests -->
-    worker   its own, digested alike                                                     <-- "these differ" --
-    parent   the values of these, in one pickle                                          -- the same, values -->
-    worker   puts them into its modules, and remembers the stamp
+    parent   digests of the globals of the user's modules that the function reaches   -- stamp, digests -->
+    worker   digests of its own globals                                               <-- "these differ" --
+    parent   the values of these globals, in one pickle                               -- the same, values -->
+    worker   assigns them in its modules, and remembers the stamp
 
-While nothing changes, the parent only looks whether everything is still the same object, and a worker whether it knows
-the stamp.  Functions and classes travel by name as ever, because both sides then find the same under it.
+While nothing changes, the parent only checks that every object is the same, and a worker that it knows the stamp.
+Functions and classes are still pickled by name, because both processes find the same object under it.
 
-What a function itself changes (a cache, a connection made at the first use) is each process's own, and so are random
-generators; objects too large to be compared, or that cannot be, count as the worker's until another one is assigned.
+Each process keeps its own random generators, and what a function itself changes (a cache, a connection made at the
+first use).  An object that is too large or cannot be compared counts as the worker's own, until the parent assigns
+another one.
 """
 
 from __future__ import annotations
@@ -71,25 +72,25 @@ __all__ = [
 #: A global of a module.
 Slot = tuple[str, str]
 
-#: Items of a container, and of all that it contains, that are compared one by one, and looked at anew in each call.
+#: Largest number of items, in a global with all that it contains, that are compared, and checked again in each call.
 MAX_ITEMS = 1000
 
-#: Bytes of arrays that are compared, and bytes that are compared anew in each call.
+#: Largest number of bytes of an array that are compared, and that are compared again in each call.
 MAX_ARRAY_BYTES, MAX_WATCHED_BYTES = 1 << 24, 1 << 16
 
-#: Bytes of values that go with each call, so that a worker need not ask for them.
+#: Largest number of bytes of values that are sent with each call, so that a worker need not ask for them.
 MAX_UNASKED_BYTES = 1 << 20
 
-#: States that the parent keeps, and that a worker knows to have.
+#: Number of states that the parent caches, and of stamps that a worker remembers.
 KEPT_STATES, VERIFIED_STATES = 16, 1000
 
 _MISSING: Any = type("_Missing", (), {"__reduce__": lambda self: "_MISSING", "__module__": __name__})()
 
-_HEAD = 4  # bytes that say how long the head of a work is
+_HEAD = 4  # bytes of the length in front of a head
 
 
 class DifferentCodeError(Exception):
-    """A worker has other values of some globals than the parent."""
+    """Error of a worker with globals that differ from the parent's."""
 
     def __init__(self, slots: tuple[Slot, ...]) -> None:
         super().__init__(slots)
@@ -102,7 +103,7 @@ def _is_installed(file: str) -> bool:
 
 
 def is_of_library(name: str | None) -> bool:
-    """Whether a module is no work of the user: of the standard library, or installed."""
+    """Return whether a module is not the user's: part of the standard library, installed, or of this package."""
     top = (name or "__main__").partition(".")[0]
     if top == "__main__":
         return False
@@ -112,8 +113,8 @@ def is_of_library(name: str | None) -> bool:
 
 
 def _is_users(name: Any) -> bool:
-    """Whether a module is the user's, and one that a worker can import."""
-    # In a frozen program nothing tells the user's modules from installed ones, and no file can be edited.
+    """Return whether a module is the user's and a worker can import it."""
+    # A frozen program does not tell the user's modules from installed ones, and has no files to edit.
     if not isinstance(name, str) or getattr(sys, "frozen", False) or is_of_library(name):
         return False
     module = sys.modules.get(name)
@@ -121,16 +122,16 @@ def _is_users(name: Any) -> bool:
 
 
 def _users_space(space: dict[str, Any]) -> str | None:
-    """The name of the user's module whose globals these are."""
+    """Return the name of the user's module that has these globals, if any."""
     name = space.get("__name__")
     return name if _is_users(name) and vars(sys.modules[name]) is space else None  # type: ignore[index]
 
 
-# What a function names
+# Globals that a function names
 
 
 def slots_named_by(func: types.FunctionType) -> Iterator[Slot]:
-    """What a function reaches through a module that it names or imports: ``module.helper``."""
+    """Yield the globals that a function reaches through a module that it names or imports: ``module.helper``."""
     names, imports = names_of(func.__code__)
     space = func.__globals__
     held = [space.get(name) for name in global_names(func.__code__)]
@@ -157,7 +158,7 @@ def slots_named_by(func: types.FunctionType) -> Iterator[Slot]:
 
 
 def _is_ours_to_skip(name: str) -> bool:
-    """Whether a name is made by the import itself, or by a test runner."""
+    """Return whether the import itself or a test runner makes a global of this name."""
     return name.startswith("@") or (name.startswith("__") and name.endswith("__"))
 
 
@@ -169,7 +170,7 @@ _MUTATORS = frozenset(
 
 @functools.lru_cache(maxsize=1024)
 def _changed_by(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """The globals that a function assigns itself, and those into which it writes."""
+    """Return the globals that a function assigns, and those whose content it changes."""
     assigned: set[str] = set()
     written: set[str] = set()
     for inner in codes(code):
@@ -185,7 +186,7 @@ def _changed_by(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def _before(steps: list[dis.Instruction], at: int) -> int:
-    """Where the expression ends that stands before the one that ends here."""
+    """Return the index of the last instruction of the expression before the one that ends at ``at``."""
     depth = 0
     while at >= 0 and depth < 1:
         depth += dis.stack_effect(steps[at].opcode, steps[at].arg, jump=False)
@@ -201,11 +202,11 @@ def _global_at(steps: list[dis.Instruction], at: int) -> Iterable[str]:
 
 
 class _TooMuchError(Exception):
-    """More than is compared."""
+    """Error for a global that is too large to be compared."""
 
 
 class _OwnError(Exception):
-    """Something of which each process has its own."""
+    """Error for a global that each process has for itself."""
 
 
 _GENERATORS: tuple[type, ...] = (random.Random, np.random.RandomState, np.random.Generator, np.random.BitGenerator)
@@ -222,7 +223,7 @@ _OF_NO_INTEREST = frozenset(
 
 
 def combine_digests(*parts: Any) -> bytes:
-    """One digest of several bytes in a row."""
+    """Return one digest of several byte strings."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
@@ -231,44 +232,44 @@ def combine_digests(*parts: Any) -> bytes:
 
 
 def as_bytes(text: Any) -> bytes:
-    """A text, or that of an object, for a digest."""
+    """Return the text of an object as bytes, for a digest."""
     return str(text).encode("utf-8", "surrogatepass")
 
 
 def _digest_of_code(code: types.CodeType) -> bytes:
-    # Not kept by the code: that of two files is equal, and says nothing of their names. With the lines, which stand in
-    # tracebacks.
+    # Not cached: code objects of two files may be equal, although their bytes name the files. Line numbers count,
+    # because tracebacks show them.
     data, left_out = to_bytes(code)
     constants = (repr(one) if type(one) is slice else type(one).__qualname__ for one in left_out)
     return combine_digests(as_bytes(code.co_qualname), data, *map(as_bytes, constants))
 
 
 class _Digester:
-    """Digests values of globals, in the same way in the parent and in a worker."""
+    """Digests of globals, computed alike in the parent and in a worker."""
 
     def __init__(self) -> None:
-        self._finished: dict[int, tuple[Any, bytes]] = {}  # with the objects, so that no other one gets the id
+        self._finished: dict[int, tuple[Any, bytes]] = {}  # with the objects, so that no other object gets the id
         self._active: dict[int, int] = {}
         self._left = MAX_ITEMS
-        self._made_for_this = False  # what is digested was made by a __reduce__, and is nobody else's
+        self._made_for_this = False  # a __reduce__ made what is digested, so nobody else has it
 
     def whole(self, value: Any) -> tuple[str, bytes]:
-        """How a global is compared, ``"value"`` or ``"kind"``, and its digest."""
+        """Return how a global is compared, ``"value"`` or ``"kind"``, and its digest."""
         self._left = MAX_ITEMS
-        self._finished.clear()  # what contains itself has a digest that depends on where one comes in
+        self._finished.clear()  # the digest of a cycle depends on the object from which it is entered
         try:
             return "value", self.of(value)
         except Exception:  # whatever a user's __reduce__ may raise
             self._active.clear()
         kind, size = type(value), b""
         if kind in _CONTAINERS:
-            with contextlib.suppress(ValueError):  # more than plain values
+            with contextlib.suppress(ValueError):  # it holds more than plain values
                 return "value", combine_digests(b"plain", marshal.dumps(value, 2))
             size = as_bytes(len(value))
         return "kind", combine_digests(as_bytes(kind.__module__), as_bytes(kind.__qualname__), size)
 
     def of(self, obj: Any) -> bytes:
-        """The digest of an object."""
+        """Return the digest of an object."""
         kind = type(obj)
         if kind in _BY_CONTENT:
             content = obj if kind is bytes else as_bytes(obj if kind is str else repr(obj))
@@ -285,19 +286,19 @@ class _Digester:
         return self._finished[key][1]
 
     def _part(self, obj: Any) -> bytes:
-        """The digest of a part without which the whole can be compared."""
+        """Return the digest of a part; a part that cannot be compared counts by its type."""
         try:
             return self.of(obj)
         except Exception:
             return combine_digests(b"kind", as_bytes(type(obj).__qualname__))
 
-    # What the parent does beside
+    # Hooks of the parent
 
     def reaches(self, slots: Iterable[Slot]) -> None:
-        """Note globals that are reached."""
+        """Note globals that the digested object reaches."""
 
     def watches(self, how: Callable[..., bool], *what: Any) -> None:
-        """Note what is to be looked at anew in each call."""
+        """Note a check to repeat in each call."""
 
     def _other(self, obj: Any, kind: Any) -> bytes:
         if isinstance(obj, type):
@@ -333,7 +334,7 @@ class _Digester:
             return combine_digests(b"property", *map(self._part, (obj.fget, obj.fset, obj.fdel)))
         if kind is functools.cached_property:
             return combine_digests(b"cached", self._part(obj.func))
-        for name in ("__wrapped__", "py_func"):  # a cache of results; what numba compiled
+        for name in ("__wrapped__", "py_func"):  # a cached function; one compiled by numba
             if isinstance(inner := getattr(obj, "__dict__", {}).get(name), types.FunctionType):
                 return combine_digests(as_bytes(kind.__qualname__), self._part(inner))
         if isinstance(obj, np.ndarray):
@@ -349,7 +350,7 @@ class _Digester:
     def _module(self, module: types.ModuleType) -> bytes:
         if is_importable_module(module) or is_of_library(module.__name__):
             return combine_digests(b"module", as_bytes(module.__name__))
-        # One that stands in for another, or that was there before it was imported anew.
+        # A replacement for another module, or one from before it was imported again.
         content = {name: value for name, value in vars(module).items() if not _is_ours_to_skip(name)}
         self.watches(_same_mapping_of, module, list(vars(module)), list(vars(module).values()))
         parts = [part for name, value in content.items() for part in (as_bytes(name), self._part(value))]
@@ -377,7 +378,7 @@ class _Digester:
         return combine_digests(b"array", about, content)
 
     def _object(self, obj: Any, kind: Any) -> bytes:
-        """An object by what pickle would write of it."""
+        """Return the digest of what pickle would write of an object."""
         plain = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
         if plain and not is_of_library(kind.__module__) and not hasattr(kind, "__getnewargs__"):
             self.watches(_same_kind, obj, kind)
@@ -413,12 +414,12 @@ class _Digester:
             *map(self.of, (type(cls), *cls.__bases__)),
         ]
         attributes = dict(vars(cls))
-        if isinstance(cls, enum.EnumMeta):  # combinations of flags are made when they are met first
+        if isinstance(cls, enum.EnumMeta):  # Python makes combinations of flags at their first use
             members: list[Any] = list(cls.__members__.values())
             parts += [self._part(member.value) for member in members]
             attributes = {name: value for name, value in attributes.items() if name not in ATTRIBUTES_OF_ENUMS}
         if not _is_users_function(attributes.get("__init__")):
-            attributes.pop("__init__", None)  # that of a protocol goes when an object is made first
+            attributes.pop("__init__", None)  # Python replaces that of a protocol when the first object is made
         for name, value in sorted(attributes.items()):
             if name in _OF_NO_INTEREST or isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
                 continue
@@ -449,7 +450,7 @@ class _Digester:
             if _is_ours_to_skip(name) or (name not in space and hasattr(builtins, name)):
                 continue
             if owner is not None:
-                self.reaches([(owner, name)])
+                self.reaches([(owner, name)])  # which gets a digest of its own
             elif name in space:
                 parts.append(self._part(space[name]))
         if owner is not None:
@@ -458,10 +459,10 @@ class _Digester:
         return combine_digests(b"function", *place, _digest_of_code(code), *parts)
 
     def changes(self, module: str, assigned: frozenset[str], written: frozenset[str]) -> None:
-        """Note what a function of a module changes itself."""
+        """Note the globals that a function of a module changes itself."""
 
     def _found_by_name(self, obj: Any) -> bytes:
-        """Whether an object is what its module has under its name, not one that was there before a reload."""
+        """Return a mark for an object that is importable by name, unlike one from before a reload."""
         if not _is_users(obj.__module__) or travels_by_value(obj):
             return b""
         self.reaches([(obj.__module__, obj.__qualname__.partition(".")[0])])
@@ -476,7 +477,7 @@ def _slots_of(cls: type) -> Iterator[str]:
     return (name for name, value in vars(cls).items() if isinstance(value, types.MemberDescriptorType))
 
 
-# Whether something is still what it was
+# Checks that something is still what it was
 
 
 def _same_mapping(now: Any, keys: list[Any], values: list[Any]) -> bool:
@@ -519,7 +520,7 @@ def _same_module(module: Any, name: str) -> bool:
 
 
 class _Survey(_Digester):
-    """Finds the globals that some lead to, in order, with their digests, and how to tell whether they changed."""
+    """Search for all globals that some globals lead to, with their digests, and checks for changes."""
 
     def __init__(self, first: Iterable[Slot]) -> None:
         super().__init__()
@@ -531,7 +532,7 @@ class _Survey(_Digester):
         self.modules: dict[str, Any] = {}
 
     def run(self) -> None:
-        """Find all."""
+        """Find all globals."""
         while self._queue:
             module, name = slot = next(iter(self._queue))
             del self._queue[slot]
@@ -546,7 +547,7 @@ class _Survey(_Digester):
             self.slots[slot] = how, digest, value
 
     def _is_its_own(self, slot: Slot, value: Any) -> bool:
-        """Whether the function changes it itself, so that each process may have another one."""
+        """Return whether the function changes a global itself, so that each process has its own."""
         if isinstance(value, (type, types.FunctionType, types.ModuleType)):
             return False
         if value is None or value is _MISSING:
@@ -568,7 +569,7 @@ class _Survey(_Digester):
 
 
 class _Seen:
-    """Knows an object again without keeping it alive, if that can be."""
+    """Identity of an object, by a weak reference if the object allows it."""
 
     def __init__(self, value: Any) -> None:
         try:
@@ -584,7 +585,7 @@ class _Seen:
 
 
 class _Known:
-    """What a global was when it was seen first since its module was imported or reloaded, and what it is now."""
+    """The first object in a global since its module was imported or reloaded, and the current one."""
 
     def __init__(self, value: Any, spec: Any) -> None:
         self._spec = spec
@@ -592,7 +593,7 @@ class _Known:
         self._version = 0
 
     def look(self, value: Any, spec: Any) -> int:
-        """A number of what was assigned; 0 for what the import has made."""
+        """Return the number of the current assignment; 0 for the object that the import made."""
         if spec is not self._spec:
             self.__init__(value, spec)  # type: ignore[misc]
         elif not self._now.is_it(value):
@@ -605,7 +606,7 @@ _assignments = itertools.count(1)
 
 _known: dict[Slot, _Known] = {}
 
-#: The versions that this process has: of what it assigned itself, or took over from its parent.
+#: Versions of the globals that this process assigned, or took over from its parent.
 _versions: dict[Slot, int] = {}
 
 
@@ -620,7 +621,7 @@ def _version(slot: Slot, value: Any) -> int:
 
 
 class _Brought:
-    """Values of globals that go to workers, and the heads of a work with and without them."""
+    """Values of globals that are sent to workers, and the heads with and without them."""
 
     def __init__(self, values: dict[Slot, Any], patch: bytes) -> None:
         self.values = values
@@ -629,7 +630,7 @@ class _Brought:
 
 
 class ModuleState:
-    """The state of what a function reaches in the user's modules."""
+    """State of the globals that a function reaches in the user's modules; workers know it by its stamp."""
 
     def __init__(self, first: Iterable[Slot]) -> None:
         survey = _Survey(first)
@@ -643,29 +644,29 @@ class ModuleState:
         self.stamp = hashlib.blake2b(repr(self._told).encode("utf-8", "surrogatepass"), digest_size=16).digest()
         self._brought = _Brought({}, b"")
         self._lock = threading.Lock()
-        # Where an object cannot be compared and another one was assigned, workers surely have not that one.
+        # If an object cannot be compared and another one was assigned, workers surely do not have that one.
         self.bring(tuple(slot for slot, _, _, version in self._told if version))
 
     def is_current(self) -> bool:
-        """Whether all is still as it was found."""
+        """Return whether all globals are still as they were found."""
         return self._is_assigned() and self._is_unchanged()
 
     def _is_assigned(self) -> bool:
-        """Whether each global is still the same object."""
+        """Return whether each global is still the same object."""
         for space, name, value in self._globals:  # noqa: SIM110 - all() takes three times as long
             if space.get(name, _MISSING) is not value:
                 return False
         return True
 
     def _is_unchanged(self) -> bool:
-        """Whether these objects are still what they were."""
+        """Return whether these objects have the same content."""
         try:
             return all(how(*what) for how, what in self._watched)
-        except Exception:  # changed at this moment
+        except Exception:  # another thread changes one now
             return False
 
     def bring(self, slots: tuple[Slot, ...]) -> bool:
-        """Take the values of some globals along; returns whether they were not before."""
+        """Send the values of some globals from now on; return False if they are already sent."""
         with self._lock:
             return self._bring(slots)
 
@@ -676,7 +677,7 @@ class ModuleState:
         if not fresh:
             return False
         if not self._is_assigned():
-            # Others were assigned since. These go all together: a class could be another one now under its name.
+            # Globals were assigned since. Send all together: a class name may mean another class now.
             fresh = [slot for slot in told if slot not in before]
         if not self._is_unchanged():
             raise FunctionNotSerializableError(
@@ -703,10 +704,10 @@ class ModuleState:
         return True
 
     def framed(self, work: bytes, asked: bool = False) -> bytes:
-        """A work with what a worker has to know before it loads it; large values only if a worker asked for them."""
+        """Put the head in front of a serialized function; large values only if a worker asked for them."""
         head = b""
         if self._told:
-            brought = self._brought  # which another call may replace at this moment
+            brought = self._brought  # read once: another call may replace it
             along = asked or len(brought.patch) <= MAX_UNASKED_BYTES
             if along not in brought.heads:
                 values = (tuple(brought.values), brought.patch) if along else ((), b"")
@@ -728,7 +729,7 @@ _states_lock = threading.RLock()
 
 
 def state_of(reached: Iterable[tuple[Any, str]]) -> ModuleState:
-    """The state now of what some names of modules lead to."""
+    """Return the current state of all that some globals lead to."""
     first = frozenset(reached)
     with _states_lock:
         state = _states.get(first)
@@ -741,7 +742,7 @@ def state_of(reached: Iterable[tuple[Any, str]]) -> ModuleState:
 
 
 class _PatchPickler(ByValuePickler):
-    """Writes what is to be put into a worker's modules; what these have already, by name."""
+    """Pickler of values for a worker's modules, which writes by name what these modules have already."""
 
     dispatch = type(ByValuePickler.dispatch)(ByValuePickler.dispatch)
     modules_by_reference = True
@@ -767,10 +768,10 @@ def _patched(values: dict[Slot, Any], sent: frozenset[Slot]) -> bytes:
 
 _lock = threading.RLock()
 
-#: Stamps that this process is known to be up to.
+#: Stamps of the states that this process is known to have.
 _verified: set[bytes] = set()
 
-#: How many times this process has changed its modules.
+#: Number of times that this process changed its modules.
 _generation = 0
 
 
@@ -786,14 +787,14 @@ if hasattr(os, "register_at_fork"):
 
 
 def split(data: bytes | memoryview) -> tuple[memoryview, memoryview]:
-    """The head and the rest of a work that was framed."""
+    """Split a framed function into its head and the rest."""
     view = memoryview(data)
     end = _HEAD + int.from_bytes(view[:_HEAD], "little")
     return view[_HEAD:end], view[end:]
 
 
 def bring_up(head: memoryview) -> int:
-    """Have this process's modules be in the state that a call has found; returns how many times they were changed."""
+    """Bring this process's modules into the state of a call; return how many times they were changed."""
     global _generation
     stamp = bytes(head[:16])
     with _lock:
@@ -817,7 +818,7 @@ def bring_up(head: memoryview) -> int:
 
 
 def _is_there(module: str) -> bool:
-    """Import a module; the error of one that cannot be is raised where it is needed, if it is."""
+    """Return whether a module can be imported; if the function needs it, its error is raised there."""
     try:
         importlib.import_module(module)
     except Exception:
@@ -839,10 +840,10 @@ def _different(told: list[tuple[Slot, str, bytes, int]]) -> dict[Slot, int]:
 
 
 def _apply(patch: bytes, told: list[tuple[Slot, str, bytes, int]]) -> None:
-    """Put the values into the modules; what stays is of the classes that come."""
+    """Assign values in the modules; objects that stay become instances of the new classes."""
     try:
         values = dict(pickle.loads(patch))
-    except Exception as error:  # as a mock that was called
+    except Exception as error:  # for example of a mock that was called
         names = ", ".join(sorted({f"{module}.{name}" for (module, name), *_ in told})[:4])
         raise FunctionNotSerializableError(
             f"A worker process cannot rebuild the globals that this process assigned ({type(error).__name__}: "
@@ -866,12 +867,12 @@ def _apply(patch: bytes, told: list[tuple[Slot, str, bytes, int]]) -> None:
         if (module, name) not in values and type(kept) in replaced:
             try:
                 kept.__class__ = replaced[type(kept)]
-            except TypeError:  # one of another shape
+            except TypeError:  # the new class has another layout
                 continue
 
 
 def _forget_results(value: Any) -> None:
-    """Clear caches of results, which the code before has made."""
+    """Clear functools caches, whose results may be of older code."""
     for one in (value, *(vars(value).values() if isinstance(value, type) else ())):
         if type(one) is _CACHE:
             one.cache_clear()

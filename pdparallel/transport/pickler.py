@@ -1,15 +1,14 @@
-"""By value: dill's pickler, taught to write what only the main script has so that any process can rebuild it.
+"""Pickler that writes functions and classes of the main script by value, based on dill.
 
-A function or class that a worker cannot import travels as its parts. These lead back to it: a function names itself,
-a class is named by its own methods, holds instances of itself, or a registry of its subclasses. So each is
-written in two halves::
+A function or class that a worker cannot import is sent as its parts, which may lead back to it: a function names
+itself, a class holds instances of itself or a registry of its subclasses. So each is written in two halves::
 
-    first   what has no way back: code, name, bases, empty cells       -> the object, known to the pickle from here on
-    second  what may lead back: globals, cells, defaults, attributes   -> put into the object
+    first   parts that do not lead back: code, name, bases, empty cells  -> the object, which the pickle now knows
+    second  parts that may: globals, cells, defaults, attributes         -> put into the object
 
-All functions of one module get *one* namespace in the worker, with just the globals that they name, so that
-what one writes the other reads. A metaclass's and ``__init_subclass__``'s effects ran in the parent and travel as what
-they left; they do not run again.
+All functions of one module get *one* namespace in the worker, with only the globals that they name, so that they share
+what they write. A user's metaclass and ``__init_subclass__`` ran in the parent. They do not run again: the class is
+sent with their effects.
 """
 
 from __future__ import annotations
@@ -45,11 +44,11 @@ __all__ = [
     "travels_by_value",
 ]  # fmt: skip
 
-#: A global: the id of its namespace, and its name; or a closure variable: the id of its cell, and no name.
+#: A variable: the id of its namespace and its name, or the id of a closure cell and an empty name.
 Global: TypeAlias = tuple[int, str]
 
-#: Second halves that are written inside one another; what lies deeper waits, so that a chain of many functions does not
-#: end in a RecursionError.
+#: Largest number of second halves written inside one another. Deeper ones wait, so that a long chain of functions
+#: raises no RecursionError.
 DEPTH = 20
 
 _GLOBAL_NAMES = frozenset(
@@ -58,11 +57,11 @@ _GLOBAL_NAMES = frozenset(
 
 
 class CannotBeRebuiltError(pickle.PicklingError):
-    """Something that only its own statement can make: a worker has to import it."""
+    """An object that only its own statement can make: a worker has to import it."""
 
 
 def travels_by_value(obj: object) -> bool:
-    """Whether a class or function cannot be imported by a process that does not run the same main script."""
+    """Return whether a process that does not run the same main script cannot import a class or function."""
     if isinstance(obj, type):
         if not obj.__flags__ & HEAP_TYPE:
             return False
@@ -85,21 +84,21 @@ def _importable(obj: object, path: str) -> bool:
 
 
 def is_importable_module(module: types.ModuleType) -> bool:
-    """Whether another process can import this very module."""
+    """Return whether another process can import this very module."""
     name = module.__name__
     if name == "__main__" or sys.modules.get(name) is not module:
         return False
-    # A module that was made by hand has no spec; nor has a part of an extension module, which comes with the whole.
+    # A module made by hand has no spec. Nor has a part of an extension module, but it comes with its package.
     return getattr(module, "__spec__", None) is not None or "." in name or name in sys.builtin_module_names
 
 
 def _are_globals_of(space: dict[str, Any], module: types.ModuleType | None) -> bool:
-    """Whether another process has these globals when it imports the module, which may have been imported anew since."""
+    """Return whether these are the globals of the module, and not of one from before it was imported again."""
     return module is not None and is_importable_module(module) and vars(module) is space
 
 
 class _Dispatch(dict[type, Any]):
-    """Savers of this module before dill's."""
+    """Table of savers by type: those of this module, then those of dill."""
 
     def get(self, kind: type, default: Any = None) -> Any:
         if kind in self:
@@ -111,44 +110,44 @@ class _Dispatch(dict[type, Any]):
         if kind.__module__.startswith(_KNOWN_LIBRARIES):
             return _SAVERS_OF_LIBRARIES.get((kind.__module__, kind.__qualname__), default)
         if kind is np.ndarray:
-            return None  # pickle's own way leaves the buffer out of the pickle, which dill's does not
+            return None  # pickle itself writes the buffer out of band, dill does not
         return dill.Pickler.dispatch.get(kind, default)
 
 
 class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
-    """Writes functions and classes by value where they cannot be imported, everything else as dill does."""
+    """Pickler that writes functions and classes by value if they cannot be imported, and all else as dill does."""
 
     dispatch = _Dispatch()
 
-    #: Whether the globals of functions of an importable module are those of the module that the worker imports.
+    #: Whether functions of an importable module use the globals of the module that the worker imports.
     modules_by_reference = False
 
-    #: What the other side has by itself.
+    #: Variables that a worker sets by itself.
     left_out: frozenset[Global] = frozenset()
 
     def __init__(self, file: io.BytesIO, **kwargs: Any) -> None:
-        # Said here, so that the user's settings of dill change nothing.
+        # Explicit, so that the user's settings of dill have no effect.
         super().__init__(file, byref=False, recurse=True, fmode=_dill.HANDLE_FMODE, **kwargs)
         self._later: list[tuple[Any, ...]] = []
         self._depth = 0
-        self._seconds: set[int] = set()  # ids of the objects whose second half is under way or written
-        self._named: set[tuple[int, str]] = set()  # globals that their namespace has already
+        self._seconds: set[int] = set()  # ids of the objects whose second half is begun
+        self._named: set[tuple[int, str]] = set()  # globals that their namespace already has
         self._sources: dict[str, list[str]] = {}
 
-    # What the two users of this class decide
+    # Hooks for subclasses
 
     def reference(self, obj: Any) -> Any:
-        """How the other side finds an object that it has already; NotImplemented for others."""
+        """Return how the other process finds an object that it has already; NotImplemented for others."""
         return NotImplemented
 
     def met(self, obj: Any) -> None:
-        """Called with each class, function and namespace that is written by value."""
+        """Take note of a class, function or namespace that is written by value."""
 
     def met_sink(self, function: Any) -> None:
-        """Called with each function that takes what loguru logs."""
+        """Take note of a function that receives the messages of loguru."""
 
     def by_value(self, obj: Any) -> bool:
-        """Whether a class or function is written by value."""
+        """Return whether a class or function is written by value."""
         return travels_by_value(obj)
 
     # Pickling
@@ -160,7 +159,7 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
             if obj is getattr(sys, stream, None) and obj is not None:
                 return getattr, (sys, stream)
         if isinstance(obj, (threading.Thread, io.IOBase)) and not isinstance(obj, (io.StringIO, io.BytesIO)):
-            # dill would make a copy that is no thread, or open the file anew, which empties a file that is written.
+            # dill would copy a thread that does not run, or reopen the file, which truncates one open for writing.
             raise pickle.PicklingError(f"cannot pickle {type(obj).__name__!r} object")
         return reduced(obj)
 
@@ -175,12 +174,12 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
         super().save_global(obj, name)
 
     def write_aside(self, *reduction: Any, obj: Any = None) -> None:
-        """Write a call whose result is not part of what is being written; ``obj`` is what it makes, for later."""
+        """Write a call whose result is dropped; ``obj`` is the object that it makes, for later references."""
         self.save_reduce(*reduction, obj=obj)
         self.write(pickle.POP)
 
     def second_half(self, *reduction: Any) -> None:
-        """Write what completes an object, here or, deep inside others, when they are done."""
+        """Write the call that completes an object, or let it wait if it is nested too deeply."""
         if self._depth >= DEPTH:
             self._later.append(reduction)
             return
@@ -189,18 +188,18 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
         self._depth -= 1
 
     def settle(self) -> None:
-        """Write the second halves that wait."""
+        """Write the waiting second halves."""
         while self._later:
             self.second_half(*self._later.pop(0))
 
     def finish(self) -> None:
-        """Write what has to come last."""
+        """Write what must come last."""
         self.settle()
         if self._sources:
             self.write_aside(_add_sources, (self._sources,))
 
     def open_namespace(self, real: dict[str, Any], module: str | None = None) -> None:
-        """Have the namespace that stands for these globals written before anything refers to it."""
+        """Write the namespace for these globals, before anything refers to it."""
         if id(real) in self.memo:
             return
         reference = self.reference(real)
@@ -215,7 +214,7 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
         self.write_aside(*reference, obj=real)
 
     def globals_to_send(self, func: types.FunctionType) -> dict[str, Any]:
-        """The globals that a function names and that its namespace does not have yet."""
+        """Return the globals that a function names and that its namespace does not have yet."""
         real = func.__globals__
         if self.reference(real) is not NotImplemented:
             return {}
@@ -231,11 +230,11 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
         return fresh
 
     def has_content(self, cell: types.CellType) -> bool:
-        """Whether a cell has something to send."""
+        """Return whether a cell has a value to send."""
         return (id(cell), "") not in self.left_out and not is_empty(cell)
 
     def note_source(self, filename: str) -> None:
-        """Take along the lines of a cell of a notebook or of typed-in code, for the traceback."""
+        """Send the source lines of a notebook cell or of typed-in code along, for tracebacks."""
         if filename not in self._sources and filename in linecache.cache and not os.path.exists(filename):
             lines = linecache.getlines(filename)
             if lines:
@@ -243,7 +242,7 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
 
 
 class _Whole:
-    """The outermost object of a pickle, after which comes what waited."""
+    """The outermost object of a pickle, after which the waiting second halves are written."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -294,7 +293,7 @@ ByValuePickler.dispatch[types.FunctionType] = _save_function
 
 
 def _save_code(pickler: ByValuePickler, code: types.CodeType) -> None:
-    # dill's own way sets a filter of warnings aside, after which Python shows again all that it has shown once.
+    # dill changes the warning filters meanwhile, after which Python shows warnings again that it showed once.
     pickler.save_reduce(_make_code, (importlib.util.MAGIC_NUMBER, *to_bytes(code)), obj=code)
 
 
@@ -359,7 +358,7 @@ ByValuePickler.dispatch[types.CellType] = _save_cell
 
 @functools.lru_cache(maxsize=1024)
 def global_names(code: types.CodeType) -> tuple[str, ...]:
-    """Names of globals that a code object reads or writes, also in the functions and classes defined inside it."""
+    """Return the globals that a code object names, also in the functions and classes defined inside it."""
     names = {step.argval: None for inner in codes(code) for step in _instructions(inner)}
     return tuple(names)
 
@@ -369,7 +368,8 @@ def _instructions(code: types.CodeType) -> Iterator[Any]:
 
 
 def _submodules_in_use(func: types.FunctionType) -> list[str]:
-    """Submodules that a function reaches through their package: ``xml.etree`` of ``import xml.etree``."""
+    """Return the submodules that a function reaches through their package: ``xml.etree`` of ``import xml.etree``."""
+    # They are attributes of the package only after somebody has imported them.
     reached = [func.__globals__.get(name) for name in global_names(func.__code__)]
     reached += [cell.cell_contents for cell in func.__closure__ or () if not is_empty(cell)]
     packages = [found.__name__ + "." for found in reached if isinstance(found, types.ModuleType) and _has_parts(found)]
@@ -431,16 +431,16 @@ def _save_rest_of_class(pickler: ByValuePickler, cls: Any, maker: Any, skipped: 
         if name == "__init_subclass__":
             last[name] = value
         elif name == "__new__" and not hasattr(cls, "__getnewargs__"):
-            others[name] = value  # instances among the attributes are made without it, as pickle makes them
+            others[name] = value  # pickle makes the instances among the attributes without it
         elif isinstance(value, (types.FunctionType, staticmethod, classmethod, property)):
             methods[name] = value
         else:
             others[name] = value
-    # Methods first: an attribute may be a set of instances, that needs their __hash__.
+    # Methods first: an attribute may be a set of instances, which needs their __hash__.
     pickler.second_half(_finish_class, (cls, maker, methods))
     pickler.second_half(_finish_class, (cls, maker, others))
     if last:
-        # Not before all subclasses are made, for which it ran in the parent.
+        # After all subclasses are made, so that it does not run for them again.
         pickler._later.append((_finish_class, (cls, maker, last)))
     if isinstance(cls, abc.ABCMeta):
         registered = [found for reference in abc._get_dump(cls)[0] if (found := reference()) is not None]  # type: ignore[attr-defined]
@@ -458,9 +458,9 @@ _MADE_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
 
 def _importable_metaclass(pickler: ByValuePickler, cls: type) -> type:
-    """The nearest metaclass that the worker can import: its ``__new__`` makes the class, a user's ran already."""
+    """Return the nearest importable metaclass. It makes the class, because a user's metaclass ran in the parent."""
     if typing.is_typeddict(cls):
-        return type  # its metaclass wants to see the bases as they were written
+        return type  # its metaclass requires the bases as they were written
     lineage: tuple[Any, ...] = type.__dict__["__mro__"].__get__(type(cls))
     maker: type = next(meta for meta in lineage if not pickler.by_value(meta))
     return maker
@@ -501,7 +501,7 @@ def _save_enum(pickler: ByValuePickler, cls: Any) -> None:
     pickler.met(cls)
     maker = _importable_metaclass(pickler, cls)
     members: dict[str, Any] = dict(cls.__members__)
-    # A __new__ that wants other arguments than the value cannot run again: the members are made of their data then.
+    # A __new__ that takes other arguments than the value cannot run again: the data of the members replace it.
     kind, new = cls._member_type_, cls._new_member_
     own_new = isinstance(new, types.FunctionType) and new.__globals__ is not vars(enum)
     by_data = own_new or kind not in (object, int, str)
@@ -535,7 +535,7 @@ def _function_of(value: Any) -> Any:
 
 
 def _data_of(pickler: ByValuePickler, kind: Any, member: Any) -> tuple[Any, ...]:
-    """Arguments for ``kind.__new__``, as pickle finds them for an instance of that data type."""
+    """Return the arguments of ``kind.__new__`` for a member, as pickle finds them."""
     if kind is object or pickler.by_value(kind):
         return ()
     arguments: tuple[Any, ...] = (
@@ -562,7 +562,7 @@ def _make_enum(
         return member
 
     def no_init(self: Any, *args: Any) -> None:
-        """Its effects travel as the members' attributes."""
+        """Do nothing: its effects are sent as attributes of the members."""
 
     body = maker.__prepare__(name, bases)
     body["__module__"], body["__qualname__"], body["__init__"] = module, qualname, no_init
@@ -580,14 +580,14 @@ def _finish_members(states: list[tuple[Any, dict[str, Any]]]) -> None:
         vars(member).update(state)
 
 
-# What libraries make that a worker could not rebuild, or would use in another way
+# Objects of libraries that a worker could not rebuild, or would use in another way
 
-#: Modules of which the table below has classes begin with these.
+#: Starts of the names of the modules in ``_SAVERS_OF_LIBRARIES``.
 _KNOWN_LIBRARIES = ("pydantic.", "loguru.")
 
 
 def _save_validated_function(pickler: ByValuePickler, wrapper: Any) -> None:
-    # Its schema holds the function, and the function the schema: to load that would never come to an end.
+    # Its schema holds the function, and the function holds the schema: loading would never end.
     function = _function_of(getattr(wrapper, "function", None))
     name = getattr(function, "__qualname__", type(wrapper).__name__)
     raise CannotBeRebuiltError(f"function {name!r} is decorated with pydantic.validate_call")
@@ -603,11 +603,11 @@ _SAVERS_OF_LIBRARIES = {
     ("loguru._simple_sinks", "CallableSink"): _save_sink,
 }
 
-# Modules, and what the typing module knows by name only
+# Modules, and objects of typing that pickle knows by name only
 
 
 def _save_module(pickler: ByValuePickler, module: types.ModuleType) -> None:
-    # dill writes a user's module with all that it holds; here only one that exists nowhere but in this process is.
+    # dill writes the content of each user's module. This writes it only if no other process can import the module.
     if is_importable_module(module) or module.__name__ == "__main__":
         if module.__name__ == "loguru":
             for handler in getattr(getattr(module.logger, "_core", None), "handlers", {}).values():
@@ -677,8 +677,8 @@ if sys.version_info >= (3, 12):
 
     ByValuePickler.dispatch[typing.TypeAliasType] = _save_type_alias
 
-# Locks: a copy that is held would never be free again, as nobody over there would release it; and dill's copy of an
-# RLock is held by nobody and yet taken.
+# Locks: copies are unlocked, because nothing in the worker would release a locked one. dill copies an RLock as locked,
+# without an owner.
 
 
 def _save_lock(pickler: ByValuePickler, lock: Any) -> None:
@@ -693,7 +693,7 @@ _RLOCK = type(threading.RLock())
 for _lock in (_RLOCK, type(threading.Lock())):
     ByValuePickler.dispatch[_lock] = _save_lock
 
-# Weak collections: what they hold, not the weak references.
+# Weak collections: sent with their content, not with weak references.
 
 
 def _save_weak_collection(pickler: ByValuePickler, collection: Any) -> None:
@@ -704,5 +704,5 @@ def _save_weak_collection(pickler: ByValuePickler, collection: Any) -> None:
 for _weak in (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary):
     ByValuePickler.dispatch[_weak] = _save_weak_collection
 
-# dill's own saver of dictionaries compares each with the main script's, and imports what a "__name__" in it says.
+# dill's saver compares each dict with the globals of the main script, and imports the module that its "__name__" names.
 ByValuePickler.dispatch[dict] = pickle._Pickler.save_dict  # type: ignore[attr-defined]
