@@ -1,4 +1,4 @@
-"""Files: writing so that no power cut leaves half a file, and one user of a folder at a time."""
+"""Atomic writing, which leaves no half file after a power cut, and a lock that gives a folder one user at a time."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ except ImportError:  # anywhere else
 
 __all__ = ["InUseError", "Lock", "is_temporary", "sync_folder", "write_whole"]
 
-#: The byte of the file that is locked on Windows: nobody else can read what is locked there, and the begin is read.
+#: Offset of the byte to lock on Windows: others cannot read a locked byte, but must read the start of the file.
 _LOCKED_BYTE = 1 << 30
 
 _TEMPORARY = (".pdparallel-", ".tmp")
 
 
 def write_whole(folder: Path, name: str, parts: Iterable[Any]) -> None:
-    """Write a file of mode 0600 so that it is there whole, on the disk and under its name, or not at all."""
+    """Write a file of mode 0600 atomically: it is whole, on the disk and under its name, or it is not there."""
     before, after = _TEMPORARY
     fd, temporary = tempfile.mkstemp(prefix=before, suffix=after, dir=folder)
     try:
@@ -54,8 +54,8 @@ def is_temporary(name: str) -> bool:
 
 
 def _sync(fd: int) -> None:
-    """Have the bytes of a file on the disk, not only on their way there."""
-    whole = getattr(fcntl, "F_FULLFSYNC", None)  # macOS, where fsync leaves them in the drive's cache
+    """Force the bytes of a file to the disk."""
+    whole = getattr(fcntl, "F_FULLFSYNC", None)  # on macOS, fsync leaves them in the drive's cache
     if fcntl is not None and whole is not None:
         with contextlib.suppress(OSError):
             fcntl.fcntl(fd, whole)
@@ -64,24 +64,25 @@ def _sync(fd: int) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Have the names of a folder on the disk."""
+    """Force the file names of a folder to the disk."""
     if os.name != "posix":
         return
     fd = os.open(path, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # some file systems have no such thing
+        with contextlib.suppress(OSError):  # some file systems cannot sync a folder
             os.fsync(fd)
     finally:
         os.close(fd)
 
 
 class InUseError(Exception):
-    """Somebody else holds the lock; says who, where that is known."""
+    """Error for a lock that another call holds; names the process, if it is known."""
 
 
 class Lock:
-    """One user of a folder at a time; the system lets it go when the process ends, however it ends."""
+    """Lock on a folder, which the system releases when the process ends, however it ends."""
 
+    # A file lock belongs to the process, so this set tells the calls of one process apart.
     _held: set[str] = set()  # noqa: RUF012 - shared on purpose
     _guard = threading.Lock()
 

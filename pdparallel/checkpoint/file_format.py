@@ -1,10 +1,10 @@
-"""Chunk files: some outcomes as bytes that say of themselves whether they are whole, and of which call::
+"""Format of chunk files: outcomes as bytes that prove whether they are whole, and name their call::
 
     magic | length of the head | head: JSON | buffers, each at a multiple of 64 | BLAKE2 over all of it
 
-Numbers, times, texts, None, and tuples or lists of these, are arrays and JSON: to read them no code is run, whatever
-the bytes are.  Everything else is a pickle.  A pickle names classes of the main script by their digests, so that what
-is read in the next process is of the classes that the function has there.
+Numbers, times, strings, None, and tuples or lists of these are arrays and JSON: reading them runs no code, whatever the
+bytes are.  Everything else is a pickle.  A pickle names classes of the main script by their digests, so that the next
+process gets instances of the classes that its function has.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ ALIGNMENT = 64
 CHECKSUM_BYTES = 32
 _LENGTH_BYTES = 8
 
-#: Types that JSON gives back as they were.
+#: Types whose values JSON returns unchanged.
 _JSON = frozenset((type(None), bool, int, float, str))
 _TYPES: dict[str, type] = {"float": float, "int": int, "bool": bool}
 _SEQUENCES: dict[str, type] = {"tuple": tuple, "list": list}
 
 
 class DamagedError(Exception):
-    """A file that is not whole, or was not written by this version."""
+    """Error for a file that is not whole, or that another version wrote."""
 
 
 class ForeignError(Exception):
-    """A whole file of another call."""
+    """Error for a whole file that belongs to another call."""
 
 
 # Writing
 
 
 def encoded(outcomes: Iterable[Outcome], identity: Identity, errors: Errors, joins: bool) -> list[Any]:
-    """The bytes of a file, in parts."""
+    """Return the bytes of a file, in parts; ``joins`` allows adjacent outcomes to become one."""
     buffers: list[memoryview] = []
     segments: list[dict[str, Any]] = []
     for chunk, returns, seconds in _runs(outcomes, joins):
@@ -77,7 +77,7 @@ def encoded(outcomes: Iterable[Outcome], identity: Identity, errors: Errors, joi
 
 
 def _runs(outcomes: Iterable[Outcome], joins: bool) -> Iterator[tuple[Chunk, Any, float]]:
-    """The outcomes in order of position; what touches and is of one form as one."""
+    """Yield the outcomes in order of position; adjacent ones of one layout are joined."""
     run: list[Outcome] = []
     for outcome in sorted(outcomes, key=lambda outcome: outcome.chunk.start):
         if run and not (joins and run[-1].chunk.stop == outcome.chunk.start and _alike(run[0], outcome)):
@@ -119,7 +119,7 @@ def _form(returns: Any, buffers: list[memoryview], identity: Identity) -> dict[s
 
 
 def _plain(returns: Any, buffers: list[memoryview]) -> dict[str, Any] | None:
-    """How the returns are written without a pickle; None where they cannot be."""
+    """Return how to read the returns that are written without a pickle; None if they need one."""
     if isinstance(returns, Numbers):
         return _numbers(returns, buffers)
     if isinstance(returns, Times):
@@ -145,7 +145,7 @@ def _numbers(numbers: Numbers, buffers: list[memoryview]) -> dict[str, Any] | No
     name = numbers.type.__name__
     if _TYPES.get(name) is not numbers.type:
         if numbers.array.dtype.type is not numbers.type or np.dtype(numbers.array.dtype.char) != numbers.array.dtype:
-            return None  # a class that somebody derived from a scalar of NumPy
+            return None  # a subclass of a NumPy scalar
         name = ""
     return {"is": "numbers", "type": name, **_array(numbers.array, buffers)}
 
@@ -153,7 +153,7 @@ def _numbers(numbers: Numbers, buffers: list[memoryview]) -> dict[str, Any] | No
 def _array(array: np.ndarray, buffers: list[memoryview]) -> dict[str, Any]:
     flat = np.ascontiguousarray(array)
     buffers.append(flat.view(np.uint8).data)
-    # The letter, too: two types of NumPy may be of one size.
+    # The type code, too: two types of NumPy may have one size.
     return {"dtype": flat.dtype.str, "char": flat.dtype.char}
 
 
@@ -169,7 +169,7 @@ def _zone(zone: datetime.tzinfo | None) -> dict[str, Any] | None:
 
 
 def decoded(data: bytearray, identity: Identity, errors: Errors, joins: bool) -> list[Outcome]:
-    """The outcomes of a file; of one that was written by another ``errors=`` what succeeded."""
+    """Return the outcomes of a file; only what succeeded if it was written with another ``errors=``."""
     try:
         head, views = _opened(data)
         if head["call"] != identity.whole:
@@ -178,7 +178,7 @@ def decoded(data: bytearray, identity: Identity, errors: Errors, joins: bool) ->
         if head["errors"] != errors:
             return [part for outcome in outcomes for part in _succeeded(outcome, joins)]
         return outcomes
-    except (KeyError, TypeError, ValueError, AttributeError) as error:  # whole, but not by this module
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # whole, but not written by this module
         raise DamagedError(f"its head is not one of this version ({type(error).__name__}: {error})") from error
 
 
@@ -196,7 +196,7 @@ def _outcomes(head: dict[str, Any], buffers: Iterator[memoryview], identity: Ide
 
 
 def _succeeded(outcome: Outcome, parts: bool) -> Iterator[Outcome]:
-    """An outcome without the calls that failed: in parts, or not at all."""
+    """Yield the successful parts of an outcome; without ``parts``, the outcome or nothing."""
     returns = outcome.returns
     if not isinstance(returns, list) or Failed not in map(type, returns):
         yield outcome
@@ -211,7 +211,7 @@ def _succeeded(outcome: Outcome, parts: bool) -> Iterator[Outcome]:
 
 
 def _opened(data: bytearray) -> tuple[dict[str, Any], list[memoryview]]:
-    """The head and the buffers, when every byte is the one that was written."""
+    """Return the head and the buffers, after a check of every byte."""
     view = memoryview(data)
     start = len(MAGIC) + _LENGTH_BYTES
     if len(data) < start + CHECKSUM_BYTES or view[: len(MAGIC)] != MAGIC:
@@ -230,7 +230,7 @@ def _opened(data: bytearray) -> tuple[dict[str, Any], list[memoryview]]:
 
 
 def _table(digests: list[str], identity: Identity) -> SharedTable:
-    """The objects of this process at the positions that a file names."""
+    """Return a table with the objects of this process at the positions that a file uses."""
     if tuple(digests) == identity.digests:
         return identity.table
     here = dict(zip(reversed(identity.digests), reversed(identity.table.objects), strict=True))

@@ -1,4 +1,4 @@
-"""Identity: which call a folder is of, as a digest for each part of it, so that an error can say what differs."""
+"""Identity of a call: a digest for each part of it, so that an error can name the part that differs."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pdparallel.transport.shared_classes import SharedTable
 
 __all__ = ["Identity", "identity_of"]
 
-#: So many partials and the like are looked through for the function inside.
+#: Largest number of partials and other wrappers that are removed to find the function.
 DEEPEST = 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Identity:
-    """What a call is."""
+    """Digests that identify a call."""
 
-    parts: dict[str, str]
-    details: dict[str, str]
+    parts: dict[str, str]  # "function", "data" and so on
+    details: dict[str, str]  # parts of the function, so that an error can name the one that changed
     table: SharedTable
-    digests: tuple[str, ...]
+    digests: tuple[str, ...]  # of the objects of the table
 
     @property
     def whole(self) -> str:
@@ -38,13 +38,12 @@ class Identity:
 
 
 def identity_of(call: Call) -> Identity:
-    """The digests of a call."""
+    """Return the identity of a call."""
     work = call.work
     digester = Digester(not_sent(work))
     innermost = _innermost(work.func)
     details = dict(digester.parts_of(innermost)) if isinstance(innermost, types.FunctionType) else {}
-    # With another errors= what succeeded is the same; each file says by which one it was written.  The views
-    # follow from the data.
+    # errors= does not change what succeeds, and each file names its own. ``views`` follows from the data.
     known = ("func", "args", "kwargs", "unit_format", "initializer", "errors", "views")
     rest = [(field.name, getattr(work, field.name)) for field in dataclasses.fields(work) if field.name not in known]
     parts = {
@@ -69,7 +68,7 @@ def identity_of(call: Call) -> Identity:
 
 
 def _innermost(func: Any) -> Any:
-    """The function inside a partial, a bound method or what else holds one."""
+    """Return the function inside a partial, a bound method or another wrapper."""
     for _ in range(DEEPEST):
         if isinstance(func, types.FunctionType):
             break

@@ -1,13 +1,13 @@
-"""Digests: whether a call is the same as one in an earlier process, told by its content, part by part.
+"""Digests of the content of a call, which tell whether it is the same as one in an earlier process.
 
-The bytes of a pickle do not tell: sets come in another order in each process, equal texts are one object here and two
-there, lines moved.  So everything is digested by what it is, down to the instructions of functions::
+The bytes of a pickle do not tell: sets have another order in each process, equal strings are one object or two, and
+lines move.  So everything is digested by its content, down to the instructions of functions::
 
-    function   code, defaults, and the values of the globals and closure variables that it names, and so on inside them
+    function   code, defaults, and the values of the globals and closure variables that it names, recursively
     class      of the user: bases and attributes, by name
-    module     of the user: what the functions name of it; of the library: its name and version
+    module     of the user: what the functions name of it; of a library: its name and version
     data       labels, dtypes, values
-    the rest   by how it pickles, objects met again by their digest
+    the rest   what pickle would write, with digests in place of inner objects
 """
 
 from __future__ import annotations
@@ -41,42 +41,42 @@ __all__ = ["Digester"]
 _ATOMS = frozenset((type(None), bool, int, float, str, bytes))
 _SEQUENCES = frozenset((tuple, list))
 
-#: What pickle itself writes always alike.  Of these there may be millions.
+#: Types whose equal values pickle always writes alike.  Data may contain millions of them.
 _PLAIN = frozenset((
     *_ATOMS, *_SEQUENCES, dict, complex, decimal.Decimal, datetime.date, datetime.time, datetime.datetime,
     datetime.timedelta, pd.Timestamp, pd.Timedelta, *set(np.sctypeDict.values()) - {np.object_, np.void},
 ))  # fmt: skip
 
-#: Attributes of a class that are made with it or by pickling, or say where it was written.
+#: Attributes of a class that Python or pickle adds, or that tell its place in the source.
 _NOT_THE_USERS = frozenset(
     ("__dict__", "__weakref__", "__module__", "__qualname__", "__doc__", "_abc_impl", "__firstlineno__",
      "__static_attributes__", "__slotnames__", "__annotations__", "__annotate__", "__annotate_func__",
      "__annotations_cache__")
 )  # fmt: skip
 
-#: What the code of a class's body stores that changes when lines move, or from process to process.
+#: Names that the body of a class stores and that change when lines move, or from process to process.
 _MOVING = frozenset(("__firstlineno__", "__static_attributes__"))
 
 
 class Digester:
-    """Digests objects of one call; equal content has equal digests, in each process."""
+    """Digests of the objects of one call; equal content has equal digests in each process."""
 
     def __init__(self, left_out: frozenset[Global] = frozenset()) -> None:
         self._left_out = left_out
-        # With the objects, so that no other one gets the id of one that is gone.
+        # With the objects, so that no other object gets the id of a deleted one.
         self._finished: dict[int, tuple[Any, bytes]] = {}
         self._active: dict[int, int] = {}
 
     @property
     def shared(self) -> tuple[list[Any], tuple[str, ...]]:
-        """What was met that travels by value, with digests."""
+        """Objects that are pickled by value, and their digests."""
         found = [(obj, digest.hex()) for obj, digest in self._finished.values() if _may_be_shared(obj)]
         namespaces = {id(obj.__globals__): obj.__globals__ for obj, _ in found if isinstance(obj, types.FunctionType)}
         found += [(space, f"namespace {space.get('__name__')}") for space in namespaces.values()]
         return [obj for obj, _ in found], tuple(digest for _, digest in found)
 
     def named(self, name: str, obj: Any) -> bytes:
-        """The digest of something that an error would call by that name."""
+        """Return the digest of an object that an error calls by this name."""
         try:
             return self.of(obj)
         except CheckpointError:
@@ -90,7 +90,7 @@ class Digester:
             ) from error
 
     def of(self, obj: Any) -> bytes:
-        """The digest of an object."""
+        """Return the digest of an object."""
         key = id(obj)
         if key in self._active:
             return combine_digests(b"again", str(len(self._active) - self._active[key]).encode())
@@ -108,12 +108,12 @@ class Digester:
             del self._active[key]
         return digest
 
-    # Plain containers and what stands in them
+    # Plain containers and their content
 
     def _plain(self, obj: Any) -> bytes:
         stream = _Hashing()
         pickler = pickle.Pickler(stream, PROTOCOL) if _is_of_atoms(obj) else _PlainPickler(stream, PROTOCOL)
-        pickler.fast = True  # no memo: whether two equal parts are one object says nothing
+        pickler.fast = True  # no memo: one object twice counts like two equal objects
         if isinstance(pickler, _PlainPickler):
             pickler.digester = self
         try:
@@ -132,7 +132,7 @@ class Digester:
                 digest: bytes = way(self, obj)
                 return digest
         if isinstance(getattr(obj, "py_func", None), types.FunctionType):
-            # One that numba compiled, which pickles under a name that it got in this process.
+            # A function compiled by numba, which pickles under a name of this process.
             return combine_digests(
                 b"compiled", *map(self.of, (type(obj), obj.py_func, getattr(obj, "targetoptions", None)))
             )
@@ -143,15 +143,15 @@ class Digester:
         return combine_digests(b"set", beside, *sorted(map(self.of, obj)))
 
     def _weak(self, obj: Any) -> bytes:
-        """What others hold, as long as they do: a cache."""
+        """Return the digest of a weak collection without its content: it is a cache."""
         return combine_digests(b"weak", self.of(type(obj)))
 
     def _reduced(self, obj: Any) -> bytes:
-        """An object by what pickle would write of it."""
+        """Return the digest of what pickle would write of an object."""
         reducer = copyreg.dispatch_table.get(type(obj))
         try:
             reduction: Any = reducer(obj) if reducer is not None else obj.__reduce_ex__(4)
-        except Exception:  # a lock and the like, of which the transport knows what to write
+        except Exception:  # a lock and the like, which only the pickler of transport can write
             return combine_digests(b"dill", dump(obj, SharedTable(), grow=True))
         if isinstance(reduction, str):
             return combine_digests(b"name", as_bytes(pickle.whichmodule(obj, reduction)), as_bytes(reduction))  # type: ignore[attr-defined]
@@ -162,7 +162,7 @@ class Digester:
     # Functions, classes, modules
 
     def parts_of(self, func: types.FunctionType) -> Iterator[tuple[str, bytes]]:
-        """The parts of a function, as an error names them."""
+        """Yield the digests of the parts of a function, with their names in errors."""
         code, space = func.__code__, func.__globals__
         names = names_of(code).all
         yield "its code", self.of(code)
@@ -221,7 +221,7 @@ class Digester:
         return combine_digests(b"class", as_bytes(cls.__qualname__), *kinds, *_flat(content))
 
     def _module(self, module: types.ModuleType, names: frozenset[str] = frozenset()) -> bytes:
-        """A module, by what is named of it; of a library's the version says it all."""
+        """Return the digest of a module: of the names used, or of the version of a library."""
         if is_of_library(module.__name__):
             return combine_digests(b"module", as_bytes(module.__name__), _version(module.__name__))
         if id(module) in self._active:
@@ -265,7 +265,7 @@ class Digester:
         )
 
     def _beside(self, obj: Any) -> bytes:
-        """What a pandas object has beside labels and values."""
+        """Return the digest of what a pandas object has besides labels and values."""
         more = [(name, getattr(obj, name, None)) for name in type(obj)._metadata if name not in ("name", "_name")]
         return self.of((type(obj), obj.attrs, obj.flags.allows_duplicate_labels, more))
 
@@ -329,7 +329,7 @@ class Digester:
 
 
 class _PlainPickler(pickle.Pickler):
-    """Writes plain containers as they are, and of all else the digest."""
+    """Pickler that writes plain containers as they are, and the digests of all other objects."""
 
     digester: Digester
 
@@ -338,7 +338,7 @@ class _PlainPickler(pickle.Pickler):
 
 
 class _Hashing:
-    """A stream that is only digested."""
+    """Stream that digests what is written to it."""
 
     def __init__(self) -> None:
         self.hash = hashlib.blake2b(digest_size=16)
@@ -349,7 +349,7 @@ class _Hashing:
 
 
 def _is_of_atoms(obj: Any) -> bool:
-    """Whether nothing of a list needs a look by itself."""
+    """Return whether a list holds only atoms, or only sequences of atoms."""
     if type(obj) is not list:
         return False
     kinds = set(map(type, obj))
@@ -376,6 +376,6 @@ def _of_library(obj: Any) -> bytes:
 def _version(name: str) -> bytes:
     package = name.partition(".")[0]
     if package in sys.stdlib_module_names:
-        return b""  # the version of Python says it
+        return b""  # the version of Python counts already
     version = getattr(sys.modules.get(package), "__version__", "")
     return as_bytes(version) if isinstance(version, str) else b""

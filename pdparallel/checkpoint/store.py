@@ -1,13 +1,13 @@
-"""Folder: where ``checkpoint=`` keeps what is finished of one call, so that no end of the process loses it::
+"""Folder in which ``checkpoint=`` keeps the finished part of a call, so that no end of the process loses it::
 
     night/                 mode 0700
-      call.json            what the call is: a digest for each of its parts
+      call.json            identity of the call: a digest for each part
       lock                 held while a process uses the folder
-      00000001.chunks      some chunks that were finished, with their returns, mode 0600
+      00000001.chunks      some finished chunks, with their returns, mode 0600
       .pdparallel-*.tmp    a file that is being written
 
-Each file comes into being whole or not at all (:mod:`pdparallel.checkpoint.atomic_write`).  What is read back is
-checked to the last byte; what does not pass runs again.
+Files are written atomically (:mod:`pdparallel.checkpoint.atomic_write`).  Every byte is verified when they are read;
+the part of the call in a damaged file runs again.
 """
 
 from __future__ import annotations
@@ -33,34 +33,34 @@ from pdparallel.errors import CheckpointError
 
 __all__ = ["Checkpoint", "opened"]
 
-#: Seconds between two files at least: each costs some milliseconds until it is on the disk.
+#: Smallest number of seconds between two files: each takes some milliseconds to reach the disk.
 SAVE_SECONDS = 0.2
 
-#: The same in a long call, as a part of what it has taken so far, up to a limit: so a night makes no million files.
+#: The same as a share of the duration so far, and its limit in seconds, so that a long call makes fewer files.
 SAVE_PART = 0.01
 MAX_SAVE_SECONDS = 2.0
 
-#: Writing takes this part of the time at most.
+#: Largest share of the duration that is spent on writing.
 WRITING_PART = 0.1
 
-#: A chunk that took so long is written at once.
+#: Seconds of a chunk from which it is written at once.
 LONG_SECONDS = 2.0
 
 _CALL, _LOCK, _CHUNKS = "call.json", "lock", ".chunks"
 
 
 class Collector(Protocol):
-    """What collects the outcomes of a call, and passes each on that comes from a worker."""
+    """Collector of the outcomes of a call, which passes each outcome of a worker to ``keep``."""
 
     keep: Callable[[Outcome], None] | None
 
     def add(self, outcome: Outcome) -> object:
-        """Take one outcome."""
+        """Add an outcome."""
 
 
 @contextlib.contextmanager
 def opened(call: Call, options: Options, collector: Collector) -> Iterator[list[Chunk]]:
-    """Fill a ledger with what an earlier run of the call finished, and keep what comes to it meanwhile."""
+    """Add outcomes of an earlier run to the collector, yield their chunks, and save outcomes that follow."""
     if options.checkpoint is None:
         yield []
         return
@@ -86,7 +86,7 @@ def opened(call: Call, options: Options, collector: Collector) -> Iterator[list[
 
 
 class Checkpoint:
-    """The folder of a call, while the call runs."""
+    """The checkpoint folder of a running call."""
 
     def __init__(self, folder: str, call: Call) -> None:
         self._call = call
@@ -94,20 +94,20 @@ class Checkpoint:
         self._path = Path(folder).expanduser().absolute()
         self._identity = identity_of(call)
         self._waiting: list[Outcome] = []
-        self._joins = call.work.unit_format != "chunk"  # which has one return for all of it
+        self._joins = call.work.unit_format != "chunk"  # which has one return for many rows
         self._number = 0
         self._planned = None if call.plan is None else {(chunk.start, chunk.stop) for chunk in call.plan}
         self._warned = False
         self._began = self._saved = time.monotonic()
         self._pause, self._long = SAVE_SECONDS, LONG_SECONDS
-        self.safe = 0
+        self.safe = 0  # units whose returns are in the folder
         with self._refusing():
             self._make()
             self._lock = Lock(self._path / _LOCK)
         try:
             with self._refusing():
                 self._check_call()
-        except BaseException:  # an interrupt, too, lets the folder go
+        except BaseException:  # an interrupt, too, releases the folder
             self.close()
             raise
 
@@ -137,7 +137,7 @@ class Checkpoint:
             )
 
     def _check_call(self) -> None:
-        """Refuse the folder of another call, and make it that of this one where it is new."""
+        """Raise if the folder belongs to another call; write the identity of this call into a new one."""
         names = sorted(os.listdir(self._path))
         ours = [name for name in names if name in (_CALL, _LOCK) or name.endswith(_CHUNKS) or is_temporary(name)]
         for name in filter(is_temporary, names):
@@ -155,13 +155,13 @@ class Checkpoint:
         write_whole(self._path, _CALL, [text.encode()])
 
     def _written_call(self) -> dict[str, Any] | None:
-        """What the folder says of its call; None where it says nothing, or nothing that can be read."""
+        """Return the identity in the folder; None if there is no readable one."""
         try:
             written = json.loads((self._path / _CALL).read_bytes())
             return written if isinstance(written["parts"], dict) and isinstance(written["details"], dict) else None
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError):  # each file of chunks says, too, of which call it is
+        except (ValueError, TypeError, KeyError):  # each file of chunks names its call, too
             return None
 
     def _compare(self, written: dict[str, Any]) -> None:
@@ -194,10 +194,10 @@ class Checkpoint:
             said += f" ({', '.join(changed)})" if changed else ""
         return said
 
-    # What is there
+    # Reading
 
     def finished(self) -> list[Outcome]:
-        """What an earlier run finished, in order of position."""
+        """Return the outcomes of an earlier run, in order of position."""
         found = []
         for path in sorted(self._path.glob(f"*{_CHUNKS}")):
             number = path.name.removesuffix(_CHUNKS)
@@ -206,7 +206,7 @@ class Checkpoint:
         found.sort(key=lambda outcome: (outcome.chunk.start, -len(outcome.chunk)))
         taken: list[Outcome] = []
         for outcome in found:
-            # An interrupt may have come between a file and the note that it is written: then it was written again.
+            # An interrupt after a file was written, but before this was noted, makes the next file repeat it.
             if not taken or taken[-1].chunk.stop <= outcome.chunk.start:
                 taken.append(outcome)
         self.safe = sum(len(outcome.chunk) for outcome in taken)
@@ -242,7 +242,7 @@ class Checkpoint:
     # Writing
 
     def save(self, outcome: Outcome) -> None:
-        """Keep an outcome: at once where its loss would cost much, else with others that come soon after."""
+        """Save an outcome: at once if its loss would cost much, else together with later ones."""
         done = self._done(outcome)
         if done is None:
             return
@@ -251,7 +251,7 @@ class Checkpoint:
             self.flush()
 
     def _done(self, outcome: Outcome) -> Outcome | None:
-        """The part of an outcome before its failure."""
+        """Return the part of an outcome before its failure."""
         if outcome.failure is None:
             return outcome
         n = len(outcome.returns)
@@ -260,14 +260,14 @@ class Checkpoint:
         return Outcome(Chunk(outcome.chunk.start, outcome.chunk.start + n), outcome.returns, None, outcome.seconds)
 
     def flush(self) -> None:
-        """Write what waits; where that fails, the call goes on, and the next time all that waits is tried again."""
+        """Write the waiting outcomes. If that fails, the call goes on, and the next flush tries again."""
         if not self._waiting:
             return
         began = time.monotonic()
         problem: Exception | None = None
         try:
             parts = self._encoded(self._waiting)
-        except Exception as error:  # returns that cannot be pickled: what has none of them can still be written
+        except Exception as error:  # some returns cannot be pickled: write the outcomes without them
             problem = error
             self._waiting = [outcome for outcome in self._waiting if self._can_be_written(outcome)]
             parts = self._encoded(self._waiting)
@@ -297,7 +297,7 @@ class Checkpoint:
         return True
 
     def _warn(self, problem: Exception) -> None:
-        """Once a call, that not all of it can be kept."""
+        """Warn, once a call, that some results cannot be saved."""
         if self._warned:
             return
         self._warned = True
@@ -312,12 +312,12 @@ class Checkpoint:
         )
 
     def close(self) -> None:
-        """Let the folder go."""
+        """Release the folder."""
         self._lock.close()
 
 
 def _bytes_of(path: Path) -> bytearray:
-    """What stands in a file; arrays over it can be written into."""
+    """Read a file into a buffer over which arrays are writable."""
     with open(path, "rb") as file:
         data = bytearray(os.fstat(file.fileno()).st_size)
         del data[file.readinto(data) :]
