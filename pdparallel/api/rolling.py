@@ -1,15 +1,7 @@
-"""Windows: what ``df.par.rolling(...)`` and ``.expanding(...)`` give: pandas' window object, whose ``apply`` takes all
-cores.
+"""Windows: ``df.par.rolling(...)``, ``df.par.expanding(...)``, and those of groups.
 
-A call begins as cheaply as pandas' own: a small one ends there, and of any other the windows that are left become units
-of a call like all others, when it is known what one costs::
-
-    here      f f f f|                      stopped after some milliseconds
-    units            |f f f f f f ...       what is left, by the runner
-    result    f f f f f f f f f f ...
-
-"Here" is a loop in C over windows that arithmetic finds, or, where only pandas can find them, pandas' own ``apply``,
-which is stopped only if what is left is worth finding them once more.
+The result of windows is a frame of floats, so this process can start a small call by itself. pandas starts it if only
+pandas can find the windows. A pool gets the rest if that pays.
 """
 
 from __future__ import annotations
@@ -73,7 +65,7 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
     def __init__(self, windowing: Windowing, given: Mapping[str, Any], window: Any = None) -> None:
         self._windowing = windowing
         self._given = given
-        self._pandas = windowing.made() if window is None else window  # pandas looks at all the arguments
+        self._pandas = windowing.made() if window is None else window  # pandas checks the arguments
 
     @overload
     def __getitem__(self, key: list[Any]) -> WindowPar[AsSeries, AsFrame, AsFrame]: ...
@@ -81,7 +73,7 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
     def __getitem__(self, key: Hashable) -> WindowPar[AsSeries, AsFrame, AsSeries]: ...
     @trim_tracebacks
     def __getitem__(self, key: Any) -> Any:
-        """The same windows over some columns, as in pandas: a label, or a list of labels."""
+        """Select columns, as in pandas: a label, or a list of labels."""
         keys = (*self._windowing.keys, key)
         return type(self)(dataclasses.replace(self._windowing, keys=keys), self._given, self._pandas[key])
 
@@ -93,7 +85,7 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
         return self[name] if type(found) is type(self._pandas) else found
 
     def _place(self) -> str:
-        """How users write these windows."""
+        """Return how users write these windows."""
         of = self._windowing.source
         view = f"groupby(...).{self._windowing.kind}" if self._windowing.is_grouped else self._windowing.kind
         return f"{place_of(getattr(of, 'obj', of))}.{view}(...)"
@@ -214,7 +206,7 @@ def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Op
             raise _annotated(prefix.failure, windowing, work)
     try:
         found = layout(windowing, raw) if windowing.whole.size else None
-    except Exception:  # pandas is to say it
+    except Exception:  # pandas raises it below
         found = None
     if found is None or not len(found.spans):
         return _in_pandas(windowing, window, work, raw, prefix, options)
@@ -222,7 +214,7 @@ def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Op
     if start is Placement.LOOP:
         prefix = _started(call)
     if prefix is not None and len(prefix.chunk) == call.n:
-        assert isinstance(prefix.returns, list)  # only what comes from a worker is packed
+        assert isinstance(prefix.returns, list)  # only returns of workers are packed
         return found.filled(prefix.returns)
     with ProgressScope():
         returns = run(call, options, prefix)
@@ -253,7 +245,7 @@ def _call(windowing: Windowing, work: Work, found: Layout) -> Call:
 
 
 def _annotated(failure: Failure, windowing: Windowing, work: Work) -> BaseException:
-    """What the function raised before there was a call, as the runner would tell it."""
+    """Add the place to an exception that the function raised before the runner started."""
     place = f"{windowing.kind}.apply, at window {failure.offset}"
     with contextlib.suppress(Exception):  # the exception matters more than its note
         found = layout(windowing, raw=True)

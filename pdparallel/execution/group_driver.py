@@ -36,7 +36,7 @@ __all__ = ["First", "GroupDriver", "GroupPass", "GroupPasses", "PassRecord"]
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """The first unit of a go as the function was given it, whatever that made of it in place."""
+    """First unit of a pass, as it was before the function could change it in place."""
 
     kind: Any
     columns: pd.Index | None
@@ -46,7 +46,7 @@ class First:
 
     @classmethod
     def of(cls, unit: Any) -> First:
-        """That of a unit, before the function is called with it."""
+        """Describe a unit before the function is called with it."""
         if isinstance(unit, pd.Series):
             return cls(type(unit), None, unit.index, unit.name, False)
         is_named = "name" in vars(unit)
@@ -59,7 +59,7 @@ class First:
 
 @dataclass(frozen=True, slots=True)
 class GroupPass:
-    """What pandas asks for in one go."""
+    """The calls of the function that pandas makes in one pass over the groups."""
 
     call: Call
     fits: Callable[[Any, int], bool]
@@ -68,35 +68,35 @@ class GroupPass:
 
 
 class GroupPasses(Protocol):
-    """Foresees what pandas will ask for, go by go, by the first unit of each."""
+    """Predicts the passes of pandas; each by its number and first unit."""
 
     @property
     def tries(self) -> bool:
-        """Whether there may be several gos."""
+        """Whether pandas may make several passes."""
 
     @property
     def looks_again(self) -> bool:
-        """Whether pandas looks at the labels of a unit once more, when it has the answer."""
+        """Whether pandas reads the labels of a unit again after the call."""
 
     def size(self, number: int, first: First) -> int:
-        """How many answers pandas will want in the go of that number."""
+        """Return the number of answers in a pass."""
 
-    def go(self, number: int, first: First) -> GroupPass | None:
-        """That go; None where it cannot be foreseen."""
+    def next_pass(self, number: int, first: First) -> GroupPass | None:
+        """Return the pass, or None if it cannot be predicted."""
 
     def is_next(self, number: int, unit: Any) -> bool:
-        """Whether a unit belongs to the go after that of ``number``; asked only where there may be several."""
+        """Return whether a unit belongs to the pass after ``number``."""
 
     def place(self, number: int, unit: Any, at: int) -> str:
-        """A unit of a go in words, for messages."""
+        """Return the place of a unit in words, for messages."""
 
     def is_shaped(self, answers: Sequence[Any]) -> bool:
-        """Whether it is known what pandas makes of such answers, without asking it."""
+        """Return whether the result of such answers is known without pandas."""
 
 
 @dataclass(slots=True)
 class PassRecord:
-    """What the function returned in a go that this process began, and how long that took when last looked at."""
+    """Answers of a pass that pandas started, and the seconds up to the last check."""
 
     number: int
     first: First
@@ -107,27 +107,27 @@ class PassRecord:
     raised: BaseException | None = None
 
     def returns(self) -> list[Any]:
-        """The answers, as they are best kept."""
-        # Asked for again and again: a million numbers are left alone.
+        """Return the answers in their compact form."""
+        # This is called often, so a million numbers stay as they are.
         are_objects = bool(self.answers) and type(self.answers[0]) in (pd.DataFrame, pd.Series)
         return (
             list(map(as_aligned, self.answers, self.given or itertools.repeat(None))) if are_objects else self.answers
         )
 
-    def outcome(self, go: GroupPass) -> Outcome:
-        """The same as of the first units of the go."""
+    def outcome(self, group_pass: GroupPass) -> Outcome:
+        """Return the answers as the outcome of the first units of the pass."""
         returns = self.returns()
-        if go.several:
-            returns = [returns[at : at + go.several] for at in range(0, len(returns), go.several)]
+        if group_pass.several:
+            returns = [returns[at : at + group_pass.several] for at in range(0, len(returns), group_pass.several)]
         return Outcome(Chunk(0, len(returns)), returns, None, self.seconds)
 
 
 class _HandOverError(BaseException):
-    """Leaves pandas' own call for others to go on; no ``except Exception`` on the way stops it."""
+    """Leaves pandas' call, because others finish sooner. It is no ``Exception``, so that pandas does not catch it."""
 
 
 class _UnforeseenError(Exception):
-    """There is no call that others could take over."""
+    """The pass cannot be predicted, so others cannot continue it."""
 
 
 class GroupDriver:
@@ -137,9 +137,9 @@ class GroupDriver:
     sooner. :meth:`begin` then runs the rest, and :meth:`answer` asks pandas again, with the answers that are known.
     """
 
-    def __init__(self, func: Func, goes: GroupPasses, options: Options, fill: failures.FailureFill) -> None:
+    def __init__(self, func: Func, passes: GroupPasses, options: Options, fill: failures.FailureFill) -> None:
         self._func = func
-        self._goes = goes
+        self._predicted = passes
         self._options = options
         self._fill = fill
         self._kept: deque[PassRecord] = deque()
@@ -175,16 +175,16 @@ class GroupDriver:
         return True, answer
 
     def _recording(self) -> Func:
-        # All that each unit needs is at hand here: what this costs, a function that does next to nothing has to pay.
-        func, clock, goes, tries = self._func, time.perf_counter, self._goes, self._goes.tries
-        looks_again = goes.looks_again
+        # Local names only: a function that does nearly nothing pays for each lookup.
+        func, clock, passes, tries = self._func, time.perf_counter, self._predicted, self._predicted.tries
+        looks_again = passes.looks_again
         kept: PassRecord | None = None
         gives_series: bool | None = None
 
         def watch(unit: Any, *args: Any, **kwargs: Any) -> Any:
             nonlocal kept, gives_series
             try:
-                if kept is None or kept.raised is not None or (tries and goes.is_next(kept.number, unit)):
+                if kept is None or kept.raised is not None or (tries and passes.is_next(kept.number, unit)):
                     kept, gives_series = self._start_pass(unit), None
                 elif clock() >= self._next_look:
                     self._consider(kept)
@@ -201,7 +201,7 @@ class GroupDriver:
             except BaseException as exception:
                 kept.raised = exception
                 with contextlib.suppress(Exception):  # the exception matters more than its note
-                    annotate_exception(Failure(0, exception), goes.place(kept.number, unit, len(kept.answers)))
+                    annotate_exception(Failure(0, exception), passes.place(kept.number, unit, len(kept.answers)))
                 raise
             kept.answers.append(value)
             if looks_again and not (unit.index.is_(index) and (columns is None or unit.columns.is_(columns))):
@@ -209,32 +209,32 @@ class GroupDriver:
             if gives_series is None:
                 gives_series = type(value) is pd.Series
             if gives_series:
-                kept.given.append(given)  # type: ignore[arg-type]  # it is there from the first unit on
+                kept.given.append(given)  # type: ignore[arg-type]  # set from the first unit on
             return value
 
         watch.__name__ = getattr(func, "__name__", "<function>")  # which pandas looks at
         return watch
 
     def _start_pass(self, unit: Any) -> PassRecord:
-        """The next go."""
+        """Start the record of the next pass."""
         now = time.perf_counter()
         if not self._kept:
             self._before = now - self._began
         self._trial = None
         kept = PassRecord(len(self._kept), First.of(unit), now)
         self._kept.append(kept)
-        # From here on: what pandas did before says nothing of the function, and one unit little.
+        # Measure from here on. What pandas did before says nothing about the function.
         self._next_look = now + self._worth.look
         return kept
 
     def _consider(self, kept: PassRecord) -> None:
-        """Leave pandas' call if others would be done sooner, or if it is to end."""
+        """Leave pandas' call if others finish sooner, or if the call was cancelled."""
         if self._stop is not None:
             self._stop.look()
         now = time.perf_counter()
-        size, done = self._goes.size(kept.number, kept.first), len(kept.answers)
+        size, done = self._predicted.size(kept.number, kept.first), len(kept.answers)
         kept.seconds = now - kept.began
-        # A unit that has got other labels is one that nobody can hand to pandas again.
+        # After a change of labels in place, pandas cannot be given that unit again.
         if done < size and not self._changed:
             left, cost = size - done, kept.seconds / done
             with contextlib.suppress(_UnforeseenError):
@@ -248,44 +248,42 @@ class GroupDriver:
                     raise _HandOverError
                 elif not self._tried and left > LOOK_AFTER and left * cost > placement.TRIAL_WORTH_SECONDS:
                     self._tried = True
-                    if not self._goes.tries:
+                    if not self._predicted.tries:
                         self._trial = LazyTrial(self._func)
         looked = time.perf_counter()
-        kept.began += looked - now  # to look is no part of what the function takes
+        kept.began += looked - now  # the check is no part of the function's time
         self._next_look = looked if self._trial is not None else looked + self._worth.look
 
     def _judge(self, kept: PassRecord, left: int, cost: float) -> None:
-        """Go on without pandas' loop if lazy groups save enough, by what was tried."""
+        """Leave pandas' loop if the trial shows that lazy groups save enough."""
         trial, self._trial = self._trial, None
         assert trial is not None
         median = sorted(trial.seconds)[len(trial.seconds) // 2]
         enough = placement.lazy_groups_pay(cost, median, left, self._before)
-        if trial.pays and enough and self._goes.is_shaped(kept.returns()):
+        if trial.pays and enough and self._predicted.is_shaped(kept.returns()):
             self._so_far(kept)
             raise _HandOverError
 
     def _so_far(self, kept: PassRecord) -> tuple[Call, Outcome]:
-        go = self._go(kept.number, kept.first)
-        if go is None or (go.several and len(kept.answers) % go.several):
+        group_pass = self._pass(kept.number, kept.first)
+        if group_pass is None or (group_pass.several and len(kept.answers) % group_pass.several):
             raise _UnforeseenError
-        return go.call, kept.outcome(go)
+        return group_pass.call, kept.outcome(group_pass)
 
-    def _go(self, number: int, first: First) -> GroupPass | None:
+    def _pass(self, number: int, first: First) -> GroupPass | None:
         if number not in self._passes:
-            self._passes[number] = self._goes.go(number, first)
+            self._passes[number] = self._predicted.next_pass(number, first)
         return self._passes[number]
 
-    # Answering
-
     def answer(self, ask: Callable[[Func], Any]) -> Any:
-        """pandas' own answer, with what the workers recorded."""
+        """Call pandas again, with the recorded answers."""
         if self._packed is not None:
-            returns, go = self._packed
-            self._take(returns.values(), go)
+            returns, group_pass = self._packed
+            self._take(returns.values(), group_pass)
         return outside(ask, self._answer)
 
     def begin(self, first: First | None = None) -> Returns | None:
-        """Have the first go done; what came of it, where that is all that is known, and nothing was raised."""
+        """Run the first pass; return its answers if it is the only one and nothing was raised."""
         alone = len(self._kept) <= 1
         first = self._kept[0].first if self._kept else first
         assert first is not None
@@ -295,7 +293,7 @@ class GroupDriver:
     def _answer(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             if not self._unforeseen and (not self._answers or not self._fits(unit, self._at)) and self._raises is None:
-                self._next_pass(First.of(unit))  # pandas may leave a go in the middle, when it does not like an answer
+                self._next_pass(First.of(unit))  # pandas may end a pass early
                 self._unforeseen = self._unforeseen or not self._fits(unit, 0)
             if self._unforeseen:
                 told_to_pandas()
@@ -303,7 +301,7 @@ class GroupDriver:
                 self._at += 1
                 value = self._answers.popleft()
                 return value.restore(unit) if isinstance(value, ReturnPlaceholder) else value
-        except Exception as error:  # only what the function raised is for pandas
+        except Exception as error:  # pandas may catch only what the function raised
             raise LeavingError(error) from None
         if self._unforeseen:
             return self._by_itself(unit, *args, **kwargs)
@@ -312,43 +310,43 @@ class GroupDriver:
         raise raises
 
     def _next_pass(self, first: First, unpack: bool = True) -> Returns | None:
-        """Have the next go done, or take what is kept of it."""
+        """Run the next pass, or take its recorded answers."""
         self._number, self._at, self._fits = self._number + 1, 0, _any
         self._answers.clear()
         kept = self._kept.popleft() if self._kept else None
         if kept is not None and (self._kept or kept.raised is not None):
             self._answers, self._raises = deque(kept.returns()), kept.raised
             return None
-        go = self._go(self._number, first)
-        if go is None:
+        group_pass = self._pass(self._number, first)
+        if group_pass is None:
             self._unforeseen = True
             return None
-        self._fits = go.fits
+        self._fits = group_pass.fits
         before: list[Any] = []
-        call = replace(go.call, validate_prefix=before.extend)
+        call = replace(group_pass.call, validate_prefix=before.extend)
         collector = ResultCollector(call)
         for_workers = kept is not None and self._for_workers
-        prefix = None if kept is None else kept.outcome(go)
+        prefix = None if kept is None else kept.outcome(group_pass)
         try:
-            with of_all(go.of_all):
+            with of_all(group_pass.of_all):
                 returns = run(call, self._options, prefix, for_workers, collector)
-        except Exception as exception:  # of which pandas may make something, or of an answer before it
+        except Exception as exception:  # pandas may catch it, or reject an answer before it
             if not collector.is_of_the_function(exception):
                 raise
             self._raises = exception
-            self._take(before, go)
+            self._take(before, group_pass)
             return None
         failures.replace_failures(call, returns, self._fill)
         if unpack:
-            self._take(returns.values(), go)
+            self._take(returns.values(), group_pass)
         else:
-            self._packed = returns, go
+            self._packed = returns, group_pass
         return returns
 
-    def _take(self, values: list[Any], go: GroupPass) -> None:
-        if go.several:
-            # What stands for a call that failed does so for each of its answers.
-            lists = (value if type(value) is list else [value] * go.several for value in values)
+    def _take(self, values: list[Any], group_pass: GroupPass) -> None:
+        if group_pass.several:
+            # A placeholder of a failed call stands for each of its answers.
+            lists = (value if type(value) is list else [value] * group_pass.several for value in values)
             values = list(itertools.chain.from_iterable(lists))
         self._answers.extend(values)
 

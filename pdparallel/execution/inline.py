@@ -35,21 +35,21 @@ from pdparallel.worker.loop import calling, record
 
 __all__ = ["BLOCK_SECONDS", "MAX_IN_BLOCK", "InlineRunner", "outcome_of", "run_inline", "run_loop"]
 
-#: Seconds after which a bar says what the rest of the call waits for.
+#: Seconds after which the bar says that workers load the function.
 LOADING_SHOWN_SECONDS = 0.5
 
-#: What it says.
+#: The note in the bar.
 LOADING = "workers loading"
 
-#: Seconds of a block of calls inside pandas, between two looks at the clock.
+#: Seconds of a block of calls between two reads of the clock.
 BLOCK_SECONDS = 0.001
 
-#: Calls of a block at most, however light they are: those that follow may be heavy.
+#: Largest number of calls in a block. Later calls may be heavy.
 MAX_IN_BLOCK = 512
 
 
 def run_inline(call: Call, feed: UnitIterator, chunk: Chunk, until: float = math.inf) -> Outcome:
-    """Call the function for a chunk of units, or for those that it reaches by ``until``, a time of the clock."""
+    """Call the function for a chunk of units, but start no unit after the time ``until``."""
     return record(call.work, feed, take(call.data, call.work.unit_format, chunk), chunk, until)
 
 
@@ -63,7 +63,7 @@ def run_loop(work: Work, units: Sequence[Any]) -> Outcome:
         while True:
             size = min(size, left)
             left -= size
-            # Not by map(), which takes a StopIteration of the function for its own end.
+            # Not map(): it would end at a StopIteration of the function.
             returns += [func(unit) for unit in itertools.islice(rest, size)]
             now = clock()
             if not left or now - began > placement.LOOK_SECONDS:
@@ -75,9 +75,9 @@ def run_loop(work: Work, units: Sequence[Any]) -> Outcome:
         failure = exception
     try:
         called = len(units) - operator.length_hint(rest)
-        return outcome_of(max(called, 1), returns, failure, now - began)  # an interrupt may come before the first
+        return outcome_of(max(called, 1), returns, failure, now - began)  # an interrupt may come before the first call
     finally:
-        failure = None  # its traceback leads to this frame: a circle
+        failure = None  # its traceback refers to this frame
 
 
 def outcome_of(called: int, returns: list[Any], exception: BaseException | None, seconds: float) -> Outcome:
@@ -91,7 +91,7 @@ def outcome_of(called: int, returns: list[Any], exception: BaseException | None,
 
 
 class InlineRunner:
-    """The parent's own part of a call; it comes back after each piece of work, to whoever takes what came of it."""
+    """Runs units of a call in this process. Its methods yield after each piece of work."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class InlineRunner:
         self._gaps = gaps
         self._stop = stop
         self._watch = watch
-        # Where somebody waits for each result, looks on, or may want the call to end, the next look is to be soon.
+        # Check often if somebody waits for each result, watches the bar, or may cancel the call.
         awaited = collector.passes_on or stop is not None or bar.look is not None
         self._worth = PoolDecision(
             options, placement.MAX_LOOK_SECONDS if awaited else placement.IDLE_LOOK_SECONDS, self._rows_stay_lazy
@@ -120,11 +120,11 @@ class InlineRunner:
 
     @property
     def reason(self) -> Reason:
-        """Why it goes on, or does not."""
+        """Reason of the last decision."""
         return self._worth.reason
 
     def begin(self, is_warm: Callable[[], bool], prefix: Outcome | None = None) -> Iterator[None]:
-        """Work for as long as that is the quicker way."""
+        """Run units until workers would finish the rest sooner."""
         while self._gaps:
             if prefix is None:
                 outcome = self._work()
@@ -143,50 +143,50 @@ class InlineRunner:
         self._worth.record_inline_work()
 
     def _rows_stay_lazy(self) -> bool:
-        """Else pandas makes each row, by code that threads must not run side by side."""
+        """Return whether rows stay lazy. If not, pandas makes them, by code that is not thread-safe."""
         rows = getattr(self._feed, "__self__", None)
         return not isinstance(rows, LazyRows) or rows.are_lazy
 
     @property
     def most_in_threads(self) -> float:
-        """Seconds of a unit in one of the threads, above which they gain too little."""
+        """Most seconds of a unit in a thread at which threads still gain enough."""
         return self._options.workers / placement.THREADS_GAIN * self._ledger.seconds / self._ledger.units
 
     def leave_threads(self) -> None:
-        """They gained too little: what is left is for this process or others."""
+        """Give up threads, because they gained too little."""
         self._worth.leave_threads()
 
     def _so_far(self) -> tuple[Call, Outcome]:
         assert self._latest is not None
         return self._call, self._latest
 
-    def go_on_until_loaded(
+    def run_until_loaded(
         self, engine: Engine, encoder: CallEncoder, is_up: bool
     ) -> Generator[None, None, BaseException | None]:
-        """Have the workers load the function, and work on until they have."""
+        """Let the workers load the function, and run units until they have."""
         workers = engine.n_workers
-        if not is_up:  # have all of them start
+        if not is_up:  # all of them start
             _asked(engine, b"", workers)
         answers = _asked(engine, encoder.loading(), max(1, workers - 1))
-        took_long = yield from self._go_on_until(answers)
+        took_long = yield from self._run_until(answers)
         if took_long and workers > 1 and self._gaps and self._ledger.failure is None:
             others = _asked(engine, encoder.loading(), workers)
-            yield from self._go_on_until(others)
+            yield from self._run_until(others)
             answers += others
         problem = self._failed_to_load(encoder, answers)
         while isinstance(problem, DifferentCodeError):
-            # They have other code than this process, which goes there now; each round brings more of it.
+            # They have other code than this process. Send it; each round may need more.
             try:
                 encoder.bring(problem.slots)
             except FunctionNotSerializableError as error:
                 return error
             answers = _asked(engine, encoder.loading(), workers)
-            yield from self._go_on_until(answers)
+            yield from self._run_until(answers)
             problem = self._failed_to_load(encoder, answers)
         return problem
 
-    def _go_on_until(self, answers: list[Future[bytes]]) -> Generator[None, None, bool]:
-        """Work on until all is answered; returns whether that took long."""
+    def _run_until(self, answers: list[Future[bytes]]) -> Generator[None, None, bool]:
+        """Run units until all answers are there; return whether that took long."""
         if not answers:
             return False
         answered, lock, left = threading.Event(), threading.Lock(), len(answers)
@@ -214,7 +214,7 @@ class InlineRunner:
         return True
 
     def _failed_to_load(self, encoder: CallEncoder, answers: list[Future[bytes]]) -> BaseException | None:
-        """Take what the workers said while they loaded; returns why one could not."""
+        """Show the output of workers that loaded the function; return why one failed."""
         failure: BaseException | None = None
         for future in answers:
             if future.done() and not future.cancelled() and future.exception() is None and future.result():
@@ -228,17 +228,17 @@ class InlineRunner:
         return failure
 
     def go_on(self) -> Iterator[None]:
-        """Do all that is left."""
+        """Run all remaining units."""
         while self._gaps and self._ledger.failure is None:
             self._work()
             yield
 
     def _work(self) -> Outcome:
-        """Do a chunk of the plan if there is one, else as much as takes until the next look, and a unit at least."""
+        """Run one planned chunk, or units until the next check, at least one."""
         if self._stop is not None:
             self._stop.look()
         call, until = self._call, math.inf
-        # Not all that is left, but what may be done by then: a piece costs something by itself.
+        # Cut only what may be done by then, because a cut costs time.
         done, seconds = self._ledger.units, self._ledger.seconds
         likely = 2 * self._worth.look * done / seconds if seconds else 0
         chunk = self._gaps.first(self._options.chunk_size or max(self._gaps.few, int(likely)))
@@ -254,8 +254,8 @@ class InlineRunner:
 
 
 def _asked(engine: Engine, task: bytes, times: int) -> list[Future[bytes]]:
-    """Submit a task so many times; returns the futures of its answers."""
+    """Submit a task several times; return the futures of its answers."""
     try:
         return [engine.submit(task) for _ in range(times)]
-    except Exception:  # what is wrong with the workers is raised by the first chunk
+    except Exception:  # the first chunk raises it again
         return []

@@ -77,7 +77,7 @@ def run_in_pandas(
 
 
 class PandasStoppedError(BaseException):
-    """Ends pandas' own loop; no ``except Exception`` on the way stops it."""
+    """Ends pandas' loop. It is no ``Exception``, so that pandas does not catch it."""
 
 
 class PandasStart:
@@ -96,14 +96,14 @@ class PandasStart:
         self._is_worth = is_worth
 
     def begin(self) -> Func:
-        """The function for pandas, asked for once."""
+        """Return the function for pandas. Call this once."""
         calls = self._calls(calling(self._work), time.perf_counter())
         next(calls)
-        # C calls this, and it calls a function of Python without C between: together no slower than C calls that.
+        # send() is a C function that calls a Python function without C between, so it costs no more than that.
         return calls.send
 
     def outcome(self) -> Outcome:
-        """What has come so far, as of a chunk; a failure ends it."""
+        """Return the returns so far as the outcome of a chunk."""
         called = len(self.returns) + (self.failure is not None)
         found = outcome_of(called, self.returns, self.failure, self.seconds)
         return found if self.assigned is None else replace(found, assigned=self.assigned)
@@ -121,7 +121,7 @@ class PandasStart:
                 except BaseException as exception:
                     self.failure = exception
                     raise PandasStoppedError from None
-                # pandas hands out one Series again and again with other data in it.
+                # pandas reuses one Series, with other data in it.
                 keep(value.copy(deep=False) if value is unit and isinstance(value, pd.Series) else value)
                 unit = yield value
             now = clock()
@@ -138,19 +138,19 @@ class PandasStart:
 
 
 class LeavingError(BaseException):
-    """Carries an error out of pandas' own call; no ``except Exception`` on the way stops it."""
+    """Carries an error out of pandas' own call. It is no ``Exception``, so that pandas does not catch it."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
 def outside(ask: Callable[[Func], Any], func: Func) -> Any:
-    """pandas' own call with a function; an error that left it is raised as it was."""
+    """Call pandas with a function; raise the error that a :class:`LeavingError` carries."""
     try:
         return ask(func)
     except LeavingError as leaving:
         error = leaving.error
     try:
-        raise error  # out of the block above, whose exception would be shown as its context
+        raise error  # outside of the block above, whose exception would be shown as its context
     finally:
-        del error  # its traceback leads to this frame: a circle
+        del error  # its traceback refers to this frame

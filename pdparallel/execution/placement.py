@@ -86,10 +86,10 @@ LAZY_WORTH_SECONDS = 0.005
 #: Seconds that a lazy group costs besides the function, at most (``benchmarks/constants.py``).
 LAZY_SECONDS = 2e-6
 
-#: Seconds of travelling that are enough to tell what more of it costs.
+#: Seconds of serializing that suffice to measure what a unit costs.
 ENOUGH_SECONDS = 0.0002
 
-#: Seconds of work that calls of this process would have given to a pool, had one been up, since there last was one.
+#: Seconds of work that a pool could have done since the last pool ended.
 _unpooled_seconds = 0.0
 
 
@@ -139,7 +139,7 @@ def lazy_groups_pay(cost: float, lazy_cost: float, left: int, before: float) -> 
 
 
 class Reason(enum.Enum):
-    """Why a call stays in this process, or goes to workers, in words."""
+    """Reason why a call stays in this process or goes to workers, in words."""
 
     NOT_ASKED = "the call ended before there was a reason to use workers"
     ONE_WORKER = "n_workers is 1, and this process is as fast"
@@ -153,7 +153,7 @@ class Reason(enum.Enum):
 
 
 class PoolDecision:
-    """Whether what is left of a call is worth workers, asked now and then."""
+    """Check, repeated during a call, whether workers would finish the rest sooner."""
 
     def __init__(
         self, options: Options, idle_look: float | None = None, in_threads: Callable[[], bool] | None = None
@@ -171,7 +171,7 @@ class PoolDecision:
     def should_use_pool(
         self, cost: float, left: int, is_warm: Callable[[], bool], so_far: Callable[[], tuple[Call, Outcome]]
     ) -> bool:
-        """Say so."""
+        """Return whether workers or threads should do the rest."""
         global _unpooled_seconds
         self.reason = self.evaluate(cost, left, is_warm, so_far)
         if self.reason is Reason.WORTH:
@@ -181,7 +181,7 @@ class PoolDecision:
     def evaluate(
         self, cost: float, left: int, is_warm: Callable[[], bool], so_far: Callable[[], tuple[Call, Outcome]]
     ) -> Reason:
-        """The same, and why; nothing comes of it for other calls."""
+        """Return the reason for or against workers, without effect on other calls."""
         if self._warm is None:
             if self._options.workers == 1 or inside_worker():
                 self.look = self._idle_look
@@ -192,7 +192,7 @@ class PoolDecision:
         if rest <= WARM_WORTH_SECONDS:
             return Reason.SHORT
         if self._in_threads is not None:
-            from pdparallel.execution.thread_safety import is_thread_safe  # most Pythons have no use for it
+            from pdparallel.execution.thread_safety import is_thread_safe  # only needed without the GIL
 
             is_short = cost * (self._options.chunk_size or 1) <= MAX_THREAD_SECONDS
             if is_short and self._in_threads() and is_thread_safe(so_far()[0]):
@@ -206,42 +206,41 @@ class PoolDecision:
         return Reason.WORTH
 
     def set_transfer_cost(self, transfer_cost: tuple[float, float]) -> None:
-        """Take what the travels of a unit cost, as :func:`travel` says it, instead of finding out."""
+        """Set the transfer cost that :func:`transfer_cost` would measure."""
         self._travel, self._travel_known_at = transfer_cost, math.inf
 
     def leave_threads(self) -> None:
-        """Let threads be out of the question."""
+        """Do not choose threads again."""
         self._in_threads = None
 
     def record_inline_work(self) -> None:
-        """All was done in this process: what a pool would have got is remembered."""
+        """Remember the work that a pool could have done; all of it ran in this process."""
         global _unpooled_seconds
         _unpooled_seconds += self._unpooled_seconds
 
     def _saved_by_workers(self, cost: float, call: Call, outcome: Outcome) -> float:
-        """Seconds that a unit takes less when workers do it: they share its work, but it travels, and what it
-        returns."""
+        """Return the seconds that workers save for each unit, after the transfer of the unit and its return."""
         done = outcome.chunk.stop
-        if done >= 16 * self._travel_known_at:  # it costs some milliseconds to find out
+        if done >= 16 * self._travel_known_at:  # a measurement takes some milliseconds
             self._travel, self._travel_known_at = transfer_cost(call, outcome), done
         shared, here = self._travel
         return cost - (cost + shared) / self._options.workers - here
 
 
 def missed() -> float:
-    """Seconds of work that calls of this process would have given to a pool, had one been up."""
+    """Return the seconds of work that a pool could have done since the last pool ended."""
     return _unpooled_seconds
 
 
 def transfer_cost(call: Call, outcome: Outcome) -> tuple[float, float]:
-    """Seconds that the travels of a unit take the workers, who share them, and this process."""
+    """Return the seconds of transfer of a unit: of the workers, who share them, and of this process."""
     chunk = outcome.chunk
 
     def units(size: int) -> Any:
         return cut_out(call.data, call.work.unit_format, Chunk(chunk.start, chunk.start + size))
 
     values = [value for value in outcome.returns if type(value) is not Failed]
-    # An exception travels by itself; where there is nothing else, its text shows about what it costs.
+    # Each exception is serialized alone. Its text costs about the same, if there is no other return.
     values = values or [getattr(value, "traceback_text", "") for value in outcome.returns]
 
     def returns(size: int) -> Any:
@@ -254,8 +253,8 @@ def transfer_cost(call: Call, outcome: Outcome) -> tuple[float, float]:
 
 
 def transfer_seconds(some: Callable[[int], Any], n: int) -> tuple[float, float]:
-    """Seconds that it takes to write and to read one of many, without what a message costs by itself."""
-    first = min(_there_and_back(some, 1), _there_and_back(some, 1))  # once it may wait for an import
+    """Return the seconds to serialize and to load one of many objects, without the fixed cost of a message."""
+    first = min(_there_and_back(some, 1), _there_and_back(some, 1))  # the first one may import something
     write, read, size = *first, 1
     while size < n and write + read < sum(first) + ENOUGH_SECONDS:
         size = min(16 * size, n)
@@ -272,8 +271,8 @@ def _there_and_back(some: Callable[[int], Any], size: int) -> tuple[float, float
         data = dump(some(size), table, grow=True)
         written = time.perf_counter()
         back = load(data, table)
-    except Exception:  # what cannot travel stays here: pandas' answer needs no travelling
+    except Exception:  # what cannot be serialized stays in this process
         return math.inf, math.inf
     if isinstance(back, Texts):
-        _ = back.inferred  # which pandas 2 wants as they were
+        _ = back.inferred  # pandas 2 needs it
     return written - began, time.perf_counter() - written

@@ -172,7 +172,7 @@ def _by_engine(
             encoder.timed = observed.timed
             observed.packed()
             if parent is not None:
-                problem = yield from parent.go_on_until_loaded(engine, encoder, is_warm(options))
+                problem = yield from parent.run_until_loaded(engine, encoder, is_warm(options))
         if problem is not None or encoder is None:
             assert parent is not None
             _stay(problem, observed)

@@ -1,7 +1,6 @@
-"""Verbs: what each does with arguments that were checked: a Call is built, run, and its returns shaped.
+"""``apply``, ``map`` and chunks: build the ``Call``, run it, and rebuild pandas' result.
 
-Frames and Series meet here as plain data: what a verb says to its users stands in :mod:`pdparallel.api.frame` and
-beside it.
+The arguments were checked in :mod:`pdparallel.api`.
 """
 
 from __future__ import annotations
@@ -60,11 +59,11 @@ def apply_frame(
     df: Any, func: Func, axis: int, args: Sequence[Any], kwargs: dict[str, Any],
     raw: bool, result_type: ResultType, verb: str, unit_format: UnitFormat, options: Options,
 ) -> Any:  # fmt: skip
-    """``df.apply(func, axis, ...)``, by ``unit_format`` for each row or column."""
+    """Run ``df.apply(func, axis, ...)``; ``unit_format`` says in which form the function gets a row or column."""
     labels = df.index if axis else df.columns
-    # For broadcast pandas takes the units by label, so that a label that repeats brings a frame: its business.
+    # With broadcast, pandas selects units by label. A repeated label gives a frame, so pandas makes that call.
     by_pandas = 0 in df.shape or (result_type == "broadcast" and not labels.is_unique)
-    # It tries what becomes of nothing, and takes an exception for an answer, but for these.
+    # For an empty frame pandas calls the function once and ignores exceptions, except with these.
     tries = result_type not in ("broadcast", "reduce")
     if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
         work = work_of(func, args, kwargs, unit_format, options)
@@ -87,14 +86,14 @@ def apply_frame(
     elif raw:
         unit_format = "row-array" if axis else "column-array"
     if unit_format.endswith("-array"):
-        # The common dtype of all columns is decided upon the whole frame, not upon some of its columns.
+        # The whole frame decides the common dtype, not a part of its columns.
         data = df.to_numpy()
     elif axis and len(df):
         dtypes = list(dtypes_of(df))
-        with contextlib.nullcontext() if prefix is None else np.errstate(all="ignore"):  # pandas has warned
+        with contextlib.nullcontext() if prefix is None else np.errstate(all="ignore"):  # pandas has already warned
             made = None if all(isinstance(dtype, np.dtype) for dtype in dtypes) else converted(df, unit_format, dtypes)
         data = df if made is None else made
-        # Of the frame itself: rows of another one may be views, and those of pandas none.
+        # Only rows of the frame itself: rows of a converted frame may be views although pandas' rows are not.
         views = unit_format == "row" and made is None and are_views(df, dtypes)
     work = work_of(func, args, kwargs, unit_format, options, views)
     call = Call(
@@ -134,13 +133,13 @@ def apply_frame(
 
 
 def _again(df: pd.DataFrame, work: Work, position: int) -> Outcome:
-    """Call the function with a row as pandas does after an earlier one was written into."""
+    """Call the function with a row as pandas does after a function has written into an earlier row."""
     chunk = Chunk(position, position + 1)
     return record(work, LazyRows(work.func, work.given, work.views, unshared=True).feed, take(df, "row", chunk), chunk)
 
 
 def _taken_raw(df: pd.DataFrame, axis: int, returns: Returns) -> None:
-    """With ``raw=True`` each return goes into an array of the first one's dtype, at once, where it may not fit."""
+    """Raise as pandas does if a return does not fit into the dtype of the first one (``raw=True``)."""
     part = df.iloc[: len(returns)] if axis else df.iloc[:, : len(returns)]
     build_result.shaped_apply(part, returns, axis, True, None)
 
@@ -148,7 +147,7 @@ def _taken_raw(df: pd.DataFrame, axis: int, returns: Returns) -> None:
 def apply_series(
     s: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any], na_action: str | None, verb: str, options: Options
 ) -> Any:
-    """``s.map(func, na_action)`` or ``s.apply(func)``, for each value."""
+    """Run ``s.map(func, na_action)`` or ``s.apply(func)``."""
     how = {"na_action": na_action} if verb == "map" else {}
     unit_format: UnitFormat = "value"
     data: Any = s
@@ -164,7 +163,7 @@ def apply_series(
         )
         if prefix.failure is None and len(prefix.returns) == len(data):
             return build_result.shaped_map(s, Returns([prefix.returns]), verb, **how)
-    by_pandas = len(s) == 0 or data is None  # categories and fill values are mapped even where there is no value
+    by_pandas = len(s) == 0 or data is None  # pandas maps categories and fill values of an empty Series, too
     if by_pandas:
         unit_format, data = "item", []
     elif isinstance(s.dtype, pd.CategoricalDtype):
@@ -199,11 +198,11 @@ def apply_series(
 
 
 def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None, options: Options) -> Any:
-    """``df.map(func, na_action)``: for each value, column after column."""
+    """Run ``df.map(func, na_action)``."""
     how: dict[str, Any] = {"na_action": na_action}
     if df.empty:
         return df.map(func, **how)
-    dtypes = list(df.dtypes)  # which pandas puts together each time
+    dtypes = list(df.dtypes)  # read once: pandas builds it each time
     cells = cells_of(df, dtypes, na_action)
     seen: list[Any] = []
     if cells is not None and any(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes):
@@ -245,7 +244,7 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
 
 
 def _label_of_cell(df: pd.DataFrame, cells: FrameValues, na_action: str | None, position: int) -> tuple[Any, Any]:
-    """The labels of its row and column; of what is mapped by category or fill value, that value in place of the row."""
+    """Return the labels of row and column. A category or fill value stands in place of the row."""
     number, at = cells.place(position)
     column = df.iloc[:, number]
     rows = df.index[column.notna().to_numpy()] if na_action == "ignore" else df.index
@@ -263,7 +262,7 @@ def _taken_columns(df: pd.DataFrame, cells: FrameValues, na_action: str | None, 
 
 
 def _taken_sparse(s: Any, na_action: str | None, returns: Returns) -> None:
-    """pandas may refuse what a function made of a sparse value, before it calls it with the next one."""
+    """Raise as pandas does if it rejects the return for a sparse value."""
     if _is_sparse(s.dtype):
         given = iter(returns.values())
 
@@ -281,7 +280,7 @@ def apply_chunks(
     data: Any, whole: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
     by: Any, around: tuple[int, int] | None, combine: Combine, options: Options,
 ) -> Any:  # fmt: skip
-    """``func`` of consecutive chunks of a frame or Series, and their results as one."""
+    """Call ``func`` with consecutive chunks, and combine the results."""
     index = data.index
     call, order = call_by_chunks("apply_chunks", data, whole, func, args, kwargs, by, around, options)
     data, plan = call.data, call.plan
@@ -302,7 +301,7 @@ def call_by_chunks(
     verb: str, data: Any, whole: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any],
     by: Any, around: tuple[int, int] | None, options: Options,
 ) -> tuple[Call, np.ndarray | None]:  # fmt: skip
-    """The call of a function with consecutive chunks, and with ``by`` the order in which it has the rows."""
+    """Return the ``Call`` for chunks and, with ``by``, the order of its rows."""
     order, plan = None, _plan(data, options, *(around or (0, 0)))
     if by is not None:
         order, plan = _plan_by(whole, by, options)
@@ -320,7 +319,7 @@ def call_by_chunks(
 
 
 def of_no_rows(call: Call) -> Any:
-    """The result for no rows, which are a chunk too, but have no positions for a runner to count by."""
+    """Call the function with the empty chunk, which has no position for a runner."""
     with inline_context(call.work):
         return calling(call.work)(call.data)
 
@@ -328,7 +327,7 @@ def of_no_rows(call: Call) -> Any:
 def _settled_pieces(
     call: Call, pieces: list[Any], combine: Combine, labels: Callable[[Chunk], pd.Index]
 ) -> tuple[list[Any], Combine]:
-    """The results of chunks with what stands for those that failed, and how they can be combined then."""
+    """Replace failed chunks, and return how the results can be combined then."""
     assert call.plan is not None
     good = {number: piece for number, piece in enumerate(pieces) if type(piece) is not Failed}
     if len(good) == len(pieces):
@@ -337,7 +336,7 @@ def _settled_pieces(
     returns = Returns([pieces])
     failures.replace_failures(call, returns, lambda _, number, value: blank(number) if value is np.nan else value)
     if combine == "concat" and (not good or call.work.errors == "return"):
-        combine = "list"  # exceptions cannot be joined to frames, nor None
+        combine = "list"  # exceptions and None cannot be concatenated with frames
     return returns.values(), combine
 
 
@@ -350,20 +349,20 @@ def _plan(data: pd.DataFrame | pd.Series, options: Options, before: int, after: 
 
 
 def _plan_by(obj: Any, by: Any, options: Options) -> tuple[np.ndarray, tuple[Chunk, ...]]:
-    """The rows in the order of the chunks, and chunks that keep groups whole."""
+    """Return the order of the rows, and chunks that keep groups whole."""
     n = len(obj)
     number = obj.groupby(by, sort=True, dropna=False, observed=True).ngroup().to_numpy()
     sizes = np.bincount(number)[np.unique(number)] if n else np.array([], dtype=np.intp)
     pieces = pieces_for_chunks(n, options.workers, bytes_of(obj))
     chunks = cut_whole([int(size) for size in sizes], size=options.chunk_size, pieces=pieces)
     by_group = np.argsort(number, kind="stable")
-    # Inside a chunk the rows keep the order that they have in the frame.
+    # Inside a chunk, rows keep their order in the frame.
     order = [np.sort(by_group[chunk.start : chunk.stop]) for chunk in chunks]
     return (np.concatenate(order) if order else by_group), chunks or (Chunk(0, 0),)
 
 
 def map_items(func: Func, items: list[Any], unit_format: UnitFormat, options: Options) -> list[Any]:
-    """What ``func`` returns for each item of a list."""
+    """Call ``func`` for each item of a list."""
     call = Call(
         verb="map",
         work=work_of(func, (), {}, unit_format, options),

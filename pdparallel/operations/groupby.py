@@ -1,7 +1,7 @@
-"""Grouped: what pandas asks a function for, group by group, foreseen; and what it makes of the answers.
+"""Methods of groups: predict the calls that pandas makes, and rebuild its result.
 
-The methods of a GroupBy call a function with each group, with each group of each column, or try first which of both
-gives a result.  To hand that to others it has to be known beforehand: which unit comes when, and what it is called.
+pandas calls a function in passes over the groups. ``GroupByPlan`` predicts each pass, so that workers can run it. Its
+result is shaped here if it is known, else pandas is called again with the recorded returns.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from pdparallel.typing import Func
 
 __all__ = ["call_grouped", "is_replaced"]
 
-#: Functions that pandas 2 replaces by its own, as it does names: they are not called.
+#: Functions that pandas 2 replaces by its own, so that it never calls them.
 _REPLACED_BY_PANDAS_2 = (sum, max, min)
 
-#: The dtypes that Python's numbers have in NumPy.
+#: The dtypes of Python's numbers in NumPy.
 _WIDE = (np.dtype(np.int64), np.dtype(np.float64))
 
 
@@ -49,7 +49,7 @@ def call_grouped(
     grouped: Callable[[], Any], method: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any],
     bound: Callable[..., Any], given: Mapping[str, Any], *before: Any, straight: bool = False,
 ) -> Any:  # fmt: skip
-    """A method of a GroupBy that calls a function for each group."""
+    """Run a method of a GroupBy that calls a function for each group."""
 
     def ask(function: Func) -> Any:
         return bound(function, *before, *args, **kwargs)
@@ -59,11 +59,11 @@ def call_grouped(
         return ask(func)
     check_func(func)
     options = resolve(given)
-    goes = GroupByPlan(grouped(), method, func, args, kwargs, options)
+    plan = GroupByPlan(grouped(), method, func, args, kwargs, options)
     driver = GroupDriver(
-        count_calls(func, options.progress, options.desc or goes.verb, "group"), goes, options, goes.fill
+        count_calls(func, options.progress, options.desc or plan.verb, "group"), plan, options, plan.fill
     )
-    unit, first, of_first = None, None, goes.of_first(bound)
+    unit, first, of_first = None, None, plan.of_first(bound)
     if of_first is None and is_plain_call(options):
         done, answer = driver.run(ask)
         if done:
@@ -75,24 +75,24 @@ def call_grouped(
             unit, answer = first_unit(ask)
         if unit is None:
             return answer
-        first, unit = First.of(unit), None  # it is a view of pandas' copy of all rows
-        goes.has_first_alone = method == "resample" and options.errors == "raise"
+        first, unit = First.of(unit), None  # the unit is a view of pandas' copy of all rows
+        plan.has_first_alone = method == "resample" and options.errors == "raise"
     with ProgressScope():
         returns = driver.begin(first)
-        return _answered(goes, driver, returns, ask)
+        return _answered(plan, driver, returns, ask)
 
 
 @shaping
-def _answered(goes: GroupByPlan, driver: GroupDriver, returns: Returns | None, ask: Callable[[Func], Any]) -> Any:
-    short = None if returns is None else goes.shaped(returns)
+def _answered(plan: GroupByPlan, driver: GroupDriver, returns: Returns | None, ask: Callable[[Func], Any]) -> Any:
+    short = None if returns is None else plan.shaped(returns)
     if short is None:
         return driver.answer(ask)
-    goes.warn_as_pandas()
+    plan.warn_as_pandas()
     return short
 
 
 class GroupByPlan:
-    """What a method of a GroupBy asks a function for; see :class:`pdparallel.execution.group_driver.GroupPasses`."""
+    """Predicts the calls that a method of a GroupBy makes, and shapes their returns."""
 
     def __init__(
         self, grouped: Any, method: str, func: Func, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
@@ -109,9 +109,9 @@ class GroupByPlan:
         self._has_frames = False
         self._columns_given = 0
         self._which = np.array([0])
-        #: Whether the first unit is a go of its own: upon what it returns, pandas may ask for other ones.
+        #: Whether the first unit is a pass of its own, because its return may change the next pass.
         self.has_first_alone = False
-        self._first_go: GroupPass | None = None
+        self._first_pass: GroupPass | None = None
 
     @functools.cached_property
     def _is_big(self) -> bool:
@@ -122,7 +122,7 @@ class GroupByPlan:
         return Grouping(self._grouped, self._is_big)
 
     def of_first(self, bound: Callable[..., Any]) -> Callable[..., Any] | None:
-        """The method, bound to the first group alone. It is for big data: of all rows pandas would make a copy."""
+        """Bind the method to the first group. With all rows, pandas would copy big data."""
         method: Any = bound.func if isinstance(bound, functools.partial) else bound
         given = bound.keywords if isinstance(bound, functools.partial) else {}
         is_own = isinstance(method, types.MethodType) and method.__self__ is self._grouped
@@ -131,7 +131,7 @@ class GroupByPlan:
         alone = self.grouping.of_first()
         return None if alone is None else functools.partial(types.MethodType(method.__func__, alone), **given)
 
-    # What is asked for
+    # Passes
 
     def is_next(self, number: int, unit: Any) -> bool:
         return number == 1 or (number == 0 and isinstance(unit, pd.DataFrame))
@@ -150,30 +150,35 @@ class GroupByPlan:
         return columns * (1 if number == 0 else len(self._rest()))
 
     def _rest(self) -> np.ndarray:
-        """The groups that are left after the first: pandas leaves out those of no rows."""
+        """Return the groups after the first one; pandas skips groups without rows."""
         return 1 + np.flatnonzero(self.grouping.sizes[1:])
 
-    def go(self, number: int, first: First) -> GroupPass | None:
+    def next_pass(self, number: int, first: First) -> GroupPass | None:
         if self._method == "agg" and number > 0:
             return None  # pandas 2, after a KeyError: with the name of the group, which it says will come to an end
         if not self.grouping.is_known:
             return None
         if self.tries:
-            return self._go_of_trying(number, first)
+            return self._pass_of_trial(number, first)
         if self.has_first_alone and not first.is_frame:
             if number == 0:
-                self._first_go = self._go_by_units(number, first)
-                return None if self._first_go is None else self._part(self._first_go, 0, 1)
-            if number == 1 and self._first_go is not None and (self._of_frame or self._is_own_name(first.name)):
-                return self._part(self._first_go, 1, self._first_go.call.n)
-        return self._go_by_units(number, first)
+                self._first_pass = self._pass_by_units(number, first)
+                return None if self._first_pass is None else self._part(self._first_pass, 0, 1)
+            if number == 1 and self._first_pass is not None and (self._of_frame or self._is_own_name(first.name)):
+                return self._part(self._first_pass, 1, self._first_pass.call.n)
+        return self._pass_by_units(number, first)
 
     def _is_own_name(self, name: Any) -> bool:
         return same_name(name, self.grouping.obj.name)
 
-    def _part(self, go: GroupPass, start: int, stop: int) -> GroupPass:
-        """Some units of a go, as one of its own."""
-        call, fits, work, units = go.call, go.fits, go.call.work, cast("Units", go.call.data)
+    def _part(self, group_pass: GroupPass, start: int, stop: int) -> GroupPass:
+        """Return some units of a pass as a pass of their own."""
+        call, fits, work, units = (
+            group_pass.call,
+            group_pass.fits,
+            group_pass.call.work,
+            cast("Units", group_pass.call.data),
+        )
         if start and work.seed is not None:
             work = replace(work, seed=_of_the_rest(work.seed))
         part = replace(
@@ -182,18 +187,18 @@ class GroupByPlan:
         )  # fmt: skip
         return GroupPass(part, lambda unit, at: fits(unit, start + at), of_all=0 if start else call.n)
 
-    def _go_by_units(self, number: int, first: First) -> GroupPass | None:
+    def _pass_by_units(self, number: int, first: First) -> GroupPass | None:
         if first.columns is not None:
             self._has_frames = True
             self._columns_given = len(first.columns)
             data = self.grouping.frame(first.columns)
-            return None if data is None else self._go(data, first, first.is_named)
+            return None if data is None else self._pass(data, first, first.is_named)
         if not self._of_frame:
             is_named = self._method in ("apply", "transform") or number > 0
-            return self._go(self.grouping.ordered(self.grouping.obj), first, is_named)
-        return self._go_by_column(first)
+            return self._pass(self.grouping.ordered(self.grouping.obj), first, is_named)
+        return self._pass_by_column(first)
 
-    def _go(self, data: Any, first: First, is_named: bool) -> GroupPass | None:
+    def _pass(self, data: Any, first: First, is_named: bool) -> GroupPass | None:
         grouping = self.grouping
         if not self._begins_with(data, first):
             return None
@@ -213,11 +218,11 @@ class GroupByPlan:
         return GroupPass(self._call(units, telling(self._func), self._label), fits)
 
     def _begins_with(self, data: Any, first: First) -> bool:
-        """Whether pandas hands the same group out first; else it groups in another way than it says."""
+        """Return whether the first group is the one that pandas passed first."""
         n = len(first.index)
         return n == self.grouping.sizes[0] and bool(first.index.equals(data.index[:n]))
 
-    def _go_by_column(self, first: First) -> GroupPass | None:
+    def _pass_by_column(self, first: First) -> GroupPass | None:
         grouping = self.grouping
         columns = grouping.columns
         data = grouping.frame(columns)
@@ -233,7 +238,7 @@ class GroupByPlan:
 
         return GroupPass(self._call(units, DetectAligned(self._func), self._label_by_column), fits)
 
-    def _go_of_trying(self, number: int, first: First) -> GroupPass | None:
+    def _pass_of_trial(self, number: int, first: First) -> GroupPass | None:
         grouping = self.grouping
         data = grouping.frame(grouping.columns)
         which = self._which = self._rest() if number == 2 else np.array([0])
@@ -241,7 +246,7 @@ class GroupByPlan:
         if data is None or (several and not grouping.sizes[0]):
             return None
         part = data.part if isinstance(data, Taken) else lambda *of: data.iloc[slice(*of)]
-        # Groups of no rows take no rows away: those of the others stay one piece.
+        # Groups without rows do not interrupt the rows of the others.
         rows = part(int(grouping.sizes[0]), None) if number == 2 else part(0, int(grouping.sizes[0]))
         every = None if several else grouping.names(first.name, int(which[0]))
         names = None if every is None else [every[at] for at in which.tolist()]
@@ -254,7 +259,7 @@ class GroupByPlan:
         func = EachColumn(self._func) if several else TellingChanges(self._func)
         options = self._options
         if number == 2 and options.seed is not None:
-            # Its units are counted from 0 on as well, and are not to draw what the first group drew.
+            # Positions start at 0 again, but the random numbers must differ from those of the first group.
             options = replace(options, seed=_of_the_rest(options.seed))
         in_all = {0: 1 + len(self._rest()), 1: 0}.get(number)
         return GroupPass(
@@ -271,7 +276,7 @@ class GroupByPlan:
             label=label,
         )
 
-    # Words
+    # Messages
 
     def _label(self, at: int) -> Any:
         labels = self.grouping.labels
@@ -283,7 +288,7 @@ class GroupByPlan:
 
     @property
     def verb(self) -> str:
-        """As the user wrote it, for messages."""
+        """The method as users write it."""
         return "resample.apply" if self._method == "resample" else f"groupby.{self._method}"
 
     def place(self, number: int, unit: Any, at: int) -> str:
@@ -299,7 +304,7 @@ class GroupByPlan:
     # Results
 
     def fill(self, good: list[Any], at: int, value: Any) -> Any:
-        """What stands for a call that failed; see :mod:`pdparallel.execution.failures`."""
+        """Return the placeholder of a failed call."""
         first = next(iter(good), None)
         if type(first) is Changed:
             first = first.value
@@ -312,7 +317,7 @@ class GroupByPlan:
             if self._method == "transform":
                 labels = self._rows_of(at)
                 return FrameReturn(_frame_of(value if raised else np.nan, labels, first.columns))
-            # No rows: pandas leaves out the groups of which there is None.
+            # pandas skips groups that return None.
             return FrameReturn(_frame_of(value, self._label_of_one(first, at), first.columns)) if raised else None
         if self._method == "transform":
             return value
@@ -322,19 +327,19 @@ class GroupByPlan:
         return FrameReturn(_series_of(value, first.index) if raised else pd.Series(np.nan, index=first.index))
 
     def _rows_of(self, at: int) -> pd.Index:
-        """The labels of the rows of a group."""
+        """Return the labels of the rows of a group."""
         group = int(self._which[at]) if self.tries else at
         start = int(self.grouping.sizes[:group].sum())
         return self.grouping.rows[start : start + int(self.grouping.sizes[group])]
 
     def _label_of_one(self, first: pd.DataFrame, at: int) -> pd.Index:
-        """The label of a row that stands for all of a group: its first one's, if others have such labels, too."""
+        """Return the label of the one row that replaces a group."""
         rows, labels = self._rows_of(at), first.index
         is_own = labels.nlevels == rows.nlevels and bool(labels.isin(self.grouping.obj.index).all())
         return rows[:1] if len(rows) and (is_own or not len(labels)) else labels[:1]
 
     def shaped(self, returns: Returns) -> Any:
-        """pandas' result, where it is known what pandas makes of such returns; else None."""
+        """Return pandas' result of these returns, or None if only pandas knows it."""
         if not self._may_be_shaped:
             return None
         packed, grouping = returns.packed(), self.grouping
@@ -353,7 +358,7 @@ class GroupByPlan:
         return pd.Series(values, index=labels, name=obj.name if obj.ndim == 1 else None)
 
     def warn_as_pandas(self) -> None:
-        """Warn as pandas 2 does after the ``apply`` that it was not asked for, if the groups had their keys."""
+        """Warn as pandas 2 does in ``apply`` if the groups contain their keys."""
         if not (PANDAS_2 and self._method == "apply" and self._has_frames):
             return
         if self.grouping.has_selection or self._columns_given == len(self.grouping.columns):
@@ -379,9 +384,9 @@ class GroupByPlan:
         return plain and known and not self.tries
 
     def _is_known(self, packed: Packed | None) -> bool:
-        """Whether it is known what ``apply`` or ``agg`` make of such returns."""
+        """Return whether the result of ``apply`` or ``agg`` is known for such returns."""
         if self._method == "agg":
-            # Of numbers, and columns of NumPy's numbers, the objects' own dtype is what pandas finds.
+            # For numbers of columns of NumPy numbers, pandas finds the dtype of the objects.
             return (
                 isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS and not self._has_frames
                 and self._is_of_numbers and (PANDAS_2 or not self._is_narrowed(packed.array.dtype.kind))
@@ -398,23 +403,23 @@ class GroupByPlan:
 
     @functools.cached_property
     def _dtypes(self) -> list[Any]:
-        """Those of the columns."""
+        """The dtypes of the columns."""
         obj: Any = self.grouping.obj
         return list(obj[self.grouping.columns].dtypes) if self._of_frame else [obj.dtype]
 
     def _is_narrowed(self, kind: str) -> bool:
-        """Whether pandas 3 may give numbers of that kind the dtype of a column: it does if none of them changes."""
+        """Return whether pandas 3 may cast such numbers to the narrow dtype of a column."""
         kinds = "iu" if kind == "i" else kind
         return any(dtype.kind in kinds and dtype not in _WIDE for dtype in self._dtypes)
 
     def _put_together(self, packed: AlignedSeriesBatch | FrameReturns) -> Any:
-        """What pandas makes of frames, or of Series that are not all over the same index."""
+        """Concatenate frames, or Series with different indexes, as pandas does."""
         pieces, obj = packed if isinstance(packed, FrameReturns) else self._over_the_rows(packed), self.grouping.obj
         if pieces is None or not is_joinable(obj.index):
             return None
         whole, has_series = pieces.whole, pieces.whole.ndim == 1
         if self._of_frame and has_series and pieces.are_over_the_same:
-            return None  # a frame with a row for each
+            return None  # pandas makes a frame with a row for each group
         as_before = False
         if self._grouped.group_keys:
             labels = self.grouping.labels
@@ -432,22 +437,22 @@ class GroupByPlan:
         return whole.reindex(self._rows_of_groups()) if as_before else whole
 
     def _rows_of_groups(self) -> pd.Index:
-        """The labels of the rows, all of which belong to a group; pandas 2 makes no range of some of a range."""
+        """Return the labels of the rows. In pandas 2 a part of a range is no range."""
         index: pd.Index = self.grouping.obj.index
         return index[np.ones(len(index), dtype=bool)] if self._grouped.dropna else index
 
     def _over_the_rows(self, likes: AlignedSeriesBatch) -> FrameReturns | None:
-        """Series over the indexes of their groups."""
+        """Return Series with the indexes of their groups."""
         grouping = self.grouping
         if likes.lengths != grouping.sizes.tolist():
             return None
         name = grouping.obj.name if likes.is_named_as_the_unit else likes.name
         if name is not None and is_scalar(name) and pd.isna(name):
-            return None  # which is no name to pandas where it meets itself
+            return None  # pandas compares such a name with itself, and finds it different
         return FrameReturns(pd.Series(likes.array, index=grouping.rows, name=name, copy=False), likes.lengths)
 
     def _is_of_the_rows(self, pieces: FrameReturns) -> bool:
-        """Whether each has the labels of its group: pandas then brings all into the order that they had."""
+        """Return whether each has the labels of its group; pandas then restores the order of the rows."""
         grouping = self.grouping
         return pieces.lengths == grouping.sizes.tolist() and bool(pieces.index.equals(grouping.rows))
 
@@ -460,26 +465,26 @@ class GroupByPlan:
 
 
 def _series_of(error: Any, labels: pd.Index) -> pd.Series:
-    """An exception at each label, however much it looks like a sequence."""
+    """Return a Series with the exception at each label, also if the exception is a sequence."""
     values = np.empty(len(labels), object)
     values.fill(error)
     return pd.Series(values, index=labels)
 
 
 def _frame_of(value: Any, labels: pd.Index, columns: pd.Index) -> pd.DataFrame:
-    """A frame that has the same value everywhere."""
+    """Return a frame filled with one value."""
     values = np.empty((len(labels), len(columns)), float if value is np.nan else object)
     values.fill(value)
     return pd.DataFrame(values, index=labels, columns=columns)
 
 
 def _of_the_rest(seed: int) -> int:
-    """Another seed, for what comes after the first group."""
+    """Derive a seed for the groups after the first one."""
     return int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0])
 
 
 def _may_be_named_na(grouping: Grouping) -> bool:
-    """Whether a group may be called ``pd.NA``, at which pandas fails when it compares names."""
+    """Return whether a group may have the name ``pd.NA``; pandas fails when it compares such names."""
     labels = grouping.labels
     if labels is None:
         return True
@@ -490,18 +495,18 @@ def _may_be_named_na(grouping: Grouping) -> bool:
 
 
 def _fills_rows(grouping: Grouping, packed: Packed | None) -> bool:
-    """Whether it is known what ``transform`` makes of a Series for each group over its own index, or of a number."""
+    """Return whether the result of ``transform`` is known for such returns."""
     if isinstance(packed, AlignedSeriesBatch):
         if packed.is_named_as_the_unit and _may_be_named_na(grouping):
             return False
     elif not (isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS):
         return False
-    # Rows of no group get what is missing; the dtype of a result of no rows counts, too.
+    # Rows without a group become missing values. Empty groups decide the dtype, too.
     return len(grouping.order) == len(grouping.obj) and bool(grouping.sizes.all())
 
 
 def _transformed(grouping: Grouping, packed: Any) -> Any:
-    """That result."""
+    """Return the result of ``transform``, or None if only pandas knows it."""
     if not _fills_rows(grouping, packed):
         return None
     values = packed.array if isinstance(packed, AlignedSeriesBatch) else np.repeat(packed.array, grouping.sizes)
@@ -511,7 +516,7 @@ def _transformed(grouping: Grouping, packed: Any) -> Any:
 
 
 def is_replaced(func: Any) -> bool:
-    """Whether pandas calls something of its own instead of a function."""
+    """Return whether pandas calls a function of its own instead."""
     if not PANDAS_2:
         return False
     return func in _REPLACED_BY_PANDAS_2 or getattr(func, "__module__", None) == "numpy"

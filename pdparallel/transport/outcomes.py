@@ -26,7 +26,9 @@ __all__ = [
 
 
 #: Modules whose generators make the units, in frames below the one that calls the function.
-_FEEDS = frozenset(f"pdparallel.{name}" for name in ("rows", "values", "cells", "spans", "source"))
+_FEEDS = frozenset(
+    ("pdparallel.data.iterate", "pdparallel.data.values", "pdparallel.data.windows", "pdparallel.data.lazy_items")
+)
 
 #: Texts of stacks, by the code and the instruction of each frame. Writing a stack costs ten times all else.
 Stacks = dict[tuple[tuple[CodeType, int], ...], str]

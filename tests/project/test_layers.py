@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import importlib
+import re
 import subprocess
 import sys
 import warnings
@@ -14,6 +15,7 @@ import pytest
 
 import pdparallel
 import pdparallel.testing
+from pdparallel.core import tracebacks
 
 ROOT = Path(pdparallel.__file__).parent
 
@@ -112,6 +114,31 @@ def test_each_module_says_why_it_exists(name: str) -> None:
     path = path_of(name)
     first = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
     assert len(first) > 30
+
+
+def test_modules_that_are_named_exist() -> None:
+    """Tables of module names, as those of tracebacks, must follow a module that moves."""
+    named = set()
+    for path in ROOT.rglob("*.py"):
+        text = path.read_text()
+        assert 'f"pdparallel.{' not in text, f"{path}: write the names out, so that they are found when a module moves"
+        named |= set(re.findall(r'"(pdparallel\.\w+(?:\.\w+)*)"', text))
+    named -= {"pdparallel.progress"}  # a logger
+    wrong = []
+    for name in sorted(named):
+        parent, _, last = name.rpartition(".")
+        if not (
+            name.removeprefix("pdparallel.") in {*MODULES, *RANK} or hasattr(importlib.import_module(parent), last)
+        ):
+            wrong.append(name)
+    assert len(named) > 15
+    assert not wrong
+
+
+def test_functions_that_raise_for_users_exist() -> None:
+    for module, name in tracebacks._RAISE_FOR_USERS:
+        if module != "*":
+            assert f"def {name}(" in path_of(module.removeprefix("pdparallel.")).read_text(), (module, name)
 
 
 def test_only_public_pandas_names() -> None:
