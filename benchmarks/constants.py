@@ -109,7 +109,7 @@ def _lazy_groups(times: int) -> list[dict[str, Any]]:
     """What a lazy group costs besides its function, and what it costs to try some."""
     n = 1_000
     data, sizes = points(50 * n), [50] * n
-    found = _median(lambda: LazyGroups(len).hand_out(data, sizes, range(n), _Taker()), times)
+    found = _median(lambda: LazyGroups(len).call_with_groups(data, sizes, range(n), _Taker()), times)
     units = [data.iloc[at : at + 50] for at in range(0, 50 * LOOK_AFTER, 50)]
 
     def tries() -> None:

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pdparallel.compat import PANDAS_2
-from pdparallel.core.cancellation import CancelToken, StoppedError, stoppable
+from pdparallel.core.cancellation import CancelToken, StoppedError, cancellable
 from pdparallel.core.format import as_html, seconds
 from pdparallel.core.lifetime import at_exit
 from pdparallel.core.mistakes import by_name
@@ -372,7 +372,7 @@ def started(call: Callable[[], R], verb: str = "call") -> Running[R]:
 def _run(call: Callable[[], Any], stop: CancelToken, future: Running[Any], refused: list[BaseException]) -> None:
     result, error = None, None
     try:
-        with stoppable(stop):
+        with cancellable(stop):
             result = call()
     except BaseException as raised:  # also a SystemExit of the function goes to the future
         error = raised

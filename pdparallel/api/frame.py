@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, Never, cast, overload
 import pandas as pd
 
 from pdparallel.api.holding import Holding
-from pdparallel.core.cancellation import begin
+from pdparallel.core.cancellation import mark_started
 from pdparallel.core.mistakes import refuse_engine, refuse_options
 from pdparallel.core.tracebacks import trim_tracebacks
 from pdparallel.core.validation import (
@@ -18,7 +18,7 @@ from pdparallel.core.validation import (
     check_na_action,
     check_result_type,
     goes_to_pandas,
-    row_hand,
+    row_format,
 )
 from pdparallel.operations import apply
 from pdparallel.typing import AsEither, AsFrame, AsSeries, Func, Named, Plain, ResultType, RowKind, Scalar, Sequenced
@@ -139,7 +139,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         if kwargs:
             refuse_options(func, kwargs, "apply_rows", self._obj, _BY_ROWS)
         df = self._data()
-        unit_format = row_hand(rows, df, raw, result_type)
+        unit_format = row_format(rows, df, raw, result_type)
         check_result_type(result_type)
         return apply.apply_frame(
             df, func, 1, args, kwargs, raw, result_type, "apply_rows", unit_format, self._options()
@@ -310,7 +310,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         if engine is not None:
             refuse_engine(engine, func, "apply", self._obj, f", axis={axis!r}" if axis else "")
         if goes_to_pandas(func) or by_row != "compat" or engine not in (None, "python"):
-            begin()
+            mark_started()
             own: dict[str, Any] = {} if engine is None else {"engine": engine, "engine_kwargs": engine_kwargs}
             return self._data().apply(
                 func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), by_row=by_row, **own, **kwargs

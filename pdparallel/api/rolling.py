@@ -199,7 +199,7 @@ def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Op
 
         driver = PandasStart(work, is_worth)
         try:
-            return window.apply(driver.begin(), raw=raw)
+            return window.apply(driver.function(), raw=raw)
         except PandasStoppedError:
             prefix = driver.outcome()
         if prefix.failure is not None:

@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api.types import is_dict_like
 
 from pdparallel.api.holding import Holding
-from pdparallel.core.cancellation import begin
+from pdparallel.core.cancellation import mark_started
 from pdparallel.core.mistakes import refuse_options
 from pdparallel.core.tracebacks import trim_tracebacks
 from pdparallel.core.validation import check_func, check_na_action, goes_to_pandas, is_called_by_map
@@ -66,7 +66,7 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         check_na_action(na_action)
         if not is_called_by_map(func):
             if is_dict_like(func):
-                begin()
+                mark_started()
                 return cast("AsSeries", self._obj.map(func, na_action=na_action))
             raise InvalidOptionError("func", func, "a function, a dict or a Series")
         if kwargs:
@@ -119,7 +119,7 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         [2, 3, 4]
         """
         if goes_to_pandas(func) or by_row != "compat":
-            begin()
+            mark_started()
             return self._obj.apply(func, args=tuple(args), by_row=by_row, **kwargs)
         check_func(func)
         if kwargs:

@@ -102,7 +102,7 @@ def _joined(run: Sequence[Outcome]) -> tuple[Chunk, Any, float]:
         values = list(itertools.chain.from_iterable(outcome.returns for outcome in run))
         returns = pack(values) or values
     elif len(run) > 1:
-        returns = type(returns).joined([outcome.returns for outcome in run])
+        returns = type(returns).concat_packed([outcome.returns for outcome in run])
     return Chunk(first.chunk.start, run[-1].chunk.stop), returns, sum(outcome.seconds for outcome in run)
 
 

@@ -16,7 +16,7 @@ from pdparallel.core.units import Data
 from pdparallel.errors import InvalidOptionError
 from pdparallel.typing import Errors, Func, UnitFormat
 
-__all__ = ["Call", "Initializer", "Work", "in_words", "shown", "work_of"]
+__all__ = ["Call", "Initializer", "Work", "format_label", "in_words", "work_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -86,7 +86,7 @@ class Call:
         if self.work.unit_format == "chunk":
             return f"The chunk of rows {chunk.start} to {chunk.stop - 1}"
         position = self.start + chunk.start
-        label = shown(self.label(chunk.start))
+        label = format_label(self.label(chunk.start))
         place = "" if label == str(position) else f" (position {position})"
         return f"{self.unit.capitalize()} {label}{place}"
 
@@ -103,17 +103,17 @@ def work_of(
     try:
         given = tuple(args)
     except TypeError:
-        hint = f"For one argument: args=({shown(args)},)."
+        hint = f"For one argument: args=({format_label(args)},)."
         raise InvalidOptionError("args", args, "a tuple of arguments for the function", hint) from None
     return Work(func, given, kwargs, unit_format, options.errors, options.seed, first, views)
 
 
 def in_words(unit: str, label: object, position: int) -> str:
     """Return the place of a unit in words: ``in row 'x17' (position 17)``."""
-    return f"in {unit} {shown(label)} (position {position})"
+    return f"in {unit} {format_label(label)} (position {position})"
 
 
-def shown(label: object) -> str:
+def format_label(label: object) -> str:
     """Return a label as a user would write it, shortened if it is long."""
     return shortened(repr(tuple(map(_plain, label)) if type(label) is tuple else _plain(label)))
 

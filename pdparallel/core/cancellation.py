@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextvars import ContextVar
 
-__all__ = ["CancelToken", "StoppedError", "begin", "current", "stoppable"]
+__all__ = ["CancelToken", "StoppedError", "cancellable", "current", "mark_started"]
 
 
 class StoppedError(BaseException):
@@ -33,7 +33,7 @@ class CancelToken:
         with contextlib.suppress(InvalidStateError):  # cancelled before
             self.requested.set_result(None)
 
-    def look(self) -> None:
+    def raise_if_cancelled(self) -> None:
         """Raise :class:`StoppedError` if the call is cancelled."""
         if self.requested.done():
             raise StoppedError
@@ -47,7 +47,7 @@ def current() -> CancelToken | None:
     return _current.get()
 
 
-def begin() -> None:
+def mark_started() -> None:
     """Mark the call of this context as started: its arguments are valid, and the rest may take long."""
     stop = _current.get()
     if stop is not None:
@@ -55,7 +55,7 @@ def begin() -> None:
 
 
 @contextlib.contextmanager
-def stoppable(stop: CancelToken) -> Iterator[None]:
+def cancellable(stop: CancelToken) -> Iterator[None]:
     """Make a token the current one for calls inside a ``with`` block."""
     token = _current.set(stop)
     try:

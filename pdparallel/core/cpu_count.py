@@ -21,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: Largest number of workers on Windows: ``WaitForMultipleObjects`` takes 63 handles, and the executor needs two.
-WINDOWS_MOST_WORKERS = 61
+WINDOWS_MAX_WORKERS = 61
 
 
 #: Environment variables with the cores of a SLURM job. Without CPU binding nothing else shows this limit.
@@ -54,8 +54,8 @@ def usable_cores(root: str | os.PathLike[str] = "/") -> Cores:
         text = os.environ.get(variable, "").strip()
         if text.isdecimal() and 0 < int(text) < found.number:
             found = Cores(int(text), f"{variable}={text} ({machine} in the machine)")
-    if sys.platform == "win32" and found.number > WINDOWS_MOST_WORKERS:
-        found = Cores(WINDOWS_MOST_WORKERS, f"Windows waits for {WINDOWS_MOST_WORKERS} processes at most")
+    if sys.platform == "win32" and found.number > WINDOWS_MAX_WORKERS:
+        found = Cores(WINDOWS_MAX_WORKERS, f"Windows waits for {WINDOWS_MAX_WORKERS} processes at most")
     return found
 
 

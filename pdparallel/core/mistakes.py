@@ -22,6 +22,7 @@ __all__ = [
     "attribute_of_pandas",
     "by_name",
     "closest",
+    "format_value",
     "hint_for_row",
     "missing_attribute",
     "missing_name",
@@ -34,7 +35,6 @@ __all__ = [
     "refuse_options_of_hook",
     "refuse_options_of_view",
     "refuse_options_of_windows",
-    "shown",
     "unknown_engine",
     "unknown_option",
     "unknown_value",
@@ -235,7 +235,7 @@ def unknown_option(name: str, value: Any, known: Iterable[str], to_func: str = "
         text = f"Unknown option {name!r}. Did you mean {' or '.join(map(repr, meant))}?"
         text += " chunk_size is the number of rows in a chunk." if name in _COUNTS_OF_CHUNKS else ""
     else:
-        to_func = to_func or f"the method: df.par.apply_rows(func, {name}={shown(value)})"
+        to_func = to_func or f"the method: df.par.apply_rows(func, {name}={format_value(value)})"
         text = f"Unknown option {name!r}. The options are {', '.join(known)}. "
         text += f"Give an argument of your function to {to_func}."
     return InvalidOptionError(name, value, allowed, message=text)
@@ -273,7 +273,9 @@ def unknown_value(name: str, value: Any, choices: Iterable[str], more: str = "")
         meant = VALUE_WORDS.get(option, {}).get(value.casefold()) or nearest(value, choices)
         if meant in choices:
             hint = f"Did you mean {meant!r}?{_EFFECTS.get((option, meant), '')}"
-            return InvalidOptionError(name, value, allowed, message=f"{name}={shown(value)} is not allowed. {hint}")
+            return InvalidOptionError(
+                name, value, allowed, message=f"{name}={format_value(value)} is not allowed. {hint}"
+            )
     return InvalidOptionError(name, value, allowed)
 
 
@@ -281,7 +283,7 @@ _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 80
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a value as in code, shortened if it is long."""
     return _repr.repr(value)
 
@@ -310,7 +312,7 @@ def refuse_options(func: Any, kwargs: Mapping[str, Any], call: str, of: Any, axi
             option = _OPTION_OF[name][0]
             text = (
                 f"{_name_of(func)} takes no argument {name!r}. Did you mean the option "
-                f"{place}({option}={shown(value)}).{call}({_name_of(func)}{more})?"
+                f"{place}({option}={format_value(value)}).{call}({_name_of(func)}{more})?"
             )
             raise InvalidOptionError(name, value, "an option to the accessor", message=text)
 
@@ -336,7 +338,7 @@ def _takes(func: Callable[..., Any]) -> tuple[frozenset[str], bool] | None:
 def _is_an_option(
     option: str, value: Any, func: Any, call: str, place: str, takes_any: bool = False, more: str = ""
 ) -> InvalidOptionError:
-    given, name = f"{option}={shown(value)}", _name_of(func)
+    given, name = f"{option}={format_value(value)}", _name_of(func)
     text = f"{option} is an option: {place}({given}).{call}({name}{more})"
     if takes_any:
         text += f". If it is for the function: {place}.{call}(functools.partial({name}, {given}){more})"
@@ -352,7 +354,7 @@ def refuse_options_of_view(kwargs: Mapping[str, Any], view: str, of: Any) -> Non
     """Refuse options among the arguments of ``groupby``, ``rolling``, ``expanding`` and ``resample``."""
     for name in kwargs:
         if name in OPTIONS:
-            text = f"{name} is an option: {place_of(of)}({name}={shown(kwargs[name])}).{view}"
+            text = f"{name} is an option: {place_of(of)}({name}={format_value(kwargs[name])}).{view}"
             raise InvalidOptionError(name, kwargs[name], "an option to the accessor", message=text)
 
 
@@ -415,11 +417,11 @@ def _unnamed(given: tuple[Any, ...], place: str) -> InvalidOptionError:
         meant = f"{place}(n_workers={first})"
     elif isinstance(first, str) and first in OPTIONS:  # like pandas.set_option("display.width", 80)
         name = first
-        meant = f"{place}({first}={shown(given[1]) if len(given) > 1 else '...'})"
+        meant = f"{place}({first}={format_value(given[1]) if len(given) > 1 else '...'})"
     elif isinstance(first, str) and _engine_meant(first) is not None:
         name, meant = "engine", f"{place}(engine={_engine_meant(first)!r})"
     elif isinstance(first, list) and place == "df.par":
-        name, meant = "columns", f"{place}(columns={shown(first)})"
+        name, meant = "columns", f"{place}(columns={format_value(first)})"
     elif callable(first) and place.startswith(("df.par", "s.par")):
         name, meant = "func", f"{place}.{'apply_rows' if place.startswith('df') else 'map'}({_name_of(first)})"
     text = f"{place} takes options by name"
@@ -435,7 +437,7 @@ def refuse_options_of_windows(func: Any, engine: Any, unexpected: Mapping[str, A
     for name, value in unexpected.items():
         if name in OPTIONS:
             raise _is_an_option(name, value, func, call, place_of(of))
-        given = f"kwargs={{{name!r}: {shown(value)}}}"
+        given = f"kwargs={{{name!r}: {format_value(value)}}}"
         raise TypeError(
             f"{call} takes no argument {name!r}. Give it to the function: {call}({_name_of(func)}, {given})."
         )
@@ -449,7 +451,7 @@ def refuse_options_of_hook(func: Any, kwargs: Mapping[str, Any]) -> None:
         return
     for name in OPTIONS.intersection(kwargs).difference(taken[0]):
         value = kwargs[name]
-        text = f"{name} is an option: engine=pdparallel.engine({name}={shown(value)})"
+        text = f"{name} is an option: engine=pdparallel.engine({name}={format_value(value)})"
         raise InvalidOptionError(name, value, "an option to the engine", message=text)
 
 
@@ -503,7 +505,7 @@ def attribute_of_pandas(obj: Any, name: str, verbs: Iterable[str], place: Callab
 
 def not_selected(key: Any, data: Any) -> TypeError:
     """Return the error for ``df.par["a"]``."""
-    part = "..." if isinstance(key, slice) else shown(key)
+    part = "..." if isinstance(key, slice) else format_value(key)
     if data.ndim == 1:
         return TypeError(f"Select the values before .par: s[{part}].par.map(func).")
     if isinstance(key, slice):

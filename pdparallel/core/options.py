@@ -27,9 +27,9 @@ from typing import Any, TypeVar, Unpack
 import numpy as np
 
 from pdparallel.core import mistakes
-from pdparallel.core.cpu_count import WINDOWS_MOST_WORKERS, usable_cores
+from pdparallel.core.cpu_count import WINDOWS_MAX_WORKERS, usable_cores
 from pdparallel.core.format import as_html, shortened
-from pdparallel.core.mistakes import ENGINE_NAMES, by_name, shown, unknown_engine, unknown_option, unknown_value
+from pdparallel.core.mistakes import ENGINE_NAMES, by_name, format_value, unknown_engine, unknown_option, unknown_value
 from pdparallel.core.tracebacks import FULL_TRACEBACKS, trim_tracebacks
 from pdparallel.errors import InvalidOptionError
 from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Progress, Serializer, StartMethod
@@ -300,9 +300,9 @@ _times = _whole_number(0, none=False)
 
 def _workers(name: str, value: Any) -> Any:
     number = _number_of_workers(name, value)
-    if os.name == "nt" and number is not None and number > WINDOWS_MOST_WORKERS:
+    if os.name == "nt" and number is not None and number > WINDOWS_MAX_WORKERS:
         raise InvalidOptionError(
-            name, value, f"at most {WINDOWS_MOST_WORKERS}" + _or_not_text(name, ", or None"),
+            name, value, f"at most {WINDOWS_MAX_WORKERS}" + _or_not_text(name, ", or None"),
             "On Windows one process cannot wait for more workers.",
         )  # fmt: skip
     return number
@@ -421,7 +421,7 @@ def _initargs(name: str, value: Any) -> Any:
     if name.startswith(_ENVIRONMENT_PREFIX):
         raise InvalidOptionError(name, value, "initargs= in the program", "A variable cannot hold a tuple.")
     raise InvalidOptionError(
-        name, value, "a tuple or list of arguments", f"For one argument: {name}=({shown(value)},)."
+        name, value, "a tuple or list of arguments", f"For one argument: {name}=({format_value(value)},)."
     )
 
 
@@ -459,7 +459,9 @@ def checked(given: Mapping[str, Any], of_items: bool = False) -> dict[str, Any]:
             raise _of_one_call(name, given[name])
         if name not in _CHECKS:
             known = [*_CHECKS] if of_items else [*_CHECKS, "columns"]
-            to_func = f"functools.partial: map(partial(func, {name}={shown(given[name])}), items)" if of_items else ""
+            to_func = (
+                f"functools.partial: map(partial(func, {name}={format_value(given[name])}), items)" if of_items else ""
+            )
             raise unknown_option(name, given[name], known, to_func)
     return {name: _CHECKS[name](name, value) for name, value in given.items()}
 
@@ -543,7 +545,7 @@ def resolve(call: Mapping[str, Any] | None = None) -> Options:
     if options.initargs and options.initializer is None:
         raise InvalidOptionError(
             "initargs", options.initargs, "initializer=, too",
-            message=f"initargs={shown(options.initargs)} needs initializer=, the function that takes them.",
+            message=f"initargs={format_value(options.initargs)} needs initializer=, the function that takes them.",
         )  # fmt: skip
     return options
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["begin", "busy", "own", "seeded", "untouched", "whole"]
+__all__ = ["busy", "own", "reseed", "seeded", "untouched", "whole"]
 
 _numpy: Any = np.random  # its stubs lack two functions
 
@@ -71,7 +71,7 @@ def busy() -> bool:
     return _thread.depth > 0
 
 
-def begin() -> None:
+def reseed() -> None:
     """Give this process new random states, from the operating system."""
     global _begun_in
     _begun_in = os.getpid()
@@ -82,7 +82,7 @@ def begin() -> None:
 def own(maker: int) -> None:
     """Call :func:`begin` once in a worker that others started, but never in the process that made the call."""
     if os.getpid() not in (_begun_in, maker):
-        begin()
+        reseed()
 
 
 #: Id of the process that has its own states.

@@ -39,8 +39,8 @@ __all__ = [
     "Times",
     "Tuples",
     "dtype_of_texts",
-    "form_of_index",
     "have_one_form",
+    "layout_of_index",
     "pack",
     "pack_runs",
     "texts",
@@ -83,7 +83,7 @@ class Packed(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def joined(cls, parts: Sequence[Any]) -> Any:
+    def concat_packed(cls, parts: Sequence[Any]) -> Any:
         """Join several of the same form, in order."""
 
     def __iter__(self) -> Iterator[Any]:
@@ -139,7 +139,7 @@ class Numbers(Packed):
         return values
 
     @classmethod
-    def joined(cls, parts: Sequence[Numbers]) -> Numbers:
+    def concat_packed(cls, parts: Sequence[Numbers]) -> Numbers:
         return cls(np.concatenate([part.array for part in parts]), parts[0].type)
 
 
@@ -160,7 +160,7 @@ class Texts(Packed):
         return self.values if isinstance(self.values, list) else self.values.astype(object).tolist()
 
     @classmethod
-    def joined(cls, parts: Sequence[Texts]) -> Texts:
+    def concat_packed(cls, parts: Sequence[Texts]) -> Texts:
         if any(isinstance(part.values, list) for part in parts):
             return cls(list(itertools.chain.from_iterable(part.unpacked() for part in parts)))
         return cls(pd.concat([pd.Series(part.values) for part in parts]).array)
@@ -234,7 +234,7 @@ class Times(Packed):
         return index if self.tz is None else index.tz_localize("UTC").tz_convert(self.tz)
 
     @classmethod
-    def joined(cls, parts: Sequence[Times]) -> Times:
+    def concat_packed(cls, parts: Sequence[Times]) -> Times:
         return cls(np.concatenate([part.array for part in parts]), parts[0].tz)
 
 
@@ -255,7 +255,7 @@ class Mixed(Packed):
         return self.values
 
     @classmethod
-    def joined(cls, parts: Sequence[Packed]) -> Mixed:
+    def concat_packed(cls, parts: Sequence[Packed]) -> Mixed:
         return cls(list(itertools.chain.from_iterable(part.unpacked() for part in parts)))
 
 
@@ -277,8 +277,8 @@ class Columns(Packed):
 def _joined(parts: Sequence[Packed]) -> Packed:
     alike = all(have_one_form(part, parts[0]) for part in parts)
     kind: type[Packed] = type(parts[0]) if alike else Mixed
-    joined: Packed = kind.joined(parts)
-    return joined
+    concat_packed: Packed = kind.concat_packed(parts)
+    return concat_packed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -296,7 +296,7 @@ class Tuples(Columns):
         return list(rows) if self.type is tuple else list(map(list, rows))
 
     @classmethod
-    def joined(cls, parts: Sequence[Tuples]) -> Tuples:
+    def concat_packed(cls, parts: Sequence[Tuples]) -> Tuples:
         return cls(cls.joined_columns(parts), parts[0].type)
 
 
@@ -315,7 +315,7 @@ class Dicts(Columns):
         return [dict(zip(self.keys, row, strict=True)) for row in rows]
 
     @classmethod
-    def joined(cls, parts: Sequence[Dicts]) -> Dicts:
+    def concat_packed(cls, parts: Sequence[Dicts]) -> Dicts:
         return cls(cls.joined_columns(parts), parts[0].keys)
 
 
@@ -328,7 +328,7 @@ class SeriesRows(Packed):
 
     @property
     def layout_key(self) -> Any:
-        return SeriesRows, self.values.dtype, form_of_index(self.index)
+        return SeriesRows, self.values.dtype, layout_of_index(self.index)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -338,7 +338,7 @@ class SeriesRows(Packed):
         return [pd.Series(row, index=self.index, dtype=dtype, copy=False) for row in self.values]
 
     @classmethod
-    def joined(cls, parts: Sequence[SeriesRows]) -> SeriesRows:
+    def concat_packed(cls, parts: Sequence[SeriesRows]) -> SeriesRows:
         return cls(np.concatenate([part.values for part in parts]), parts[0].index)
 
 
@@ -359,11 +359,11 @@ class Runs(Packed):
         return list(itertools.chain.from_iterable(self.parts))
 
     @classmethod
-    def joined(cls, parts: Sequence[Runs]) -> Runs:
+    def concat_packed(cls, parts: Sequence[Runs]) -> Runs:
         return cls(tuple(itertools.chain.from_iterable(part.parts for part in parts)))
 
 
-def form_of_index(index: pd.Index) -> Any:
+def layout_of_index(index: pd.Index) -> Any:
     """Return a key that only equal indexes share, equal even in the types of labels and names."""
     labels = tuple(index)
     kinds = tuple(map(type, labels)) if index.dtype == object else ()
@@ -598,7 +598,7 @@ class Returns(Sequence[Any]):
                     return None
                 parts.append(packed)
             if parts:
-                self._whole = parts[0] if len(parts) == 1 else type(parts[0]).joined(parts)
+                self._whole = parts[0] if len(parts) == 1 else type(parts[0]).concat_packed(parts)
                 # The whole replaces packed parts. Lists are kept, because they hold the function's own objects.
                 self._parts = [range(len(part)) if isinstance(part, Packed) else part for part in self._parts]
         return self._whole

@@ -27,10 +27,10 @@ __all__ = [
     "goes_to_pandas",
     "is_called_by_map",
     "neighbours",
-    "row_hand",
+    "row_format",
 ]
 
-_ROW_HANDS: dict[str, UnitFormat] = {
+_ROW_FORMATS: dict[str, UnitFormat] = {
     "series": "row",
     "namedtuple": "row-namedtuple",
     "tuple": "row-tuple",
@@ -87,10 +87,10 @@ def axis_number(axis: Any) -> int:
     raise InvalidOptionError("axis", axis, "0, 'index', 1 or 'columns'")
 
 
-def row_hand(rows: Any, df: pd.DataFrame, raw: bool, result_type: Any) -> UnitFormat:
+def row_format(rows: Any, df: pd.DataFrame, raw: bool, result_type: Any) -> UnitFormat:
     """Return the row format for ``rows=``, or refuse it together with the other arguments."""
-    if not (isinstance(rows, str) and rows in _ROW_HANDS):
-        raise unknown_value("rows", rows, _ROW_HANDS)
+    if not (isinstance(rows, str) and rows in _ROW_FORMATS):
+        raise unknown_value("rows", rows, _ROW_FORMATS)
     if rows != "series":
         if raw:
             raise InvalidOptionError("rows", rows, "'series' with raw=True", "raw=True gives arrays already.")
@@ -100,7 +100,7 @@ def row_hand(rows: Any, df: pd.DataFrame, raw: bool, result_type: Any) -> UnitFo
             raise InvalidOptionError(
                 "rows", rows, "another kind, because column labels repeat", "A dict would lose columns."
             )
-    return _ROW_HANDS[rows]
+    return _ROW_FORMATS[rows]
 
 
 def neighbours(overlap: Any, by: Any) -> tuple[int, int] | None:

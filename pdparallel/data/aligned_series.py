@@ -23,10 +23,10 @@ from pdparallel.typing import Func
 __all__ = [
     "AlignedSeries",
     "AlignedSeriesBatch",
-    "Changed",
+    "ChangedLabels",
     "DetectAligned",
+    "DetectChanges",
     "GroupIdentity",
-    "TellingChanges",
     "as_aligned",
 ]
 
@@ -100,7 +100,7 @@ class AlignedSeriesBatch(Packed):
         return [AlignedSeries(part, self.is_named_as_the_unit, self.name) for part in parts]
 
     @classmethod
-    def joined(cls, parts: Sequence[AlignedSeriesBatch]) -> AlignedSeriesBatch:
+    def concat_packed(cls, parts: Sequence[AlignedSeriesBatch]) -> AlignedSeriesBatch:
         lengths = [length for part in parts for length in part.lengths]
         first = parts[0]
         return cls(np.concatenate([part.array for part in parts]), lengths, first.is_named_as_the_unit, first.name)
@@ -187,7 +187,7 @@ class DetectAligned:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Changed(ReturnPlaceholder):
+class ChangedLabels(ReturnPlaceholder):
     """Placeholder for the return of a function that has relabelled its unit in place."""
 
     value: Any
@@ -209,7 +209,7 @@ class Changed(ReturnPlaceholder):
         """Return None: only pandas knows what it makes of each."""
 
 
-class TellingChanges(DetectAligned):
+class DetectChanges(DetectAligned):
     """DetectAligned for ``transform``, which reads the unit's labels after the call: changed labels are sent along."""
 
     __slots__ = ()
@@ -229,4 +229,4 @@ class TellingChanges(DetectAligned):
             index, columns = (lazy[4].index, None) if of_series else (lazy.index, lazy.source.data.columns)
         if unit.index.is_(index) and (columns is None or unit.columns.is_(columns)):
             return value
-        return Changed(value, unit.index, None if columns is None else unit.columns)
+        return ChangedLabels(value, unit.index, None if columns is None else unit.columns)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from pdparallel.compat import PANDAS_2
-from pdparallel.core.returns import Packed, ReturnPlaceholder, form_of_index, pack
+from pdparallel.core.returns import Packed, ReturnPlaceholder, layout_of_index, pack
 
 __all__ = ["FrameReturn", "FrameReturns", "is_joinable", "same_name"]
 
@@ -67,8 +67,10 @@ class FrameReturns(Packed):
     @property
     def layout_key(self) -> Any:
         whole = self.whole
-        names = form_of_index(whole.columns) if whole.ndim == 2 else (type(whole.name), whole.name)
-        labels = (type(self.range_name), self.range_name) if self.ranges is not None else form_of_index(whole.index[:0])
+        names = layout_of_index(whole.columns) if whole.ndim == 2 else (type(whole.name), whole.name)
+        labels = (
+            (type(self.range_name), self.range_name) if self.ranges is not None else layout_of_index(whole.index[:0])
+        )
         return FrameReturns, type(whole), names, tuple(_dtypes(whole)), self.ranges is None, labels
 
     def __len__(self) -> int:
@@ -85,7 +87,7 @@ class FrameReturns(Packed):
         return pieces
 
     @classmethod
-    def joined(cls, parts: Sequence[FrameReturns]) -> FrameReturns:
+    def concat_packed(cls, parts: Sequence[FrameReturns]) -> FrameReturns:
         first = parts[0]
         lengths = [length for part in parts for length in part.lengths]
         ranges = None if first.ranges is None else [one for part in parts for one in part.ranges or ()]

@@ -293,15 +293,15 @@ class Groups(Units):
 
     def feed(self, sink: UnitSink, lazy: LazyGroups | None = None) -> None:
         with without_copy_warnings() if self.quiet else contextlib.nullcontext():
-            self.hand_out(sink, lazy)
+            self.call_with_groups(sink, lazy)
 
-    def hand_out(self, sink: UnitSink, lazy: LazyGroups | None) -> None:
+    def call_with_groups(self, sink: UnitSink, lazy: LazyGroups | None) -> None:
         """Pass each group to the sink: lazy groups as long as they pay off, then plain ones."""
         if isinstance(self.data, Taken):
-            self.cut(0, len(self)).hand_out(sink, lazy)
+            self.cut(0, len(self)).call_with_groups(sink, lazy)
             return
         n = len(self)
-        at = 0 if lazy is None else lazy.hand_out(self.data, self.sizes.tolist(), self.names, sink)
+        at = 0 if lazy is None else lazy.call_with_groups(self.data, self.sizes.tolist(), self.names, sink)
         units = (self.cut(at, n) if at else self).units()
         while at < n:
             size = sink.start_block(n - at)
@@ -366,7 +366,7 @@ class GroupsByColumn(InColumns):
 
     def feed(self, sink: UnitSink, lazy: LazyGroups | None = None) -> None:
         for column in self.columns:
-            column.hand_out(sink, lazy)
+            column.call_with_groups(sink, lazy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,15 +49,15 @@ from pdparallel.transport.task import (
     Locality,
     Parts,
     Task,
-    as_letter,
+    as_payload,
     copied,
     new_call_id,
-    read_letter,
+    read_payload,
     references,
     size_of,
 )
 from pdparallel.typing import Serializer
-from pdparallel.worker.replicate_state import around
+from pdparallel.worker.replicate_state import capture_state
 
 __all__ = ["CallEncoder", "pack"]
 
@@ -200,7 +200,7 @@ class _Encoded(CallEncoder):
 
     def __init__(self, call: Call, serializer: Serializer, heard: bool) -> None:
         super().__init__()
-        self._around, self._heard = around(), heard
+        self._around, self._heard = capture_state(), heard
         self._call = call
         self._serializer = serializer
         self._table = SharedTable()
@@ -267,7 +267,7 @@ class _Encoded(CallEncoder):
     def outcome(self, answer: bytes) -> Outcome:
         letter, said = pickle.loads(answer)
         self.back = size_of(answer, letter)
-        buffers = read_letter(letter)
+        buffers = read_payload(letter)
         outcome = decode_outcome(buffers, self._table)
         self._came.add(buffers, len(outcome.chunk))
         self._keep_said(outcome.chunk, said)
@@ -307,7 +307,7 @@ class _SharedMemoryEncoder(_Encoded):
         self._drop_mailbox(chunk)  # of an earlier try
         mailbox = self._mailboxes[chunk.start] = Mailbox()
         put = self._put_apart(chunk) if self._unit else mailbox.put
-        arena, letter = self._arenas[-1].ref, as_letter(piece, put)
+        arena, letter = self._arenas[-1].ref, as_payload(piece, put)
         packed = self._task(
             chunk, Locality.HOST, arena=arena, mailbox=mailbox.path, piece=letter, track_each_unit=track_each_unit
         ).packed()

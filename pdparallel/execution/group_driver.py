@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pdparallel.core.call import Call
-from pdparallel.core.cancellation import begin, current
+from pdparallel.core.cancellation import current, mark_started
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Failure, Outcome
@@ -165,7 +165,7 @@ class GroupDriver:
 
     def run(self, ask: Callable[[Func], Any]) -> tuple[bool, Any]:
         """Let pandas start; returns whether it came to the end, and its answer."""
-        begin()
+        mark_started()
         self._began = time.perf_counter()
         try:
             answer = outside(ask, self._recording())
@@ -224,13 +224,13 @@ class GroupDriver:
         kept = PassRecord(len(self._kept), First.of(unit), now)
         self._kept.append(kept)
         # Measure from here on. What pandas did before says nothing about the function.
-        self._next_look = now + self._worth.look
+        self._next_look = now + self._worth.check_interval
         return kept
 
     def _consider(self, kept: PassRecord) -> None:
         """Leave pandas' call if others finish sooner, or if the call was cancelled."""
         if self._stop is not None:
-            self._stop.look()
+            self._stop.raise_if_cancelled()
         now = time.perf_counter()
         size, done = self._predicted.size(kept.number, kept.first), len(kept.answers)
         kept.seconds = now - kept.began
@@ -252,7 +252,7 @@ class GroupDriver:
                         self._trial = LazyTrial(self._func)
         looked = time.perf_counter()
         kept.began += looked - now  # the check is no part of the function's time
-        self._next_look = looked if self._trial is not None else looked + self._worth.look
+        self._next_look = looked if self._trial is not None else looked + self._worth.check_interval
 
     def _judge(self, kept: PassRecord, left: int, cost: float) -> None:
         """Leave pandas' loop if the trial shows that lazy groups save enough."""
@@ -282,7 +282,7 @@ class GroupDriver:
             self._take(returns.values(), group_pass)
         return outside(ask, self._answer)
 
-    def begin(self, first: First | None = None) -> Returns | None:
+    def run_first_pass(self, first: First | None = None) -> Returns | None:
         """Run the first pass; return its answers if it is the only one and nothing was raised."""
         alone = len(self._kept) <= 1
         first = self._kept[0].first if self._kept else first

@@ -105,14 +105,14 @@ class InlineRunner:
     ) -> None:
         self._call = call
         self._options = options
-        self._ledger = collector
+        self._collector = collector
         self._bar = bar
         self._feed = feed_for(call.work.unit_format, call.work.func, call.work.given, call.work.views)
         self._gaps = gaps
         self._stop = stop
         self._watch = watch
         # Check often if somebody waits for each result, watches the bar, or may cancel the call.
-        awaited = collector.passes_on or stop is not None or bar.look is not None
+        awaited = collector.passes_on or stop is not None or bar.check_interval is not None
         self._worth = PoolDecision(
             options, placement.MAX_LOOK_SECONDS if awaited else placement.IDLE_LOOK_SECONDS, self._rows_stay_lazy
         )
@@ -123,7 +123,7 @@ class InlineRunner:
         """Reason of the last decision."""
         return self._worth.reason
 
-    def begin(self, is_warm: Callable[[], bool], prefix: Outcome | None = None) -> Iterator[None]:
+    def run_until_worth(self, is_warm: Callable[[], bool], prefix: Outcome | None = None) -> Iterator[None]:
         """Run units until workers would finish the rest sooner."""
         while self._gaps:
             if prefix is None:
@@ -131,12 +131,12 @@ class InlineRunner:
                 yield
             else:
                 outcome, prefix = prefix, None
-            if self._ledger.failure is not None:
+            if self._collector.failure is not None:
                 break
             left = len(self._gaps)
             if not left:
                 break
-            cost = self._ledger.seconds / self._ledger.units
+            cost = self._collector.seconds / self._collector.units
             self._latest = outcome
             if self._worth.should_use_pool(cost, left, is_warm, self._so_far):
                 return
@@ -150,7 +150,7 @@ class InlineRunner:
     @property
     def most_in_threads(self) -> float:
         """Most seconds of a unit in a thread at which threads still gain enough."""
-        return self._options.workers / placement.THREADS_GAIN * self._ledger.seconds / self._ledger.units
+        return self._options.workers / placement.THREADS_GAIN * self._collector.seconds / self._collector.units
 
     def leave_threads(self) -> None:
         """Give up threads, because they gained too little."""
@@ -169,7 +169,7 @@ class InlineRunner:
             _asked(engine, b"", workers)
         answers = _asked(engine, encoder.loading(), max(1, workers - 1))
         took_long = yield from self._run_until(answers)
-        if took_long and workers > 1 and self._gaps and self._ledger.failure is None:
+        if took_long and workers > 1 and self._gaps and self._collector.failure is None:
             others = _asked(engine, encoder.loading(), workers)
             yield from self._run_until(others)
             answers += others
@@ -204,7 +204,7 @@ class InlineRunner:
             return False
         shown_from = time.monotonic() + LOADING_SHOWN_SECONDS
         try:
-            while self._gaps and self._ledger.failure is None and not answered.is_set():
+            while self._gaps and self._collector.failure is None and not answered.is_set():
                 if time.monotonic() >= shown_from:
                     self._bar.note(LOADING)
                 self._work()
@@ -229,25 +229,25 @@ class InlineRunner:
 
     def go_on(self) -> Iterator[None]:
         """Run all remaining units."""
-        while self._gaps and self._ledger.failure is None:
+        while self._gaps and self._collector.failure is None:
             self._work()
             yield
 
     def _work(self) -> Outcome:
         """Run one planned chunk, or units until the next check, at least one."""
         if self._stop is not None:
-            self._stop.look()
+            self._stop.raise_if_cancelled()
         call, until = self._call, math.inf
         # Cut only what may be done by then, because a cut costs time.
-        done, seconds = self._ledger.units, self._ledger.seconds
-        likely = 2 * self._worth.look * done / seconds if seconds else 0
+        done, seconds = self._collector.units, self._collector.seconds
+        likely = 2 * self._worth.check_interval * done / seconds if seconds else 0
         chunk = self._gaps.first(self._options.chunk_size or max(self._gaps.few, int(likely)))
         if call.plan is None:
-            until = time.perf_counter() + self._worth.look
+            until = time.perf_counter() + self._worth.check_interval
         self._watch.begins()
         outcome = run_inline(call, self._feed, chunk, until)
         self._watch.did(outcome)
-        self._ledger.add(outcome)
+        self._collector.add(outcome)
         self._bar.add(outcome.done, outcome.count_failed)
         self._gaps.drop(outcome.chunk.stop)
         return outcome

@@ -19,7 +19,7 @@ import pandas as pd
 
 from pdparallel.core import random_state
 from pdparallel.core.call import Call, Work
-from pdparallel.core.cancellation import begin
+from pdparallel.core.cancellation import mark_started
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Assigned, Failed, Outcome
 from pdparallel.core.returns import Returns
@@ -45,7 +45,7 @@ __all__ = [
 def inline_context(work: Work) -> Iterator[None]:
     """Give the function in this process the initializer and the random numbers that it has in a worker."""
     told_to_pandas()
-    begin()
+    mark_started()
     prepare(work)
     with random_state.whole(work.seed):
         yield
@@ -95,7 +95,7 @@ class PandasStart:
         self._work = work
         self._is_worth = is_worth
 
-    def begin(self) -> Func:
+    def function(self) -> Func:
         """Return the function for pandas. Call this once."""
         calls = self._calls(calling(self._work), time.perf_counter())
         next(calls)

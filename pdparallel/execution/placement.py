@@ -31,12 +31,12 @@ __all__ = [
     "Reason",
     "is_plain_call",
     "lazy_groups_pay",
-    "missed",
     "needs_engine",
     "place",
     "restart_pays",
     "transfer_cost",
     "transfer_seconds",
+    "unpooled_seconds",
 ]
 
 # Thresholds. Each names the benchmark that chose it.
@@ -160,7 +160,7 @@ class PoolDecision:
     ) -> None:
         self._options = options
         self._in_threads = in_threads if gil_is_off() else None
-        self.look = LOOK_SECONDS
+        self.check_interval = LOOK_SECONDS
         self.reason = Reason.NOT_ASKED
         self._idle_look = IDLE_LOOK_SECONDS if idle_look is None else idle_look
         self._warm: bool | None = None
@@ -184,10 +184,10 @@ class PoolDecision:
         """Return the reason for or against workers, without effect on other calls."""
         if self._warm is None:
             if self._options.workers == 1 or inside_worker():
-                self.look = self._idle_look
+                self.check_interval = self._idle_look
                 return Reason.ONE_WORKER if self._options.workers == 1 else Reason.INSIDE
             self._warm = is_warm()
-        self.look = min(2 * self.look, MAX_LOOK_SECONDS)
+        self.check_interval = min(2 * self.check_interval, MAX_LOOK_SECONDS)
         rest = cost * left
         if rest <= WARM_WORTH_SECONDS:
             return Reason.SHORT
@@ -227,7 +227,7 @@ class PoolDecision:
         return cost - (cost + shared) / self._options.workers - here
 
 
-def missed() -> float:
+def unpooled_seconds() -> float:
     """Return the seconds of work that a pool could have done since the last pool ended."""
     return _unpooled_seconds
 

@@ -37,7 +37,7 @@ from dataclasses import replace
 
 from pdparallel.checkpoint.store import opened
 from pdparallel.core.call import Call
-from pdparallel.core.cancellation import CancelToken, begin, current
+from pdparallel.core.cancellation import CancelToken, current, mark_started
 from pdparallel.core.chunking import Chunk, PendingRanges, PendingUnits
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Outcome
@@ -104,7 +104,7 @@ def path(
 ) -> Generator[None, None, None]:
     """The way of a call from what is left to do into the ledger; comes back each time that something has come there."""
     with watch(call, options, gaps, prefix) as observed:
-        begin()
+        mark_started()
         stop = current()
         if placement.needs_engine(options):
             if gaps and collector.failure is None:
@@ -115,7 +115,7 @@ def path(
             return
         parent = InlineRunner(call, options, collector, shown, gaps, stop, observed)
         if not force_pool:
-            yield from parent.begin(lambda: is_warm(options), prefix)
+            yield from parent.run_until_worth(lambda: is_warm(options), prefix)
             if parent.reason is Reason.THREADS and gaps and collector.failure is None:
                 threads = replace(options, engine="thread")
                 yield from _by_engine(
@@ -132,7 +132,7 @@ def path(
                 if not gaps or collector.failure is not None:
                     return
                 parent.leave_threads()
-                yield from parent.begin(lambda: is_warm(options))
+                yield from parent.run_until_worth(lambda: is_warm(options))
         if not gaps or collector.failure is not None:
             observed.decided(parent.reason.value)
         else:
@@ -163,7 +163,9 @@ def _by_engine(
         heard = options.capture_output is not False
         problem: BaseException | None = None
         try:
-            encoder = pack(call, engine.locality, options.serializer, heard, noted=shown.look is not None, tell=tell)
+            encoder = pack(
+                call, engine.locality, options.serializer, heard, noted=shown.check_interval is not None, tell=tell
+            )
         except FunctionNotSerializableError as error:
             if parent is None:
                 raise

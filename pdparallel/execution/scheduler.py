@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from pdparallel.core.call import Call, shown
+from pdparallel.core.call import Call, format_label
 from pdparallel.core.cancellation import CancelToken, StoppedError
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.options import Options
@@ -45,7 +45,7 @@ INTERRUPT_SECONDS = 0.1 if sys.platform == "win32" else None
 MAX_LOST = 10
 
 #: Parts of ``timeout=`` after which it is looked how long each call takes, and seconds at least and at most.
-LOOK_PART, LOOK_LEAST, LOOK_MOST = 0.1, 0.01, 0.5
+CHECK_PART, MIN_CHECK_SECONDS, MAX_CHECK_SECONDS = 0.1, 0.01, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class Delivery:
         self._retries = options.retries
         self._timeout = options.timeout
         self._engine = engine
-        self._parcel = encoder
-        self._ledger = collector
+        self._encoder = encoder
+        self._collector = collector
         self._bar = bar
         self._stop = stop
         self._watch = watch
@@ -93,14 +93,14 @@ class Delivery:
                     self._take(future, self._in_flight.pop(future))
                 if self._timeout is not None:
                     self._end_what_takes_too_long()
-                if self._ledger.failure is not None and not self._only_what_comes_before():
+                if self._collector.failure is not None and not self._only_what_comes_before():
                     return
                 yield
         except (GeneratorExit, StoppedError):
             self.settled = self._run_out(list(self._in_flight))
             raise
         for outcome in self._given_up:
-            self._ledger.add(outcome)
+            self._collector.add(outcome)
         self.settled = True
 
     def _position(self, future: Future[Any]) -> int:
@@ -113,50 +113,54 @@ class Delivery:
 
     def _done(self) -> list[Future[bytes]]:
         """Wait for what comes next."""
-        looks = (look for look in (self._clock.look, self._bar.look, INTERRUPT_SECONDS) if look is not None)
-        look = min(looks, default=None)
+        intervals = (
+            interval
+            for interval in (self._clock.check_interval, self._bar.check_interval, INTERRUPT_SECONDS)
+            if interval is not None
+        )
+        interval = min(intervals, default=None)
         awaited: list[Future[Any]] = [*self._in_flight]
         if self._stop is not None:
             awaited.append(self._stop.requested)
-        done = wait(awaited, timeout=look, return_when=FIRST_COMPLETED).done
+        done = wait(awaited, timeout=interval, return_when=FIRST_COMPLETED).done
         self._bar.under_way(self._under_way)
         if self._stop is not None:
-            self._stop.look()
+            self._stop.raise_if_cancelled()
         return list(done)
 
     def _under_way(self) -> int:
         """Units that are done of the chunks that are not."""
         units = 0
         for one in self._in_flight.values():
-            running = self._parcel.running(one.chunk)
+            running = self._encoder.running(one.chunk)
             if running is not None and running.first != LOADING:
                 units += min(running.first - one.chunk.start, len(one.chunk))
         return units
 
     def _has_room(self) -> bool:
         flying, engine = len(self._in_flight), self._engine
-        return flying < engine.in_flight and self._parcel.accepts_more(flying, engine.n_workers)
+        return flying < engine.in_flight and self._encoder.accepts_more(flying, engine.n_workers)
 
     def _send(self, chunks: Iterator[Chunk]) -> None:
         sent = 0
         while self._has_room():
             if self._retry_queue:
                 one: _Try | None = self._retry_queue.popleft()
-            elif sent and self._ledger.passes_on and len(self.left()) < len(self._in_flight):
+            elif sent and self._collector.passes_on and len(self.left()) < len(self._in_flight):
                 return  # to read further items may take long: what has come goes out before
-            elif self._ledger.failure is None and self._ledger.accepts_more(len(self._in_flight)):
+            elif self._collector.failure is None and self._collector.accepts_more(len(self._in_flight)):
                 one = _next(chunks)
             else:  # what is not begun yet lies behind any failure
                 return
             if one is None:
                 return
             sent += 1
-            if self._ledger.fails_before(one.chunk.start):
+            if self._collector.fails_before(one.chunk.start):
                 continue
             track_each_unit = self._one_by_one or one.deaths > 0
             self._watch.writes(one.chunk)
-            task = self._parcel.task(one.chunk, track_each_unit=track_each_unit)
-            self._watch.sends(one.chunk, self._parcel.out)
+            task = self._encoder.task(one.chunk, track_each_unit=track_each_unit)
+            self._watch.sends(one.chunk, self._encoder.out)
             future = self._engine.submit(task)
             self._in_flight[future] = one
             if future.done():  # the serial engine: look at the outcome before the next chunk runs
@@ -169,18 +173,18 @@ class Delivery:
         problem = future.exception()
         if problem is None:
             self._watch.reads(one.chunk)
-            outcome = self._parcel.outcome(future.result())
+            outcome = self._encoder.outcome(future.result())
             if outcome.failure is not None and isinstance(outcome.failure.exception, DifferentCodeError):
                 # The worker has other code than this process, and has run nothing.
                 self._clock.forget(future)
-                self._parcel.bring(outcome.failure.exception.slots)
+                self._encoder.bring(outcome.failure.exception.slots)
                 self._retry_queue.append(one)
                 return
-            self._watch.takes(outcome, self._parcel.back)
-            if not self._ledger.fails_before(one.chunk.start):
+            self._watch.takes(outcome, self._encoder.back)
+            if not self._collector.fails_before(one.chunk.start):
                 self._show(one.chunk)
             self._clock.forget(future)
-            self._ledger.add(outcome)
+            self._collector.add(outcome)
             self._bar.add(outcome.done, outcome.count_failed)
         elif isinstance(problem, WorkerDiedError):
             self._worker_died(one, future, problem)
@@ -189,7 +193,7 @@ class Delivery:
 
     def _show(self, chunk: Chunk, units: Chunk | None = None) -> None:
         """Print what the function printed in a chunk, or in some of its units, and so on."""
-        said = self._parcel.said(chunk)
+        said = self._encoder.said(chunk)
         if said is not None:
             said.show(units)
 
@@ -198,7 +202,7 @@ class Delivery:
     def _worker_died(self, one: _Try, future: Future[bytes], problem: WorkerDiedError) -> None:
         """Run again what the worker had, but for the unit that ended it once too often."""
         self._watch.loses(one.chunk)
-        running, late_at = self._parcel.running(one.chunk), self._clock.forget(future)
+        running, late_at = self._encoder.running(one.chunk), self._clock.forget(future)
         if isinstance(problem, WorkerStartError) or not self._engine.restarts:
             self._show_all_that_is_lost(one)
             raise self._lost(problem, one)
@@ -214,10 +218,10 @@ class Delivery:
             self._lost_before_it_began(one, problem, MAX_LOST)  # the call was done in the moment of its end
         elif late_at is not None:
             self._show(one.chunk, units)
-            self._give_up(units, _took_too_long(self._call, units, self._timeout or 0.0), self._ledger.add)
+            self._give_up(units, _took_too_long(self._call, units, self._timeout or 0.0), self._collector.add)
             self._run_again(one.chunk, units)
         elif one.deaths >= self._retries and alone:
-            tell = self._ledger.add if self._ledger.passes_on else self._given_up.append
+            tell = self._collector.add if self._collector.passes_on else self._given_up.append
             self._show(one.chunk, units)
             self._give_up(units, self._named(problem, units, one.deaths + 1), tell)
             self._run_again(one.chunk, units)
@@ -278,8 +282,8 @@ class Delivery:
         place = call.where(chunk, 0)
         if len(chunk) > 1:
             place = (
-                f"in the chunk of {call.unit}s {shown(call.label(chunk.start))} to "
-                f"{shown(call.label(chunk.stop - 1))} (positions {chunk.start} to {chunk.stop - 1})"
+                f"in the chunk of {call.unit}s {format_label(call.label(chunk.start))} to "
+                f"{format_label(call.label(chunk.stop - 1))} (positions {chunk.start} to {chunk.stop - 1})"
             )
         spans = sorted((other.chunk.start, other.chunk.stop - 1) for other in (one, *self._in_flight.values()))
         unfinished = [str(first) if first == last else f"{first} to {last}" for first, last in spans]
@@ -293,7 +297,7 @@ class Delivery:
 
     def _end_what_takes_too_long(self) -> None:
         for future, one in self._in_flight.items():
-            running = self._parcel.running(one.chunk)
+            running = self._encoder.running(one.chunk)
             if running is not None and running.first != LOADING and self._clock.is_late(future, running.first):
                 self._engine.kill(running.pid)
 
@@ -301,7 +305,7 @@ class Delivery:
 
     def _only_what_comes_before(self) -> bool:
         """After a failure: cancel what comes behind it, wait for what comes before; False if something still runs."""
-        behind = [future for future, one in self._in_flight.items() if self._ledger.fails_before(one.chunk.start)]
+        behind = [future for future, one in self._in_flight.items() if self._collector.fails_before(one.chunk.start)]
         if len(behind) < len(self._in_flight):
             for future in behind:
                 future.cancel()
@@ -323,7 +327,9 @@ class _Clock:
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
-        self.look = None if seconds is None else min(max(seconds * LOOK_PART, LOOK_LEAST), LOOK_MOST)
+        self.check_interval = (
+            None if seconds is None else min(max(seconds * CHECK_PART, MIN_CHECK_SECONDS), MAX_CHECK_SECONDS)
+        )
         self._seen: dict[Future[bytes], tuple[int, float]] = {}
         self._late: dict[Future[bytes], int] = {}
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from pdparallel.core import random_state
 from pdparallel.core.call import Call, Work, work_of
-from pdparallel.core.cancellation import begin
+from pdparallel.core.cancellation import mark_started
 from pdparallel.core.chunking import Chunk, cut, cut_for_chunks, cut_whole, pieces_for_chunks
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Failed, Outcome
@@ -67,7 +67,7 @@ def apply_frame(
     tries = result_type not in ("broadcast", "reduce")
     if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
         work = work_of(func, args, kwargs, unit_format, options)
-        begin()
+        mark_started()
         with random_state.whole(work.seed) if goes_to_pandas(func) else inline_context(work):
             return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
     prefix: Outcome | None = None
@@ -76,7 +76,7 @@ def apply_frame(
     if as_in_pandas and place(options, len(labels), max_in_pandas=most) is Placement.PASS_TO_PANDAS:
         start = PandasStart(work_of(func, args, kwargs, unit_format, options))
         try:
-            return df.apply(start.begin(), axis=axis, raw=raw, result_type=result_type)
+            return df.apply(start.function(), axis=axis, raw=raw, result_type=result_type)
         except PandasStoppedError:
             prefix = start.outcome()
     data: Any = df
@@ -122,14 +122,14 @@ def apply_frame(
             placeholder=0,
             seen=[],
             shape=lambda returns: failures.with_room(df, returns, False, result_type, options.errors).apply(
-                build_result.hand_out(returns), **how
+                build_result.replay(returns), **how
             ),
         )
     with ProgressScope():
         returns = run(call, options, prefix)
         if failures.replace_failures(call, returns, fill):
             df = failures.with_room(df, returns, raw, result_type, options.errors)
-        return build_result.shaped_apply(df, returns, axis, raw, result_type)
+        return build_result.build_apply(df, returns, axis, raw, result_type)
 
 
 def _again(df: pd.DataFrame, work: Work, position: int) -> Outcome:
@@ -141,7 +141,7 @@ def _again(df: pd.DataFrame, work: Work, position: int) -> Outcome:
 def _taken_raw(df: pd.DataFrame, axis: int, returns: Returns) -> None:
     """Raise as pandas does if a return does not fit into the dtype of the first one (``raw=True``)."""
     part = df.iloc[: len(returns)] if axis else df.iloc[:, : len(returns)]
-    build_result.shaped_apply(part, returns, axis, True, None)
+    build_result.build_apply(part, returns, axis, True, None)
 
 
 def apply_series(
@@ -162,12 +162,12 @@ def apply_series(
             work_of(func, args, kwargs, unit_format, options), list(iter_python_values(backing_array(data)))
         )
         if prefix.failure is None and len(prefix.returns) == len(data):
-            return build_result.shaped_map(s, Returns([prefix.returns]), verb, **how)
+            return build_result.build_map(s, Returns([prefix.returns]), verb, **how)
     by_pandas = len(s) == 0 or data is None  # pandas maps categories and fill values of an empty Series, too
     if by_pandas:
         unit_format, data = "item", []
     elif isinstance(s.dtype, pd.CategoricalDtype):
-        func = build_result.TellingNan(func)
+        func = build_result.DetectNan(func)
     call = Call(
         verb=verb,
         work=work_of(func, args, kwargs, unit_format, options),
@@ -189,12 +189,12 @@ def apply_series(
             failures.in_series(verb),
             placeholder=np.nan,
             seen=data,
-            shape=lambda returns: getattr(s, verb)(build_result.hand_out(returns), **how),
+            shape=lambda returns: getattr(s, verb)(build_result.replay(returns), **how),
         )
     with ProgressScope():
         returns = run(call, options, prefix)
         failures.replace_failures(call, returns, failures.in_series(verb))
-        return build_result.shaped_map(s, returns, verb, **how)
+        return build_result.build_map(s, returns, verb, **how)
 
 
 def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None, options: Options) -> Any:
@@ -206,7 +206,7 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
     cells = cells_of(df, dtypes, na_action)
     seen: list[Any] = []
     if cells is not None and any(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes):
-        func = build_result.TellingNan(func)
+        func = build_result.DetectNan(func)
     call = Call(
         verb="map",
         work=work_of(func, (), kwargs, "item" if cells is None else "unit", options),
@@ -229,18 +229,18 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
             fill,
             placeholder=np.nan,
             seen=seen,
-            shape=lambda returns: df.map(build_result.hand_out(returns), **how),
+            shape=lambda returns: df.map(build_result.replay(returns), **how),
         )
     prefix: Outcome | None = None
     most = placement.LOOP_MAX_UNITS if call.validate_prefix is None else -1
     if place(options, call.n, max_in_loop=most) is Placement.LOOP:
         prefix = run_loop(call.work, list(cells.values()))
         if prefix.failure is None and len(prefix.returns) == call.n:
-            return build_result.shaped_frame_map(df, dtypes, cells.sizes, Returns([prefix.returns]), na_action)
+            return build_result.build_frame_map(df, dtypes, cells.sizes, Returns([prefix.returns]), na_action)
     with ProgressScope():
         returns = run(call, options, prefix)
         failures.replace_failures(call, returns, fill)
-        return build_result.shaped_frame_map(df, dtypes, cells.sizes, returns, na_action)
+        return build_result.build_frame_map(df, dtypes, cells.sizes, returns, na_action)
 
 
 def _label_of_cell(df: pd.DataFrame, cells: FrameValues, na_action: str | None, position: int) -> tuple[Any, Any]:

@@ -39,11 +39,11 @@ from pdparallel.typing import Func, ResultType
 
 __all__ = [
     "PLAIN_NUMBERS",
-    "TellingNan",
-    "hand_out",
-    "shaped_apply",
-    "shaped_frame_map",
-    "shaped_map",
+    "DetectNan",
+    "build_apply",
+    "build_frame_map",
+    "build_map",
+    "replay",
     "values_for_series",
 ]
 
@@ -64,19 +64,19 @@ _KNOWN_TO_PANDAS = frozenset(("builtins", "datetime", "decimal", "numpy", "panda
 
 
 @shaping
-def shaped_apply(df: pd.DataFrame, returns: Returns, axis: int, raw: bool, result_type: ResultType) -> Any:
+def build_apply(df: pd.DataFrame, returns: Returns, axis: int, raw: bool, result_type: ResultType) -> Any:
     """Build the result of ``df.apply`` from its returns: one for each row (axis 1) or column (axis 0), in order."""
     plain = type(df) is pd.DataFrame and df.flags.allows_duplicate_labels
     if plain and axis == 1 and result_type != "broadcast":
         short = _raw_rows(df, returns) if raw else _rows(df, returns, result_type)
         if short is not None:
             return _finished(short, df)
-    target: Any = _stand_in(df, axis, raw) if plain and result_type != "broadcast" else df
+    target: Any = _frame_of_shape(df, axis, raw) if plain and result_type != "broadcast" else df
     with np.errstate(all="ignore"):  # pandas converts the values again; numpy must not warn about them
-        return target.apply(hand_out(returns), axis=axis, raw=raw, result_type=result_type)
+        return target.apply(replay(returns), axis=axis, raw=raw, result_type=result_type)
 
 
-def hand_out(returns: Returns) -> Callable[[Any], Any]:
+def replay(returns: Returns) -> Callable[[Any], Any]:
     """Return a function of one argument that returns the recorded returns, one at each call."""
     # ``next`` takes the row or value as its default, which it never returns.  A partial of it runs in C, and costs a
     # fraction of a Python function.
@@ -197,7 +197,7 @@ def _raw_rows(df: pd.DataFrame, returns: Returns) -> Any:
     return None
 
 
-def _stand_in(df: pd.DataFrame, axis: int, raw: bool) -> pd.DataFrame:
+def _frame_of_shape(df: pd.DataFrame, axis: int, raw: bool) -> pd.DataFrame:
     """Return a frame for which pandas builds the same result as for ``df``, with rows that cost nothing to make."""
     if raw:
         values = np.broadcast_to(np.int8(0), df.shape)
@@ -214,7 +214,7 @@ def _stand_in(df: pd.DataFrame, axis: int, raw: bool) -> pd.DataFrame:
 
 
 @shaping
-def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
+def build_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
     """Build the result of ``s.map`` or ``s.apply`` from its returns: one for each call of pandas, in order."""
     if isinstance(s.dtype, pd.CategoricalDtype):
         returns = _with_nan(returns)
@@ -222,7 +222,7 @@ def shaped_map(s: pd.Series, returns: Returns, verb: str, **how: Any) -> Any:
         values = _mapped(s.dtype, returns)
         if values is not None:
             return _finished(pd.Series(values, index=s.index, name=s.name, copy=False), s)
-    return getattr(s, verb)(hand_out(returns), **how)
+    return getattr(s, verb)(replay(returns), **how)
 
 
 def _mapped(dtype: Any, returns: Returns) -> Any:
@@ -278,12 +278,12 @@ def _maps_value_by_value(dtype: Any) -> bool:
 
 
 @shaping
-def shaped_frame_map(df: Any, dtypes: Sequence[Any], sizes: Sequence[int], returns: Returns, na_action: Any) -> Any:
+def build_frame_map(df: Any, dtypes: Sequence[Any], sizes: Sequence[int], returns: Returns, na_action: Any) -> Any:
     """Build the result of ``df.map``; ``sizes`` counts the returns of each column, and ``returns`` is in that order."""
     if any(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes):
         returns = _with_nan(returns)
     if type(df) is not pd.DataFrame or not df.flags.allows_duplicate_labels:
-        return df.map(hand_out(returns), na_action=na_action)
+        return df.map(replay(returns), na_action=na_action)
     if returns.first_type in PLAIN_NUMBERS and len(returns) == df.size and all(map(_maps_value_by_value, set(dtypes))):
         packed = returns.packed()
         if isinstance(packed, Numbers) and packed.type in PLAIN_NUMBERS:
@@ -296,11 +296,11 @@ def shaped_frame_map(df: Any, dtypes: Sequence[Any], sizes: Sequence[int], retur
         if values is not None:
             columns[at] = values
     if not columns:
-        return df.map(hand_out(returns), na_action=na_action)
+        return df.map(replay(returns), na_action=na_action)
     others = [at for at in range(len(parts)) if at not in columns]
     if others:
         replayed = Returns([parts[at].values() for at in others])
-        rest = df.iloc[:, others].map(hand_out(replayed), na_action=na_action)
+        rest = df.iloc[:, others].map(replay(replayed), na_action=na_action)
         columns |= {at: column.array for at, (_, column) in zip(others, rest.items(), strict=True)}
     shaped = pd.DataFrame({at: columns[at] for at in range(len(parts))}, index=df.index)
     shaped.columns = df.columns
@@ -308,7 +308,7 @@ def shaped_frame_map(df: Any, dtypes: Sequence[Any], sizes: Sequence[int], retur
 
 
 def _with_nan(returns: Returns) -> Returns:
-    """Undo :class:`TellingNan`: replace its placeholder by ``np.nan``."""
+    """Undo :class:`DetectNan`: replace its placeholder by ``np.nan``."""
     return Returns([[np.nan if value is _Nan.NAN else value for value in returns]])
 
 
@@ -319,7 +319,7 @@ class _Nan(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class TellingNan:
+class DetectNan:
     """Function that returns a placeholder instead of the object ``np.nan``, but keeps other nans.
 
     ``map`` of categories gives a categorical or not, depending on whether the return for a missing value *is* np.nan.

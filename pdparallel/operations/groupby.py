@@ -17,13 +17,19 @@ import pandas as pd
 from pandas.api.types import is_scalar
 
 from pdparallel.compat import PANDAS_2
-from pdparallel.core.call import Call, in_words, shown, work_of
-from pdparallel.core.cancellation import begin
+from pdparallel.core.call import Call, format_label, in_words, work_of
+from pdparallel.core.cancellation import mark_started
 from pdparallel.core.options import Options, resolve
 from pdparallel.core.returns import Numbers, Packed, Returns, SeriesRows, Texts, Times, pack
 from pdparallel.core.units import Units
 from pdparallel.core.validation import check_func, goes_to_pandas
-from pdparallel.data.aligned_series import AlignedSeries, AlignedSeriesBatch, Changed, DetectAligned, TellingChanges
+from pdparallel.data.aligned_series import (
+    AlignedSeries,
+    AlignedSeriesBatch,
+    ChangedLabels,
+    DetectAligned,
+    DetectChanges,
+)
 from pdparallel.data.grouped_frames import FrameReturn, FrameReturns, is_joinable, same_name
 from pdparallel.data.groups import EachColumn, Grouping, Groups, GroupsByColumn, Taken, first_unit
 from pdparallel.data.values import bytes_of
@@ -55,7 +61,7 @@ def call_grouped(
         return bound(function, *before, *args, **kwargs)
 
     if straight or func is None or goes_to_pandas(func) or is_replaced(func):
-        begin()
+        mark_started()
         return ask(func)
     check_func(func)
     options = resolve(given)
@@ -78,7 +84,7 @@ def call_grouped(
         first, unit = First.of(unit), None  # the unit is a view of pandas' copy of all rows
         plan.has_first_alone = method == "resample" and options.errors == "raise"
     with ProgressScope():
-        returns = driver.begin(first)
+        returns = driver.run_first_pass(first)
         return _answered(plan, driver, returns, ask)
 
 
@@ -214,7 +220,7 @@ class GroupByPlan:
                 return same_name(unit.name, names[at])
             return "name" not in vars(unit) and (unit.ndim == 2 or same_name(unit.name, own))
 
-        telling = TellingChanges if self.looks_again else DetectAligned
+        telling = DetectChanges if self.looks_again else DetectAligned
         return GroupPass(self._call(units, telling(self._func), self._label), fits)
 
     def _begins_with(self, data: Any, first: First) -> bool:
@@ -256,7 +262,7 @@ class GroupByPlan:
             return type(unit) is first.kind and len(unit) == sizes[at // (several or 1)]
 
         units = Groups(rows, grouping.sizes[which], names)
-        func = EachColumn(self._func) if several else TellingChanges(self._func)
+        func = EachColumn(self._func) if several else DetectChanges(self._func)
         options = self._options
         if number == 2 and options.seed is not None:
             # Positions start at 0 again, but the random numbers must differ from those of the first group.
@@ -284,7 +290,7 @@ class GroupByPlan:
 
     def _label_by_column(self, at: int) -> Any:
         column, group = divmod(at, len(self.grouping))
-        return Shown(f"{shown(self._label(group))} of column {shown(self.grouping.columns[column])}")
+        return Shown(f"{format_label(self._label(group))} of column {format_label(self.grouping.columns[column])}")
 
     @property
     def verb(self) -> str:
@@ -294,7 +300,7 @@ class GroupByPlan:
     def place(self, number: int, unit: Any, at: int) -> str:
         """See :class:`pdparallel.execution.group_driver.GroupPasses`."""
         if self.tries:
-            label = unit.name if isinstance(unit, pd.DataFrame) else Shown(f"of column {shown(unit.name)}")
+            label = unit.name if isinstance(unit, pd.DataFrame) else Shown(f"of column {format_label(unit.name)}")
         elif self._of_frame and isinstance(unit, pd.Series):
             label = self._label_by_column(at)
         else:
@@ -306,7 +312,7 @@ class GroupByPlan:
     def fill(self, good: list[Any], at: int, value: Any) -> Any:
         """Return the placeholder of a failed call."""
         first = next(iter(good), None)
-        if type(first) is Changed:
+        if type(first) is ChangedLabels:
             first = first.value
         if type(first) is FrameReturn:
             first = first.value

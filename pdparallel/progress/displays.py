@@ -72,7 +72,7 @@ class Display(abc.ABC):
     #: Seconds after which it is redrawn without a change; None for never.
     beat: float | None = None
     #: Seconds between two reads of the units that workers are at.
-    look: float = PAUSE_SECONDS
+    check_interval: float = PAUSE_SECONDS
 
     #: True for a function of the user, whose failure is reported. A failed stream could not show a report.
     is_users = False
@@ -133,7 +133,7 @@ class _Lines(Display):
     """Lines at increasing intervals, for a file or a log."""
 
     beat = LINE_SECONDS
-    look = 1.0
+    check_interval = 1.0
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write

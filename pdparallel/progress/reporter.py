@@ -41,7 +41,7 @@ class Bar:
     """Receiver of the progress of a call; this base class shows nothing."""
 
     #: Seconds between two calls of ``under_way``; None if it needs none.
-    look: float | None = None
+    check_interval: float | None = None
 
     def add(self, units: int, failed: Callable[[], int] = int) -> None:
         """Add finished units; ``failed`` counts failed calls among them, and runs only if the bar is shown."""
@@ -75,7 +75,7 @@ class _Shown(Bar):
         self._spent = self._cost = 0.0
         self._made = self._last = time.perf_counter()
         self._next, self._next_look = self._made + display.pause, 0.0
-        self.look = display.look
+        self.check_interval = display.check_interval
         if state.before and display.is_users:
             self._show(display.draw)
 
@@ -92,7 +92,7 @@ class _Shown(Bar):
         display, now = self._display, time.perf_counter()
         if display is None or now < self._next_look:
             return
-        self._next_look = now + display.look
+        self._next_look = now + display.check_interval
         more = 0
         with contextlib.suppress(Exception):  # progress must not end a call
             more = units()
@@ -118,7 +118,7 @@ class _Shown(Bar):
         display, self._state.phase = self._display, ""
         if display is not None:
             self._show(lambda state: display.close(state, failed))
-        self._display = self.look = None
+        self._display = self.check_interval = None
 
     def _count(self, count: int) -> bool:
         """Raise the count to ``count``, limited to the total; return False if it does not increase."""
@@ -136,7 +136,7 @@ class _Shown(Bar):
         try:
             how(self._state)
         except Exception as error:  # of the user's function or a closed stream: the call matters more
-            self._display = self.look = None
+            self._display = self.check_interval = None
             with contextlib.suppress(Exception):
                 display.close(self._state, True)
             if display.is_users or not isinstance(error, (OSError, ValueError)):

@@ -11,7 +11,7 @@ import pandas as pd
 import pdparallel
 from pdparallel.api.accessor import par
 from pdparallel.core import random_state
-from pdparallel.core.call import Work, in_words, shown
+from pdparallel.core.call import Work, format_label, in_words
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.format import shortened
 from pdparallel.core.outcome import Failure, Outcome
@@ -43,7 +43,7 @@ class _CallResult(NamedTuple):
         if self.error is not None:
             return "an exception, " + _short(described(self.error))
         try:
-            return _short(shown(self.value))
+            return _short(format_label(self.value))
         except Exception:
             return f"a {type(self.value).__name__}"
 

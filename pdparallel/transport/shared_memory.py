@@ -262,7 +262,7 @@ class MailboxWriter:
         """Position of the first of the units that run now, from the head."""
         return self._notes[1]
 
-    def say(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         """Append output. After :func:`post`, which writes behind it, no more may follow."""
         done = 0
         with memoryview(data) as view:

@@ -22,10 +22,10 @@ __all__ = [
     "Parts",
     "Payload",
     "Task",
-    "as_letter",
+    "as_payload",
     "copied",
     "new_call_id",
-    "read_letter",
+    "read_payload",
     "references",
     "size_of",
 ]
@@ -119,7 +119,7 @@ def new_call_id() -> str:
 # Buffers inside a message, or in a file
 
 
-def as_letter(buffers: list[memoryview], put: Callable[[list[memoryview]], ArenaRef] | None) -> Payload:
+def as_payload(buffers: list[memoryview], put: Callable[[list[memoryview]], ArenaRef] | None) -> Payload:
     """Return the buffers for a message, or a reference to the file into which ``put`` writes large ones."""
     if put is not None and sum(buffer.nbytes for buffer in buffers) > MAILBOX_BYTES:
         with contextlib.suppress(OSError):  # the folder is full: use the pipe
@@ -133,7 +133,7 @@ def size_of(message: bytes, letter: Payload) -> int:
     return len(message) + beside
 
 
-def read_letter(letter: Payload) -> list[memoryview]:
+def read_payload(letter: Payload) -> list[memoryview]:
     """Return the buffers of a payload."""
     return open_spans(letter) if isinstance(letter, ArenaRef) else [memoryview(part) for part in letter]
 

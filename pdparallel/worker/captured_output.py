@@ -127,7 +127,7 @@ class OutputCapture:
         frame = _HEAD.pack(kind, NO_UNIT if voice is None else voice.unit, len(data)) + data
         if voice is not None and not self._kept:
             try:
-                voice.say(frame)
+                voice.write(frame)
                 return
             except OSError:  # its folder is full: from here on the answer contains the frames, which keeps their order
                 pass

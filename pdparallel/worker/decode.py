@@ -26,7 +26,7 @@ from pdparallel.transport.outcomes import encode_outcome
 from pdparallel.transport.reducers import PROTOCOL
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.transport.shared_memory import notes, open_spans, post, taken_apart
-from pdparallel.transport.task import LOADING, Locality, Task, as_letter, read_letter, references
+from pdparallel.transport.task import LOADING, Locality, Task, as_payload, read_payload, references
 from pdparallel.typing import ProgressSlots
 
 __all__ = ["Opened", "answer", "answer_to", "forget", "load", "open_task", "task_of"]
@@ -121,7 +121,7 @@ def open_task(task: Task) -> Opened:
     """Load the function and data of a task; only the chunk if this worker knows the call."""
     if task.locality is Locality.STORE:
         kept, ready = _kept.of(task), time.perf_counter()
-        piece = decode_data(read_letter(task.piece), kept.table)
+        piece = decode_data(read_payload(task.piece), kept.table)
         return Opened(task, kept.work, kept.feed, piece, kept.table, ready)
     if task.locality is Locality.PROCESS:
         ready = time.perf_counter()
@@ -131,13 +131,13 @@ def open_task(task: Task) -> Opened:
     if task.locality is Locality.ANYWHERE:
         work, table = _decoded(task, task.work)
         ready = time.perf_counter()
-        piece = decode_data(read_letter(task.piece), table)
+        piece = decode_data(read_payload(task.piece), table)
         return Opened(task, work, feed_for(work.unit_format, work.func, work.given, work.views), piece, table, ready)
     noted = notes(task.mailbox)
     noted[1] = LOADING
     noted[0] = os.getpid()
     mine, ready = load(task), time.perf_counter()
-    beside = decode_data(read_letter(task.piece), mine.table) if task.piece else None
+    beside = decode_data(read_payload(task.piece), mine.table) if task.piece else None
     piece = mine.split_data.piece(beside, mine.work.unit_format, task.chunk)
     return Opened(task, mine.work, mine.feed, piece, mine.table, ready, noted)
 
@@ -189,4 +189,4 @@ def _referred_to(task: Task, outcome: Outcome) -> bytes:
 
 def _sealed(buffers: list[memoryview], mailbox: str, said: bytes = b"") -> bytes:
     post_there = functools.partial(post, mailbox) if mailbox else None
-    return pickle.dumps((as_letter(buffers, post_there), said), protocol=PROTOCOL)
+    return pickle.dumps((as_payload(buffers, post_there), said), protocol=PROTOCOL)

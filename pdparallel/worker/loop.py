@@ -28,7 +28,7 @@ from pdparallel.data.fastpath.base import FRESH, is_lazy
 from pdparallel.data.iterate import UnitIterator
 from pdparallel.transport.outcomes import Stacks, failed, raised_by_function
 from pdparallel.typing import ProgressSlots
-from pdparallel.worker.replicate_state import Whereabouts
+from pdparallel.worker.replicate_state import InitializerFolder
 
 __all__ = ["calling", "prepare", "record"]
 
@@ -191,7 +191,7 @@ class _Thread(threading.local):
     """The initializers that this thread called, and the folders to which they changed."""
 
     def __init__(self) -> None:
-        self.prepared: weakref.WeakKeyDictionary[Initializer, Whereabouts] = weakref.WeakKeyDictionary()
+        self.prepared: weakref.WeakKeyDictionary[Initializer, InitializerFolder] = weakref.WeakKeyDictionary()
 
 
 _thread = _Thread()
@@ -205,7 +205,7 @@ def prepare(work: Work) -> None:
     if first in _thread.prepared:
         _thread.prepared[first].again()
     else:
-        _thread.prepared[first] = Whereabouts(functools.partial(first.func, *first.args))
+        _thread.prepared[first] = InitializerFolder(functools.partial(first.func, *first.args))
 
 
 def _note_missing_global(exception: NameError, first: Initializer) -> None:

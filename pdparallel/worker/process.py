@@ -88,7 +88,7 @@ def start(setup: Setup) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked while this process started
     _limit_threads(setup.threads)
-    random_state.begin()
+    random_state.reseed()
     # Imported modules stay. Without freeze, the garbage collector scans all of pandas repeatedly while results grow.
     # That takes as long as creating 100,000 dicts of a list and a tuple.
     gc.freeze()

@@ -31,8 +31,8 @@ from pdparallel.transport.reducers import PROTOCOL
 from pdparallel.worker import settings
 
 __all__ = [
-    "Whereabouts",
-    "around",
+    "InitializerFolder",
+    "capture_state",
     "current_filters",
     "is_shown_by_callers_filter",
     "portable_filter",
@@ -44,7 +44,7 @@ __all__ = [
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 
 
-class Whereabouts:
+class InitializerFolder:
     """The folder to which an initializer changed; each task leaves it, and the next one returns to it."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
@@ -64,7 +64,7 @@ class Whereabouts:
 _latest: tuple[list[Any], dict[str, Any], bytes] | None = None
 
 
-def around() -> bytes:
+def capture_state() -> bytes:
     """Return the settings of this thread as bytes for :func:`within`."""
     global _latest
     now = {name: part.read() for name, part in settings.PARTS.items()}

@@ -261,7 +261,7 @@ class TestRuns:
         assert [type(part).__name__ for part in runs.parts] == ["Numbers", "Texts", "list", "list", "Times"]
         assert len(runs) == len(self.VALUES)
         assert list(map(repr, runs)) == list(map(repr, self.VALUES))
-        assert list(map(repr, Runs.joined([runs, runs]))) == list(map(repr, self.VALUES * 2))
+        assert list(map(repr, Runs.concat_packed([runs, runs]))) == list(map(repr, self.VALUES * 2))
 
     @pytest.mark.parametrize("values", [[1, None] * 500, [0.5] * 150 + [1], [[1]] * 300 + [{}] * 300, []])
     def test_not_worth_it(self, values):

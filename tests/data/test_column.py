@@ -317,7 +317,7 @@ def weighed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], 
     sizes: list[int] = []
     force(monkeypatch.setattr, engine=Weighed(Locality.ANYWHERE, sizes))
     # The levels of loggers go with each task, and other tests import libraries that have hundreds.
-    monkeypatch.setattr("pdparallel.execution.encode.around", lambda: b"")
+    monkeypatch.setattr("pdparallel.execution.encode.capture_state", lambda: b"")
 
     def weigh(call: Callable[[], Any]) -> list[int]:
         sizes.clear()

@@ -416,7 +416,7 @@ def _lazy(func: Callable[[Any], Any], data: Any) -> list[Any]:
     sink, lazy = _Taker(func), LazyGroups(len)  # which does not ask for types, as tests do
     sizes = SIZES * (len(data) // sum(SIZES))
     data = data.take(np.arange(len(data)))  # as rows are brought into the order of their groups
-    done = lazy.hand_out(data, sizes, NAMES * (len(sizes) // 3), sink)
+    done = lazy.call_with_groups(data, sizes, NAMES * (len(sizes) // 3), sink)
     assert done in (0, len(sizes))
     return sink.kept
 
@@ -483,13 +483,13 @@ def test_a_function_that_needs_frames_gets_pandas_own() -> None:
     frame = pd.concat([FRAMES["floats"]] * 20)
     sink, lazy = _Taker(lambda group: group.head(1)), LazyGroups(len)
     sizes = SIZES * 20
-    assert lazy.hand_out(frame, sizes, None, sink) == lazy_groups.LOOK_AFTER == len(sink.kept)
-    assert lazy.hand_out(frame, sizes, None, sink) == 0  # nor in the next chunk
+    assert lazy.call_with_groups(frame, sizes, None, sink) == lazy_groups.LOOK_AFTER == len(sink.kept)
+    assert lazy.call_with_groups(frame, sizes, None, sink) == 0  # nor in the next chunk
     if PANDAS_2:
         return
     # A column that becomes pandas' own costs no more than pandas' own.
     sink, lazy = _Taker(lambda group: group["x"].nunique()), LazyGroups(len)
-    assert lazy.hand_out(frame, sizes, None, sink) == len(sizes)
+    assert lazy.call_with_groups(frame, sizes, None, sink) == len(sizes)
 
 
 def test_what_is_kept_is_pandas_own_when_the_call_is_over() -> None:
@@ -529,7 +529,7 @@ def test_what_is_kept_is_pandas_own_whatever_ends_it(ends):
         sizes = iter([2, 2, 3])
         sink.start_block = lambda most: next(sizes)  # type: ignore[method-assign]
     with pytest.raises((_EndedError, StopIteration)):
-        LazyGroups(len).hand_out(pd.concat([FRAMES["floats"]] * 20), SIZES * 20, None, sink)
+        LazyGroups(len).call_with_groups(pd.concat([FRAMES["floats"]] * 20), SIZES * 20, None, sink)
     assert len(kept) == 2 * 7
     assert not any(map(is_lazy, kept))
 
@@ -598,7 +598,7 @@ def test_every_public_name_is_answered(of: str) -> None:
             return [f"{name}: {_kind_of(unit if of == 'group' else unit['x'], name)}" for name in names]
 
     sink = _Taker(kinds)
-    LazyGroups(len).hand_out(frame.copy(), [2], None, sink)
+    LazyGroups(len).call_with_groups(frame.copy(), [2], None, sink)
     assert sorted(set(sink.kept[0]) ^ set(kinds(frame.copy()))) == []
 
 

@@ -270,12 +270,12 @@ class TestWhatItExpects:
         found = DF.par(n_workers=2, chunk_size=100).explain(a_and_b)
         assert (found.engine, found.workers, found.reason) == ("process", 2, Reason.WORTH.value)
         assert DF.par(n_workers=1).explain(a_and_b).reason == Reason.ONE_WORKER.value
-        assert placement.missed() >= 0
+        assert placement.unpooled_seconds() >= 0
 
     def test_nothing_comes_of_it_for_other_calls(self, any_rest_is_worth_it: None) -> None:
-        before = placement.missed()
+        before = placement.unpooled_seconds()
         DF.par(n_workers=2).explain(a_and_b)
-        assert placement.missed() == before
+        assert placement.unpooled_seconds() == before
 
     def test_no_process_is_started(self, anew: None, any_rest_is_worth_it: None) -> None:
         for engine in ("auto", "process", "pathos"):

@@ -16,7 +16,7 @@ from pdparallel.compat import PANDAS_2
 from pdparallel.core.chunking import Chunk, cut
 from pdparallel.core.returns import Returns, pack
 from pdparallel.errors import InvalidOptionError
-from pdparallel.operations.build_result import TellingNan, shaped_apply, shaped_map
+from pdparallel.operations.build_result import DetectNan, build_apply, build_map
 from pdparallel.operations.concat import combined, without_overlap
 from pdparallel.testing import assert_same, assert_same_as_pandas
 from tests.oracle.frames import Measured
@@ -37,7 +37,7 @@ def test_shape_of_returns(value, axis, raw):
     returns = [value(n) for n in range(df.shape[1 - axis])]
     following = iter(returns)
     assert_same_as_pandas(
-        lambda: shaped_apply(df, Returns([returns]), axis, raw, None),
+        lambda: build_apply(df, Returns([returns]), axis, raw, None),
         lambda: df.apply(lambda unit: next(following), axis=axis, raw=raw),
     )
 
@@ -94,9 +94,9 @@ def test_what_is_known_is_not_replayed(case, travelled, monkeypatch):
     result_type, values = SHORT[case]
     df = _frame()
     expected = _by_pandas(df, values, result_type)
-    monkeypatch.setattr(pdparallel.operations.build_result, "hand_out", None)
+    monkeypatch.setattr(pdparallel.operations.build_result, "replay", None)
     parts = [(pack(values) if travelled else None) or values]
-    assert_same(shaped_apply(df, Returns(parts), 1, False, result_type), expected)
+    assert_same(build_apply(df, Returns(parts), 1, False, result_type), expected)
 
 
 @pytest.mark.parametrize("travelled", [False, True])
@@ -104,16 +104,14 @@ def test_what_is_known_is_not_replayed(case, travelled, monkeypatch):
 def test_what_is_not_known_is_replayed(case, travelled):
     result_type, values = REPLAYED[case]
     parts = [(pack(values) if travelled else None) or values]
-    assert_same(
-        shaped_apply(_frame(), Returns(parts), 1, False, result_type), _by_pandas(_frame(), values, result_type)
-    )
+    assert_same(build_apply(_frame(), Returns(parts), 1, False, result_type), _by_pandas(_frame(), values, result_type))
 
 
 @pytest.mark.parametrize("result_type", [None, "reduce"])
 @pytest.mark.parametrize("make", [dict, list])
 def test_an_object_that_is_returned_again_and_again_is_one(make, result_type):
     shared = make({"p": 1})
-    result = shaped_apply(_frame(), Returns([[shared, shared], [shared]]), 1, False, result_type)
+    result = build_apply(_frame(), Returns([[shared, shared], [shared]]), 1, False, result_type)
     assert all(value is shared for value in result)
 
 
@@ -126,21 +124,21 @@ def test_shape_of_a_map_to_times():
         [LEAST, LEAST, NOON.as_unit("s")],
     ):
         expected = s.map(dict(zip(s, values, strict=True)).__getitem__)
-        assert_same(shaped_map(s, Returns([pack(values) or values]), "map"), expected)
+        assert_same(build_map(s, Returns([pack(values) or values]), "map"), expected)
 
 
 def test_shape_of_a_subclass_keeps_it_and_its_metadata():
     df = Measured(_frame())
     df.unit = "metre"
-    result = shaped_apply(df, Returns([[pd.Series({"p": 1})] * 3]), 1, False, None)
+    result = build_apply(df, Returns([[pd.Series({"p": 1})] * 3]), 1, False, None)
     assert_same(result, df.apply(lambda row: pd.Series({"p": 1}), axis=1))
     assert type(result) is Measured
 
 
 def test_shape_of_a_map():
     s = pd.Series(["a", None, "b"], name="s")
-    assert_same(shaped_map(s, Returns([["A", "B"]]), "map", na_action="ignore"), s.map(str.upper, na_action="ignore"))
-    assert_same(shaped_map(s, Returns([[1, 2.5, None]]), "apply"), pd.Series([1, 2.5, np.nan], name="s"))
+    assert_same(build_map(s, Returns([["A", "B"]]), "map", na_action="ignore"), s.map(str.upper, na_action="ignore"))
+    assert_same(build_map(s, Returns([[1, 2.5, None]]), "apply"), pd.Series([1, 2.5, np.nan], name="s"))
 
 
 class _Own:
@@ -219,7 +217,7 @@ def test_shape_of_a_map_to_several_kinds(s, returned, verb):
     returns = list(itertools.islice(itertools.cycle(OBJECTS[returned]), len(s)))
     following = iter(returns)
     assert_same_as_pandas(
-        lambda: shaped_map(s, Returns([returns]), verb), lambda: getattr(s, verb)(lambda value: next(following))
+        lambda: build_map(s, Returns([returns]), verb), lambda: getattr(s, verb)(lambda value: next(following))
     )
 
 
@@ -231,16 +229,16 @@ def test_texts_become_what_pandas_infers_by_now():
             ):
                 following = iter(returns)
                 assert_same_as_pandas(
-                    lambda s=s, returns=returns: shaped_map(s, Returns([returns]), "map"),
+                    lambda s=s, returns=returns: build_map(s, Returns([returns]), "map"),
                     lambda s=s, following=following: s.map(lambda _: next(following)),
                 )
 
 
 def test_the_nan_of_categories_is_told_from_other_nans():
     s = pd.Series(["a", None], dtype="category")
-    same, other = TellingNan(lambda value: value), TellingNan(lambda value: float("nan"))
-    assert shaped_map(s, Returns([[same("a"), same(np.nan)]]), "map", na_action=None).dtype == s.dtype
-    assert shaped_map(s, Returns([["a", other(np.nan)]]), "map", na_action=None).dtype != s.dtype
+    same, other = DetectNan(lambda value: value), DetectNan(lambda value: float("nan"))
+    assert build_map(s, Returns([[same("a"), same(np.nan)]]), "map", na_action=None).dtype == s.dtype
+    assert build_map(s, Returns([["a", other(np.nan)]]), "map", na_action=None).dtype != s.dtype
     assert same(3) == 3
 
 

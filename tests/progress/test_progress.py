@@ -148,7 +148,7 @@ def test_windows_that_pandas_finds_itself(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_groups_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = OutputCapture()
-    monkeypatch.setattr(groupby.GroupByPlan, "go", lambda self, number, first: None)
+    monkeypatch.setattr(groupby.GroupByPlan, "next_pass", lambda self, number, first: None)
     DF.par(progress=heard).groupby("k")["a"].agg(lambda column: column.max())
     heard.check(6, None)
 
@@ -340,7 +340,7 @@ def test_a_display_that_fails_is_off(clock: list[float], error: Exception, is_us
     with pytest.warns(UserWarning, match="is off") if told else contextlib.nullcontext():
         one.add(1)
     assert display.closed == [True]
-    assert one.look is None
+    assert one.check_interval is None
     one.add(1)
     one.under_way(lambda: 1)
     one.begin_phase("shaping")
@@ -352,7 +352,7 @@ def test_warnings_that_are_errors_do_not_end_the_call(clock: list[float]) -> Non
     one = shown(Fake(clock, error=RuntimeError("broken")))
     clock[0] += 1
     one.add(1)  # in these tests they are
-    assert one.look is None
+    assert one.check_interval is None
 
 
 def test_an_interrupt_while_drawing_interrupts(clock: list[float]) -> None:
@@ -381,17 +381,17 @@ def test_the_end_of_a_call() -> None:
         with bar(heard, 3, "verb", "row") as one:
             one.add(3)
         assert whole.bar is one
-        assert one.look is not None
+        assert one.check_interval is not None
         assert heard.all == [(3, 3)]
         with ProgressScope(), bar(heard, 5, "other", "row") as inner:
-            assert inner.look is None
+            assert inner.check_interval is None
         with bar(heard, 5, "imap", "row", alone=True) as inner:
-            assert inner.look is None
-    assert one.look is None
+            assert inner.check_interval is None
+    assert one.check_interval is None
     with inside_call(), bar(heard, 5, "other", "row", alone=True) as inner:
-        assert inner.look is None
+        assert inner.check_interval is None
     with bar(heard, 5, "other", "row", alone=True) as outer:
-        assert outer.look is not None
+        assert outer.check_interval is not None
 
 
 def test_a_callable_that_is_slow_is_not_called_often(monkeypatch: pytest.MonkeyPatch) -> None:

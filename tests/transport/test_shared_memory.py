@@ -338,7 +338,7 @@ class TestMailbox:
         box = Mailbox()
         monkeypatch.setattr(shared_memory, "_pwrite", full)
         letter = decode._sealed([memoryview(b"x" * 100_000), memoryview(bytearray(3))], box.path)
-        views = task.read_letter(pickle.loads(letter)[0])
+        views = task.read_payload(pickle.loads(letter)[0])
         box.close()
         assert [(bytes(view), view.readonly) for view in views] == [(b"x" * 100_000, True), (bytes(3), False)]
 

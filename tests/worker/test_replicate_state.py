@@ -329,20 +329,20 @@ def test_filters_name_classes_that_workers_may_not_have() -> None:
 
 
 def test_the_same_bytes_until_something_changes(tmp_path: Path) -> None:
-    first = replicate_state.around()
-    assert replicate_state.around() is first
+    first = replicate_state.capture_state()
+    assert replicate_state.capture_state() is first
     with pd.option_context("display.max_rows", 17):
-        second = replicate_state.around()
+        second = replicate_state.capture_state()
         assert second != first
-        assert replicate_state.around() is second
-    assert replicate_state.around() == first
+        assert replicate_state.capture_state() is second
+    assert replicate_state.capture_state() == first
     with other(tmp_path):
-        assert replicate_state.around() != first
+        assert replicate_state.capture_state() != first
 
 
 def test_little_is_sent_and_all_of_it_can_be_read(tmp_path: Path) -> None:
     with other(tmp_path):
-        data = replicate_state.around()
+        data = replicate_state.capture_state()
     assert len(data) < 20_000
     assert set(pickle.loads(data)) == {*settings.PARTS, "folder", "path", "filters", "machine", "carried", "lost"}
 
@@ -351,7 +351,7 @@ def test_a_call_that_stays_here_reads_nothing(monkeypatch: pytest.MonkeyPatch) -
     def fails() -> bytes:
         raise AssertionError("it was read")
 
-    monkeypatch.setattr("pdparallel.execution.encode.around", fails)
+    monkeypatch.setattr("pdparallel.execution.encode.capture_state", fails)
     assert S.par.map(abs).tolist() == [0, 1, 2]
     assert S.par(engine="thread", n_workers=2, chunk_size=1).map(abs).tolist() == [0, 1, 2]
     with pytest.raises(AssertionError, match="it was read"):
@@ -361,7 +361,7 @@ def test_a_call_that_stays_here_reads_nothing(monkeypatch: pytest.MonkeyPatch) -
 def test_another_machine_keeps_what_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = {name: seen()[name] for name in ("folder", "path", "variable", "locale", "zone")}
     with other(tmp_path):
-        data = replicate_state.around()
+        data = replicate_state.capture_state()
     monkeypatch.setattr("platform.node", lambda: "another machine")
     with replicate_state.within(data, "1-1-x", stays=False, lasting=False) as place:
         there = seen()
@@ -375,7 +375,7 @@ def test_another_machine_keeps_what_is_its_own(tmp_path: Path, monkeypatch: pyte
 
 def test_threads_of_one_process_agree(tmp_path: Path) -> None:
     with other(tmp_path):
-        data = replicate_state.around()
+        data = replicate_state.capture_state()
     before = seen()
     with replicate_state.within(data, "1-1-x", stays=False, lasting=False) as first:
         with replicate_state.within(data, "1-1-x", stays=False, lasting=False) as second, second.judging([]):

@@ -39,7 +39,7 @@ __all__ = [
     "look_for_methods",
     "materialize_in_place",
     "materialized",
-    "missed",
+    "missing_attribute",
     "new",
     "no_arguments",
     "own_dict",
@@ -98,7 +98,7 @@ def relabel(unit: Any, index: pd.Index, columns: pd.Index | None = None) -> None
         materialize_in_place(unit, pd.DataFrame(index=index, columns=columns), type(unit), **named)
 
 
-def missed(obj: Any, name: str) -> Any:
+def missing_attribute(obj: Any, name: str) -> Any:
     """Look an attribute up in an object that has materialized meanwhile: ``str`` of numbers raises in pandas, too."""
     return type(obj).__getattr__(obj, name)
 
@@ -127,7 +127,7 @@ def stands_for(kind: Any, real: Any, plain: Callable[[Any], Any]) -> None:
     # ``type(row)(...)`` makes a plain object.
     kind.__new__ = lambda cls, *args, **kwargs: real(*args, **kwargs)
     _hand_over(kind, real, dir(real))
-    _stand_ins.append((kind, real))
+    _placeholders.append((kind, real))
 
 
 def _hand_over(kind: type, real: type, names: Iterable[str]) -> None:
@@ -148,16 +148,16 @@ def _is_the_users(found: Any) -> bool:
 
 
 #: Lazy classes, each with its pandas class.
-_stand_ins: list[tuple[type, type]] = []
+_placeholders: list[tuple[type, type]] = []
 #: Number of attributes of each pandas class at the last :func:`look_for_methods`.
 _looked_through: list[int] = []
 
 
 def look_for_methods() -> None:
     """Find methods and accessors that users have added to pandas classes since the last call."""
-    found = [len(vars(real)) for _, real in _stand_ins]
+    found = [len(vars(real)) for _, real in _placeholders]
     if found != _looked_through:
-        for kind, real in _stand_ins:
+        for kind, real in _placeholders:
             _hand_over(kind, real, list(vars(real)))
         _looked_through[:] = found
 

@@ -23,7 +23,7 @@ from pdparallel.data.fastpath.base import (
     is_wide,
     keep,
     materialize_in_place,
-    missed,
+    missing_attribute,
     new,
     no_arguments,
     own_dict,
@@ -134,7 +134,7 @@ class Column(pd.Series):
 
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
         if type(self) is not Column:
-            return missed(self, name)
+            return missing_attribute(self, name)
         lazy = self._lazy
         if name == "_name":
             return lazy[1]

@@ -35,7 +35,7 @@ from pdparallel.data.fastpath.base import (
     look_for_methods,
     materialize_in_place,
     materialized,
-    missed,
+    missing_attribute,
     new,
     own_dict,
     relabel,
@@ -60,7 +60,7 @@ class LazyGroups:
         self._given = given
         self._pay: bool | None = None
 
-    def hand_out(self, data: Any, sizes: Sequence[int], names: Sequence[Any] | None, sink: UnitSink) -> int:
+    def call_with_groups(self, data: Any, sizes: Sequence[int], names: Sequence[Any] | None, sink: UnitSink) -> int:
         """Pass lazy groups to the sink as long as they pay off; return how many were passed."""
         if self._pay is None:
             look_for_methods()
@@ -71,11 +71,11 @@ class LazyGroups:
         source = Source(data, plain_group)
         units = _columns(source, sizes, names) if data.ndim == 1 else _groups(source, sizes, names)
         try:
-            return self._hand_out(source, units, len(sizes), sink)
+            return self._call_with_units(source, units, len(sizes), sink)
         finally:
             next(units, None)  # lets the generator check whether the last group is still referenced
 
-    def _hand_out(self, source: Source, units: Iterator[Any], n: int, sink: UnitSink) -> int:
+    def _call_with_units(self, source: Source, units: Iterator[Any], n: int, sink: UnitSink) -> int:
         at = 0
         while self._pay and at < n:
             stop = n if at else min(n, LOOK_AFTER)
@@ -114,8 +114,8 @@ class LazyTrial:
             return value
         source = TimedSource(unit, plain_group)
         named = unit.ndim == 1 or "name" in vars(unit)
-        hand_out = _columns if unit.ndim == 1 else _groups
-        groups = hand_out(source, [len(unit)], [unit.name] if named else None)
+        call_with_groups = _columns if unit.ndim == 1 else _groups
+        groups = call_with_groups(source, [len(unit)], [unit.name] if named else None)
         group = next(groups)
         try:
             began = perf_counter()
@@ -241,7 +241,7 @@ class Group(pd.DataFrame):
 
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
         if type(self) is not Group:
-            return missed(self, name)
+            return missing_attribute(self, name)
         cut = self._lazy
         if not name.startswith("_") and name in cut.source.places:
             return self[name]

@@ -35,7 +35,7 @@ from pdparallel.data.fastpath.base import (
     keep,
     look_for_methods,
     materialize_in_place,
-    missed,
+    missing_attribute,
     new,
     no_arguments,
     own_dict,
@@ -485,7 +485,7 @@ class _Row(pd.Series):
 
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
         if type(self) is not _Row:
-            return missed(self, name)
+            return missing_attribute(self, name)
         columns, at = self._lazy
         if name == "_name":
             return columns.names[at]
