@@ -1,1 +1,1 @@
-"""Who runs the tasks: one module for each engine, imported only when a call needs it."""
+"""Engines, which run the tasks: one module each, imported only when a call needs it."""

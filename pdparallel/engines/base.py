@@ -1,4 +1,7 @@
-"""Engine: the seam, two methods wide: ``submit`` takes the bytes of a task, ``close`` gives the engine back."""
+"""Base class of all engines, and the errors for workers that ended.
+
+The interface has two methods: ``submit`` takes the bytes of a task, ``close`` releases the engine.
+"""
 
 from __future__ import annotations
 
@@ -17,48 +20,57 @@ from pdparallel.worker.run_task import run_task_in_thread
 
 __all__ = ["Engine", "InThreads", "chained", "died", "how_it_ended", "is_crash", "signal_name", "why_it_ended"]
 
-#: Tasks on their way for each worker: one that runs and one that waits, so that no worker waits for the parent.
+#: Tasks submitted per worker: one that runs and one that waits, so that no worker waits for the parent.
 IN_FLIGHT = 2
 
-#: Signals of compiled code that fails.
+#: Exit codes of processes that crashed in compiled code.
 _CRASHES = tuple(
     -getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE") if hasattr(signal, name)
 )
 
-#: The exit code of a process that the system killed, as it does when memory runs out; Windows has none.
+#: Exit code of a process that the system killed, usually because memory ran out; None on Windows.
 _KILLED = -getattr(signal, "SIGKILL", 0) or None
 
 
 class Engine(abc.ABC):
-    """Runs tasks."""
+    """Base class of engines, which run tasks in workers."""
 
+    #: Value of ``engine=``.
     name: ClassVar[str]
+    #: Distance of the workers, which decides how the data reach them.
     locality: Locality
+    #: Number of tasks that run at once.
     n_workers: int
+    #: True if the workers are processes that ``kill`` may end and the engine replaces.
     restarts: ClassVar[bool] = False
+    #: Seconds of overhead per task.
     task_seconds: ClassVar[float] = TASK_SECONDS
+    #: True if ``submit`` returns only after the task is done, so that nobody can poll its progress.
     runs_here: ClassVar[bool] = False
 
     @property
     def in_flight(self) -> int:
-        """Tasks that may be on their way at once."""
+        """Largest number of tasks in flight."""
         return self.n_workers * IN_FLIGHT
 
     @abc.abstractmethod
     def submit(self, task: Any) -> Future[bytes]:
-        """Run :func:`pdparallel.worker.run_task.run_task` upon the task in a worker."""
+        """Run a task in a worker: bytes, or :class:`Parts` if the locality is ``STORE``.
+
+        If the worker ends, the future fails with a :class:`WorkerDiedError`. It never stays pending.
+        """
 
     def kill(self, pid: int) -> None:
-        """End a worker at once: its task fails, and another worker takes its place.  For engines that restart them."""
+        """End a worker at once: its task fails, and another worker replaces it. Only for engines that restart."""
         raise NotImplementedError(f"engine {self.name} ends no workers")
 
     @abc.abstractmethod
     def close(self, *, kill: bool = False) -> None:
-        """Give the engine back: a warm pool stays for the next call, unless ``kill`` ends its workers at once."""
+        """Release the engine: its pool stays cached for the next call, unless ``kill`` ends the workers."""
 
 
 class InThreads:
-    """Runs tasks in other threads amid the context variables, ``np.errstate`` and decimal context of who makes it."""
+    """Function that runs tasks in other threads with its creator's context (variables, ``np.errstate``, decimal)."""
 
     def __init__(self) -> None:
         self._context = contextvars.copy_context()
@@ -66,13 +78,13 @@ class InThreads:
 
     def __call__(self, task: bytes) -> bytes:
         context: contextvars.Context | None = getattr(self._own, "context", None)
-        if context is None:
+        if context is None:  # one copy for all tasks of a thread, so that values set by an initializer stay
             context = self._own.context = self._context.copy()
         return context.run(run_task_in_thread, task)
 
 
 class _Chained(Future[bytes]):
-    """A future that hands on another one's end, with its exception translated, and its own cancellation to it."""
+    """Future that ends like ``inner``, with a translated exception, and forwards its own cancellation to it."""
 
     def __init__(self, inner: Future[bytes], translate: Callable[[BaseException], BaseException]) -> None:
         super().__init__()
@@ -102,14 +114,14 @@ class _Chained(Future[bytes]):
 
 
 def chained(inner: Future[bytes], translate: Callable[[BaseException], BaseException]) -> Future[bytes]:
-    """A future that ends as ``inner`` does, with its exception passed through ``translate``."""
+    """Return a future that ends like ``inner``, with its exception passed through ``translate``."""
     return _Chained(inner, translate)
 
 
 def died(processes: Sequence[Any], cause: BaseException | None = None) -> WorkerDiedError:
-    """The error for a dead worker, from what is known of the pool's processes."""
+    """Return the error for a dead worker, with pid and exit code if a process of the pool has one."""
     ended = [process for process in processes if process.exitcode not in (None, 0, -signal.SIGTERM)]
-    # A pool that noticed a dead worker ends the others by SIGTERM: that is the cause only where there is no other.
+    # A pool that notices a dead worker ends the others by SIGTERM, which is the cause only if there is no other.
     ended = ended or [process for process in processes if process.exitcode is not None]
     if not ended:
         error = WorkerDiedError(f"A worker process ended while it had work. {why_it_ended(None)}")
@@ -126,12 +138,12 @@ def died(processes: Sequence[Any], cause: BaseException | None = None) -> Worker
 
 
 def how_it_ended(exitcode: int) -> str:
-    """The end of a process in words."""
+    """Return how a process ended, in words."""
     return f"was killed by {signal_name(exitcode)}" if exitcode < 0 else f"ended with exit code {exitcode}"
 
 
 def signal_name(exitcode: int) -> str:
-    """The signal that a negative exit code stands for."""
+    """Return the name of the signal of a negative exit code."""
     try:
         return signal.Signals(-exitcode).name
     except ValueError:
@@ -139,12 +151,12 @@ def signal_name(exitcode: int) -> str:
 
 
 def is_crash(exitcode: int | None) -> bool:
-    """Whether a process with that exit code failed by itself."""
+    """Return whether a process with that exit code failed by itself."""
     return exitcode is not None and (exitcode > 0 or exitcode in _CRASHES)
 
 
 def why_it_ended(exitcode: int | None) -> str:
-    """The usual cause of such an end, and what to do about it."""
+    """Return the usual cause of an exit code, with advice."""
     if exitcode is None:
         return "Its exit code is not known. engine='process' tells it, and names the row."
     if exitcode == _KILLED:

@@ -1,4 +1,4 @@
-"""Cluster: what runs first on a worker of a cluster, which may lack pdparallel or have another one."""
+"""Function that runs first on a worker of a cluster, which may lack pdparallel or have other versions."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from pdparallel.errors import WorkerStartError
 
 __all__ = ["KIND", "answer_of", "by_value", "on_worker", "wanted"]
 
-#: Name of the tasks on a dashboard.
+#: Name of the tasks on the cluster's dashboard.
 KIND = "pdparallel-chunk"
 
 
 def wanted() -> dict[str, str]:
-    """The versions that a worker is to have: those of this process."""
+    """Return the versions of this process, which every worker must have."""
     here = {name: str(importlib.import_module(name).__version__) for name in ("pandas", "pdparallel")}
     return {"Python": "{}.{}".format(*sys.version_info), **here}
 
 
 def on_worker(versions: dict[str, str], module: str, *parts: Any) -> Any:
-    """Look at the versions, then hand the parts of a task to ``run`` of the engine's module."""
+    """Compare the versions, then pass the parts of a task to ``run`` of the engine's module."""
+    # Serialized by value. It uses only the standard library before the comparison, because pdparallel may be missing.
     import importlib
     import platform
     import sys
@@ -43,14 +44,14 @@ def on_worker(versions: dict[str, str], module: str, *parts: Any) -> Any:
 
 
 def by_value(func: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """A copy of a function of one's own that any pickler takes by value, as one of a notebook."""
+    """Return a copy of a function that every pickler serializes by value, like a function of a notebook."""
     copy = types.FunctionType(func.__code__, {"__builtins__": builtins, "__name__": "__main__"}, name)
     copy.__module__, copy.__qualname__ = "__main__", name
     return copy
 
 
 def answer_of(returned: Any, where: str) -> bytes:
-    """What :func:`on_worker` returned."""
+    """Return the answer of :func:`on_worker`, or raise an error that names the versions that differ."""
     if isinstance(returned, bytes):
         return returned
     here, there = wanted(), returned["found"]

@@ -1,12 +1,12 @@
-"""Dask: tasks on the workers of a Dask cluster; the function goes there once a call, each chunk to one worker.
+"""Engine that runs tasks on the workers of a Dask cluster.
 
 ::
 
-    function   scatter, once a call          each worker that needs it gets it, and keeps it until the call ends
-    chunk      scatter, to one worker        Dask runs the task where the data are
-    answer     gather                        as soon as it is there; then all three are let go
+    function   scattered once per call       each worker that needs it fetches it and keeps it until the call ends
+    chunk      scattered to one worker       Dask runs the task where the data are
+    answer     gathered                      as soon as it exists; then all three are released
 
-Scattered data have no recipe by which Dask could make them again, so what is lost with a worker is sent anew from here.
+Dask cannot recompute scattered data, so data that are lost with a worker are sent again from here.
 """
 
 from __future__ import annotations
@@ -43,34 +43,34 @@ from pdparallel.worker.run_task import run_parts
 
 __all__ = ["DaskEngine", "run"]
 
-#: Bytes of a function or chunk up to which it goes with its task, by the scheduler, instead of to a worker
+#: Largest function or chunk, in bytes, that is sent with its task through the scheduler instead of to a worker
 #: (``benchmarks/cluster.py``).
 INLINE_BYTES = 1 << 16
 
-#: Seconds that it may take to reach a worker from here, before all goes by the scheduler.
+#: Seconds to wait for a direct connection to a worker. Without one, all data go through the scheduler.
 REACH_SECONDS = 2.0
 
-#: Tasks on their way for each worker of a cluster that grows by itself: Dask wants five seconds of work for each.
+#: Tasks submitted per worker of an adaptive cluster: Dask adds a worker for each five seconds of work.
 ADAPTIVE_IN_FLIGHT = 16
 
-#: Workers that such a cluster may get at a time.
+#: Workers that an adaptive cluster may add at once, beyond doubling.
 SOON = 8
 
-#: Seconds between two looks at how many threads the workers have.
+#: Seconds between two checks of the number of worker threads.
 LOOK_SECONDS = 1.0
 
-#: Seconds without any worker after which the user is told of it.
+#: Seconds without a worker after which a warning is logged.
 NOBODY_SECONDS = 15.0
 
-#: Seconds that it may take to connect, until the first answer comes, and to end.
+#: Seconds to wait for a connection, for the first answer, and for the end.
 CONNECT_SECONDS, START_SECONDS, END_SECONDS = 10.0, 60.0, 10.0
 
-#: Whether the workers of a client can be reached from here.
+#: By client, whether this process can connect to the workers directly.
 _reached: weakref.WeakKeyDictionary[distributed.Client, bool] = weakref.WeakKeyDictionary()
 
 
 class _Connected(CachedPool):
-    """A client that pdparallel made."""
+    """Client that pdparallel made."""
 
     def __init__(self, target: Any) -> None:
         self.client = _connect(target)
@@ -80,12 +80,12 @@ class _Connected(CachedPool):
         return bool(self.client.status == "running")
 
     def end(self, *, kill: bool) -> None:
-        with contextlib.suppress(Exception):  # it is gone already
+        with contextlib.suppress(Exception):  # it is closed already
             self.client.close(timeout=END_SECONDS)
 
 
 class _Here(_Connected):
-    """A cluster on this machine, with its client."""
+    """Cluster on this machine, with its client."""
 
     def __init__(self, n_workers: int, threads: int) -> None:
         self._folder = tempfile.mkdtemp(prefix="pdparallel-dask-")
@@ -112,7 +112,7 @@ class _Here(_Connected):
             raise
 
     def _listen(self) -> None:
-        """Pass on what the cluster says, which is only of errors."""
+        """Log the standard error of the cluster, which logs only errors."""
         with contextlib.suppress(ValueError, OSError):  # it was closed meanwhile
             for line in self._process.stderr or ():
                 logging.getLogger("distributed").error("%s", line.rstrip("\n"))
@@ -139,10 +139,10 @@ def _connect(target: Any) -> distributed.Client:
     except OSError as error:  # a timeout is one
         raise WorkerStartError(
             f"No Dask scheduler answers at {target}: {error}. Start one (dask scheduler), or check the address."
-        ) from None  # whose tracebacks, of three other errors, say no more
+        ) from None  # a chain of three errors that say no more
 
 
-#: Clusters on this machine, and clients of others by their address.
+#: Clusters on this machine by number of workers and threads, and clients of others by address.
 _clusters: PoolCache[_Here] = PoolCache()
 _clients: PoolCache[_Connected] = PoolCache()
 
@@ -158,7 +158,7 @@ _logger = logging.getLogger("pdparallel")
 
 
 class DaskEngine(Engine):
-    """The workers of a Dask cluster."""
+    """Engine on a Dask cluster: the given one, that of the current client, or one on this machine."""
 
     name: ClassVar[str] = "dask"
     locality = Locality.STORE
@@ -179,7 +179,7 @@ class DaskEngine(Engine):
 
     @property
     def n_workers(self) -> int:  # type: ignore[override]
-        """Threads of all workers, as the cluster grows and shrinks; 1 where there is none yet."""
+        """Number of threads of all workers, which changes with the cluster; at least 1."""
         if self._connection is None and self._makes_a_cluster():
             return self._local[0]
         connection = self._connected()
@@ -187,7 +187,7 @@ class DaskEngine(Engine):
 
     @property
     def in_flight(self) -> int:
-        """More where the cluster grows by what waits: as many seconds of work for each worker as it asks for."""
+        """Largest number of tasks in flight; more for an adaptive cluster, which grows with its queue."""
         return self.n_workers * ADAPTIVE_IN_FLIGHT if self._connected().most else super().in_flight
 
     def _makes_a_cluster(self) -> bool:
@@ -211,7 +211,7 @@ class DaskEngine(Engine):
             return kept.client
         if given is not None:
             mine = _Connected(given)
-            self._let_go = lambda: mine.end(kill=False)  # whoever has the cluster may end it after this call
+            self._let_go = lambda: mine.end(kill=False)  # the owner may close the cluster after this call
             return mine.client
         current = _current()
         if current is not None:
@@ -231,7 +231,7 @@ class DaskEngine(Engine):
         if connection is not None:
             connection.close()
         if let_go is not None:
-            let_go()  # also with kill: what ran was cancelled, and its workers go on with what is next
+            let_go()  # also with kill: the tasks are cancelled, and the workers stay usable
 
 
 def _current() -> distributed.Client | None:
@@ -243,7 +243,7 @@ def _current() -> distributed.Client | None:
 
 
 class _Connection:
-    """The tasks of one call on a client; most of it runs in the client's event loop."""
+    """Tasks of one call on a client; most of the code runs in the client's event loop."""
 
     def __init__(self, client: distributed.Client) -> None:
         if client.status != "running":
@@ -256,7 +256,7 @@ class _Connection:
         self._blamed = asyncio.Lock()
         self._direct = False
         self._open: set[Future[Any]] = set()
-        self._last = asyncio.Event()  # set when the last task has gone out
+        self._last = asyncio.Event()  # set when the latest task is submitted
         self._last.set()
         self.threads = self.most = 0
         self._wait(self._look)
@@ -272,10 +272,10 @@ class _Connection:
                 f"The Dask scheduler at {_address(self._client)} does not answer. Check that it still runs."
             ) from error
 
-    # Whom there is
+    # Workers
 
     async def _look(self) -> None:
-        """Ask how many threads there are, and whether the workers can be reached from here."""
+        """Update the number of threads; find out once whether this process can reach the workers."""
         workers = await self._client.nthreads()
         if workers and not self.threads:
             if self._client not in _reached:
@@ -295,11 +295,11 @@ class _Connection:
         return True
 
     async def _follow(self) -> None:
-        """Look again and again, for clusters grow and shrink."""
+        """Repeat ``_look``, because clusters grow and shrink."""
         alone_since, told = time.monotonic(), False
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            with contextlib.suppress(OSError, asyncio.TimeoutError):  # tasks say so, too, and say it better
+            with contextlib.suppress(OSError, asyncio.TimeoutError):  # the tasks raise a better error
                 await self._look()
             if self.threads:
                 alone_since = time.monotonic()
@@ -312,22 +312,22 @@ class _Connection:
     # Tasks
 
     def submit(self, task: Parts) -> Future[bytes]:
-        """Bring a task to the cluster and its answer back."""
+        """Run a task on the cluster."""
         future = asyncio.run_coroutine_threadsafe(self._carry(task), self._loop)
         self._open.add(future)
         future.add_done_callback(self._open.discard)
         return future
 
     async def _carry(self, task: Parts) -> bytes:
-        # A row that fails would else be heard of when a long one behind it has ended: what is placed first would go
-        # first, and of what comes within a tenth of a second Dask would begin any one.
+        # Tasks are submitted in order, or the failure of a row would wait for a long task behind it. Otherwise the task
+        # whose data are placed first would be first. Dask starts tasks of the same 0.1 s in any order.
         before, mine = self._last, asyncio.Event()
         self._last = mine
         try:
             return await self._carry_once(task, before, mine)
         except distributed.KilledWorker:
-            # Dask blames all that a worker had when it died.  Those whom it blamed go again, one after the other: who
-            # only waited beside the one that kills is done then.
+            # Dask blames all tasks that a worker had when it died. They run again one after the other, so that
+            # the innocent ones succeed.
             async with self._blamed:
                 try:
                     return await self._carry_once(task, before, mine)
@@ -348,19 +348,19 @@ class _Connection:
                     )  # fmt: skip
                 finally:
                     mine.set()
-                with self._client.as_current():  # who gathers waits, too, but tells of each task that came to nothing
+                with self._client.as_current():  # gather waits, too, but logs each failed task
                     await distributed.wait([running])
                 if running.status == "error":
                     raise await running.exception()
                 [returned] = await self._client.gather([running], direct=self._direct, asynchronous=True)
                 return answer_of(returned, f"the Dask cluster at {_address(self._client)}")
-            except asyncio.CancelledError:  # by this process
+            except asyncio.CancelledError:  # cancelled by this process
                 if running is not None:
                     with contextlib.suppress(OSError):
                         await self._client.cancel([running], asynchronous=True)
                 raise
             except (distributed.CancelledError, OSError) as error:
-                # The data were lost with their worker, or the worker went while they were on their way.
+                # The data were lost with their worker, or the worker left during the transfer.
                 if self._client.status != "running":
                     raise WorkerDiedError(
                         f"The connection to the Dask scheduler at {_address(self._client)} is lost: {error}. "
@@ -372,9 +372,9 @@ class _Connection:
                     raise _died(lost) from error
 
     async def _placed(self, data: bytes | bytearray) -> Any:
-        """A piece of data as a task may refer to it: itself where it is small, or nobody is there yet."""
+        """Return a reference to scattered data, or the data if they are small or no worker exists yet."""
         if len(data) > INLINE_BYTES and self.threads:
-            with contextlib.suppress(TimeoutError):  # all workers went
+            with contextlib.suppress(TimeoutError):  # all workers have left
                 [placed] = await self._client.scatter([data], direct=self._direct, hash=False, asynchronous=True)
                 return placed
         return bytes(data)
@@ -385,14 +385,14 @@ class _Connection:
         return await asyncio.shield(self._function[1])
 
     def _forget_function(self) -> None:
-        """Have the function sent again, if it was lost with its worker."""
+        """Forget a function that was lost with its worker, so that it is sent again."""
         if self._function is not None and self._function[1].done():
             placed = self._function[1].exception() or self._function[1].result()
             if isinstance(placed, BaseException) or getattr(placed, "status", "finished") != "finished":
                 self._function = None
 
     def close(self) -> None:
-        """Let all go: what runs is cancelled, and looks whether it is."""
+        """Cancel all open tasks; running ones poll for that."""
         self._following.cancel()
         for future in list(self._open):
             future.cancel()
@@ -400,8 +400,8 @@ class _Connection:
 
 
 def _most(cluster: Any, threads: int) -> int:
-    """Workers that a cluster which grows by itself may get to soon; 0 where it does not."""
-    adaptive = getattr(cluster, "_adaptive", None)  # what cluster.adapt() made; Dask has no other name for it
+    """Return the number of workers that an adaptive cluster may soon have; 0 for other clusters."""
+    adaptive = getattr(cluster, "_adaptive", None)  # set by cluster.adapt(); Dask has no public name for it
     most = getattr(adaptive, "maximum", None)
     if most is None or getattr(adaptive, "state", "running") != "running":
         return 0
@@ -422,29 +422,29 @@ def _died(times: int) -> WorkerDiedError:
 
 # The worker's side
 
-#: Seconds between two looks at whether somebody still waits for what runs.
+#: Seconds between two checks whether a running task was cancelled.
 WATCH_SECONDS = 0.2
 
-#: What runs in this worker: by thread, the tasks of the worker, and which of them it is.
+#: Running tasks by thread: the worker's table of tasks, and the key of the task in it.
 _running: dict[int, tuple[Any, str]] = {}
 _running_lock = threading.Lock()
 
 
 def _watch() -> None:
-    """Raise an exception in threads whose task was cancelled, as long as there are tasks."""
+    """Raise an exception in threads whose task was cancelled, until no task runs."""
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
     while True:
         time.sleep(WATCH_SECONDS)
         with _running_lock:
             if not _running:
-                _watching.clear()  # whoever comes next begins another one
+                _watching.clear()  # the next task starts another watcher
                 return
             for thread, (tasks, key) in _running.items():
                 if _is_cancelled(tasks, key):
                     raise_in(ctypes.c_ulong(thread), ctypes.py_object(StoppedError))
 
 
-#: Whether somebody watches.
+#: Set while a thread runs ``_watch``.
 _watching = threading.Event()
 
 
@@ -455,7 +455,7 @@ def _is_cancelled(tasks: Any, key: str) -> bool:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let a task be ended where it is cancelled."""
+    """End the current task if it is cancelled inside the ``with`` block."""
     worker, thread = distributed.get_worker(), threading.get_ident()
     tasks, key = worker.state.tasks, worker.get_current_task()
     with _running_lock:
@@ -467,18 +467,18 @@ def _stoppable() -> Iterator[None]:
         yield
     finally:
         while thread in _running:
-            with contextlib.suppress(StoppedError), _running_lock:  # which may come here, too
+            with contextlib.suppress(StoppedError), _running_lock:  # it may be raised here, too
                 del _running[thread]
-                # What was not raised yet would be raised in the midst of Dask.
+                # Revoke an exception that is not raised yet: it would be raised inside Dask.
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None)
     if _is_cancelled(tasks, key):
         raise StoppedError
 
 
 def run(head: bytes, work: bytes, piece: bytes) -> bytes:
-    """Do a task in a worker; called by :func:`pdparallel.engines.cluster_worker.on_worker`."""
+    """Run a task in a worker; called by :func:`pdparallel.engines.cluster_worker.on_worker`."""
     try:
         return run_parts(head, work, memoryview(piece), _stoppable())
     except StoppedError:
-        # Nobody waits for it; should somebody do so again, an answer of a part of the task would be none.
+        # Cancelled, so no answer is needed. If Dask needs one after all, the task must run again from its start.
         raise distributed.Reschedule from None

@@ -1,7 +1,7 @@
-"""Dask here: the program of a Dask cluster on this machine, which ends when whoever began it goes or says so.
+"""Program that runs a Dask cluster on this machine until its standard input closes.
 
-``python -m pdparallel.engines.dask_local 4 1 folder`` prints the address of its scheduler, and runs until its standard
-input is at its end.  It is a process of its own, so that neither Ctrl-C nor a script without a guard reaches it.
+``python -m pdparallel.engines.dask_local 4 1 folder`` prints the address of its scheduler. It is a separate process,
+so that neither Ctrl-C nor a script without a guard reaches it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 
 def main(n_workers: int, threads: int, folder: str) -> None:
-    """Run a cluster."""
+    """Run a cluster until standard input closes; Dask writes its files to ``folder``."""
     dask.config.set({"distributed.nanny.pre-spawn-environ": dict.fromkeys(THREAD_VARIABLES, str(threads))})
     with distributed.LocalCluster(
         n_workers=n_workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0",

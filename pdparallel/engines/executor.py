@@ -1,4 +1,4 @@
-"""Executor: any executor or pool that the user made and keeps: pdparallel submits to it and never closes it."""
+"""Engine on an executor or pool that the user made; pdparallel submits tasks to it and never closes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ExecutorEngine"]
 
 
 class ExecutorEngine(Engine):
-    """A :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` or ``multiprocess`` pool, or a pathos pool."""
+    """Engine on an executor, a :mod:`multiprocessing` or ``multiprocess`` pool, or a pathos pool."""
 
     name: ClassVar[str] = "executor"
 
@@ -35,7 +35,7 @@ class ExecutorEngine(Engine):
             return self._submit(task)
         except BrokenExecutor as error:
             raise _explained(error) from error
-        except (RuntimeError, ValueError) as error:  # executors raise the one, pools the other
+        except (RuntimeError, ValueError) as error:  # from executors; from pools
             if not any(words in str(error) for words in _WORDS_OF_CLOSED):
                 raise
             kind = type(self._given).__name__
@@ -44,11 +44,11 @@ class ExecutorEngine(Engine):
             ) from None
 
     def close(self, *, kill: bool = False) -> None:
-        # It is the user's: nothing is ended, also not with kill; a task that runs runs out.
+        # The executor belongs to the user: kill ends nothing, and a running task runs to its end.
         pass
 
 
-#: Words of executors and pools that are shut down.
+#: Parts of the error messages of executors and pools that are closed.
 _WORDS_OF_CLOSED = ("after shutdown", "not running")
 
 
@@ -67,7 +67,7 @@ def _adapted(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Locality]:
 
 
 def _reach(given: Any) -> Locality:
-    """How far the workers of an executor are; of one that nobody knows nothing is assumed."""
+    """Return where the workers of an executor are; tasks for an unknown executor carry all their bytes."""
     names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(given).__mro__]
     if any(name.endswith("InterpreterPoolExecutor") for name in names):
         raise InvalidOptionError(
@@ -106,8 +106,7 @@ def _adapted_pathos(given: Any) -> tuple[Callable[[bytes], Future[bytes]], Local
 
 
 class _Polled:
-    """A pathos ParallelPool, whose servers may be on other machines, and whose results tell nobody that they are
-    there."""
+    """Adapter of a pathos ParallelPool, with servers on any machine; a thread waits for each result."""
 
     def __init__(self, given: Any) -> None:
         self._given = given
@@ -128,12 +127,12 @@ class _Polled:
             return
         if isinstance(answer, bytes):
             future.set_result(answer)
-        else:  # what goes wrong there is printed there
+        else:  # a server prints its errors instead of returning them
             future.set_exception(died((), RuntimeError(f"the server gave {answer!r} instead of an answer")))
 
 
 def _run_where_there_is_nothing(task: bytes) -> bytes:
-    # Its source travels, without what is around it.
+    # pathos sends the source of this function alone, without the globals of its module.
     from pdparallel.worker.run_task import run_task_in_thread
 
     return run_task_in_thread(task)

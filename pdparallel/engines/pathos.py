@@ -1,7 +1,7 @@
-"""Pathos: a warm :class:`pathos.pools.ProcessPool`, opened, closed, joined and cleared here.
+"""Engine on a cached :class:`pathos.pools.ProcessPool`.
 
-pathos keeps its pools in a table of its own by ``id``, where a closed pool stays until it is cleared; and like every
-``multiprocess`` pool it loses the task of a dead worker without a word.  Both are this module's to see to.
+pathos keeps its pools in a table by ``id`` until they are cleared, even if they are closed. Like every ``multiprocess``
+pool, it silently loses the task of a dead worker. This module handles both.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pdparallel.worker.process import Setup, start
 
 __all__ = ["PathosEngine"]
 
-#: Seconds that the pool gets to end in order; a worker that was killed while it held the queue's lock blocks that.
+#: Seconds that a pool gets to close in order; a worker that was killed while it held the queue's lock blocks that.
 END_SECONDS = 2.0
 
 _numbers = itertools.count(1)
@@ -37,7 +37,7 @@ calls_end_first()
 
 
 class _Nobody:
-    """Stands in a pool's list of workers for one that is not started; what the pool asks of it, and no more."""
+    """Placeholder in a pool's list of workers for a process that is not started."""
 
     name = ""
     exitcode = None
@@ -52,7 +52,7 @@ class _Nobody:
 
 
 class _Context(Context):
-    """Starts the workers of one pool; a dead one gets no successor, because its pool is given up."""
+    """Context of one pool; a dead worker gets no successor, because the pool is discarded."""
 
     complete = False
 
@@ -61,7 +61,7 @@ class _Context(Context):
 
 
 class _Pool(CachedPool):
-    """A pathos pool of our own, under an id of our own."""
+    """Pathos pool with an id that no other pool has."""
 
     def __init__(self, n_workers: int, method: StartMethod, threads: int) -> None:
         self._context = _Context(method)
@@ -78,7 +78,7 @@ class _Pool(CachedPool):
             raise
         self._context.complete = True
         self._context.close()
-        inner = self._pathos._serve()  # the pool behind the wrapper: only it takes error callbacks
+        inner = self._pathos._serve()  # only the pool inside the wrapper takes error callbacks
         self.watched = Watched(inner)
 
     @property
@@ -86,8 +86,8 @@ class _Pool(CachedPool):
         return self.watched.sound and all(process.is_alive() for process in self._context.started)
 
     def end(self, *, kill: bool) -> None:
-        with contextlib.suppress(AttributeError):  # a future multiprocess; see below
-            # It would end the pool once more when that is collected, and wait for ever for what a dead worker has.
+        with contextlib.suppress(AttributeError):  # a future multiprocess may lack it
+            # At garbage collection, its finalizer would end the pool again and wait forever for a dead worker's lock.
             self.watched.pool._terminate.cancel()
         in_order = not kill and self.usable and self._in_time(self._pathos.close) and self._in_time(self._pathos.join)
         if not in_order:
@@ -95,33 +95,35 @@ class _Pool(CachedPool):
                 process.kill()
             for process in self._context.started:
                 process.join()
-            with contextlib.suppress(AttributeError):  # a future multiprocess: they stay, and hold nothing up
+            with contextlib.suppress(AttributeError):  # a future multiprocess: its threads stay, and block nothing
                 self._end_threads()
         self._in_time(self._pathos.clear)
 
     def _end_threads(self) -> None:
-        """End the threads of the pool, when no worker is alive."""
+        """End the threads of the pool after all workers have died."""
+        # terminate() would wait forever if a worker was killed at a queue: it holds the lock, and may have written
+        # half a message.
         pool = self.watched.pool
         pool._state = "TERMINATE"
         for handler in (pool._worker_handler, pool._task_handler, pool._result_handler):
             handler._state = "TERMINATE"
         pool._change_notifier.put(None)
         pool._worker_handler.join(END_SECONDS)
-        pool._inqueue._reader.close()  # who puts a task into a full pipe gets an error
+        pool._inqueue._reader.close()  # a put into a full pipe raises
         pool._taskqueue.put(None)
-        pool._task_handler.join(END_SECONDS / 4)  # it tells the thread of the results to end
+        pool._task_handler.join(END_SECONDS / 4)  # it ends the result thread
         if not pool._result_handler.is_alive():
             pool._outqueue._reader.close()
-        elif pool._task_handler.is_alive():  # a dead worker has the lock
+        elif pool._task_handler.is_alive():  # a dead worker holds the lock
             pool._outqueue._wlock.release()
         pool._task_handler.join(END_SECONDS)
         pool._result_handler.join(END_SECONDS / 4)
-        pool._outqueue._writer.close()  # who reads half a result gets to its end
+        pool._outqueue._writer.close()  # a read of half a result ends
 
     @staticmethod
     def _in_time(step: Callable[[], object]) -> bool:
         def run() -> None:
-            with contextlib.suppress(Exception):  # a pool that is broken already may refuse any of the steps
+            with contextlib.suppress(Exception):  # a broken pool may refuse any step
                 step()
 
         thread = threading.Thread(target=run, name="pdparallel-pathos-end", daemon=True)
@@ -134,7 +136,7 @@ _warm: PoolCache[_Pool] = PoolCache(MAX_CACHED_POOLS)
 
 
 class PathosEngine(Engine):
-    """Worker processes of a pathos pool that stay for the next call."""
+    """Engine on worker processes of a pathos pool, which stays cached for the next call."""
 
     name: ClassVar[str] = "pathos"
     locality = Locality.HOST
@@ -171,7 +173,7 @@ class PathosEngine(Engine):
             ) from error
 
     def submit(self, task: bytes) -> Future[bytes]:
-        # A pathos pool starts its workers when it is made, so none is made before there is a task.
+        # A pathos pool starts its workers when it is made, so it is made for the first task.
         return self._borrowed().watched.submit(task)
 
     def kill(self, pid: int) -> None:
@@ -184,6 +186,6 @@ class PathosEngine(Engine):
             self._closed = True
             pool, self._pool = self._pool, None
         if pool is not None and _warm.release(pool, kill=kill) and kill:
-            # Nobody can say who of them has a task of this call; what other calls lose runs again in another pool.
+            # Any worker may have a task of this call. Tasks that other calls lose run again in another pool.
             for process in pool.watched.processes:
                 process.kill()

@@ -1,4 +1,7 @@
-"""Warm: keeps a few pools between two calls, lends them, and lets them go after some idle minutes and on a fork."""
+"""Cache that keeps a few pools for the next call.
+
+It ends a pool after some idle minutes. A forked child starts with an empty cache.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +15,29 @@ from pdparallel.core.lifetime import IdleTimer
 
 __all__ = ["MAX_CACHED_POOLS", "CachedPool", "PoolCache", "drop_all"]
 
-#: Seconds without a call until a pool goes away.
+#: Seconds without a call after which a pool is ended.
 IDLE_SECONDS = 300.0
 
-#: Pools of processes that are kept, so that calls which alternate between some settings start no new workers.  Each
+#: Largest number of cached process pools. Calls that alternate between few settings then start no new workers. Each
 #: pool costs the memory of its idle workers.
 MAX_CACHED_POOLS = 3
 
 
 class CachedPool(Protocol):
-    """A pool that can be kept."""
+    """Pool that :class:`PoolCache` can keep."""
 
     @property
     def usable(self) -> bool:
-        """Whether it takes tasks."""
+        """True if the pool takes tasks."""
         ...
 
     @property
     def up(self) -> bool:
-        """Whether its workers run: at once, unless it says something else."""
+        """True if the workers run; by default the same as ``usable``."""
         return self.usable
 
     def end(self, *, kill: bool) -> None:
-        """Let its workers go, with ``kill`` at once."""
+        """End the workers, with ``kill`` at once."""
         ...
 
 
@@ -42,27 +45,26 @@ P = TypeVar("P", bound=CachedPool)
 
 
 class PoolCache(Generic[P]):
-    """Keeps the pools that were used last, one for each key, and lends them."""
+    """Cache of the most recent pools, one per key; several threads may use the same pool."""
 
-    _all: ClassVar[list[PoolCache[Any]]] = []  # of every kind of pool
+    _all: ClassVar[list[PoolCache[Any]]] = []  # caches of all kinds of pools
 
     def __init__(self, keep: int = 1) -> None:
         self._keep = keep
         self._begin()
         PoolCache._all.append(self)
         if hasattr(os, "register_at_fork"):
-            # A fork copies the parent's pool, whose workers and pipes are not the child's to use or to end, and
-            # perhaps a lock that another thread held.
+            # A fork copies the parent's pools, which the child must not use or end. It may copy a locked lock, too.
             os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
-        self._pools: dict[Hashable, P] = {}  # the one that was borrowed last comes last
+        self._pools: dict[Hashable, P] = {}  # the most recently acquired pool is last
         self._idle: dict[Hashable, IdleTimer] = {}
         self._borrowed: dict[int, tuple[P, int]] = {}
 
     def acquire(self, key: Hashable, make: Callable[[], P]) -> P:
-        """The pool of that key: the one that is kept, if it is sound, else a new one."""
+        """Return the cached pool of a key if it is usable, else a new one."""
         with self._lock:
             retired = []
             if key in self._pools and not self._pools[key].usable:
@@ -74,18 +76,18 @@ class PoolCache(Generic[P]):
             _, times = self._borrowed.get(id(pool), (pool, 0))
             self._borrowed[id(pool)] = (pool, times + 1)
             unused = self._unused(retired)
-        _end(unused)
+        _end(unused)  # without the lock, because it may take seconds
         return pool
 
     def is_ready(self, key: Hashable) -> bool:
-        """Whether a pool of that key is kept whose workers run."""
+        """Return whether a pool of that key is cached and its workers run."""
         with self._lock:
             return key in self._pools and self._pools[key].up
 
     def release(self, pool: P, *, kill: bool = False) -> bool:
-        """End one borrowing; with ``kill`` the pool ends at once, unless another call has it too."""
+        """Release a pool; return True if another call uses it. If none does, ``kill`` ends it at once."""
         with self._lock:
-            if id(pool) not in self._borrowed:  # by the parent, of which this process is a fork
+            if id(pool) not in self._borrowed:  # acquired by the parent of this fork
                 return False
             _, times = self._borrowed[id(pool)]
             if times > 1:
@@ -104,26 +106,26 @@ class PoolCache(Generic[P]):
         return False
 
     def clear(self) -> None:
-        """Let the idle pools go; one that a call has goes when that gives it back."""
+        """End the idle pools; a pool in use ends when it is released."""
         with self._lock:
             unused = self._unused([self._taken_out(key) for key in list(self._pools)])
         _end(unused)
 
     def _drop_if_idle(self, key: Hashable, pool: P) -> Callable[[], None] | None:
-        # Another thread may have been quicker. The time begins again when a pool is given back.
+        # Another thread may have acquired the pool meanwhile. Its release starts the timer again.
         if self._pools.get(key) is not pool or id(pool) in self._borrowed:
             return None
         return functools.partial(_end, [self._taken_out(key)])
 
     def _taken_out(self, key: Hashable) -> P:
-        """Do not keep a pool any more, under the lock."""
+        """Remove a pool from the cache, under the lock."""
         idle = self._idle.pop(key, None)
         if idle is not None:
             idle.stop()
         return self._pools.pop(key)
 
     def _unused(self, pools: list[P]) -> list[P]:
-        """Those that nobody has; who has one ends it."""
+        """Return the pools that no call uses; the release of the others ends them."""
         return [pool for pool in pools if id(pool) not in self._borrowed]
 
 
@@ -133,6 +135,6 @@ def _end(pools: Sequence[CachedPool]) -> None:
 
 
 def drop_all() -> None:
-    """Let every idle pool go."""
+    """End every idle pool."""
     for warm in PoolCache._all:
         warm.clear()

@@ -1,10 +1,10 @@
-"""Watched: futures over a ``multiprocessing``-like pool, which loses a task for ever when its worker dies.
+"""Futures over a ``multiprocessing`` pool that fail when a worker dies.
 
-Such a pool replaces a dead worker in silence, and the result of its task never comes.  So a thread waits for
-the sentinels of the workers while there is something to wait for, and ends the open futures with an error::
+Such a pool silently replaces a dead worker, and the result of its task never arrives. Therefore a thread waits for the
+sentinels of the workers while tasks are open, and ends their futures with an error::
 
-    pool.apply_async(...) -- callback -------------> future.set_result
-    worker's sentinel    --> _Watcher (a thread) --> future.set_exception(WorkerDiedError)
+    pool.apply_async(...) -- callback --> future.set_result
+    worker's sentinel --> a thread -----> future.set_exception(WorkerDiedError)
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pdparallel.worker.run_task import run_task_in_thread
 
 __all__ = ["Watched"]
 
-#: Seconds between two looks; a dead worker is noticed at once, by its sentinel, a new one by the next look.
+#: Seconds between two checks for new workers; a dead worker is noticed at once, by its sentinel.
 LOOK_SECONDS = 0.1
 
-#: Seconds that a result which was on its way when a worker died gets to arrive.
+#: Seconds to wait for results that were in the pipe when a worker died.
 GRACE_SECONDS = 0.3
 
 
 class Watched:
-    """Submits tasks to a pool with ``apply_async`` and notices dead workers."""
+    """Adapter that submits tasks to a pool with ``apply_async`` and notices dead workers."""
 
     def __init__(
         self, pool: Any, on_death: Callable[[], None] | None = None, run: Callable[[bytes], bytes] = run_task_in_thread
@@ -44,7 +44,7 @@ class Watched:
         self._look()
 
     def submit(self, task: bytes) -> Future[bytes]:
-        """Run the task in the pool; the future ends in any case."""
+        """Run the task in the pool; the future always ends."""
         future: Future[bytes] = Future()
         future.set_running_or_notify_cancel()
         with self._lock:
@@ -63,7 +63,7 @@ class Watched:
 
     @property
     def processes(self) -> list[Any]:
-        """The worker processes seen so far; none for pools that do not tell."""
+        """Worker processes seen so far; empty if the pool does not list them."""
         return list(self._seen.values())
 
     def _look(self) -> None:
@@ -79,7 +79,7 @@ class Watched:
                 future.set_result(value)
             else:
                 future.set_exception(error)
-        except InvalidStateError:  # it ended by the worker's death already
+        except InvalidStateError:  # it failed already, because of a worker's death
             pass
 
     def _watch(self) -> None:
@@ -93,10 +93,10 @@ class Watched:
             closed = wait([process.sentinel for process in processes], timeout=LOOK_SECONDS)
             for process in processes:
                 if process.sentinel in closed:
-                    process.join(LOOK_SECONDS)  # its exit code comes a moment later than its end
+                    process.join(LOOK_SECONDS)  # the exit code is known a moment after the end
             ended = [process for process in processes if process.exitcode is not None]
             if getattr(self.pool, "_maxtasksperchild", None) is not None:
-                # Workers of such a pool leave between two tasks, with exit code 0; that loses nothing.
+                # Workers of such a pool exit between two tasks with code 0, which loses no task.
                 ended = [process for process in ended if process.exitcode != 0]
             if ended:
                 self._give_up(ended)

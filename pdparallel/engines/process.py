@@ -1,4 +1,4 @@
-"""Process: a warm pool of worker processes of our own on this machine."""
+"""Engine on a cached pool of pdparallel's own worker processes on this machine."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _warm: PoolCache[Pool] = PoolCache(MAX_CACHED_POOLS)
 
 
 def is_warm(n_workers: int, method: StartMethod, threads: int) -> bool:
-    """Whether such a pool is kept and sound."""
+    """Return whether such a pool is cached and its workers run."""
     return _warm.is_ready((n_workers, method, threads))
 
 
 class ProcessEngine(Engine):
-    """Worker processes that stay for the next call."""
+    """Engine on worker processes, which stay cached for the next call."""
 
     name: ClassVar[str] = "process"
     locality = Locality.HOST
@@ -62,4 +62,4 @@ class ProcessEngine(Engine):
             self._closed = True
             pool, self._pool = self._pool, None
         if pool is not None and _warm.release(pool, kill=kill) and kill:
-            pool.abandon(self._open.copy())  # other calls keep the rest
+            pool.abandon(self._open.copy())  # other calls use the pool, too

@@ -1,13 +1,13 @@
-"""Pool: worker processes, each at the end of a pipe of its own, so that one that dies takes only its own task with it.
+"""Pool of worker processes with one pipe each, so that a dead worker loses only its running task.
 
-The pools of the standard library share one queue among their workers: a dead worker breaks the pool
-(:mod:`concurrent.futures`), or its task is lost for ever (:mod:`multiprocessing`).  Here the pool knows who has which
-task::
+The pools of the standard library share one queue among their workers. A dead worker breaks the pool
+(:mod:`concurrent.futures`), or its task is lost forever (:mod:`multiprocessing`). This pool knows the tasks of each
+worker::
 
     submit(task) --> waiting --+--> pipe --> worker 1   runs one task, has the next in its pipe
                                +--> pipe --> worker 2
-    future       <-- a thread <--- answer, or the end of the process: then only its running task is lost, and another
-                                   worker takes its place
+    future       <-- a thread <--- answer, or end of the process: only its running task fails, and another worker
+                                   replaces it
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ from pdparallel.worker.process import Setup, serve
 
 __all__ = ["Pool"]
 
-#: Tasks that a worker has at most: the one that it runs, and one that it finds in its pipe when it is done.
+#: Largest number of tasks of a worker: the one that it runs, and one that waits in its pipe.
 TASKS_OF_A_WORKER = 2
 
-#: Workers that may end in a row before they are up; the cause is then no accident.
+#: Failed starts in a row after which the pool starts no more workers.
 FAILED_STARTS = 2
 
-#: The same for workers that somebody else killed, or whose forkserver was.
+#: The same for workers that another process killed, or whose forkserver was killed.
 KILLED_STARTS = 8
 
-#: Bytes of a worker's tasks that can be written without waiting for it, whatever it does: they fit into the buffer of a
-#: pipe, which has 208 KB on Linux and 8 KB on macOS.  What is longer is written by a thread of its own.
+#: Bytes of a worker's tasks that can be written without waiting for it; a thread writes more than that. The buffer of
+#: a pipe holds 208 KB on Linux and 8 KB on macOS.
 BYTES_AT_ONCE = 1 << 16 if sys.platform == "linux" else 7 << 10
 
-#: Seconds until a worker with tasks is looked after anew: while a child of its own holds its pipe open, it ends unseen.
+#: Seconds between two checks of workers with tasks: a child that holds the pipe of a dead worker open hides its death.
 LOOK_SECONDS = 1.0
 
-#: Whether the end of a pipe says that its process has ended.  On Windows no process has the handle of another's, and
-#: who waits there can wait for 63 handles: a pipe each, of the 61 workers at most.
+#: True if a closed pipe proves that its process has ended. On Windows no process inherits the pipe of another worker.
+#: A wait takes at most 63 handles there: enough for one pipe of each of the 61 workers at most.
 PIPES_TELL_ALL = os.name == "nt"
 
-#: Seconds that workers get to leave by themselves before they are killed.
+#: Seconds that workers get to exit before they are killed.
 LEAVE_SECONDS = 2.0
 
 
 class _Sent:
-    """A task and its future; it may be sent more than once."""
+    """Task and its future; it may be sent more than once."""
 
     def __init__(self, task: bytes) -> None:
         self.task = task
@@ -69,26 +69,27 @@ class _Sent:
         self._runs = False
 
     def runs(self) -> bool:
-        """Begin, unless it was cancelled."""
+        """Mark the future as running; return False if it was cancelled."""
         self._runs = self._runs or self.future.set_running_or_notify_cancel()
         return self._runs
 
 
 class _Worker:
-    """A process, the pool's end of its pipe, and its tasks that have no answer yet, the oldest first."""
+    """Process, the pool's end of its pipe, and its unanswered tasks, the oldest first."""
 
     def __init__(self, process: Any, pipe: Connection, said: Mailbox) -> None:
         self.process = process
         self.pipe = pipe
         self.said = said
         self.sent: deque[_Sent] = deque()
-        self.unwritten: deque[_Sent] = deque()  # the latest of these
+        self.unwritten: deque[_Sent] = deque()  # the last ones of ``sent``
         self.writing = threading.Lock()
         self.up = False
         self.gone = False
 
     def write(self, may_wait: bool = False) -> None:
-        """Write what is not written yet. A thread does it if the pipe is full until the worker reads."""
+        """Write the unwritten tasks, in a thread if the pipe may be full."""
+        # Callers do not hold the pool's lock, because a stopped worker must not keep other threads from ending it.
         too_much = False
         while self.unwritten and not too_much and self.writing.acquire(blocking=False):
             try:
@@ -97,7 +98,7 @@ class _Worker:
                     if not too_much:
                         self.pipe.send_bytes(self.unwritten[0].task)
                         self.unwritten.popleft()
-            except (OSError, IndexError):  # it has ended, which the thread of the pool notices
+            except (OSError, IndexError):  # the worker has ended; the pool's thread notices that
                 self.gone = True
                 return
             finally:
@@ -106,7 +107,7 @@ class _Worker:
             threading.Thread(target=self.write, args=(True,), name="pdparallel-write", daemon=True).start()
 
     def hang_up(self) -> None:
-        """Close the pipe, also if a thread is writing to it: a child of the worker may hold the other end."""
+        """Close the pipe, even if a thread writes to it while a child of the dead worker holds the other end."""
         self.gone = True
         if not self.writing.acquire(blocking=False):
             if hasattr(socket, "AF_UNIX"):
@@ -121,7 +122,7 @@ class _Worker:
 
 
 class Pool:
-    """Worker processes for one kind of setup."""
+    """Pool of worker processes with the same setup."""
 
     def __init__(self, n_workers: int, method: StartMethod, setup: Setup) -> None:
         self.n_workers = n_workers
@@ -136,28 +137,28 @@ class Pool:
         self._ended = False
         self._failed_starts = 0
         self._makes_do = False
-        # Before multiprocessing waits for its processes at the end of this one.
+        # Runs before multiprocessing waits for its processes at exit.
         self._at_exit = util.Finalize(None, self.end, kwargs={"kill": False}, exitpriority=10)
 
-    # What the engine asks
+    # Interface for the engine
 
     @property
     def usable(self) -> bool:
-        """Whether the pool takes tasks, with all the workers that were asked for."""
+        """True if the pool takes tasks and can have all its workers."""
         return not self._ended and not self._makes_do
 
     @property
     def up(self) -> bool:
-        """Whether a worker has answered."""
+        """True if a worker has answered."""
         return any(worker.up for worker in self._workers)
 
     @property
     def pids(self) -> list[int]:
-        """The processes of the workers."""
+        """Process ids of the workers."""
         return [worker.process.pid for worker in self._workers]
 
     def submit(self, task: bytes) -> Future[bytes]:
-        """Have the task run; the future ends in any case, with a :class:`WorkerDiedError` if its worker does."""
+        """Run a task in a worker; the future always ends, with a :class:`WorkerDiedError` if the worker dies."""
         sent = _Sent(task)
         with self._lock:
             if self._ended:
@@ -173,14 +174,14 @@ class Pool:
         return sent.future
 
     def kill(self, pid: int) -> None:
-        """End a worker at once; its running task fails, the others go on."""
+        """End a worker at once; its running task fails, its waiting one does not."""
         with self._lock:
             for worker in self._workers:
                 if worker.process.pid == pid:
                     worker.process.kill()
 
     def abandon(self, futures: Collection[Future[bytes]]) -> None:
-        """Have done with some tasks, and with no others: what waits never begins, what runs ends with its worker."""
+        """Abandon tasks: waiting ones never start, and running ones end with their worker."""
         with self._lock:
             for sent in (*self._waiting, *(sent for worker in self._workers for sent in worker.sent)):
                 sent.abandoned = sent.abandoned or sent.future in futures
@@ -188,12 +189,13 @@ class Pool:
                 self._end_if_abandoned(worker)
 
     def _end_if_abandoned(self, worker: _Worker) -> None:
-        """End a worker whose task nobody waits for, under the lock."""
+        """End a worker whose running task is abandoned, under the lock."""
+        # A worker may finish its start. One that has sent an answer is at its next task, perhaps of another call.
         if worker.up and worker.sent and worker.sent[0].abandoned and not _has_word(worker.pipe):
             worker.process.kill()
 
     def end(self, *, kill: bool) -> None:
-        """End all workers, with ``kill`` at once; tasks without an answer fail."""
+        """End all workers, with ``kill`` at once; unanswered tasks fail."""
         self._at_exit.cancel()
         with self._lock:
             first, self._ended = not self._ended, True
@@ -208,15 +210,15 @@ class Pool:
         elif first:
             self._stop_workers()
 
-    # The tasks on their way
+    # Dispatch of tasks
 
     def _dispatch(self) -> list[_Worker]:
-        """Give what waits to the workers with the fewest tasks, under the lock; returns those who get some."""
+        """Assign waiting tasks to the workers with the fewest, under the lock; return these workers."""
         dealt: list[_Worker] = []
         while self._waiting:
             there = [worker for worker in self._workers if not worker.gone]
             free = min(there, key=lambda worker: len(worker.sent), default=None)
-            # A second task goes to a worker only where no further worker can take it.
+            # A worker gets a second task only if the pool cannot start another worker for it.
             most = TASKS_OF_A_WORKER if len(self._workers) == self.n_workers else 1
             if free is None or len(free.sent) >= most:
                 break
@@ -232,12 +234,12 @@ class Pool:
         return dealt
 
     def _wake(self) -> None:
-        """Have the thread look again, under the lock."""
+        """Wake the pool's thread, under the lock."""
         if not self._rung:
             self._rung = True
             self._ring.send_bytes(b"")
 
-    # The thread
+    # The pool's thread
 
     def _serve(self) -> None:
         try:
@@ -251,11 +253,11 @@ class Pool:
             raise
 
     def _look(self) -> bool:
-        """Wait for what comes next, and deal with it; returns whether the pool goes on."""
+        """Wait for the next event and handle it; return False when the pool has ended."""
         with self._lock:
             if self._ended:
                 return False
-            # Each has a process of its own; a cancelled task needs none.
+            # One new worker per waiting task. They start one by one, because a cancelled task needs none.
             wanted = min(self.n_workers - len(self._workers), len(self._waiting))
             workers = list(self._workers)
         if wanted > 0:
@@ -275,7 +277,7 @@ class Pool:
         return True
 
     def _start_worker(self) -> None:
-        """Start a worker."""
+        """Start a worker; repeat that if the forkserver has ended."""
         for tries_left in reversed(range(BROKEN_STARTS + 1)):
             made: list[Any] = []
             try:
@@ -303,7 +305,7 @@ class Pool:
             return
 
     def _read_worker(self, worker: _Worker) -> None:
-        """Take what a worker has sent, and notice its end."""
+        """Read the messages of a worker, and notice its end."""
         try:
             while worker.pipe.poll():
                 self._on_message(worker, worker.pipe.recv_bytes())
@@ -314,7 +316,7 @@ class Pool:
             self._on_worker_exit(worker)
 
     def _on_message(self, worker: _Worker, answer: bytes) -> None:
-        if not worker.up:  # its first word only says so
+        if not worker.up:  # the first message only says that it is up
             worker.up, self._failed_starts = True, 0
             worker.said.close()
             with self._lock:
@@ -328,7 +330,7 @@ class Pool:
         sent.future.set_result(answer)
 
     def _on_worker_exit(self, worker: _Worker) -> None:
-        """A worker is gone: its running task is lost, what it had not begun waits again."""
+        """Remove a dead worker: its running task fails, its other task waits again."""
         _ended(worker.process)
         with self._lock:
             self._workers.remove(worker)
@@ -346,7 +348,7 @@ class Pool:
         worker.said.close()
 
     def _degrade(self, reason: WorkerStartError) -> None:
-        """No further worker can be had: go on with those that there are, or give up."""
+        """Continue with the existing workers, or fail all waiting tasks if there are none."""
         with self._lock:
             self._failed_starts = 0
             lost: list[_Sent] = []
@@ -362,7 +364,7 @@ class Pool:
                 sent.future.set_exception(reason)
 
     def _stop_workers(self) -> None:
-        """End the workers; whoever still waits for one of them learns it."""
+        """End the workers, and fail the open tasks."""
         with self._lock:
             workers, self._workers = self._workers, []
             open_tasks = [sent for worker in workers for sent in worker.sent] + list(self._waiting)
@@ -389,12 +391,12 @@ def _write(workers: list[_Worker]) -> None:
 def _has_word(pipe: Connection) -> bool:
     try:
         return pipe.poll()
-    except OSError:  # it is closed: whoever was there has ended
+    except OSError:  # closed: the worker has ended
         return True
 
 
 def _ended(process: Any, seconds: float = LEAVE_SECONDS) -> None:
-    """Wait for the end of a process, and bring it about where it does not come."""
+    """Wait for the end of a process; kill it after ``seconds``."""
     process.join(max(0.0, seconds))
     if process.exitcode is None:
         process.kill()
@@ -402,7 +404,7 @@ def _ended(process: Any, seconds: float = LEAVE_SECONDS) -> None:
 
 
 def _of_the_start(worker: _Worker) -> WorkerStartError:
-    """The error for a worker that ended before it was up, with what it said on its standard error."""
+    """Return the error for a worker that ended during its start, with its standard error."""
     process = worker.process
     how = how_it_ended(process.exitcode)
     said = worker.said.read().decode(errors="replace").strip()

@@ -1,15 +1,14 @@
-"""Launch: a multiprocessing context whose workers never import the main script, so that no script needs a guard.
+"""Multiprocessing context whose workers never import the main script, so that scripts need no guard.
 
-multiprocessing makes each new process run the main script once more (without its ``__main__`` part), so that
-functions can be found there by name.  Ours travel by value::
+multiprocessing makes each new process run the main script again (without its ``__main__`` part) to find functions by
+name. pdparallel serializes functions by value, so its workers do not need that::
 
-    standard  parent -- {"init_main_from_path": "script.py", ...} --> worker: runs script.py, which starts workers ...
-    here      parent -- {                                   ...} --> worker: waits for tasks
+    standard    parent -- {"init_main_from_path": "script.py", ...} --> worker: runs script.py, which starts workers ...
+    here        parent -- {                                   ...} --> worker: waits for tasks
 
-What is sent is put together by ``spawn.get_preparation_data``, which ``Popen`` looks up in its module.  The
-classes below run the standard library's own ``Popen`` code with another ``spawn`` in that place; nothing
-is changed for anybody else in the process.  The forkserver is one of our own too, with pandas preloaded, because
-the standard one belongs to the whole process and is the user's.
+``spawn.get_preparation_data`` makes these data. The classes below run the ``Popen`` code of the standard library with
+another ``spawn``. They change nothing for other code of the process. The forkserver is a separate one with pandas
+preloaded, because the standard one belongs to the user.
 """
 
 from __future__ import annotations
@@ -49,28 +48,28 @@ __all__ = [
 
 _PRELOAD = ["pandas", "pdparallel.worker.preload"]
 
-#: Bytes of the path of a Unix socket: 104 on macOS, 108 on Linux, the end mark included.
+#: Longest path of a Unix socket in bytes: macOS allows 104, Linux 108, both with the final NUL.
 LONGEST_SOCKET_PATH = 103
 
-#: Where such a path fits.
+#: Folder for sockets if their path in the temporary folder is too long.
 SHORT = "/tmp"
 
-#: What the start of a process raises if the forkserver ended meanwhile.  The process may exist all the same: who tries
-#: again uses a new pipe, so that no two processes share one.
+#: Errors of the start of a process if the forkserver ends meanwhile. The process may exist all the same, so a retry
+#: uses a new pipe: two processes must not share one.
 BROKEN_START = (EOFError, ConnectionError)
 
-#: Times that such a start is tried again.
+#: Largest number of retries of such a start.
 BROKEN_STARTS = 4
 
-#: The exit code of a process whose forkserver has ended. Only the forkserver knew the real one.
+#: Exit code of a process whose forkserver has ended, because only the forkserver knew the real one.
 BROKEN_EXITCODE = 255
 
-#: Seconds between two looks of who waits for the end of a process.
+#: Seconds between two checks of a thread that waits for the end of a process.
 LOOK_SECONDS = 0.1
 
 
 class _Spawn:
-    """The standard module ``spawn``, but its preparation data says nothing of the main script."""
+    """Substitute for the module ``spawn``, whose preparation data omit the main script."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(spawn, name)
@@ -82,10 +81,10 @@ class _Spawn:
 
 
 def _with_globals(function: Callable[..., Any], **replaced: Any) -> Any:
-    """The same function, that sees other objects under some of its global names."""
+    """Return a copy of a function that sees other objects under some of its global names."""
     assert isinstance(function, types.FunctionType)
     missing = [name for name in replaced if name not in function.__code__.co_names]
-    if missing:  # a future Python that does it in another way
+    if missing:  # a future Python has other code
         raise RuntimeError(f"{function.__qualname__} of multiprocessing does not name {', '.join(missing)}")
     copy = types.FunctionType(
         function.__code__, {**function.__globals__, **replaced}, function.__name__, function.__defaults__
@@ -96,13 +95,15 @@ def _with_globals(function: Callable[..., Any], **replaced: Any) -> Any:
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach before they have said what they do about it."""
+    """Block SIGINT in processes that start inside the ``with`` block."""
+    # An interrupt during their import of pandas would print a traceback. They inherit the mask, and ``worker.start``
+    # removes it after it has set SIGINT to be ignored.
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # it unblocks SIGINT where it has to start
+    resource_tracker.ensure_running()  # its start unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -121,14 +122,16 @@ def _spawn_popen() -> Any:
 
 
 def folder_for_sockets(below: str) -> str:
-    """The folder for temporary files, or one with a short path where a socket's own path below it would be too long."""
+    """Return the folder for temporary files, or a shorter one if a socket's path in it is too long."""
     place = tempfile.gettempdir()
     too_long = len(os.fsencode(os.path.join(place, below))) > LONGEST_SOCKET_PATH
     return SHORT if too_long and os.access(SHORT, os.W_OK) else place
 
 
 class _Connection:
-    """The standard module ``connection``, but the forkserver's socket has a path that can be bound."""
+    """Substitute for the module ``connection``, which gives the forkserver's socket a path that can be bound."""
+
+    # TMPDIR may be too long for a socket, and multiprocessing's folder in it may have been removed.
 
     def __getattr__(self, name: str) -> Any:
         return getattr(mp_connection, name)
@@ -141,7 +144,7 @@ class _Connection:
             if os.path.isdir(os.path.dirname(address)):
                 return address
         folder = tempfile.mkdtemp(prefix="pymp-", dir=place if os.path.isdir(place) else SHORT)
-        # As multiprocessing removes its own folder: after every finalizer that may still want a file of it.
+        # Like multiprocessing's own folder: removed after all finalizers that may need a file in it.
         util.Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-100)
         return os.path.join(folder, "listener")
 
@@ -149,15 +152,15 @@ class _Connection:
 _forkserver: Any = None
 _forkserver_lock = threading.Lock()
 
-#: Pools that may start a worker; the forkserver stays as long as there is one.
+#: Contexts that may start a worker; the forkserver stays while there is one.
 _users: weakref.WeakSet[Context] = weakref.WeakSet()
 
-#: Whether the forkserver is to end when the last pool has ended.
+#: True if the forkserver must end when the last of these contexts is closed.
 _released = False
 
 
 def _begin_after_fork() -> None:
-    """A forked child gets a forkserver of its own."""
+    """Reset the state in a forked child, which gets its own forkserver."""
     global _forkserver, _forkserver_lock, _poll_lock, _users
     _forkserver, _forkserver_lock, _poll_lock, _users = None, threading.Lock(), threading.Lock(), weakref.WeakSet()
 
@@ -167,7 +170,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _our_forkserver() -> Any:
-    """The forkserver of this process."""
+    """Return pdparallel's forkserver object, made on first use."""
     global _forkserver
     with _forkserver_lock:
         if _forkserver is None:
@@ -180,7 +183,7 @@ def _our_forkserver() -> Any:
 
 
 def _socket() -> str:
-    """Path of the socket of the forkserver, which is started if need be."""
+    """Start the forkserver if it does not run, and return the path of its socket."""
     with _interrupts_blocked():
         server = _our_forkserver()
         server.ensure_running()
@@ -188,7 +191,7 @@ def _socket() -> str:
 
 
 def release_forkserver() -> None:
-    """End the forkserver, now or when the last pool that may start a worker has ended."""
+    """End the forkserver now, or when the last context that may start a worker is closed."""
     global _released
     with _forkserver_lock:
         _released = True
@@ -200,12 +203,12 @@ def _end_if_unused() -> None:
 
 
 def stop_forkserver() -> None:
-    """End the forkserver, also if pools still use it."""
+    """End the forkserver, even if pools still use it."""
     _end_forkserver(_forkserver)
 
 
 def _end_forkserver(server: Any, condition: Callable[[], bool] = lambda: True) -> None:
-    """End a forkserver; the next worker starts a new one, unless another thread has done so already."""
+    """End a forkserver, unless another thread has replaced it; the next worker starts a new one."""
     global _forkserver
     with _forkserver_lock:
         if _forkserver is not server or not condition():
@@ -213,8 +216,8 @@ def _end_forkserver(server: Any, condition: Callable[[], bool] = lambda: True) -
         _forkserver = None
     pid = getattr(server, "_forkserver_pid", None)
     if pid is not None:
-        # By itself it ends when its last worker has; at the end of a process nobody wants to wait for that.
-        with contextlib.suppress(OSError):  # it may have been ended by others
+        # By itself it ends only after its last worker, which would delay the exit of this process.
+        with contextlib.suppress(OSError):  # it may have ended already
             os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
             server._stop()
@@ -224,7 +227,8 @@ _poll_lock = threading.Lock()
 
 
 def _poll(self: Any, flag: int = os.WNOHANG) -> Any:
-    """``Popen.poll`` for several threads, and for processes whose forkserver was killed."""
+    """Replace ``Popen.poll``: safe in several threads, and after the forkserver was killed."""
+    # After a death, the pool and its watcher poll at the same moment, but the exit code can be read only once.
     from multiprocessing import forkserver
 
     while True:
@@ -234,12 +238,12 @@ def _poll(self: Any, flag: int = os.WNOHANG) -> Any:
                     self.returncode = forkserver.read_signed(self.sentinel)
                 except (OSError, EOFError):
                     self.returncode = BROKEN_EXITCODE
-                    # It may still be at a task, which another worker is about to run again.
+                    # It may still run a task that another worker is about to repeat.
                     with contextlib.suppress(OSError):
                         os.kill(self.pid, signal.SIGKILL)
         if self.returncode is not None or flag == os.WNOHANG:
             return self.returncode
-        # Another thread may read the code meanwhile.  Then nothing more comes, if a process has the other end still.
+        # With a timeout: if another thread has read the code, nothing more arrives while a child holds the other end.
         mp_connection.wait([self.sentinel], LOOK_SECONDS)
 
 
@@ -247,14 +251,14 @@ def _forkserver_popen() -> Any:
     from multiprocessing import forkserver, popen_forkserver
 
     class _Server:
-        """The standard module ``forkserver``, but new processes come from ours."""
+        """Substitute for the module ``forkserver``, which gets new processes from pdparallel's forkserver."""
 
         @staticmethod
         def connect_to_new_process(fds: Any) -> Any:
             server = _our_forkserver()
             try:
                 return server.connect_to_new_process(fds)
-            except (FileNotFoundError, ConnectionError):  # its socket was removed, or it was ended by others
+            except (FileNotFoundError, ConnectionError):  # its socket was removed, or it has ended
                 _end_forkserver(server)
                 return _our_forkserver().connect_to_new_process(fds)
 
@@ -266,7 +270,7 @@ def _forkserver_popen() -> Any:
     return type("Popen", (base,), {"_launch": launch, "poll": _poll})
 
 
-#: By which multiprocessing finds the main script.
+#: Attributes of ``__main__`` by which multiprocessing finds the main script.
 _TELLING = ("__spec__", "__file__")
 
 _main_lock = threading.Lock()
@@ -274,7 +278,7 @@ _main_lock = threading.Lock()
 
 @contextlib.contextmanager
 def _main_hidden() -> Iterator[None]:
-    """Hide the main script from multiprocessing, which looks for it when it starts a process."""
+    """Hide the main script from multiprocessing, which searches for it when it starts a process."""
     main = sys.modules["__main__"]
     with _main_lock:
         hidden: dict[str, Any] = {name: vars(main).pop(name) for name in _TELLING if name in vars(main)}
@@ -288,7 +292,7 @@ def _main_hidden() -> Iterator[None]:
 
 @functools.cache
 def _is_known() -> bool:
-    """Whether multiprocessing of this Python starts processes as the classes here expect; if not, says so once."""
+    """Return whether multiprocessing starts processes as the classes here expect; warn once if not."""
     try:
         _spawn_popen()
         if "forkserver" in multiprocessing.get_all_start_methods():
@@ -308,7 +312,7 @@ def _is_known() -> bool:
 
 
 class _PlainSpawnProcess(mp_context.SpawnProcess):
-    """For a multiprocessing that is different inside."""
+    """Process for a Python whose multiprocessing is different inside."""
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
@@ -334,7 +338,7 @@ if "forkserver" in multiprocessing.get_all_start_methods():
                 return _forkserver_popen()(process_obj)
 
     class _ForkProcess(mp_context.ForkProcess):
-        # A forked worker imports nothing, so fork needs no other way than the standard one.
+        # A forked worker imports nothing, so the standard code is right.
         @staticmethod
         def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
             with _interrupts_blocked():
@@ -344,7 +348,7 @@ if "forkserver" in multiprocessing.get_all_start_methods():
 
 
 class Context(mp_context.BaseContext):
-    """A context for one pool."""
+    """Multiprocessing context of one pool."""
 
     def __init__(self, method: StartMethod) -> None:
         global _released
@@ -361,18 +365,18 @@ class Context(mp_context.BaseContext):
                 _users.add(self)
 
     def close(self) -> None:
-        """Say that no further process will be started."""
+        """Declare that the context starts no more processes."""
         with _forkserver_lock:
             _users.discard(self)
         _end_if_unused()
 
     def socket(self) -> str:
-        """Path of the file through which workers are asked for, if there is one."""
+        """Return the path of the forkserver's socket; empty for other start methods."""
         return _socket() if self._name == "forkserver" else ""
 
     @property
     def started(self) -> list[Any]:
-        """Every process that the context started, in order."""
+        """Processes that the context started, in order."""
         return [process for process in self._made if process.pid is not None]
 
     def get_start_method(self, allow_none: bool = False) -> str:

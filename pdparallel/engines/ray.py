@@ -1,8 +1,8 @@
-"""Ray: tasks on the workers of a Ray cluster, handed to it by a process of its own, which an error in Ray may end.
+"""Engine that runs tasks on a Ray cluster, through a driver process that an error in Ray may end.
 
 ::
 
-    this process --- tasks ---> driver --- ray.put, once a call: the function
+    this process --- tasks ---> driver --- ray.put, once per call: the function
                  <-- answers --        --- ray.put: the chunk, which the worker reads without a copy
 """
 
@@ -35,24 +35,24 @@ from pdparallel.transport.task import Locality, Parts
 
 __all__ = ["RayEngine"]
 
-#: Seconds that the driver gets to end Ray, until it is killed.
+#: Seconds that the driver gets to end Ray before it is killed.
 END_SECONDS = 15.0
 
-#: Seconds that the folder of a Ray which was killed may take to be empty.
+#: Seconds for which the removal of the folder is repeated: processes of a killed Ray may still write to it.
 REMOVE_SECONDS = 5.0
 
-#: What the path of a socket of Ray's looks like, below the folder for temporary files.
+#: Example of the path of a Ray socket below the folder for temporary files, for its length.
 LIKE_A_SOCKET = "pdparallel-ray-12345678/session_2026-01-01_00-00-00_123456_1234567/sockets/plasma_store"
 
-#: Seconds between two looks at how many cores the cluster has.
+#: Seconds between two requests for the number of cores of the cluster.
 LOOK_SECONDS = 1.0
 
-#: Characters of the driver's own messages that an error quotes.
+#: Characters of the driver's standard error that an error quotes.
 QUOTED = 2000
 
 
 class _Driver(CachedPool):
-    """The process that speaks with Ray, and the tasks that it has."""
+    """Driver process, which uses Ray, and its open tasks."""
 
     def __init__(self, theirs: dict[str, Any], n_workers: int) -> None:
         self._folder = tempfile.mkdtemp(prefix="pdparallel-ray-", dir=folder_for_sockets(LIKE_A_SOCKET))
@@ -60,7 +60,7 @@ class _Driver(CachedPool):
         self._open: dict[int, _Carried] = {}
         self._numbers = itertools.count()
         self._asked: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
-        self._heard = threading.Event()  # Ray is there, or will not be
+        self._heard = threading.Event()  # Ray has started, or failed to start
         self._cores, self._looked = 0, 0.0
         self._error: Exception | None = None
         self._said = Path(self._folder, "driver.err")
@@ -94,7 +94,7 @@ class _Driver(CachedPool):
 
     @property
     def cores(self) -> int:
-        """Cores of the cluster, as last heard; 0 if Ray did not start."""
+        """Latest known number of cores of the cluster; 0 if Ray did not start."""
         now = time.monotonic()
         if self._heard.is_set() and now - self._looked > LOOK_SECONDS:
             self._looked = now
@@ -106,7 +106,7 @@ class _Driver(CachedPool):
         self._asked.put(message)
 
     def carry(self, key: int, task: Parts, versions: dict[str, str]) -> _Carried:
-        """A task as a future."""
+        """Send a task to the driver, and return its future."""
         with self._lock:
             if self._error is not None:
                 raise _again(self._error)
@@ -150,7 +150,7 @@ class _Driver(CachedPool):
             carried.set_exception(error)
 
     def _lost(self) -> None:
-        """Fail what is open: the driver has ended."""
+        """Fail all open tasks after the end of the driver."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         with self._lock:
@@ -167,14 +167,14 @@ class _Driver(CachedPool):
         self._asked.put(None)
         self._heard.set()
         for one in carried:
-            one.set_exception(_again(self._error))  # each gets notes of its own
+            one.set_exception(_again(self._error))  # each gets its own notes
 
     def end(self, *, kill: bool) -> None:
         self._asked.put(None)
         try:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(OSError):  # its children end with it
+            with contextlib.suppress(OSError):  # killpg ends its children, too
                 os.killpg(self._process.pid, signal.SIGKILL) if hasattr(os, "killpg") else self._process.kill()
             self._process.wait()
         for thread in self._threads:
@@ -187,7 +187,7 @@ class _Driver(CachedPool):
 
 
 class _Carried(Future[bytes]):
-    """A task of Ray's as a future, which reaches the worker when it is cancelled."""
+    """Future of a Ray task; its cancellation ends the task in the worker."""
 
     def __init__(self, driver: _Driver, number: int) -> None:
         super().__init__()
@@ -209,9 +209,9 @@ def _again(error: Exception) -> Exception:
 
 
 def _theirs() -> dict[str, Any]:
-    """The arguments of ``ray.init`` that join the Ray of this process; empty if the user began none."""
+    """Return the arguments of ``ray.init`` that join the user's Ray in this process; empty if there is none."""
     ray: Any = sys.modules.get("ray")
-    with contextlib.suppress(Exception):  # it is being imported, or the user ends it at this moment
+    with contextlib.suppress(Exception):  # Ray is being imported or shut down
         client = ray.util.client.ray
         if client.is_connected():
             return {"address": f"ray://{client.get_context().client_worker._conn_str}"}
@@ -228,12 +228,12 @@ _warm: PoolCache[_Driver] = PoolCache()
 
 at_exit(_warm.clear, of_pools=True)
 
-#: Keys of functions, as drivers know them.
+#: Keys by which drivers know functions.
 _keys = itertools.count()
 
 
 class RayEngine(Engine):
-    """The workers of the Ray that runs, or of one on this machine, which stays for the next call."""
+    """Engine on the Ray that runs, or on one on this machine, which stays for the next call."""
 
     name: ClassVar[str] = "ray"
     locality = Locality.STORE
@@ -251,12 +251,12 @@ class RayEngine(Engine):
 
     @property
     def _key(self) -> tuple[str, str]:
-        """A process has one Ray, however many workers are asked for."""
+        """Key of the driver, without the number of workers, because a process can have only one Ray."""
         return KIND, self._theirs.get("address", "")
 
     @property
     def n_workers(self) -> int:  # type: ignore[override]
-        """Cores of the cluster, as it grows and shrinks."""
+        """Number of cores of the cluster, which may grow and shrink."""
         if self._closed or not (self._theirs or self._driver or _warm.is_ready(self._key)):
             return self._local
         driver = self._ready()
@@ -298,4 +298,4 @@ class RayEngine(Engine):
             for one in carried:
                 one.cancel()
         if driver is not None:
-            _warm.release(driver)  # what ran is cancelled, and its workers go on with what is next
+            _warm.release(driver)  # the tasks are cancelled, and the workers stay usable

@@ -1,21 +1,23 @@
-"""Ray's driver: the process that speaks with Ray, so that an error inside of Ray ends it and not the user's program.
+"""Driver process for Ray, so that an error inside Ray ends this process and not the user's program.
 
-Ray ends the process that it runs in when its head node is gone for a minute, when a thread still uses it while it is
-shut down, and when it cancels a task that is just ending.  ``python -m pdparallel.engines.ray_driver`` reads pickled
-tuples from its standard input, answers on its standard output, and ends when its input does::
+Ray ends its process when its head node is gone for a minute or a thread uses it during its shutdown. It also does so
+when it cancels a task that just ends.
 
-    ("work", key, bytes)               keep a function
-    ("forget", key)                    let go of it
+``python -m pdparallel.engines.ray_driver`` reads pickled tuples from its standard input, and answers on its standard
+output. It ends when its input ends::
+
+    ("work", key, bytes)               store a function
+    ("forget", key)                    release it
     ("task", number, key, ...)         submit a task
     ("cancel", number)                 cancel it
     ("cores",)                         count the cores
 
-    ("cores", n)                       also once at the beginning: Ray is there
+    ("cores", n)                       also sent once when Ray has started
     ("no ray", text)                   Ray did not start
-    ("done", number, answer)           what the worker returned
+    ("done", number, answer)           answer of the worker
     ("cancelled", number)
     ("failed", number, error)
-    ("died", number, text)             its worker ended
+    ("died", number, text)             the worker ended
 """
 
 from __future__ import annotations
@@ -45,23 +47,23 @@ from pdparallel.worker.run_task import run_parts
 
 __all__ = ["main", "run"]
 
-#: The module whose ``run`` a worker calls.
+#: Module whose ``run`` a worker calls.
 HERE = "pdparallel.engines.ray_driver"
 
-#: Tries of a task whose worker was ended for lack of memory; Ray's own default has no limit.
+#: Retries of a task whose worker was ended for lack of memory; Ray's default has no limit.
 OOM_RETRIES = 3
 
-#: Niceness of workers. Ray's default is 15: on a busy machine they would hardly begin.
+#: Niceness of workers. With Ray's default of 15 they hardly start on a busy machine.
 NICENESS = 0
 
-#: Seconds that an unwanted task gets to end by itself. When Ray cancels a task that is just ending or beginning, it
-#: aborts its process ("Tried to complete task that was not pending", in one of a thousand calls that failed).
+#: Seconds that a cancelled task gets to end by itself. If Ray cancels a task that just starts or ends, it aborts its
+#: process: "Tried to complete task that was not pending". That was measured in one of 1,000 failed calls.
 GRACE_SECONDS = 0.5
 
 
 def main(theirs: dict[str, Any], n_workers: int, folder: str) -> None:
-    """Start Ray or join it, run what is asked for, and end it."""
-    # What Ray or a library prints must not get between the answers.
+    """Start Ray in ``folder`` or join the user's (``theirs``), run the requested tasks, and end it."""
+    # The output of Ray and libraries must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     driver = _Driver(answers)
@@ -75,7 +77,7 @@ def main(theirs: dict[str, Any], n_workers: int, folder: str) -> None:
         driver.work()
     finally:
         _end()
-        shutil.rmtree(folder, ignore_errors=True)  # the program may have been killed
+        shutil.rmtree(folder, ignore_errors=True)  # a killed parent cannot remove it
 
 
 def _begin(theirs: dict[str, Any], n_workers: int, folder: str) -> None:
@@ -90,7 +92,8 @@ def _begin(theirs: dict[str, Any], n_workers: int, folder: str) -> None:
 
 
 def _running() -> str:
-    """The address of the Ray that runs for all programs: ``RAY_ADDRESS``, or what ``ray start`` began here."""
+    """Return the address of the Ray for all programs: ``RAY_ADDRESS``, or the one of ``ray start``."""
+    # Ray's own "auto" also joins a Ray that another program started for itself, and that ends with it.
     if address := os.environ.get("RAY_ADDRESS"):
         return address
     from ray._private import utils
@@ -107,13 +110,13 @@ def _end() -> None:
 
 
 class _Driver:
-    """Uses Ray in one thread. The others only put events into its queue."""
+    """Client of Ray that uses it in one thread; the others only put events into a queue."""
 
     def __init__(self, answers: BinaryIO) -> None:
         self._answers = answers
         self._events: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._remote: Any = None
-        self._work: dict[int, Any] = {}  # bytes until a task needs them, then a reference
+        self._work: dict[int, Any] = {}  # bytes until the first task, then a reference
         self._open: dict[int, Any] = {}
         self._unwanted: set[int] = set()
         self._cancel_at = 0.0
@@ -127,12 +130,12 @@ class _Driver:
         self._answers.flush()
 
     def listen(self, asked: BinaryIO) -> None:
-        """Put what is asked for into the queue, until the program that asks has ended or says so."""
+        """Put requests into the queue until the parent closes the pipe or ends."""
         with contextlib.suppress(EOFError, pickle.UnpicklingError, OSError):
             while True:
                 self._events.put(pickle.load(asked))
         if self._remote is None and hasattr(os, "killpg"):
-            # Ray still starts, which may take long. The session is this process's own, with what Ray has begun in it.
+            # Ray still starts, which may take long. The group of this process also contains Ray's processes.
             os.killpg(0, signal.SIGKILL)
         self._events.put(("end",))
 
@@ -203,20 +206,20 @@ class _Driver:
             self._unwanted.add(number)
 
     def _cancel_unwanted(self) -> None:
-        # The last one first: it waits, and would begin when one before it has ended.
+        # The last task first: it may wait, and would start when an earlier one has ended.
         unwanted, self._unwanted = sorted(self._unwanted, reverse=True), set()
         for number in unwanted:
-            with contextlib.suppress(Exception):  # it has ended meanwhile
+            with contextlib.suppress(Exception):  # the task has ended meanwhile
                 ray.cancel(self._open[number])
 
 
 def _array(data: bytes | bytearray) -> Any:
-    """As an array, which Ray stores and hands out without a copy of its own."""
+    """Return the data as an array, which Ray stores and passes to workers without another copy."""
     return np.frombuffer(data, np.uint8)
 
 
 def _portable(error: Exception) -> Exception:
-    """The error as the program can read it, which need not import Ray for that."""
+    """Return the error in a form that the parent can unpickle without Ray."""
     text = "".join(traceback.format_exception_only(error)).strip()
     cause = getattr(error, "cause", None)
     if isinstance(error, exceptions.RayTaskError) and isinstance(cause, Exception):
@@ -234,7 +237,7 @@ def _portable(error: Exception) -> Exception:
 
 
 def run(head: bytes, work: Any, piece: Any) -> bytes:
-    """Do a task in a worker; called by :func:`pdparallel.engines.cluster_worker.on_worker`."""
+    """Run a task in a worker; called by :func:`pdparallel.engines.cluster_worker.on_worker`."""
     return run_parts(head, work.tobytes(), memoryview(piece))
 
 
@@ -247,4 +250,4 @@ if __name__ == "__main__":
         traceback.print_exc()
     finally:
         sys.stderr.flush()
-        os._exit(code)  # threads of Ray, and the one that listens, need not end first
+        os._exit(code)  # without waiting for Ray's threads and the listener

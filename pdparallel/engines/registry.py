@@ -1,4 +1,4 @@
-"""Registry: from the options of a call to an engine; each engine's module is imported when it is first asked for."""
+"""Choice of the engine from the options of a call; each engine's module is imported on first use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["is_warm", "let_pools_go", "open_engine", "shutdown"]
 
 
 def open_engine(options: Options) -> Engine:
-    """The engine of a call, to be closed by who asked."""
+    """Return the engine of a call; the caller must close it."""
     engine = options.engine
     if isinstance(engine, Engine):
         return engine
@@ -28,7 +28,7 @@ def open_engine(options: Options) -> Engine:
 
         return ExecutorEngine(engine, options.workers)
     if engine == "serial" or inside_worker():
-        # Inside a worker every core has its process already.
+        # Inside a worker, each core has a process already.
         from pdparallel.engines.serial import SerialEngine
 
         return SerialEngine()
@@ -52,22 +52,22 @@ def open_engine(options: Options) -> Engine:
 def _is_dask(engine: Any) -> bool:
     if isinstance(engine, str):
         return engine == "dask" or "://" in engine
-    # Without the modules it can be no object of theirs; another thread may be about to import them.
+    # If Dask is not imported, the object is not one of its objects. Another thread may be importing it.
     client = getattr(sys.modules.get("distributed"), "Client", ())
     return isinstance(engine, (client, getattr(sys.modules.get("distributed.deploy"), "Cluster", ())))
 
 
 def is_warm(options: Options) -> bool:
-    """Whether the pool that ``engine="auto"`` would hand over to is up."""
+    """Return whether the workers run to which ``engine="auto"`` would send the rest of a call."""
     is_kept = getattr(sys.modules.get("pdparallel.engines.process"), "is_warm", None)
     return is_kept is not None and bool(is_kept(options.workers, options.method, options.threads))
 
 
 def shutdown() -> None:
-    """End the warm pools and their workers now; the next call starts new ones.
+    """End the cached pools and their workers now; the next call starts new ones.
 
-    Pools end by themselves after some idle minutes, and at the end of the process.  A call of another thread that is
-    under way keeps its workers until it is done.
+    Pools end by themselves after some idle minutes, and at the end of the process. A call that runs in another thread
+    keeps its workers until it is done.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def shutdown() -> None:
 
 
 def let_pools_go() -> None:
-    """End the warm pools; the forkserver, from which the next ones would start soon, stays."""
+    """End the cached pools; the forkserver stays, so that the next pools start quickly."""
     from pdparallel.engines import pool_cache
 
     for ending in AT_SHUTDOWN:
@@ -87,14 +87,14 @@ def let_pools_go() -> None:
     pool_cache.drop_all()
 
 
-# Registered before any pool library is imported, so that it runs after they have ended their pools.
+# Registered before any pool library is imported, so that it runs after those have ended their pools.
 @atexit.register
 def _stop_forkserver() -> None:
     _ask_launch("stop_forkserver")
 
 
 def _ask_launch(name: str) -> None:
-    """Call a function of the module ``launch``, unless that is not imported, or not yet by another thread."""
+    """Call a function of ``process_start`` if that is imported; another thread may be importing it."""
     function = getattr(sys.modules.get("pdparallel.engines.process_start"), name, None)
     if function is not None:
         function()

@@ -1,4 +1,4 @@
-"""Serial: runs each task at once, in this thread.  With a reach beyond the process it takes the whole bytes path."""
+"""Engine that runs each task at once in this thread; with a locality beyond the process it serializes everything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["SerialEngine"]
 
 
 class SerialEngine(Engine):
-    """The engine without workers; also the fake that tests the seam."""
+    """Engine without workers; also the fake engine of tests, with another locality."""
 
     name: ClassVar[str] = "serial"
     n_workers = 1

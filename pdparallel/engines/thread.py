@@ -1,4 +1,4 @@
-"""Thread: a pool of threads for functions that wait or release the GIL; nothing is serialised."""
+"""Engine on a pool of threads, for functions that wait or release the GIL; nothing is serialized."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ThreadEngine"]
 
 
 class ThreadEngine(Engine):
-    """Threads of one call; starting one takes some ten microseconds, so none are kept."""
+    """Engine on threads of one call; none are kept, because the start of a thread takes some ten microseconds."""
 
     name: ClassVar[str] = "thread"
     locality = Locality.PROCESS
@@ -26,5 +26,5 @@ class ThreadEngine(Engine):
         return self._executor.submit(self._run, task)
 
     def close(self, *, kill: bool = False) -> None:
-        # A thread cannot be ended from outside: with kill, what runs is left to run out and its result is dropped.
+        # A thread cannot be ended from outside: with kill, running tasks finish and their results are dropped.
         self._executor.shutdown(wait=not kill, cancel_futures=True)
