@@ -1,1 +1,1 @@
-"""One call: where it runs, how its chunks travel, and what comes back."""
+"""One call: where it runs, how its chunks are sent, and how its results are collected."""

@@ -1,8 +1,4 @@
-"""Ledger: what came back of a call, by position, and the failure that pandas would have met first.
-
-One that keeps all, for a result that is shaped over all; one that passes on what comes, for results that are taken one
-after the other and may be more than memory holds.
-"""
+"""Collectors of the outcomes of a call, which find the failure that pandas would have met first."""
 
 from __future__ import annotations
 
@@ -22,29 +18,30 @@ __all__ = ["ResultCollector", "StreamingCollector", "annotate_exception"]
 
 
 class ResultCollector:
-    """Takes the outcomes of a call in any order."""
+    """Collector that keeps all outcomes, in any order, for a result that is built from all of them."""
 
+    #: True if the caller waits for each outcome, so that none is held back for later ones.
     passes_on = False
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._outcomes: dict[int, Outcome] = {}
-        self.keep: Callable[[Outcome], None] | None = None
-        self.failure: Outcome | None = None
+        self.keep: Callable[[Outcome], None] | None = None  # writes each outcome to the checkpoint
+        self.failure: Outcome | None = None  # the one with the first failing position so far
         self.units = 0
         self.seconds = 0.0
         self._looked_at = 0
         self._fails = False
 
     def add(self, outcome: Outcome) -> None:
-        """Take an outcome."""
         self._outcomes[outcome.chunk.start] = outcome
         self._note(outcome)
         if self._call.again is not None:
             self._look_at_assignments(self._call.again)
 
     def _look_at_assignments(self, again: Callable[[int], Outcome]) -> None:
-        """Ask again for the first row that was assigned to in a chunk, if pandas would have let that fail."""
+        """Repeat the first row of a chunk that was assigned to, if pandas would have made that fail."""
+        # That depends on the rows before, which the worker of the chunk does not know.
         while (outcome := self._outcomes.get(self._looked_at)) is not None and len(outcome.chunk):
             if outcome.assigned is not None:
                 first, shares, unshared = outcome.assigned
@@ -59,7 +56,7 @@ class ResultCollector:
                 self._looked_at = -1
 
     def accepts_more(self, on_their_way: int) -> bool:
-        """Whether a further chunk may be begun while so many are on their way."""
+        """Return whether another chunk may start while ``on_their_way`` chunks are in flight."""
         return True
 
     def _note(self, outcome: Outcome) -> None:
@@ -74,7 +71,7 @@ class ResultCollector:
             self.failure = outcome
 
     def fails_before(self, position: int) -> bool:
-        """Whether a unit before that position has failed."""
+        """Return whether a unit before a position has failed."""
         return self.failure is not None and self.failure.chunk.start < position
 
     def raise_failure(self) -> None:
@@ -83,7 +80,7 @@ class ResultCollector:
             return
         failure = self.failure.failure
         assert failure is not None
-        if self._call.validate_prefix is not None:
+        if self._call.validate_prefix is not None:  # pandas may reject a return before the failure, and that error wins
             before = [start for start in sorted(self._outcomes) if start <= self.failure.chunk.start]
             returns = Returns([self._outcomes[start].returns for start in before])
             if len(returns):
@@ -94,12 +91,12 @@ class ResultCollector:
         raise exception.with_traceback(of_function(exception.__traceback__))
 
     def is_of_the_function(self, exception: BaseException) -> bool:
-        """Whether an exception is the first failure, and the user's function raised it."""
+        """Return whether an exception is the first failure and the user's function raised it."""
         failure = None if self.failure is None else self.failure.failure
         return failure is not None and failure.exception is exception and failure.by_function
 
     def returns(self) -> Returns:
-        """Everything that came back, in order of position."""
+        """Return all values that the function returned, in order of position."""
         returns = Returns([self._outcomes[start].returns for start in sorted(self._outcomes)])
         if self._call.work.unit_format != "chunk" and len(returns) != self._call.n:
             raise RuntimeError(f"{len(returns)} returns for {self._call.n} {self._call.unit}s: please report this")
@@ -107,7 +104,7 @@ class ResultCollector:
 
 
 def _with_row(outcome: Outcome, offset: int, again: Callable[[int], Outcome]) -> Outcome:
-    """The outcome with what a row gives when the function is called with it again."""
+    """Return the outcome with the result of a repeated call for one row."""
     one = again(outcome.chunk.start + offset)
     returns, failure = list(outcome.returns), outcome.failure
     if one.failure is not None:
@@ -119,21 +116,21 @@ def _with_row(outcome: Outcome, offset: int, again: Callable[[int], Outcome]) ->
 
 
 class StreamingCollector(ResultCollector):
-    """Passes on what comes, and forgets it."""
+    """Collector that passes outcomes on and forgets them, for results that may exceed memory."""
 
     passes_on = True
 
     def __init__(self, call: Call, ordered: bool, most: int) -> None:
         super().__init__(call)
         self._ordered = ordered
-        self._most = most
+        self._most = most  # chunks in flight, or waiting for earlier ones
         self._next = 0
 
     def accepts_more(self, on_their_way: int) -> bool:
         return on_their_way + len(self._outcomes) < self._most
 
     def taken(self) -> Iterator[Outcome]:
-        """What may be passed on by now; in order nothing comes behind a failure."""
+        """Yield the outcomes that can be passed on now; if ordered, none after a failure."""
         while self._outcomes:
             start = self._next if self._ordered else next(iter(self._outcomes))
             outcome = self._outcomes.pop(start, None)
@@ -144,7 +141,7 @@ class StreamingCollector(ResultCollector):
 
 
 def annotate_exception(failure: Failure | Failed, place: str, unit_format: UnitFormat | None = None) -> BaseException:
-    """Return the exception of a failure with a note of its place."""
+    """Return the exception of a failure with notes of its place and, for a wrong unit format, a hint."""
     exception = failure.exception
     # An exception class may refuse attributes; the exception matters more than its note.
     with contextlib.suppress(Exception):
@@ -161,7 +158,7 @@ def annotate_exception(failure: Failure | Failed, place: str, unit_format: UnitF
 
 
 class WorkerTraceback(Exception):  # noqa: N818 - shown as a cause, never raised
-    """Shows the traceback of a worker above the exception that came from there."""
+    """Cause of an exception that shows its traceback in the worker."""
 
     def __init__(self, failure: Failure | Failed) -> None:
         super().__init__(f"in a worker process\n\n{failure.traceback_text.rstrip()}")

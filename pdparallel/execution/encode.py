@@ -1,17 +1,17 @@
-"""Parcel: one call on its way: what the tasks of a call refer to, by how far the engine's workers are.
+"""Encoders of calls: they make the tasks and read the answers, depending on the locality of the workers.
 
 ::
 
-    reach      a task carries                      the function and the data travel
-    process    a key of this process's registry    not at all: references
-    host       the path of an arena                once a call, into the arena; loaded once in a worker;
-                                                   objects of Python, and big data, with their chunk
-    store      what the engine's store gives it    the function once a call, the data by chunk; the engine moves them
-    anywhere   the bytes                           the function with each chunk, the data by chunk
+    locality   a task contains                     function and data
+    PROCESS    a key of this process's registry    not sent: references
+    HOST       the path of a shared memory arena   once per call, in the arena; each worker loads it once;
+                                                   Python objects and big data with their chunk
+    STORE      parts for the engine's store        function once per call, data by chunk; the engine sends them
+    ANYWHERE   all bytes                           function with each chunk, data by chunk
 
-A task is bytes in each case (for a store in three :class:`~pdparallel.transport.task.Parts`), and so is the answer.
-On this machine a large answer lies in a mailbox that the parent made for the chunk, and its bytes only say so.  The
-worker's side is :mod:`pdparallel.worker.decode`.
+A task is bytes (for a store, three :class:`~pdparallel.transport.task.Parts`), and so is the answer. On this machine,
+a worker writes a large answer to the mailbox that the parent made for the chunk. The bytes of the answer then only
+refer to it. The worker's side is :mod:`pdparallel.worker.decode`.
 """
 
 from __future__ import annotations
@@ -63,58 +63,59 @@ __all__ = ["CallEncoder", "pack"]
 
 
 class CallEncoder(abc.ABC):
-    """Makes the tasks of one call and reads their answers; holds what they refer to until it is closed."""
+    """Encoder of one call: makes tasks, reads answers, and holds the data of the tasks until it is closed."""
 
     def __init__(self) -> None:
         self._sent, self._came = _Mean(), _Mean()
-        self.timed = False
+        self.timed = False  # True if outcomes must have a Timing
+        # Bytes sent once per call, of the latest task, and of the latest answer. References count as 0.
         self.once = self.out = self.back = 0
         self._said: dict[int, CapturedOutput] = {}
 
     @property
     def bytes_of_a_unit(self) -> float:
-        """What a unit takes on its way there and back, but for what travels once a call; 0 where nothing travels."""
+        """Mean bytes per unit, sent and received, without those sent once per call; 0 for references."""
         return self._sent.mean + self._came.mean
 
     def most_units(self, in_flight: int) -> int | None:
-        """Units of a chunk at most, if the data are big and so many chunks are under way."""
+        """Return the largest number of units of a chunk, if big data limit it."""
         return None
 
     def accepts_more(self, flying: int, workers: int) -> bool:
-        """Whether one more chunk may be sent to so many workers while so many are under way."""
+        """Return whether another chunk may be sent while ``flying`` chunks are in flight."""
         return True
 
     @abc.abstractmethod
     def task(self, chunk: Chunk, *, track_each_unit: bool = False) -> bytes | Parts:
-        """What goes to a worker."""
+        """Return the task of a chunk."""
 
     def loading(self) -> bytes:
-        """What has a worker load the function; where it loads nothing, what has it answer."""
+        """Return a task that makes a worker load the function, or only answer if there is nothing to load."""
         return b""
 
     def running(self, chunk: Chunk) -> Running | None:
-        """What a worker noted of the chunk last; None where it has not begun, or is too far away to say."""
+        """Return a worker's last note of a chunk; None if it has not started or cannot be read from here."""
         return None
 
     def said(self, chunk: Chunk) -> CapturedOutput | None:
-        """What the worker of a chunk has printed, logged and warned of, until now or until its end; told once."""
+        """Return and forget the output of a chunk so far: prints, log records and warnings."""
         return self._said.pop(chunk.start, None)
 
     @abc.abstractmethod
     def outcome(self, answer: bytes) -> Outcome:
-        """The outcome that came back."""
+        """Return the outcome in an answer."""
 
     def bring(self, slots: tuple[Slot, ...]) -> None:
-        """Take along the values of globals of the user's modules of which a worker has others."""
+        """Send the values of module globals that differ in a worker."""
         raise NotImplementedError
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go what the tasks refer to."""
+        """Release the data of the tasks."""
 
 
 class _Mean:
-    """How many bytes units have."""
+    """Mean number of bytes per unit."""
 
     def __init__(self) -> None:
         self._bytes = self._units = 0
@@ -132,7 +133,10 @@ def pack(
     call: Call, locality: Locality, serializer: Serializer, heard: bool = True, noted: bool = False,
     tell: Callable[[int], None] | None = None,
 ) -> CallEncoder:  # fmt: skip
-    """Encode a call, as far as its engine needs it."""
+    """Return the encoder for a call and the locality of its workers.
+
+    ``noted`` makes it note the running units within this process, too. ``tell`` then gets the number of done units.
+    """
     if locality is Locality.PROCESS:
         return _InProcessEncoder(call, noted, tell)
     if locality is Locality.HOST:
@@ -146,7 +150,7 @@ def pack(
 
 
 class _Slot:
-    """What runs of a chunk within this process; see :class:`pdparallel.transport.shared_memory.Running`."""
+    """Progress notes of a chunk within this process; see :class:`pdparallel.transport.shared_memory.Running`."""
 
     def __init__(self, first: int, tell: Callable[[int], None] | None) -> None:
         self._noted = [os.getpid(), LOADING, LOADING]
@@ -192,11 +196,11 @@ class _InProcessEncoder(CallEncoder):
             references.pop(key, None)
 
 
-# Elsewhere
+# Outside this process
 
 
 class _Encoded(CallEncoder):
-    """What holds wherever the function travels as bytes, with the classes that it and the data have in common."""
+    """Base of the encoders that serialize the function, with the classes that it shares with the data."""
 
     def __init__(self, call: Call, serializer: Serializer, heard: bool) -> None:
         super().__init__()
@@ -224,7 +228,7 @@ class _Encoded(CallEncoder):
         found, before = state_of(self._table.reached), self._state
         if before is None or found.stamp != before.stamp:
             if before is not None and not before.is_current():
-                # What came with the data is found in the state in which it is now; the rest is of another one.
+                # The data need the present state of the module, but the function was encoded with an earlier one.
                 raise FunctionNotSerializableError(
                     "A module that the function uses was changed during the call, so workers cannot get the code with "
                     "which the call began. Change the module after the call."
@@ -232,7 +236,7 @@ class _Encoded(CallEncoder):
             self._state = found
 
     def _learn(self) -> bool:
-        """Encode the function anew where the data have brought classes that it did not know; whether they have."""
+        """Encode the function again if the data have added classes; return whether it has changed."""
         if len(self._table.objects) != self._known:
             self._encode_work()
             return True
@@ -250,12 +254,12 @@ class _Encoded(CallEncoder):
         self._state.bring(slots)
         self._asked = True
         work = self._state.framed(self._pure, asked=True)
-        if work != self._work:  # else it is on its way already
+        if work != self._work:  # otherwise it is being sent already
             self._work = work
             self._begin_anew()
 
     def _begin_anew(self) -> None:
-        """Take another id, so that a worker that has loaded what there was loads what there is now."""
+        """Take a new call id, so that workers load the function again."""
         self._id = new_call_id()
 
     def _task(self, chunk: Chunk, locality: Locality, **rest: Any) -> Task:
@@ -304,7 +308,7 @@ class _SharedMemoryEncoder(_Encoded):
         piece = self._piece(chunk)
         if not self._arenas:
             self._fill()
-        self._drop_mailbox(chunk)  # of an earlier try
+        self._drop_mailbox(chunk)  # of an earlier attempt
         mailbox = self._mailboxes[chunk.start] = Mailbox()
         put = self._put_apart(chunk) if self._unit else mailbox.put
         arena, letter = self._arenas[-1].ref, as_payload(piece, put)
@@ -330,7 +334,7 @@ class _SharedMemoryEncoder(_Encoded):
         return None if mailbox is None else mailbox.running()
 
     def said(self, chunk: Chunk) -> CapturedOutput | None:
-        self._keep_said(chunk, b"")  # of one that came to no answer
+        self._keep_said(chunk, b"")  # of a chunk without an answer
         return super().said(chunk)
 
     def _keep_said(self, chunk: Chunk, more: bytes) -> None:
@@ -343,7 +347,8 @@ class _SharedMemoryEncoder(_Encoded):
                 file.close()
 
     def _put_apart(self, chunk: Chunk) -> Callable[[list[memoryview]], ArenaRef]:
-        """A way to put a piece into a file of its own, which goes with the answer: returns may keep the mailbox."""
+        """Return a function that writes a piece to its own file."""
+        # The file is removed after the answer. The mailbox may stay longer, because returns may refer to it.
 
         def put(buffers: list[memoryview]) -> ArenaRef:
             piece = self._pieces[chunk.start] = Arena(buffers)
@@ -360,7 +365,7 @@ class _SharedMemoryEncoder(_Encoded):
         return flying < workers or sum(piece.ref.size for piece in self._pieces.values()) < UNDER_WAY_BYTES
 
     def _piece(self, chunk: Chunk) -> list[memoryview]:
-        """What travels with this chunk alone."""
+        """Return the data that are sent with this chunk only."""
         data, unit_format = self._call.data, self._call.work.unit_format
         beside = self._cargo.beside(data, unit_format, chunk)
         if beside is None:
@@ -373,7 +378,7 @@ class _SharedMemoryEncoder(_Encoded):
         return buffers
 
     def _fill(self) -> None:
-        """Write what goes once into an arena; tasks on their way may still refer to the one before."""
+        """Write the data sent once into a new arena; tasks in flight may still use the previous one."""
         self._begin_anew()
         self._arenas.append(Arena([memoryview(self._work), *self._data]))
         self.once += self._arenas[-1].ref.size

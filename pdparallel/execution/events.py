@@ -1,12 +1,12 @@
-"""Observing: what a call tells of itself while somebody looks: a profile, the log, who wants to know what would happen.
+"""Events of a call for its observers: a profile, the log, or an explanation.
 
-A call asks once, when it begins, whether anybody looks.  Mostly nobody does: then it talks to a :class:`Watch` that
-does nothing, and no worker measures anything.  Else a :class:`Watching` writes down what is done where, and when::
+A call checks once, at its start, whether anybody observes it. Usually nobody does. It then uses a :class:`Watch` that
+does nothing, and no worker measures anything. Otherwise a :class:`CallRecorder` records what happens where and when::
 
-    runner     begins, decided, ends      ----+
-    auto       begun, did                     +--> Watching --> Record, Pieces --> each Observer
-    delivery   writes, sends, reads, takes ---+       ^
-    assemble   shaping                                +-- Timing, which a worker puts into its outcome
+    runner         decided, packs, packed      ---+
+    inline         begins, did                    +--> CallRecorder --> Record, ChunkRecord --> each Observer
+    scheduler      writes, sends, reads, takes ---+          ^
+    build_result   shaping                                   +-- Timing, which a worker adds to its outcome
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ R = TypeVar("R")
 
 
 class Watch:
-    """What a call tells to nobody; see :class:`Watching` for what is told."""
+    """Receiver of the events of a call that ignores them; :class:`CallRecorder` records them."""
 
-    #: Whether workers are to measure.
+    #: True if workers must measure times.
     timed = False
 
     def __enter__(self) -> Self:
@@ -49,51 +49,51 @@ class Watch:
         pass
 
     def decided(self, why: str, engine: str = "here", workers: int = 1) -> None:
-        """Who does it, and why."""
+        """Note the engine that runs the call, and why."""
 
     def packs(self) -> None:
-        """What travels once is about to be written."""
+        """Note that the encoding of the data sent once starts."""
 
     def packed(self) -> None:
-        """It is."""
+        """Note that this encoding ends."""
 
     def loads(self, outcome: Outcome) -> None:
-        """A worker has loaded the function, or could not."""
+        """Note that a worker has loaded the function, or failed to."""
 
     def begins(self) -> None:
-        """This process is about to do a chunk itself."""
+        """Note that this process starts a chunk itself."""
 
     def did(self, outcome: Outcome) -> None:
-        """It has."""
+        """Note that this process has done the chunk."""
 
     def writes(self, chunk: Chunk) -> None:
-        """A task is about to be written."""
+        """Note that the encoding of a task starts."""
 
     def sends(self, chunk: Chunk, size: int) -> None:
-        """It is, in so many bytes, and goes to the engine."""
+        """Note that a task is encoded and goes to the engine."""
 
     def reads(self, chunk: Chunk) -> None:
-        """An outcome has come, and is about to be read."""
+        """Note that an answer has arrived and its decoding starts."""
 
     def takes(self, outcome: Outcome, size: int) -> None:
-        """It is, from so many bytes."""
+        """Note that an answer is decoded."""
 
     def loses(self, chunk: Chunk) -> None:
-        """The worker of a chunk has ended."""
+        """Note that the worker of a chunk has ended."""
 
     def gives_up(self, chunk: Chunk) -> None:
-        """Units will not be tried again."""
+        """Note that some units are not tried again."""
 
     def travelled_once(self, size: int) -> None:
-        """So many bytes went once for the whole call."""
+        """Note the number of bytes sent once for the whole call."""
 
 
-#: Of calls that nobody looks at.
+#: Watch of all calls that nobody observes.
 nobody = Watch()
 
 
 class CallRecorder(Watch):
-    """Writes down what a call does."""
+    """Watch that records the events of a call and calls its observers."""
 
     timed = True
 
@@ -116,7 +116,7 @@ class CallRecorder(Watch):
         self._while_shaping = _stop_shaping(self._since)
         for observer in self._observers:
             observer.begins(self._record, self._call, self._options)
-        del self._call, self._options  # whose data is the user's
+        del self._call, self._options  # a reference would keep the user's data alive
         _latest.record, _latest.observers = self._record, self._observers
         if self._prefix is not None:
             self._since = self._record.began
@@ -168,7 +168,7 @@ class CallRecorder(Watch):
         self._add(piece, outcome)
 
     def writes(self, chunk: Chunk) -> None:
-        # A chunk that is tried again begins anew.
+        # A retry replaces the record of its chunk.
         self._pieces[chunk.start] = ChunkRecord(chunk.start, chunk.stop, writing=time.perf_counter())
 
     def sends(self, chunk: Chunk, size: int) -> None:
@@ -182,7 +182,7 @@ class CallRecorder(Watch):
         piece = self._pieces.pop(outcome.chunk.start)
         piece.back, piece.taken = size, time.perf_counter()
         timing = outcome.timing
-        if timing is None:  # the task could not be opened
+        if timing is None:  # the worker could not decode the task
             timing = Timing(0, 0, piece.sent, piece.sent, piece.received, piece.received, piece.received)
         timing = _between(piece.sent, timing, piece.received)
         piece.pid, piece.thread, piece.began, piece.ready, piece.loaded, piece.called, piece.written = timing
@@ -211,7 +211,7 @@ class CallRecorder(Watch):
 
 
 def _between(sent: float, timing: Timing, received: float) -> Timing:
-    """What a worker tells, where its clock is another one moved to where it must have been."""
+    """Return the times of a worker, moved between ``sent`` and ``received`` if its clock is another one."""
     pid, thread, *times = timing
     if not (sent <= times[0] and times[-1] <= received):
         by = received - times[-1]
@@ -223,7 +223,7 @@ _observers: ContextVar[tuple[Observer, ...]] = ContextVar("pdparallel_observers"
 
 
 class _Latest(threading.local):
-    """The latest call of a thread, as long as its result is not shaped, and since when it is being shaped."""
+    """Latest call of a thread until its result is built, and the time at which that started."""
 
     record: Record | None = None
     observers: tuple[Observer, ...] = ()
@@ -237,7 +237,7 @@ _lines = Lines()
 
 
 def observed() -> bool:
-    """Whether anybody looks at the calls that are made here."""
+    """Return whether anybody observes calls that are made here."""
     return bool(_observers.get()) or LOG.isEnabledFor(logging.DEBUG)
 
 
@@ -247,30 +247,32 @@ def _here() -> tuple[Observer, ...]:
 
 
 def watch(call: Call, options: Options, left: PendingUnits, prefix: Outcome | None = None) -> Watch:
-    """Whom a call is to tell what it does."""
+    """Return the receiver of the events of a call."""
     observers = _here()
     return CallRecorder(call, options, left, prefix, observers) if observers else nobody
 
 
 @contextlib.contextmanager
 def observing(observer: Observer, alone: bool = False) -> Iterator[None]:
-    """Have the calls inside a ``with`` block looked at; unless ``alone``, those of a block around it look, too."""
+    """Observe the calls inside a ``with`` block; observers of outer blocks do so, too, unless ``alone``."""
     token = _observers.set((observer,) if alone else (*_observers.get(), observer))
     try:
         yield
     finally:
         _observers.reset(token)
-        _latest.record = None  # of a call without a result, as one that failed
+        _latest.record = None  # of a call without a result, for example a failed one
 
 
 def told_to_pandas() -> None:
-    """Say that pandas is about to call the function by itself."""
+    """Notify observers that pandas is about to call the function by itself."""
     for observer in _observers.get():
         observer.to_pandas()
 
 
 def shaping(func: Callable[P, R]) -> Callable[P, R]:
-    """A function that makes the result of the latest call of this thread, and tells how long that took."""
+    """Decorate a function that builds the result of this thread's latest call, to record its duration."""
+    # A nested function counts for the outer one. If it makes another call, as pandas may with groups, the time
+    # after that counts for that call.
 
     @functools.wraps(func)
     def shaped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -286,7 +288,7 @@ def shaping(func: Callable[P, R]) -> Callable[P, R]:
 
 
 def _stop_shaping(at: float) -> bool:
-    """Tell how long it took, if that was going on."""
+    """Record the duration of a build that is in progress; return whether there was one."""
     record, since, observers = _latest.record, _latest.since, _latest.observers
     _latest.since = None
     if since is None:

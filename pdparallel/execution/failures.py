@@ -1,15 +1,15 @@
-"""Missing: what stands in the result for a call of the function that failed, where ``errors=`` lets the others go on.
+"""Replacements of failed calls in the result, if ``errors=`` lets the other calls continue.
 
-With ``errors="return"`` it is the exception.  With ``errors="coerce"`` it is what is missing *among what the others
-returned*, so that one failure changes the kind of the result no more than a missing value must::
+``errors="return"`` inserts the exception. ``errors="coerce"`` inserts the missing value *of the other returns*, which
+changes the type of the result as little as any missing value::
 
-    the first return that did not fail        in the place of one that failed
-    a number, a text, a time, an object       np.nan: pandas makes of it what is missing in such a column
-    a Series, where they become a frame       a Series of NaN over the same index
+    first successful return                   replacement of a failure
+    a number, a text, a time, an object       np.nan: pandas converts it to the missing value of the column
+    a Series, if the result is a frame        a Series of NaN over the same index
     a list, array or dict that is expanded    as many NaN
     a result of broadcast                     a row (column) of NaN, or of NaT
 
-All calls may have failed: then each place has ``np.nan``.
+If all calls fail, each replacement is ``np.nan``.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ __all__ = [
     "with_room",
 ]
 
-#: Takes the first return that did not fail (a list of it, empty if there is none), a position, and ``np.nan`` or the
-#: exception: gives what stands there.
+#: Function that returns the replacement of a failure. Its arguments: a list with the first successful return (if any),
+#: the position, and ``np.nan`` or the exception.
 FailureFill = Callable[[list[Any], int, Any], Any]
 
-#: Characters of an exception's message that a warning shows, and failures that it names.
+#: Characters of a message that a warning shows, and failures that it names.
 MAX_SHOWN, MAX_NAMED = 300, 3
 
 
 def replace_failures(call: Call, returns: Returns, fill: FailureFill) -> bool:
-    """Put into each place of a call that failed what ``errors=`` asks for, and warn where that hides a failure."""
+    """Replace failures as ``errors=`` says; return whether there are any. Warn if that hides them."""
     places: dict[int, Failed] = {} if call.work.errors == "raise" else returns.places_of(Failed)
     if not places:
         return False
@@ -74,7 +74,7 @@ def replace_failures(call: Call, returns: Returns, fill: FailureFill) -> bool:
 
 
 def place(call: Call, at: int) -> str:
-    """The place of a return in words."""
+    """Return the place of a return in words."""
     chunk = call.plan[at] if call.work.unit_format == "chunk" and call.plan else Chunk(at, at + 1)
     return f"{call.verb}, {call.where(chunk, 0)}"
 
@@ -82,13 +82,13 @@ def place(call: Call, at: int) -> str:
 def warn(
     call: Call, failures: Sequence[tuple[int, Failed]], times: int, n: int, labels: Sequence[Any] | None = None
 ) -> None:
-    """Warn once of the calls that failed."""
+    """Warn once of all failed calls."""
     shown = [f"  {_shown_place(call, at, labels, number)}: {_shown(failed)}" for number, (at, failed) in
              enumerate(failures[:MAX_NAMED])]  # fmt: skip
     if times > len(shown):
         shown.append(f"  and {times - len(shown):,} more")
     advice = "The attribute 'failures' of this warning is a frame of all failures."
-    if call.unit != "window" and not call.verb.endswith(".filter"):  # whose results have no place for exceptions
+    if call.unit != "window" and not call.verb.endswith(".filter"):  # their results cannot hold exceptions
         advice += " errors='return' puts each exception in the place of its result."
     warning = FailedCallsWarning(
         "\n".join([f"{times:,} of {n:,} calls of the function failed, and their results are missing:", *shown, advice]),
@@ -114,23 +114,23 @@ def _shown_place(call: Call, at: int, labels: Sequence[Any] | None, number: int)
 def _all_failures(
     call: Call, failures: Sequence[tuple[int, Failed]], labels: Sequence[Any] | None
 ) -> Iterator[FailedCall]:
-    """The label, the position and the exception of each failure."""
+    """Yield the label, the position and the exception of each failure."""
     for number, (at, failed) in enumerate(failures):
         position = call.plan[at].start if call.work.unit_format == "chunk" and call.plan else call.start + at
         label = call.label(position - call.start) if labels is None else labels[number]
         yield label, position, None if isinstance(failed.exception, NotKeptError) else failed.exception
 
 
-# What fits
+# Replacements that fit the other returns
 
 
 def none_for_nan(good: list[Any], at: int, value: Any) -> Any:
-    """For a list, which has no missing value but None."""
+    """Replace NaN by None, the missing value of a list."""
     return None if value is np.nan else value
 
 
 def in_series(verb: str) -> FailureFill:
-    """For what ``s.map`` or ``s.apply`` makes a Series of, or a frame: ``apply`` if the first return is a Series."""
+    """Return the fill for ``s.map`` and ``s.apply``; ``apply`` makes a frame if the first return is a Series."""
 
     def fill(good: list[Any], at: int, value: Any) -> Any:
         if value is np.nan and verb == "apply" and good and isinstance(good[0], pd.Series):
@@ -141,7 +141,7 @@ def in_series(verb: str) -> FailureFill:
 
 
 def in_frame(df: pd.DataFrame, axis: int, raw: bool, result_type: ResultType) -> FailureFill:
-    """For what ``df.apply`` makes a Series or a frame of."""
+    """Return the fill for ``df.apply``."""
     if result_type == "broadcast":
         dtype = _common_dtype(df)
         return lambda good, at, value: _full((), value, _with_room(dtype, value is np.nan))
@@ -151,7 +151,7 @@ def in_frame(df: pd.DataFrame, axis: int, raw: bool, result_type: ResultType) ->
 
 
 def _like(good: Any, axis: int, result_type: ResultType) -> Any:
-    """NaN in the form of another return, as far as pandas looks into it."""
+    """Return NaN in the form of another return, as far as pandas expands that."""
     if isinstance(good, pd.Series) and (axis == 1 or result_type != "reduce"):
         return _series_of_nan(good)
     expands = result_type == "expand" or (axis == 0 and result_type is None)
@@ -164,11 +164,11 @@ def _series_of_nan(good: pd.Series) -> pd.Series:
     return pd.Series(np.nan, index=good.index)
 
 
-# Arrays: with raw=True and result_type="broadcast" what is returned goes into one that has a dtype already
+# Arrays: with raw=True or result_type="broadcast", returns go into an array that already has a dtype
 
 
 def array_of_nan(shape: tuple[int, ...], like: np.dtype[Any]) -> np.ndarray:
-    """An array of missing values that goes together with arrays of a dtype."""
+    """Return an array of missing values that fits arrays of a dtype."""
     return _full(shape, np.nan, _with_room(like, for_nan=True))
 
 
@@ -178,18 +178,18 @@ def _like_array(good: Any, value: Any) -> np.ndarray:
 
 
 def _as_array(value: Any) -> np.ndarray:
-    """What pandas hands on to ``numpy.apply_along_axis``."""
+    """Convert a return as pandas does before ``numpy.apply_along_axis``."""
     return np.array(value, dtype=object) if isinstance(value, str) else np.asanyarray(value)
 
 
 def _full(shape: tuple[int, ...], value: Any, dtype: np.dtype[Any]) -> np.ndarray:
     filled = np.empty(shape, dtype)
-    filled.fill(np.array("NaT", dtype) if dtype.kind in "mM" else value)  # not by index: it may look like a sequence
+    filled.fill(np.array("NaT", dtype) if dtype.kind in "mM" else value)  # not by index: the value may be a sequence
     return filled
 
 
 def _with_room(dtype: np.dtype[Any], for_nan: bool) -> np.dtype[Any]:
-    """The dtype, or one that can hold NaN (any object) as well, by pandas' own rules."""
+    """Return the dtype, or one that can also hold NaN (or any object), by the rules of pandas."""
     if for_nan and dtype.kind in "iu":
         return np.dtype(np.float64)
     return dtype if for_nan and dtype.kind in "fcmM" else np.dtype(object)
@@ -200,13 +200,14 @@ def _common_dtype(df: pd.DataFrame) -> np.dtype[Any]:
 
 
 def with_room(df: pd.DataFrame, returns: Returns, raw: bool, result_type: ResultType, errors: Errors) -> pd.DataFrame:
-    """The frame to shape upon, after some calls failed, so that what stands in their places fits."""
+    """Return the frame with dtypes that can hold the replacements of failures, to build the result from."""
     for_nan = errors == "coerce"
     if result_type == "broadcast":
         dtype = _common_dtype(df)
         room = _with_room(dtype, for_nan)
         return df if room == dtype else df.astype(room)
     if raw:
+        # The first return decides the dtype of the whole result.
         first = _as_array(returns.first_but(Failed)[0])
         room = _with_room(first.dtype, for_nan)
         if room != first.dtype:

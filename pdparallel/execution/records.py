@@ -1,4 +1,4 @@
-"""Records: what is written down of an observed call and of its chunks, and the log that tells of it.
+"""Records of an observed call and its chunks, and the log that shows them.
 
 All times are those of ``time.perf_counter``, which is one clock for all processes of a machine.
 """
@@ -14,108 +14,109 @@ from pdparallel.core.options import Options
 
 __all__ = ["LOG", "ChunkRecord", "Lines", "Observer", "Record"]
 
-#: The logger that tells at DEBUG what a profile shows.
+#: Logger of the package. At DEBUG it gets the contents of a profile.
 LOG = logging.getLogger("pdparallel")
 LOG.addHandler(logging.NullHandler())
 
 
 @dataclass(slots=True, eq=False)
 class ChunkRecord:
-    """A chunk as it was done: where, when, and what travelled."""
+    """Record of a chunk: its positions, who ran it, the times of its steps, and the bytes sent."""
 
     start: int
     stop: int
     pid: int = 0
     thread: int = 0
-    here: bool = False
-    writing: float = math.nan
-    sent: float = math.nan
-    began: float = math.nan
-    ready: float = math.nan
-    loaded: float = math.nan
-    called: float = math.nan
-    written: float = math.nan
-    received: float = math.nan
-    taken: float = math.nan
-    seconds: float = 0.0
-    out: int = 0
-    back: int = 0
-    failed: bool = False
+    here: bool = False  # this process ran it without a task
+    writing: float = math.nan  # the parent starts to encode the task
+    sent: float = math.nan  # the parent has encoded it
+    began: float = math.nan  # the worker has received it
+    ready: float = math.nan  # the worker has loaded the function
+    loaded: float = math.nan  # the worker has loaded the data
+    called: float = math.nan  # the worker has called the function for all units
+    written: float = math.nan  # the worker has encoded the outcome
+    received: float = math.nan  # the parent has received it
+    taken: float = math.nan  # the parent has decoded it
+    seconds: float = 0.0  # in the function
+    out: int = 0  # bytes of the task
+    back: int = 0  # bytes of the answer
+    failed: bool = False  # an exception ended the chunk
 
     def __len__(self) -> int:
         return self.stop - self.start
 
     @property
     def in_worker(self) -> float:
-        """Seconds in which a worker loaded the data and wrote."""
+        """Seconds in which a worker decoded the data and encoded the outcome."""
         return 0.0 if self.here else self.loaded - self.ready + self.written - self.called
 
     @property
     def in_parent(self) -> float:
-        """Seconds in which the parent wrote and read."""
+        """Seconds in which the parent encoded the task and decoded the answer."""
         return 0.0 if self.here else self.sent - self.writing + self.taken - self.received
 
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """What is known of a call; it refers to nothing of the user's."""
+    """Record of a call; it does not refer to objects of the user."""
 
     verb: str
     unit: str
-    units: int
-    asked: str
+    units: int  # 0 if the number is unknown
+    asked: str  # the option ``engine``
     began: float
-    engine: str = "here"
+    engine: str = "here"  # name of the engine, or "here" for this process
     workers: int = 1
-    why: str = ""
-    ended: float = math.nan
-    kept: int = 0
-    lost: int = 0
-    once: int = 0
+    why: str = ""  # reason for this engine
+    ended: float = math.nan  # NaN while the call runs
+    kept: int = 0  # units found in a checkpoint
+    lost: int = 0  # chunks whose worker ended
+    once: int = 0  # bytes sent once for the whole call
     pid: int = 0
-    packed: list[tuple[float, float]] = field(default_factory=list)
+    packed: list[tuple[float, float]] = field(default_factory=list)  # encoding of the data sent once
+    # Process, thread, start and end of each load of the function before a first chunk.
     loads: list[tuple[int, int, float, float]] = field(default_factory=list)
-    shaped: list[tuple[float, float]] = field(default_factory=list)
+    shaped: list[tuple[float, float]] = field(default_factory=list)  # start and end of each build of the result
     pieces: list[ChunkRecord] = field(default_factory=list)
-    error: str = ""
+    error: str = ""  # type of the exception that ended the call
 
     @property
     def seconds(self) -> float:
-        """From the beginning to the result; NaN while it runs."""
+        """Seconds from the start to the result; NaN while the call runs."""
         return max([self.ended, *(stop for _, stop in self.shaped)]) - self.began
 
     @property
     def function(self) -> float:
-        """Seconds in the function, wherever."""
+        """Seconds in the function, in all processes."""
         return math.fsum(piece.seconds for piece in self.pieces)
 
     @property
     def transport(self) -> float:
-        """Seconds of writing and reading what travels, wherever."""
+        """Seconds of encoding and decoding, in all processes."""
         pieces = math.fsum(piece.in_worker + piece.in_parent for piece in self.pieces)
         return pieces + _sum(self.packed)
 
     @property
     def loading(self) -> float:
-        """Seconds in which workers loaded the function, with what that imports."""
+        """Seconds in which workers loaded the function, with its imports."""
         return math.fsum(stop - start for *_, start, stop in self.loads) + math.fsum(
             piece.ready - piece.began for piece in self.pieces if not piece.here
         )
 
     @property
     def shaping(self) -> float:
-        """Seconds in which the parent made the result."""
+        """Seconds in which the parent built the result."""
         return _sum(self.shaped)
 
     @property
     def idle(self) -> float:
-        """The part of all workers' time in which they neither called the function nor loaded or wrote."""
+        """Share of the workers' time without loading, decoding, encoding, or the function."""
         busy = self.loading + math.fsum(piece.seconds + piece.in_worker for piece in self.pieces)
         return max(1 - busy / (self.workers * self.seconds), 0.0) if self.seconds else 0.0
 
     @property
     def cores_busy(self) -> float:
-        """Cores that the function kept busy: its seconds in all workers, for each second of the call."""
+        """Mean number of cores that the function kept busy: its seconds per second of the call."""
         return self.function / self.seconds if self.seconds else math.nan
 
 
@@ -124,29 +125,29 @@ def _sum(spans: list[tuple[float, float]]) -> float:
 
 
 class Observer:
-    """Who looks at calls."""
+    """Base class of observers, which ignores all events of a call."""
 
     def begins(self, record: Record, call: Call, options: Options) -> None:
-        """A call begins; nothing has run."""
+        """Observe the start of a call, before anything has run."""
 
     def decided(self, record: Record) -> None:
-        """It is known who does it, and why."""
+        """Observe the choice of the engine."""
 
     def came(self, record: Record, piece: ChunkRecord) -> None:
-        """A chunk is done."""
+        """Observe the end of a chunk."""
 
     def ends(self, record: Record) -> None:
-        """All is back, or the call has failed; the result is not shaped yet."""
+        """Observe the end of all chunks or a failure; the result is not built yet."""
 
     def shaped(self, record: Record) -> None:
-        """The result is made."""
+        """Observe that the result is built."""
 
     def to_pandas(self) -> None:
-        """Pandas is about to call the function by itself."""
+        """Observe that pandas is about to call the function by itself."""
 
 
 class Lines(Observer):
-    """Tells the log."""
+    """Observer that writes to the log."""
 
     def begins(self, record: Record, call: Call, options: Options) -> None:
         how = f"{record.units:,} {record.unit}s" if record.units else f"{record.unit}s"

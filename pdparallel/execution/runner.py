@@ -1,29 +1,27 @@
-"""Runner: the data path of every call, from the plan to the recorded returns.
+"""Data path of every call, from the chunks to the collected returns.
 
 ::
 
     |=================== parent ====================|================= worker =================|
      df.par.apply_rows(f)
-       accessor   check arguments
-       verbs      what is asked          -> Call
-       plan       position ranges        -> chunks
-       parcel     f: dill, once; the frame: once,
-                  into an arena (memfd)  -> Task (arena, chunk) --+
-       delivery   bounded in flight,
-       engine     to whichever is free                            v
+       api            check arguments      -> Call
+       chunking       position ranges      -> chunks
+       encode         f: dill, once; the frame: once,
+                      into an arena (memfd) -> Task (arena, chunk) --+
+       scheduler      limits tasks in flight                         |
+       engine         chooses a free worker                          v
                                                      map the arena (private, copy on write),
                                                      take rows start:stop, call f, record
-       delivery   what was lost again    <------------------------ Outcome, as bytes
-       ledger     by position; the first failing position wins
-     assemble     shape once, in pandas
+       scheduler      retries lost chunks  <------------------------ Outcome, as bytes
+       collector      by position; the first failing position wins
+     operations       build the result once, in pandas
 
-The path is a generator, which comes back to whoever asked each time that something has come to the ledger: who wants
-all goes through it to the end; who wants results one after the other takes them from the ledger in between, and while
-nobody asks for more, no further chunk is begun.
+``path`` is a generator that yields each time the collector has got an outcome. A caller that needs all results exhausts
+it. A caller that streams results takes them from the collector in between. No further chunk starts until it continues.
 
-With ``engine="auto"`` the parent does the first units itself and keeps what they returned.  If the rest is worth it, a
-pool starts in the background while the parent works on; what is left when its workers have loaded the function is
-handed over.  A function that cannot be sent or loaded stays in this process.
+With ``engine="auto"`` the parent does the first units itself and keeps their returns. If the rest is worth it, a pool
+starts in the background while the parent works on. The pool gets the rest when its workers have loaded the function.
+A function that cannot be sent or loaded stays in this process.
 """
 
 from __future__ import annotations
@@ -65,7 +63,7 @@ def run(
     force_pool: bool = False,
     collector: ResultCollector | None = None,
 ) -> Returns:
-    """Everything that the function returned, in order of position."""
+    """Run a call, and return all values that the function returned, in order of position."""
     check(options)
     collector = collector or ResultCollector(call)
     with opened(call, options, collector) as finished:
@@ -82,10 +80,10 @@ def run(
 
 
 def check(options: Options) -> None:
-    """Refuse what the engine cannot do, before anything runs."""
+    """Reject options that the engine does not support, before anything runs."""
     if options.timeout is None:
         return
-    with contextlib.closing(open_engine(options)) as engine:  # which starts nothing before it has a task
+    with contextlib.closing(open_engine(options)) as engine:  # it starts nothing before its first task
         if not engine.restarts:
             raise InvalidOptionError(
                 "timeout", options.timeout, f"None with engine={engine.name!r}",
@@ -102,7 +100,10 @@ def path(
     force_pool: bool = False,
     prefix: Outcome | None = None,
 ) -> Generator[None, None, None]:
-    """The way of a call from what is left to do into the ledger; comes back each time that something has come there."""
+    """Run the pending units of a call; yield each time the collector has got an outcome.
+
+    ``prefix`` is the outcome of units done before. ``force_pool`` says that the rest is known to be worth workers.
+    """
     with watch(call, options, gaps, prefix) as observed:
         mark_started()
         stop = current()
@@ -152,7 +153,7 @@ def _by_engine(
     parent: InlineRunner | None = None,
     most_seconds: float | None = None,
 ) -> Generator[None, None, None]:
-    """Hand what is left to an engine; the parent, if it is given, works on meanwhile, and does what cannot be sent."""
+    """Run the pending units on an engine; a given ``parent`` works until it is ready, or alone if it never is."""
     engine = open_engine(options)
     encoder: CallEncoder | None = None
     delivery: Delivery | None = None
@@ -185,7 +186,7 @@ def _by_engine(
     finally:
         if most_seconds is not None and delivery is not None:
             wait(delivery.left(), placement.MAX_THREAD_SECONDS)
-        # Whatever broke in, an interrupt included: no worker goes on with a call that nobody waits for.
+        # After any exception, also an interrupt: no worker continues with a call that nobody waits for.
         engine.close(kill=delivery is not None and not delivery.settled)
         if encoder is not None:
             observed.travelled_once(encoder.once)
@@ -193,7 +194,7 @@ def _by_engine(
 
 
 def _stay(problem: BaseException | None, observed: Watch) -> None:
-    """Say that a function stays in this process, and why."""
+    """Warn that a function stays in this process, and why."""
     observed.decided(Reason.CANNOT.value)
     text = str(problem)
     if not isinstance(problem, FunctionNotSerializableError):
@@ -202,14 +203,14 @@ def _stay(problem: BaseException | None, observed: Watch) -> None:
 
 
 def _why_an_engine(options: Options) -> str:
-    """Say in words why the call starts on an engine."""
+    """Return the reason for an engine, in words."""
     if options.engine != "auto":
         return "engine= names it"
     return f"{'timeout=' if options.initializer is None else 'initializer='} needs workers"
 
 
 def _close(encoder: CallEncoder, running: list[Future[bytes]]) -> None:
-    """Close a parcel when no task refers to it any more: what it held may then be another call's, by the same name."""
+    """Close an encoder when no task refers to it any more, because another call may then reuse its file names."""
     lock, left = threading.Lock(), len(running)
     if not left:
         encoder.close()
@@ -235,9 +236,10 @@ def _chunks(
     stop: CancelToken | None,
     most_seconds: float | None = None,
 ) -> Iterator[Chunk]:
-    """The chunks of what is left; each is cut when its turn comes, by what the units before it cost."""
+    """Yield the chunks of the pending units; each is cut when it is needed, by the cost of the units before."""
     units, seconds = collector.units, collector.seconds
     while gaps:
+        # Slower units mean that the engine (threads) gains nothing. The rest stays pending.
         if most_seconds is not None and collector.seconds - seconds > most_seconds * (collector.units - units):
             return
         cost = collector.seconds / collector.units if collector.units else None
@@ -245,7 +247,7 @@ def _chunks(
             engine.n_workers, cost, encoder.bytes_of_a_unit, engine.task_seconds
         )
         if cost is None and options.chunk_size is None and (options.checkpoint is not None or stop is not None):
-            size = 1  # what a long first chunk holds would not be in the folder for hours, nor could it be stopped
+            size = 1  # a long first chunk would reach no checkpoint for hours, and could not be cancelled
         most = encoder.most_units(engine.in_flight)
         if most is not None and options.chunk_size is None:
             size = min(size, most)

@@ -1,10 +1,10 @@
-"""Delivery: brings the chunks of a call to an engine and their outcomes back, whatever happens to the workers.
+"""Scheduler of the chunks of a call on an engine, which retries chunks that are lost with their worker.
 
-A chunk whose worker died is run again, and only that one.  Its mailbox says which units ran at that moment, so it is
-cut around them; a unit that ends its worker each time is then alone, and all others are done::
+The mailbox of a lost chunk says which units ran when its worker died, so the chunk is cut around them. A unit that
+ends its worker each time is then alone, and all others are done::
 
-    [ 0 ......... 17 ........ 99 ]      worker killed at 17
-    [ 0 ... 16 ] [17] [ 18 .. 99 ]      run again; 17 kills once more, and again: WorkerDiedError for 17
+    [ 0 ......... 17 ........ 99 ]      the worker dies at 17
+    [ 0 ... 16 ] [17] [ 18 .. 99 ]      retry; 17 ends its worker each time: WorkerDiedError for 17
 """
 
 from __future__ import annotations
@@ -34,31 +34,30 @@ from pdparallel.transport.task import LOADING
 
 __all__ = ["Delivery"]
 
-#: Seconds that tasks which run when a call fails or is given up get to end by themselves, before their workers are
-#: ended.
+#: Seconds that running tasks of a failed or cancelled call get to end by themselves before their workers are ended.
 RUN_OUT_SECONDS = 0.2
 
-#: Seconds between two moments in which Ctrl-C is heard: on Windows it does not end a wait.
+#: Seconds of a wait after which Ctrl-C is noticed, because on Windows it does not interrupt a wait.
 INTERRUPT_SECONDS = 0.1 if sys.platform == "win32" else None
 
-#: Times that a task may be lost before its worker has begun it.
+#: Times that a task may be lost before its worker has started it.
 MAX_LOST = 10
 
-#: Parts of ``timeout=`` after which it is looked how long each call takes, and seconds at least and at most.
+#: Interval of the checks for late units: a fraction of ``timeout=``, and its limits in seconds.
 CHECK_PART, MIN_CHECK_SECONDS, MAX_CHECK_SECONDS = 0.1, 0.01, 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class _Try:
-    """A chunk that is to be run."""
+    """Chunk to run, with its losses so far."""
 
     chunk: Chunk
-    deaths: int = 0
-    lost: int = 0
+    deaths: int = 0  # workers that ended while they ran exactly these units
+    lost: int = 0  # workers that ended before they started them
 
 
 class Delivery:
-    """The tasks of one call on an engine."""
+    """Scheduler of the tasks of one call on an engine."""
 
     def __init__(
         self, call: Call, options: Options, engine: Engine, encoder: CallEncoder, collector: ResultCollector, bar: Bar,
@@ -73,16 +72,16 @@ class Delivery:
         self._bar = bar
         self._stop = stop
         self._watch = watch
-        self.settled = True
+        self.settled = True  # no task of this call is left running
         self._in_flight: dict[Future[bytes], _Try] = {}
         self._retry_queue: deque[_Try] = deque()
         self._given_up: list[Outcome] = []
         self._clock = _Clock(options.timeout)
-        # Of light units some are noted together, which a second try tells apart; there must be one.
+        # Workers note cheap units in groups, and only a retry finds the guilty one. Otherwise they must note each unit.
         self._one_by_one = options.timeout is not None or options.retries == 0
 
     def run(self, chunks: Iterator[Chunk]) -> Iterator[None]:
-        """Run the chunks; comes back each time that something has come to the ledger."""
+        """Run the chunks; yield each time the collector has got an outcome."""
         self.settled = False
         try:
             while True:
@@ -104,15 +103,15 @@ class Delivery:
         self.settled = True
 
     def _position(self, future: Future[Any]) -> int:
-        """By which what came at the same time is taken, so that its output is in order."""
+        """Return the sort key of tasks that end together, so that their output is in order."""
         return self._in_flight[future].chunk.start
 
     def left(self) -> list[Future[bytes]]:
-        """The tasks that have not ended."""
+        """Return the tasks that have not ended."""
         return [future for future in self._in_flight if not future.done()]
 
     def _done(self) -> list[Future[bytes]]:
-        """Wait for what comes next."""
+        """Wait for the next event, and return the tasks that are done."""
         intervals = (
             interval
             for interval in (self._clock.check_interval, self._bar.check_interval, INTERRUPT_SECONDS)
@@ -129,7 +128,7 @@ class Delivery:
         return list(done)
 
     def _under_way(self) -> int:
-        """Units that are done of the chunks that are not."""
+        """Return the number of done units in unfinished chunks."""
         units = 0
         for one in self._in_flight.values():
             running = self._encoder.running(one.chunk)
@@ -147,10 +146,10 @@ class Delivery:
             if self._retry_queue:
                 one: _Try | None = self._retry_queue.popleft()
             elif sent and self._collector.passes_on and len(self.left()) < len(self._in_flight):
-                return  # to read further items may take long: what has come goes out before
+                return  # reading further items may take long, so finished outcomes go out first
             elif self._collector.failure is None and self._collector.accepts_more(len(self._in_flight)):
                 one = _next(chunks)
-            else:  # what is not begun yet lies behind any failure
+            else:  # all further chunks are behind the failure, or the collector is full
                 return
             if one is None:
                 return
@@ -163,11 +162,11 @@ class Delivery:
             self._watch.sends(one.chunk, self._encoder.out)
             future = self._engine.submit(task)
             self._in_flight[future] = one
-            if future.done():  # the serial engine: look at the outcome before the next chunk runs
+            if future.done():  # the serial engine: check the outcome before the next chunk runs
                 return
 
     def _take(self, future: Future[bytes], one: _Try) -> None:
-        """Take what became of a task."""
+        """Handle the end of a task."""
         if future.cancelled():
             return
         problem = future.exception()
@@ -192,7 +191,7 @@ class Delivery:
             raise problem
 
     def _show(self, chunk: Chunk, units: Chunk | None = None) -> None:
-        """Print what the function printed in a chunk, or in some of its units, and so on."""
+        """Show the captured output of a chunk, or of some of its units."""
         said = self._encoder.said(chunk)
         if said is not None:
             said.show(units)
@@ -200,14 +199,14 @@ class Delivery:
     # Workers that ended
 
     def _worker_died(self, one: _Try, future: Future[bytes], problem: WorkerDiedError) -> None:
-        """Run again what the worker had, but for the unit that ended it once too often."""
+        """Retry the units of a dead worker, except a unit without retries left."""
         self._watch.loses(one.chunk)
         running, late_at = self._encoder.running(one.chunk), self._clock.forget(future)
         if isinstance(problem, WorkerStartError) or not self._engine.restarts:
             self._show_all_that_is_lost(one)
             raise self._lost(problem, one)
         if running is None or running.pid != (problem.pid or running.pid):
-            # It had not begun, or another worker's end took it along.
+            # The worker had not started it, or the task was lost with another worker.
             self._lost_before_it_began(one, problem, MAX_LOST)
             return
         if running.first == LOADING:
@@ -215,7 +214,7 @@ class Delivery:
             return
         units, alone = self._units(one.chunk, running)
         if late_at is not None and late_at != running.first:
-            self._lost_before_it_began(one, problem, MAX_LOST)  # the call was done in the moment of its end
+            self._lost_before_it_began(one, problem, MAX_LOST)  # the late unit ended just before its worker
         elif late_at is not None:
             self._show(one.chunk, units)
             self._give_up(units, _took_too_long(self._call, units, self._timeout or 0.0), self._collector.add)
@@ -230,14 +229,14 @@ class Delivery:
             self._retry_queue.append(_Try(units, one.deaths + 1))
 
     def _units(self, chunk: Chunk, running: Running) -> tuple[Chunk, bool]:
-        """The units that ran, and whether that is the one to blame."""
+        """Return the units that ran, and whether they are a single one to blame."""
         if self._call.work.unit_format == "chunk":
             return chunk, True
         units = Chunk(running.first, min(running.last + 1, chunk.stop))
         return units, len(units) == 1
 
     def _run_again(self, chunk: Chunk, but: Chunk) -> None:
-        """What is left of a chunk around some units."""
+        """Queue the rest of a chunk around some units."""
         for rest in (Chunk(chunk.start, but.start), Chunk(but.stop, chunk.stop)):
             if len(rest) > 0:
                 self._retry_queue.append(_Try(rest))
@@ -249,7 +248,7 @@ class Delivery:
         self._retry_queue.append(_Try(one.chunk, one.deaths, one.lost + 1))
 
     def _show_all_that_is_lost(self, one: _Try) -> None:
-        """Where nothing is run again."""
+        """Show the output of all lost chunks, because none is retried."""
         for chunk in sorted((other.chunk for other in (one, *self._in_flight.values())), key=lambda chunk: chunk.start):
             self._show(chunk)
 
@@ -277,7 +276,7 @@ class Delivery:
         return error
 
     def _lost(self, problem: WorkerDiedError, one: _Try) -> WorkerDiedError:
-        """The error with a note of what was on its way."""
+        """Return the error with a note of the unfinished units."""
         call, chunk = self._call, one.chunk
         place = call.where(chunk, 0)
         if len(chunk) > 1:
@@ -304,7 +303,7 @@ class Delivery:
     # Failures of the function
 
     def _only_what_comes_before(self) -> bool:
-        """After a failure: cancel what comes behind it, wait for what comes before; False if something still runs."""
+        """Cancel the tasks behind a failure; return False if no others are left and some of them still run."""
         behind = [future for future, one in self._in_flight.items() if self._collector.fails_before(one.chunk.start)]
         if len(behind) < len(self._in_flight):
             for future in behind:
@@ -313,7 +312,7 @@ class Delivery:
         return self._run_out(behind)
 
     def _run_out(self, futures: list[Future[bytes]]) -> bool:
-        """Cancel what has not begun, and wait a little for what has; returns whether nothing runs any more."""
+        """Cancel waiting tasks, wait a little for running ones, and return whether none runs any more."""
         for future in futures:
             future.cancel()
         _, running = wait(futures, timeout=RUN_OUT_SECONDS)
@@ -323,7 +322,7 @@ class Delivery:
 
 
 class _Clock:
-    """How long each task has been at the same unit."""
+    """Clock of the time for which each task has been at the same unit."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
@@ -334,7 +333,7 @@ class _Clock:
         self._late: dict[Future[bytes], int] = {}
 
     def is_late(self, future: Future[bytes], position: int) -> bool:
-        """Whether a task has been at a position for too long, for the first time."""
+        """Return whether a task has been at a position for too long; True only once per task."""
         now = time.monotonic()
         at, since = self._seen.setdefault(future, (position, now))
         if at != position:
@@ -346,7 +345,7 @@ class _Clock:
         return True
 
     def forget(self, future: Future[bytes]) -> int | None:
-        """Drop a task; the position at which it was late, if it was."""
+        """Forget a task; return the position at which it was late, or None."""
         self._seen.pop(future, None)
         return self._late.pop(future, None)
 
@@ -362,7 +361,7 @@ def _took_too_long(call: Call, units: Chunk, seconds: float) -> CallTimeoutError
 
 
 def _or_coerce(call: Call, advice: str) -> str:
-    """Return the advice to give errors='coerce', or nothing if the call keeps the other results already."""
+    """Return the advice to give errors='coerce', or nothing if the call already keeps the other results."""
     return advice.format(call.unit) if call.work.errors == "raise" else ""
 
 

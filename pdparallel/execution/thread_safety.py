@@ -1,14 +1,13 @@
-"""Thread safety: whether threads may run a function side by side, as far as its code shows.
+"""Check whether threads may run a function at the same time, as far as its code shows.
 
-On a Python without the GIL ``engine="auto"`` hands such functions to threads of this process. All others go to worker
-processes, where no function sees what another one does. A function is safe if all of this holds:
+On a Python without the GIL, ``engine="auto"`` runs such functions in threads of this process. All others run in worker
+processes, which share no objects. A function is safe if all of this holds:
 
 - It gets plain values, or reads its row as ``row["a"]`` or ``row.a`` with labels of columns, or by a loop.
-- It names only values that nobody can change, functions that are safe, and what this module lists of Python, its
-  standard library and NumPy.
+- It names only immutable values, safe functions, and the parts of Python, its standard library and NumPy listed here.
 - It assigns no global, no variable of an outer function, and no attribute.
 
-Methods of pandas are not listed: many change the filters of warnings for a moment, and all threads share these.
+Methods of pandas are not listed: many change the warning filters for a moment, and all threads share these.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from pdparallel.data.fastpath.type_checks import is_trusted, only_reads
 
 __all__ = ["is_thread_safe"]
 
-#: Objects that are looked at for one call.
+#: Largest number of objects that are checked for one call.
 MAX_OBJECTS = 200
 
 _HANDS = frozenset({"row", "row-tuple", "row-namedtuple", "row-dict", "value"})
@@ -48,7 +47,7 @@ _BUILTINS = frozenset(
     )
 )  # fmt: skip
 
-#: Modules whose functions and constants keep nothing from one call to the next.
+#: Modules whose functions and constants keep no state between calls.
 _MODULES = frozenset(
     {
         "base64", "binascii", "cmath", "datetime", "decimal", "fractions", "hashlib", "html", "itertools", "json",
@@ -56,16 +55,16 @@ _MODULES = frozenset(
     }
 )  # fmt: skip
 
-#: Functions of NumPy, beside its universal functions, scalar types and constants.
+#: Safe functions of NumPy, besides its universal functions, scalar types and constants.
 _OF_NUMPY = frozenset({"array_equal", "clip", "interp", "isclose", "round", "where"})
 
-#: Functions of the other modules that change something.
+#: Functions of the other modules that change state.
 _REFUSED = frozenset({"setcontext", "getcontext", "localcontext", "tzset", "purge", "JSONEncoder", "JSONDecoder"})
 
-#: Attributes that lead to frames and modules, or write files. Those that begin with an underscore are refused, too.
+#: Attributes that lead to frames and modules, or write files, and all that begin with an underscore.
 _REFUSED_ATTRIBUTES = re.compile(r"_|gi_|cr_|ag_|tb_|f_|(tofile|dump|setflags)$")
 
-#: Types whose values nobody can change; their subclasses may be anything.
+#: Types with immutable values. Their subclasses may be mutable.
 _FIXED = frozenset(
     {
         type(None), bool, int, float, complex, str, bytes, range, type(...), re.Pattern, datetime.date,
@@ -75,7 +74,7 @@ _FIXED = frozenset(
     | {kind for kind in vars(np).values() if isinstance(kind, type) and issubclass(kind, np.generic)}
 ) - {np.void, np.object_}  # fmt: skip
 
-#: Types whose methods change nothing: ``str.upper``.
+#: Types whose methods change nothing, for example ``str.upper``.
 _UNCHANGED = frozenset({bool, int, float, complex, str, bytes, tuple, frozenset, range})
 
 _FORBIDDEN = frozenset(
@@ -89,7 +88,7 @@ _GENERATOR_OR_COROUTINE = 0x20 | 0x80 | 0x100 | 0x200
 
 
 def is_thread_safe(call: Call) -> bool:
-    """Whether threads may run the function of a call side by side, each with other units."""
+    """Return whether threads may run the function of a call at the same time, each with other units."""
     work = call.work
     data: Any = call.data
     if work.unit_format not in _HANDS or work.seed is not None or type(data) not in (pd.DataFrame, pd.Series):
@@ -106,12 +105,12 @@ def is_thread_safe(call: Call) -> bool:
         look.at_all(work.given)
         columns = [data.iloc[:, at] for at in range(data.shape[1])] if data.ndim == 2 else [data]
         return all(map(_has_fixed_values, [data.index, *columns]))
-    except Exception:  # _UnsafeError, or that of an object of the user's that does not like to be looked at
+    except Exception:  # _UnsafeError, or the error of a user's object that refuses the check
         return False
 
 
 def _gets_plain_values(func: Any, place: int, labels: pd.Index) -> bool:
-    """Whether a function gets nothing but single values of its row: no method, no part of it, and it writes nothing."""
+    """Return whether a function only reads single values of its row: no method, no part, no assignment."""
     if type(func) is not types.FunctionType or not only_reads(func.__code__, place):
         return False
     if not labels.is_unique or isinstance(labels, pd.MultiIndex) or not all(type(label) is str for label in labels):
@@ -122,7 +121,7 @@ def _gets_plain_values(func: Any, place: int, labels: pd.Index) -> bool:
         if "_FAST" not in step.opname or "LOAD" not in step.opname or row not in loaded:
             continue
         after, then = (*steps[at + 1 : at + 3], None, None)[:2]
-        if loaded[-1] != row or after is None:  # the other one is the key, and may be a list of labels
+        if loaded[-1] != row or after is None:  # the key is a local variable, and may be a list of labels
             return False
         if after.opname in ("LOAD_ATTR", "LOAD_METHOD"):
             if after.argval != "name" and (after.argval not in labels or hasattr(pd.Series, after.argval)):
@@ -137,21 +136,21 @@ def _gets_plain_values(func: Any, place: int, labels: pd.Index) -> bool:
 
 
 class _UnsafeError(Exception):
-    """Ends a look."""
+    """Error that ends the check of an unsafe function."""
 
 
 class _Look:
-    """Goes through all that a function names."""
+    """Check of all objects that a function names."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, Any] = {}  # which keeps them, so that no id comes twice
+        self._seen: dict[int, Any] = {}  # keeps the objects alive, so that no id is reused
 
     def at_all(self, values: Iterable[Any]) -> None:
         for value in values:
             self.at(value)
 
     def at(self, value: Any) -> None:
-        """Look at a value that some code names and may call."""
+        """Check a value that code names and may call."""
         kind = type(value)
         if kind in _FIXED or id(value) in self._seen or id(value) in _BUILTINS:
             return
@@ -187,7 +186,7 @@ class _Look:
                 self._use(_loaded(step, space, cells), steps[at + 1 :])
 
     def _use(self, value: Any, steps: list[Any]) -> None:
-        """Look at a global and the attributes that are taken of it: of a module only what is named counts."""
+        """Check a global; of a module, check only the attribute that the code names."""
         for step in steps:
             if not isinstance(value, types.ModuleType):
                 break
@@ -204,7 +203,7 @@ def _cells(func: types.FunctionType) -> dict[str, Any]:
 
 
 def _loaded(step: Any, space: dict[str, Any], cells: dict[str, Any]) -> Any:
-    """The value of a global, a builtin, or a variable of an outer function."""
+    """Return the value of a global, a builtin, or a variable of an outer function."""
     name = step.argval
     if step.opname != "LOAD_GLOBAL":
         return cells[name].cell_contents
@@ -212,12 +211,12 @@ def _loaded(step: Any, space: dict[str, Any], cells: dict[str, Any]) -> Any:
 
 
 def _is_module(name: Any) -> bool:
-    """Whether a module is listed, and no file of the user's that has its name."""
+    """Return whether a module is listed, and not a file of the user with the same name."""
     return name in _MODULES and is_trusted(name)
 
 
 def _is_listed(value: Any) -> bool:
-    """Whether a listed module has a function or class by its name."""
+    """Return whether a function or class is in a listed module, under its name."""
     name = getattr(value, "__name__", "")
     if isinstance(value, np.ufunc):
         return getattr(np, name, None) is value
@@ -231,7 +230,7 @@ def _is_listed(value: Any) -> bool:
 
 
 def _is_method_of_fixed(value: Any) -> bool:
-    """Whether it is a method of a value or type that nobody can change: ``str.upper``, ``PATTERN.sub``."""
+    """Return whether it is a method of an immutable value or type: ``str.upper``, ``PATTERN.sub``."""
     if isinstance(value, types.MethodDescriptorType):
         return value.__objclass__ in _UNCHANGED
     if isinstance(value, types.BuiltinFunctionType):
@@ -244,12 +243,12 @@ def _is_exception(value: Any) -> bool:
 
 
 def _has_fixed_values(values: Any) -> bool:
-    """Whether nobody can change the values of a column or index: the same object may stand in several rows."""
+    """Return whether the values of a column or index are immutable, because rows may share an object."""
     if isinstance(values, pd.Series) and isinstance(values.dtype, pd.CategoricalDtype):
         values = values.cat.categories
     if isinstance(values, pd.MultiIndex):
         return all(map(_has_fixed_values, values.levels))
     if is_object_dtype(values.dtype):
         return set(map(type, values)) <= _FIXED
-    # A dtype of another package's may do what it likes when a value is taken.
+    # The dtype of another package may run any code when a value is read.
     return isinstance(values.dtype, np.dtype) or type(values.dtype).__module__.partition(".")[0] == "pandas"
