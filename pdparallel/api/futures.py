@@ -1,4 +1,4 @@
-"""Types of ``df.par.background`` for type checkers: the methods of the accessor, each of which returns a future.
+"""Types of ``df.par.background`` for type checkers: the methods of the accessor. Each returns a future.
 
 At run time :class:`pdparallel.api.background.Background` wraps the accessor's methods.
 """

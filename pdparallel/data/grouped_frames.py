@@ -156,7 +156,7 @@ def is_joinable(labels: pd.Index) -> bool:
     """Return whether an index keeps its kind when it is concatenated with others in several steps."""
     kind = type(labels)
     if kind is pd.DatetimeIndex or kind is pd.TimedeltaIndex:
-        # pandas keeps a frequency only if one index follows upon the other.
+        # pandas keeps a frequency only if one index continues the other.
         return labels.freq is None  # type: ignore[attr-defined]
     if kind is pd.RangeIndex:
         return True

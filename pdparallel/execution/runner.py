@@ -49,7 +49,7 @@ from pdparallel.execution.encode import CallEncoder, pack
 from pdparallel.execution.events import Watch, watch
 from pdparallel.execution.inline import InlineRunner
 from pdparallel.execution.placement import Reason
-from pdparallel.execution.scheduler import Delivery
+from pdparallel.execution.scheduler import Scheduler
 from pdparallel.progress.reporter import Bar, bar
 from pdparallel.transport.functions import level_of_the_user
 
@@ -156,7 +156,7 @@ def _by_engine(
     """Run the pending units on an engine; a given ``parent`` works until it is ready, or alone if it never is."""
     engine = open_engine(options)
     encoder: CallEncoder | None = None
-    delivery: Delivery | None = None
+    scheduler: Scheduler | None = None
     try:
         observed.decided(why, engine.name, engine.n_workers)
         tell = (lambda units: shown.under_way(lambda: units)) if engine.runs_here else None
@@ -181,16 +181,16 @@ def _by_engine(
             _stay(problem, observed)
             yield from parent.go_on()
             return
-        delivery = Delivery(call, options, engine, encoder, collector, shown, stop, observed)
-        yield from delivery.run(_chunks(options, gaps, engine, collector, encoder, stop, most_seconds))
+        scheduler = Scheduler(call, options, engine, encoder, collector, shown, stop, observed)
+        yield from scheduler.run(_chunks(options, gaps, engine, collector, encoder, stop, most_seconds))
     finally:
-        if most_seconds is not None and delivery is not None:
-            wait(delivery.left(), placement.MAX_THREAD_SECONDS)
+        if most_seconds is not None and scheduler is not None:
+            wait(scheduler.left(), placement.MAX_THREAD_SECONDS)
         # After any exception, also an interrupt: no worker continues with a call that nobody waits for.
-        engine.close(kill=delivery is not None and not delivery.settled)
+        engine.close(kill=scheduler is not None and not scheduler.settled)
         if encoder is not None:
             observed.travelled_once(encoder.once)
-            _close(encoder, [] if delivery is None else delivery.left())
+            _close(encoder, [] if scheduler is None else scheduler.left())
 
 
 def _stay(problem: BaseException | None, observed: Watch) -> None:

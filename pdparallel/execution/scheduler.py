@@ -32,7 +32,7 @@ from pdparallel.transport.modules import DifferentCodeError
 from pdparallel.transport.shared_memory import Running
 from pdparallel.transport.task import LOADING
 
-__all__ = ["Delivery"]
+__all__ = ["Scheduler"]
 
 #: Seconds that running tasks of a failed or cancelled call get to end by themselves before their workers are ended.
 RUN_OUT_SECONDS = 0.2
@@ -56,7 +56,7 @@ class _Try:
     lost: int = 0  # workers that ended before they started them
 
 
-class Delivery:
+class Scheduler:
     """Scheduler of the tasks of one call on an engine."""
 
     def __init__(

@@ -36,7 +36,7 @@ __all__ = ["is_thread_safe"]
 #: Largest number of objects that are checked for one call.
 MAX_OBJECTS = 200
 
-_HANDS = frozenset({"row", "row-tuple", "row-namedtuple", "row-dict", "value"})
+_FORMATS = frozenset({"row", "row-tuple", "row-namedtuple", "row-dict", "value"})
 
 _BUILTINS = frozenset(
     id(getattr(builtins, name))
@@ -91,7 +91,7 @@ def is_thread_safe(call: Call) -> bool:
     """Return whether threads may run the function of a call at the same time, each with other units."""
     work = call.work
     data: Any = call.data
-    if work.unit_format not in _HANDS or work.seed is not None or type(data) not in (pd.DataFrame, pd.Series):
+    if work.unit_format not in _FORMATS or work.seed is not None or type(data) not in (pd.DataFrame, pd.Series):
         return False
     try:
         func: Any = work.func

@@ -94,7 +94,7 @@ class FitnessRun:
     # Runs
 
     def run(self, processes: bool) -> None:
-        """Make all runs, each of which looks for one kind of fault."""
+        """Make all runs. Each run looks for one kind of fault."""
         work = Work(self._variables.fresh(), self._args, self._kwargs, "item")
         travels = True
         try:

@@ -143,7 +143,7 @@ _JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
 
 
 def _ranges_of_with(code: types.CodeType) -> set[tuple[int, int]]:
-    """Return the protected ranges of ``with`` blocks, of which hardly any suppresses an exception."""
+    """Return the protected ranges of ``with`` blocks. Hardly any of them suppresses an exception."""
     steps = [step for step in dis.get_instructions(code) if step.opname not in ("CACHE", "EXTENDED_ARG")]
     ends = {steps[at].offset for at in range(len(steps) - 1) if steps[at + 1].opname == "WITH_EXCEPT_START"}
     entries = dis.Bytecode(code).exception_entries  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Delivery: what is run again after a worker died, what is not, and calls that take too long; with real workers."""
+"""Scheduler: what is run again after a worker died, what is not, and calls that take too long; with real workers."""
 
 from __future__ import annotations
 

@@ -26,7 +26,6 @@ PHRASES = (
     r"\bis to be\b",
     r"\bwhat is left\b",
     r"\bupon\b",
-    r"\bnobody (?:waits|looks|asks|has|can)\b",
     r"\bhow that is told\b",
 )
 

@@ -17,7 +17,7 @@ from pdparallel.worker.loop import record
 
 FRAME = pd.DataFrame({"a": range(100), "b": 1.5})
 
-HANDS: dict[UnitFormat, Any] = {
+FORMATS: dict[UnitFormat, Any] = {
     "row": FRAME,
     "row-array": FRAME.to_numpy(),
     "row-tuple": FRAME,
@@ -33,11 +33,11 @@ HANDS: dict[UnitFormat, Any] = {
 
 def _recorded(unit_format: UnitFormat, func: Any, until: float = math.inf, *args: Any, **kwargs: Any) -> Any:
     return record(
-        Work(func, args, kwargs, unit_format), feed_for(unit_format, func), HANDS[unit_format], Chunk(200, 300), until
+        Work(func, args, kwargs, unit_format), feed_for(unit_format, func), FORMATS[unit_format], Chunk(200, 300), until
     )
 
 
-@pytest.mark.parametrize("unit_format", HANDS)
+@pytest.mark.parametrize("unit_format", FORMATS)
 def test_all_units_in_order(unit_format: UnitFormat) -> None:
     seen = iter(range(100))
     outcome = _recorded(unit_format, lambda unit: next(seen))
@@ -45,7 +45,7 @@ def test_all_units_in_order(unit_format: UnitFormat) -> None:
     assert outcome.seconds > 0
 
 
-@pytest.mark.parametrize("unit_format", HANDS)
+@pytest.mark.parametrize("unit_format", FORMATS)
 def test_a_time_that_is_over_stops_between_two_units_and_after_one_at_least(unit_format: UnitFormat) -> None:
     calls: list[int] = []
     outcome = _recorded(unit_format, lambda unit: calls.append(1), time.perf_counter() - 1.0)
@@ -54,7 +54,7 @@ def test_a_time_that_is_over_stops_between_two_units_and_after_one_at_least(unit
     assert outcome.failure is None
 
 
-@pytest.mark.parametrize("unit_format", HANDS)
+@pytest.mark.parametrize("unit_format", FORMATS)
 def test_time_enough_means_all(unit_format: UnitFormat) -> None:
     outcome = _recorded(unit_format, lambda unit: 1, time.perf_counter() + 1e6)
     assert outcome.chunk == Chunk(200, 300)
@@ -62,7 +62,7 @@ def test_time_enough_means_all(unit_format: UnitFormat) -> None:
 
 
 @pytest.mark.parametrize("until", [math.inf, 1e12])
-@pytest.mark.parametrize("unit_format", HANDS)
+@pytest.mark.parametrize("unit_format", FORMATS)
 def test_a_failure_ends_it_and_says_where(unit_format: UnitFormat, until: float) -> None:
     calls: list[int] = []
 
@@ -80,7 +80,7 @@ def test_a_failure_ends_it_and_says_where(unit_format: UnitFormat, until: float)
 
 
 @pytest.mark.parametrize("until", [math.inf, 1e12])
-@pytest.mark.parametrize("unit_format", HANDS)
+@pytest.mark.parametrize("unit_format", FORMATS)
 def test_a_stop_iteration_of_the_function_is_a_failure_and_no_end(unit_format: UnitFormat, until: float) -> None:
     few = iter(range(38))
     outcome = _recorded(unit_format, lambda unit: next(few), until)
@@ -98,7 +98,7 @@ def test_a_stop_iteration_in_the_last_unit_and_in_a_chunk() -> None:
     assert (outcome.failure.offset, type(outcome.failure.exception)) == (0, StopIteration)
 
 
-@pytest.mark.parametrize("unit_format", HANDS)
+@pytest.mark.parametrize("unit_format", FORMATS)
 def test_arguments_come_after_the_unit(unit_format: UnitFormat) -> None:
     outcome = _recorded(unit_format, lambda unit, one, two=0: (one, two), math.inf, 5, two=6)
     assert set(outcome.returns) == {(5, 6)}
