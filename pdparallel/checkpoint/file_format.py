@@ -22,8 +22,9 @@ import numpy as np
 
 from pdparallel.checkpoint.fingerprint import Identity
 from pdparallel.core.chunking import Chunk
+from pdparallel.core.columnar import Mixed, Numbers, Packed, Texts, Times, Tuples
 from pdparallel.core.outcome import Failed, Outcome
-from pdparallel.core.returns import Mixed, Numbers, Packed, Texts, Times, Tuples, pack
+from pdparallel.core.returns import pack
 from pdparallel.transport.shared_classes import SharedTable, dump, load
 from pdparallel.typing import Errors
 

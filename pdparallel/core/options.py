@@ -7,14 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
-import importlib.util
 import inspect
-import logging
-import math
 import multiprocessing
-import numbers
-import operator
 import os
 import re
 import sys
@@ -24,12 +18,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar, Unpack
 
-import numpy as np
-
-from pdparallel.core import mistakes
-from pdparallel.core.cpu_count import WINDOWS_MAX_WORKERS, usable_cores
+from pdparallel.core import mistakes, option_checks
+from pdparallel.core.cpu_count import usable_cores
 from pdparallel.core.format import as_html, shortened
-from pdparallel.core.mistakes import ENGINE_NAMES, by_name, format_value, unknown_engine, unknown_option, unknown_value
+from pdparallel.core.mistakes import ENGINE_NAMES, by_name, format_value, unknown_option
+from pdparallel.core.option_checks import CHECKS, ENVIRONMENT_PREFIX, not_in_environment
 from pdparallel.core.tracebacks import FULL_TRACEBACKS, trim_tracebacks
 from pdparallel.errors import InvalidOptionError
 from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Progress, Serializer, StartMethod
@@ -45,12 +38,6 @@ __all__ = [
     "set_options",
     "show_options",
 ]
-
-_START_METHODS = ("forkserver", "spawn", "fork")
-_SERIALIZERS = ("dill", "cloudpickle")
-_ERRORS = ("raise", "coerce", "return")
-_PROGRESS = ("text", "notebook", "log")
-_ENVIRONMENT_PREFIX = "PDPARALLEL_"
 
 
 #: Each option in one sentence, for help and tables. :class:`Options` has the full text.
@@ -268,202 +255,18 @@ def show_options(*, but: tuple[str, ...] = (), defaults: bool = True) -> Callabl
     return spell_out
 
 
-def _or_not_text(name: str, values: str) -> str:
-    """Return ``values``, or nothing for an environment variable, which holds only text."""
-    return "" if name.startswith(_ENVIRONMENT_PREFIX) else values
-
-
-def _whole_number(least: int, none: bool = True, of_none: str = "") -> Callable[[str, Any], Any]:
-    def check(name: str, value: Any) -> Any:
-        allowed = f"a whole number of at least {least}" + _or_not_text(name, f", or None{of_none}" if none else "")
-        if value is None and none:
-            return None
-        if isinstance(value, (bool, np.bool_)):
-            raise InvalidOptionError(name, value, allowed)
-        try:
-            number = operator.index(value)
-        except TypeError:
-            raise InvalidOptionError(name, value, allowed) from None
-        if number < least:
-            raise InvalidOptionError(name, value, allowed)
-        return number
-
-    return check
-
-
-_number_of_workers = _whole_number(1, of_none=" for all cores")
-_chunk_size = _whole_number(1, of_none=" to let pdparallel choose")
-_threads = _whole_number(1)
-_seed = _whole_number(0)
-_times = _whole_number(0, none=False)
-
-
-def _workers(name: str, value: Any) -> Any:
-    number = _number_of_workers(name, value)
-    if os.name == "nt" and number is not None and number > WINDOWS_MAX_WORKERS:
-        raise InvalidOptionError(
-            name, value, f"at most {WINDOWS_MAX_WORKERS}" + _or_not_text(name, ", or None"),
-            "On Windows one process cannot wait for more workers.",
-        )  # fmt: skip
-    return number
-
-
-def _seconds(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, datetime.timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
-        allowed = "a number of seconds above 0" + _or_not_text(name, ", or None for no limit")
-        raise InvalidOptionError(name, value, allowed)
-    return float(value)
-
-
-def _yes_or_no(name: str, value: Any) -> Any:
-    if value is None or isinstance(value, bool):
-        return value
-    raise InvalidOptionError(name, value, _or_not_text(name, "True, False, or None") or "True or False")
-
-
-def _one_of(*choices: str) -> Callable[[str, Any], Any]:
-    def check(name: str, value: Any) -> Any:
-        if isinstance(value, str) and value in choices:
-            return value
-        raise unknown_value(name, value, choices)
-
-    return check
-
-
-def _engine(name: str, value: Any) -> Any:
-    # The registry of engines validates objects further, because it knows their kinds.
-    if isinstance(value, str):
-        if value not in ENGINE_NAMES and "://" not in value:
-            allowed = "one of " + ", ".join(map(repr, ENGINE_NAMES)) + _or_not_text(name, ", an executor or a pool")
-            raise unknown_engine(name, value, f"{allowed}, or the address of a Dask scheduler")
-        if value == "ray":
-            _installed(name, value, "ray", "ray")
-        elif value == "dask" or "://" in value:
-            _installed(name, value, "distributed", "dask")
-        return value
-    allowed = "one of " + ", ".join(map(repr, ENGINE_NAMES))
-    allowed += ", or an object with submit() (executors), apply_async() (pools) or apipe() (pathos)"
-    if not any(hasattr(value, method) for method in ("submit", "apply_async", "apipe", "scheduler_address")):
-        raise InvalidOptionError(name, value, allowed)
-    if isinstance(value, type):
-        text = f"{name}={value.__name__} is a class. Give an object of it: {name}={value.__name__}(...)."
-        raise InvalidOptionError(name, value, allowed, message=text)
-    return value
-
-
-def _installed(name: str, value: Any, module: str, extra: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        raise InvalidOptionError(
-            name, value, "an engine that is installed",
-            message=f"{name}={value!r} needs {module}, which is not installed: pip install 'pdparallel[{extra}]'",
-        )  # fmt: skip
-
-
-def _start_method(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    here = [method for method in _START_METHODS if method in multiprocessing.get_all_start_methods()]
-    if value not in here:
-        raise unknown_value(name, value, here, _or_not_text(name, ", or None"))
-    return value
-
-
-def _progress(name: str, value: Any) -> Any:
-    if isinstance(value, (bool, logging.Logger, logging.LoggerAdapter)):
-        return value
-    if value in _PROGRESS if isinstance(value, str) else callable(value) and not isinstance(value, type):
-        return value
-    allowed = "one of True, False, " + ", ".join(map(repr, _PROGRESS))
-    allowed += _or_not_text(name, ", a logging.Logger, or a function of (done, total)")
-    raise InvalidOptionError(name, value, allowed)
-
-
-def _desc(name: str, value: Any) -> Any:
-    if value is None or (isinstance(value, str) and value.strip() and value.isprintable()):
-        return value
-    raise InvalidOptionError(name, value, "a text of one line" + _or_not_text(name, ", or None"))
-
-
-def _serializer(name: str, value: Any) -> Any:
-    _one_of(*_SERIALIZERS)(name, value)
-    if value == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
-        raise InvalidOptionError(
-            name, value, "'dill'",
-            message=f"{name}={value!r} needs cloudpickle, which is not installed: pip install cloudpickle",
-        )  # fmt: skip
-    return value
-
-
-def _folder(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    if not isinstance(path, str) or not path:
-        raise InvalidOptionError(name, value, "the path of a folder, or None")
-    return path
-
-
-def _initializer(name: str, value: Any) -> Any:
-    if value is None or callable(value):
-        return value
-    if name.startswith(_ENVIRONMENT_PREFIX):
-        raise InvalidOptionError(name, value, "initializer= in the program", "A variable cannot hold a function.")
-    raise InvalidOptionError(name, value, "a function, or None", "Each worker calls it once.")
-
-
-def _initargs(name: str, value: Any) -> Any:
-    if isinstance(value, (tuple, list)):
-        return tuple(value)
-    if name.startswith(_ENVIRONMENT_PREFIX):
-        raise InvalidOptionError(name, value, "initargs= in the program", "A variable cannot hold a tuple.")
-    raise InvalidOptionError(
-        name, value, "a tuple or list of arguments", f"For one argument: {name}=({format_value(value)},)."
-    )
-
-
-def _of_one_call(name: str, value: Any) -> InvalidOptionError:
-    return InvalidOptionError(
-        name, value, "columns= to the accessor of a frame: df.par(columns=['a', 'b']).apply_rows(func)",
-        "It belongs to one call on one frame.",
-    )  # fmt: skip
-
-
-_CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "engine": _engine,
-    "n_workers": _workers,
-    "chunk_size": _chunk_size,
-    "start_method": _start_method,
-    "progress": _progress,
-    "desc": _desc,
-    "errors": _one_of(*_ERRORS),
-    "retries": _times,
-    "timeout": _seconds,
-    "threads_per_worker": _threads,
-    "serializer": _serializer,
-    "checkpoint": _folder,
-    "seed": _seed,
-    "initializer": _initializer,
-    "initargs": _initargs,
-    "capture_output": _yes_or_no,
-}
-
-
 def checked(given: Mapping[str, Any], of_items: bool = False) -> dict[str, Any]:
     """Return options with valid names and normalized values; ``of_items`` is for ``map`` and ``imap``."""
     for name in given:
         if name == "columns":
-            raise _of_one_call(name, given[name])
-        if name not in _CHECKS:
-            known = [*_CHECKS] if of_items else [*_CHECKS, "columns"]
+            raise not_in_environment(name, given[name])
+        if name not in CHECKS:
+            known = [*CHECKS] if of_items else [*CHECKS, "columns"]
             to_func = (
                 f"functools.partial: map(partial(func, {name}={format_value(given[name])}), items)" if of_items else ""
             )
             raise unknown_option(name, given[name], known, to_func)
-    return {name: _CHECKS[name](name, value) for name, value in given.items()}
+    return {name: CHECKS[name](name, value) for name, value in given.items()}
 
 
 _process_wide: dict[str, Any] = {}
@@ -471,8 +274,13 @@ _process_wide_lock = threading.Lock()
 _context: ContextVar[Mapping[str, Any] | None] = ContextVar("pdparallel_options", default=None)
 
 
-_COLUMNS_VARIABLE = _ENVIRONMENT_PREFIX + "COLUMNS"
-_VARIABLES = {_ENVIRONMENT_PREFIX + name.upper(): name for name in _CHECKS}
+#: Options that are whole numbers.
+_NUMBERS = (
+    option_checks.chunk_size, option_checks.workers, option_checks.times, option_checks.threads, option_checks.seed,
+)  # fmt: skip
+
+_COLUMNS_VARIABLE = ENVIRONMENT_PREFIX + "COLUMNS"
+_VARIABLES = {ENVIRONMENT_PREFIX + name.upper(): name for name in CHECKS}
 _ALL_VARIABLES = frozenset(
     os.fsencode(name) if hasattr(os, "environb") else name for name in (*_VARIABLES, _COLUMNS_VARIABLE)
 )
@@ -491,23 +299,23 @@ def _environment() -> dict[str, Any]:
     if n_checked not in (None, len(variables)):
         n_checked = len(variables)
         for variable in sorted({*os.environ} - {*_VARIABLES, _COLUMNS_VARIABLE, FULL_TRACEBACKS}):
-            if variable.upper().startswith(_ENVIRONMENT_PREFIX):
+            if variable.upper().startswith(ENVIRONMENT_PREFIX):
                 mistakes.warn_of_variable(variable)
     if _ALL_VARIABLES.isdisjoint(variables):
         return found
     if os.environ.get(_COLUMNS_VARIABLE, "").strip():
-        raise _of_one_call(_COLUMNS_VARIABLE, os.environ[_COLUMNS_VARIABLE])
+        raise not_in_environment(_COLUMNS_VARIABLE, os.environ[_COLUMNS_VARIABLE])
     for variable, name in _VARIABLES.items():
         text = os.environ.get(variable, "").strip()
         if text:
-            found[name] = _CHECKS[name](variable, _from_text(name, text))
+            found[name] = CHECKS[name](variable, _from_text(name, text))
     return found
 
 
 def _from_text(name: str, text: str) -> Any:
-    if _CHECKS[name] in (_chunk_size, _workers, _times, _threads, _seed):
+    if CHECKS[name] in _NUMBERS:
         return int(text) if text.isdecimal() else text
-    if _CHECKS[name] is _seconds:
+    if CHECKS[name] is option_checks.seconds:
         with contextlib.suppress(ValueError):
             return float(text)
     if name in ("progress", "capture_output") and text.lower() in ("1", "true", "yes", "0", "false", "no"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pdparallel.core.chunking import Chunk
-from pdparallel.core.returns import Packed
+from pdparallel.core.columnar import Packed
 
 __all__ = [
     "Assigned", "Failed", "Failure", "NotKeptError", "Outcome", "Timing", "is_of_initializer", "note_initializer",

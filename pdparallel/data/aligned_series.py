@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pdparallel.core.returns import Packed, ReturnPlaceholder
+from pdparallel.core.columnar import Packed, ReturnPlaceholder
 from pdparallel.data.fastpath.base import is_lazy, materialized, relabel
 from pdparallel.data.fastpath.group import backing_of_column
 from pdparallel.data.grouped_frames import FrameReturn, same_name

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from pdparallel.compat import PANDAS_2
-from pdparallel.core.returns import Packed, ReturnPlaceholder, layout_of_index, pack
+from pdparallel.core.columnar import Packed, ReturnPlaceholder, layout_of_index
+from pdparallel.core.returns import pack
 
 __all__ = ["FrameReturn", "FrameReturns", "is_joinable", "same_name"]
 

@@ -16,9 +16,10 @@ import pandas as pd
 from pdparallel.core.call import Call
 from pdparallel.core.cancellation import current, mark_started
 from pdparallel.core.chunking import Chunk
+from pdparallel.core.columnar import ReturnPlaceholder
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Failure, Outcome
-from pdparallel.core.returns import ReturnPlaceholder, Returns
+from pdparallel.core.returns import Returns
 from pdparallel.data.aligned_series import GroupIdentity, as_aligned
 from pdparallel.data.fastpath.group import LOOK_AFTER, LazyTrial
 from pdparallel.engines.registry import is_warm

@@ -16,10 +16,11 @@ from typing import Any
 from pdparallel.core.call import Call
 from pdparallel.core.cancellation import current
 from pdparallel.core.chunking import Chunk
+from pdparallel.core.columnar import Texts
 from pdparallel.core.cpu_count import gil_is_off
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Failed, Outcome
-from pdparallel.core.returns import Texts, pack
+from pdparallel.core.returns import pack
 from pdparallel.execution.events import observed
 from pdparallel.transport.data import cut_out
 from pdparallel.transport.shared_classes import SharedTable, dump, load

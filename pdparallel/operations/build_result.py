@@ -20,13 +20,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pdparallel.core.returns import (
+from pdparallel.core.columnar import (
     Columns,
     Dicts,
     Mixed,
     Numbers,
     Packed,
-    Returns,
     SeriesRows,
     Texts,
     Times,
@@ -34,6 +33,7 @@ from pdparallel.core.returns import (
     have_one_form,
     texts,
 )
+from pdparallel.core.returns import Returns
 from pdparallel.execution.events import shaping
 from pdparallel.typing import Func, ResultType
 

@@ -19,8 +19,9 @@ from pandas.api.types import is_scalar
 from pdparallel.compat import PANDAS_2
 from pdparallel.core.call import Call, format_label, in_words, work_of
 from pdparallel.core.cancellation import mark_started
+from pdparallel.core.columnar import Numbers, Packed, SeriesRows, Texts, Times
 from pdparallel.core.options import Options, resolve
-from pdparallel.core.returns import Numbers, Packed, Returns, SeriesRows, Texts, Times, pack
+from pdparallel.core.returns import Returns, pack
 from pdparallel.core.units import Units
 from pdparallel.core.validation import check_func, goes_to_pandas
 from pdparallel.data.aligned_series import (

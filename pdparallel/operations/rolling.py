@@ -24,7 +24,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.indexers import BaseIndexer
 
-from pdparallel.core.returns import Numbers, Returns
+from pdparallel.core.columnar import Numbers
+from pdparallel.core.returns import Returns
 from pdparallel.data.windows import Bounds, ColumnWindows, RegularBounds, WindowUnits, bounds_of
 from pdparallel.execution.events import shaping
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from types import CodeType, TracebackType
 from typing import Any
 
+from pdparallel.core.columnar import ReturnPlaceholder
 from pdparallel.core.outcome import Failed, Failure, Outcome
-from pdparallel.core.returns import ReturnPlaceholder, pack, pack_runs
+from pdparallel.core.returns import pack, pack_runs
 from pdparallel.core.tracebacks import below_the_callers, users_part
 from pdparallel.errors import RemoteError, ResultNotSerializableError
 from pdparallel.transport.shared_classes import SharedTable, dump, load

@@ -35,8 +35,8 @@ from pdparallel.checkpoint.atomic_write import fcntl
 from pdparallel.checkpoint.file_format import DamagedError, ForeignError, _opened, _plain, decoded, encoded
 from pdparallel.checkpoint.fingerprint import Identity
 from pdparallel.core.chunking import Chunk
+from pdparallel.core.columnar import Packed
 from pdparallel.core.outcome import Outcome
-from pdparallel.core.returns import Packed
 from pdparallel.testing import assert_same, assert_same_as_pandas
 from pdparallel.transport.shared_classes import SharedTable
 from tests.conftest import wait_until

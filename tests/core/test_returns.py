@@ -15,20 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pdparallel.core.returns import (
-    Dicts,
-    Mixed,
-    Numbers,
-    Packed,
-    Returns,
-    Runs,
-    SeriesRows,
-    Texts,
-    Times,
-    Tuples,
-    pack,
-    pack_runs,
-)
+from pdparallel.core.columnar import Dicts, Mixed, Numbers, Packed, Runs, SeriesRows, Texts, Times, Tuples
+from pdparallel.core.returns import Returns, pack, pack_runs
 from pdparallel.testing import assert_same
 
 

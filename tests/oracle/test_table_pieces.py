@@ -226,7 +226,7 @@ def test_pandas_is_not_asked_again(func, labels, by, group_keys, monkeypatch):
     def nobody(*args):
         raise AssertionError("it is known")
 
-    monkeypatch.setattr(groupby.ReplayFunction, "answer", nobody)
+    monkeypatch.setattr(groupby.GroupDriver, "answer", nobody)
     keys, how = BY[by]
 
     def call(obj):

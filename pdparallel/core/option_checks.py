@@ -1,0 +1,233 @@
+"""Checks of option values: each returns the value, or raises an error that names the fix."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import logging
+import math
+import multiprocessing
+import numbers
+import operator
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pdparallel.core.cpu_count import WINDOWS_MAX_WORKERS
+from pdparallel.core.mistakes import ENGINE_NAMES, format_value, unknown_engine, unknown_value
+from pdparallel.errors import InvalidOptionError
+
+__all__ = [
+    "CHECKS",
+    "ENVIRONMENT_PREFIX",
+    "chunk_size",
+    "not_in_environment",
+    "seconds",
+    "seed",
+    "threads",
+    "times",
+    "workers",
+]
+
+
+ENVIRONMENT_PREFIX = "PDPARALLEL_"
+_START_METHODS = ("forkserver", "spawn", "fork")
+
+
+_SERIALIZERS = ("dill", "cloudpickle")
+
+
+_ERRORS = ("raise", "coerce", "return")
+
+
+_PROGRESS = ("text", "notebook", "log")
+
+
+def _or_not_text(name: str, values: str) -> str:
+    """Return ``values``, or nothing for an environment variable, which holds only text."""
+    return "" if name.startswith(ENVIRONMENT_PREFIX) else values
+
+
+def _whole_number(least: int, none: bool = True, of_none: str = "") -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        allowed = f"a whole number of at least {least}" + _or_not_text(name, f", or None{of_none}" if none else "")
+        if value is None and none:
+            return None
+        if isinstance(value, (bool, np.bool_)):
+            raise InvalidOptionError(name, value, allowed)
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise InvalidOptionError(name, value, allowed) from None
+        if number < least:
+            raise InvalidOptionError(name, value, allowed)
+        return number
+
+    return check
+
+
+threads = _whole_number(1)
+_number_of_workers = _whole_number(1, of_none=" for all cores")
+chunk_size = _whole_number(1, of_none=" to let pdparallel choose")
+
+
+seed = _whole_number(0)
+
+
+times = _whole_number(0, none=False)
+
+
+def workers(name: str, value: Any) -> Any:
+    number = _number_of_workers(name, value)
+    if os.name == "nt" and number is not None and number > WINDOWS_MAX_WORKERS:
+        raise InvalidOptionError(
+            name, value, f"at most {WINDOWS_MAX_WORKERS}" + _or_not_text(name, ", or None"),
+            "On Windows one process cannot wait for more workers.",
+        )  # fmt: skip
+    return number
+
+
+def seconds(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, datetime.timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
+        allowed = "a number of seconds above 0" + _or_not_text(name, ", or None for no limit")
+        raise InvalidOptionError(name, value, allowed)
+    return float(value)
+
+
+def _yes_or_no(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    raise InvalidOptionError(name, value, _or_not_text(name, "True, False, or None") or "True or False")
+
+
+def _one_of(*choices: str) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if isinstance(value, str) and value in choices:
+            return value
+        raise unknown_value(name, value, choices)
+
+    return check
+
+
+def _engine(name: str, value: Any) -> Any:
+    # The registry of engines validates objects further, because it knows their kinds.
+    if isinstance(value, str):
+        if value not in ENGINE_NAMES and "://" not in value:
+            allowed = "one of " + ", ".join(map(repr, ENGINE_NAMES)) + _or_not_text(name, ", an executor or a pool")
+            raise unknown_engine(name, value, f"{allowed}, or the address of a Dask scheduler")
+        if value == "ray":
+            _installed(name, value, "ray", "ray")
+        elif value == "dask" or "://" in value:
+            _installed(name, value, "distributed", "dask")
+        return value
+    allowed = "one of " + ", ".join(map(repr, ENGINE_NAMES))
+    allowed += ", or an object with submit() (executors), apply_async() (pools) or apipe() (pathos)"
+    if not any(hasattr(value, method) for method in ("submit", "apply_async", "apipe", "scheduler_address")):
+        raise InvalidOptionError(name, value, allowed)
+    if isinstance(value, type):
+        text = f"{name}={value.__name__} is a class. Give an object of it: {name}={value.__name__}(...)."
+        raise InvalidOptionError(name, value, allowed, message=text)
+    return value
+
+
+def _installed(name: str, value: Any, module: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise InvalidOptionError(
+            name, value, "an engine that is installed",
+            message=f"{name}={value!r} needs {module}, which is not installed: pip install 'pdparallel[{extra}]'",
+        )  # fmt: skip
+
+
+def _start_method(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    here = [method for method in _START_METHODS if method in multiprocessing.get_all_start_methods()]
+    if value not in here:
+        raise unknown_value(name, value, here, _or_not_text(name, ", or None"))
+    return value
+
+
+def _progress(name: str, value: Any) -> Any:
+    if isinstance(value, (bool, logging.Logger, logging.LoggerAdapter)):
+        return value
+    if value in _PROGRESS if isinstance(value, str) else callable(value) and not isinstance(value, type):
+        return value
+    allowed = "one of True, False, " + ", ".join(map(repr, _PROGRESS))
+    allowed += _or_not_text(name, ", a logging.Logger, or a function of (done, total)")
+    raise InvalidOptionError(name, value, allowed)
+
+
+def _desc(name: str, value: Any) -> Any:
+    if value is None or (isinstance(value, str) and value.strip() and value.isprintable()):
+        return value
+    raise InvalidOptionError(name, value, "a text of one line" + _or_not_text(name, ", or None"))
+
+
+def _serializer(name: str, value: Any) -> Any:
+    _one_of(*_SERIALIZERS)(name, value)
+    if value == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
+        raise InvalidOptionError(
+            name, value, "'dill'",
+            message=f"{name}={value!r} needs cloudpickle, which is not installed: pip install cloudpickle",
+        )  # fmt: skip
+    return value
+
+
+def _folder(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path:
+        raise InvalidOptionError(name, value, "the path of a folder, or None")
+    return path
+
+
+def _initializer(name: str, value: Any) -> Any:
+    if value is None or callable(value):
+        return value
+    if name.startswith(ENVIRONMENT_PREFIX):
+        raise InvalidOptionError(name, value, "initializer= in the program", "A variable cannot hold a function.")
+    raise InvalidOptionError(name, value, "a function, or None", "Each worker calls it once.")
+
+
+def _initargs(name: str, value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return tuple(value)
+    if name.startswith(ENVIRONMENT_PREFIX):
+        raise InvalidOptionError(name, value, "initargs= in the program", "A variable cannot hold a tuple.")
+    raise InvalidOptionError(
+        name, value, "a tuple or list of arguments", f"For one argument: {name}=({format_value(value)},)."
+    )
+
+
+def not_in_environment(name: str, value: Any) -> InvalidOptionError:
+    return InvalidOptionError(
+        name, value, "columns= to the accessor of a frame: df.par(columns=['a', 'b']).apply_rows(func)",
+        "It belongs to one call on one frame.",
+    )  # fmt: skip
+
+
+CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "engine": _engine,
+    "n_workers": workers,
+    "chunk_size": chunk_size,
+    "start_method": _start_method,
+    "progress": _progress,
+    "desc": _desc,
+    "errors": _one_of(*_ERRORS),
+    "retries": times,
+    "timeout": seconds,
+    "threads_per_worker": threads,
+    "serializer": _serializer,
+    "checkpoint": _folder,
+    "seed": seed,
+    "initializer": _initializer,
+    "initargs": _initargs,
+    "capture_output": _yes_or_no,
+}
