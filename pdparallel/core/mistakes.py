@@ -11,14 +11,27 @@ import reprlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
-from typing import Any, ParamSpec, TypeVar, get_args
+from typing import Any, ParamSpec, TypeVar
 
+from pdparallel.core.words import (
+    COUNTS_OF_CHUNKS,
+    EFFECTS,
+    ENGINE_NAMES,
+    ENGINE_OF,
+    FRAME_METHODS,
+    GROUP_METHODS,
+    GUARDED,
+    OPTION_OF,
+    OPTIONS,
+    PACKAGE_WORDS,
+    PREFIXES,
+    SERIES_METHODS,
+    VALUE_WORDS,
+    WRITTEN,
+)
 from pdparallel.errors import InvalidOptionError
-from pdparallel.typing import EngineName, OptionsDict
 
 __all__ = [
-    "ENGINE_NAMES",
-    "OPTIONS",
     "attribute_of_pandas",
     "by_name",
     "closest",
@@ -43,151 +56,6 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-#: Names of all options that a call can take.
-OPTIONS = frozenset(OptionsDict.__optional_keys__)
-
-#: Names of all engines.
-ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
-
-#: Names of our options in other packages.
-OPTION_WORDS: dict[str, tuple[str, ...]] = {
-    "engine": ("backend", "client", "cluster", "executor", "parallel_backend", "pool", "scheduler"),
-    "n_workers": (
-        "cores", "cpu_count", "cpus", "jobs", "max_workers", "n_core", "n_cores", "n_cpu", "n_cpus", "n_jobs", "n_proc",
-        "n_processes", "n_procs", "nb_workers", "ncores", "ncpu", "ncpus", "njobs", "nodes", "nproc", "nprocs",
-        "num_cores", "num_cpus", "num_processes", "num_workers", "nworkers", "processes", "workers",
-    ),
-    "chunk_size": (
-        "batch_size", "batchsize", "chunk_len", "chunklen", "chunks", "chunksize", "max_chunks_per_worker",
-        "n_chunks", "n_splits", "num_chunks", "rows_per_chunk", "split_factor",
-    ),
-    "start_method": ("context", "mp_context", "mp_start_method", "multiprocessing_context"),
-    "progress": (
-        "bar", "disable_pr_bar", "disable_progress", "pbar", "progress_bar", "progressbar", "show_bar",
-        "show_progress", "show_progress_bar", "tqdm", "use_tqdm", "verbose",
-    ),
-    "errors": ("error", "handle_errors", "ignore_errors", "on_error", "raise_errors", "return_exceptions"),
-    "retries": ("attempts", "max_attempts", "max_retries", "n_retries", "num_retries", "retry", "tries"),
-    "timeout": ("call_timeout", "max_seconds", "max_time", "task_timeout", "time_limit", "time_out"),
-    "threads_per_worker": ("inner_max_num_threads", "nthreads"),
-    "serializer": ("pickler", "serialization", "use_cloudpickle", "use_dill"),
-    "checkpoint": ("cache", "cache_dir", "cachedir", "checkpoint_dir", "checkpoint_path", "resume"),
-    "seed": ("random_seed", "random_state", "rng"),
-    "initializer": ("init", "init_func", "worker_init"),
-    "initargs": ("init_args", "initializer_args"),
-    "capture_output": ("capture", "redirect_output"),
-    "columns": ("cols", "column", "subset", "usecols"),
-}  # fmt: skip
-
-_OPTION_OF: dict[str, tuple[str, ...]] = {
-    **{word: (option,) for option, words in OPTION_WORDS.items() for word in words},
-    "n_threads": ("n_workers", "threads_per_worker"),
-    "npartitions": ("n_workers", "chunk_size"),
-    "num_threads": ("n_workers", "threads_per_worker"),
-    "threads": ("n_workers", "threads_per_worker"),
-}
-
-#: Names that count chunks, unlike our ``chunk_size``.
-_COUNTS_OF_CHUNKS = frozenset(
-    ("chunks", "max_chunks_per_worker", "n_chunks", "n_splits", "npartitions", "num_chunks", "split_factor")
-)
-
-#: Keyword arguments that few functions have, so that they are probably for our method.
-_GUARDED = (
-    OPTIONS
-    | {word for option in ("n_workers", "chunk_size", "progress") for word in OPTION_WORDS[option]}
-    | {"axis", "columns", "npartitions"}
-)
-
-#: Names of our engines in other packages.
-ENGINE_WORDS: dict[str, tuple[str, ...]] = {
-    "process": (
-        "concurrent.futures", "fork", "forkserver", "joblib", "loky", "mapply", "mp", "mpire", "multiprocess",
-        "multiprocessing", "pandarallel", "parallel", "pool", "processpool", "processpoolexecutor", "spawn",
-    ),
-    "thread": ("multithread", "multithreading", "threading", "threadpool", "threadpoolexecutor"),
-    "serial": ("none", "pandas", "sequential", "single", "single-threaded", "sync", "synchronous"),
-    "dask": ("distributed", "swifter"),
-}  # fmt: skip
-
-_ENGINE_OF = {word: engine for engine, words in ENGINE_WORDS.items() for word in words}
-
-#: Values of our options in other packages, with our value for each.
-VALUE_WORDS: dict[str, dict[str, str]] = {
-    "errors": {
-        **dict.fromkeys(("continue", "ignore", "nan", "none", "null", "skip", "suppress", "warn"), "coerce"),
-        **dict.fromkeys(("collect", "keep", "object", "store"), "return"),
-        **dict.fromkeys(("fail", "strict", "stop"), "raise"),
-    },
-    "combine": dict.fromkeys(("concatenate", "join", "stack", "vstack"), "concat"),
-    "na_action": dict.fromkeys(("drop", "keep", "omit", "skip"), "ignore"),
-    "result_type": dict.fromkeys(("columns", "dataframe", "frame"), "expand"),
-    "rows": {
-        "itertuples": "namedtuple",
-        "list": "tuple",
-        "named_tuple": "namedtuple",
-        **dict.fromkeys(("ndarray", "numpy", "np", "raw"), "array"),
-        **dict.fromkeys(("pandas", "row"), "series"),
-    },
-    "serializer": dict.fromkeys(("marshal", "pickle", "pickle5"), "dill"),
-    "start_method": {"fork_server": "forkserver"},
-}
-
-_EFFECTS = {
-    ("errors", "coerce"): " It leaves a missing value for each failed call.",
-    ("errors", "return"): " It leaves the exception of each failed call.",
-}
-
-#: Prefixes of methods in other packages.
-_PREFIXES = ("parallel_", "progress_", "par_", "swift_", "p_")
-
-#: Calls of our methods that take no function.
-_WRITTEN = {
-    "background": "background", "expanding": "expanding()", "groupby": "groupby(by)", "resample": "resample(rule)",
-    "rolling": "rolling(window)",
-}  # fmt: skip
-
-#: Methods of other packages, with our method for each: of frames, Series and groups.
-_FRAME_VERBS: dict[str, str] = {
-    **dict.fromkeys(("apply_axis1", "apply_row", "apply_rowwise", "iterrows", "itertuples", "map_rows", "row_apply",
-                     "rowwise", "rows_apply"), "apply_rows(func)"),
-    **dict.fromkeys(("apply_col", "apply_column", "apply_columns", "column_apply", "map_columns"), "apply_cols(func)"),
-    **dict.fromkeys(("applymap", "apply_map", "elementwise", "map_elements"), "map(func)"),
-    **dict.fromkeys(("apply_batch", "apply_batches", "apply_chunk", "apply_partitions", "chunk_apply", "map_batches",
-                     "map_blocks", "map_chunks", "map_partitions", "map_in_pandas", "mapInPandas", "pipe"),
-                    "apply_chunks(func)"),
-    **dict.fromkeys(("chunks", "imap_chunks", "iter_batches", "iter_rows"), "iter_chunks(func)"),
-    **dict.fromkeys(("apply_async", "apply_background", "async_apply", "submit"), "background.apply_rows(func)"),
-    **dict.fromkeys(("apply_parallel", "apply_p", "mapply", "papply", "swifter"), "apply(func, axis=1)"),
-    **dict.fromkeys(("pmap", "starmap"), "map(func)"),
-    "apply": "apply(func, axis=1)",
-    "group_by": "groupby(by)",
-}  # fmt: skip
-_SERIES_VERBS: dict[str, str] = {
-    **_FRAME_VERBS,
-    **{word: "map(func)" for word, verb in _FRAME_VERBS.items() if verb.startswith(("apply_rows", "apply_cols"))},
-    **dict.fromkeys(("apply_async", "apply_background", "async_apply", "submit"), "background.map(func)"),
-    **dict.fromkeys(("apply_cols", "apply_rows"), "map(func)"),
-    **dict.fromkeys(("apply", "apply_parallel", "apply_p", "mapply", "papply", "swifter"), "apply(func)"),
-}
-_GROUP_VERBS: dict[str, str] = {
-    **dict.fromkeys(("apply_chunks", "apply_cols", "apply_groups", "apply_rows", "applyInPandas", "map", "map_groups",
-                     "map_partitions", "applymap"), "apply(func)"),
-    "apply": "apply(func)",
-}  # fmt: skip
-
-#: Other names of other packages, with the text that says what to do here.
-_PACKAGE_WORDS: dict[str, str] = {
-    **dict.fromkeys(("ParallelPandas", "init", "initialize", "pandarallel"),
-                    "There is nothing to initialize. Call df.par.apply_rows(func). "
-                    "For options: pdparallel.set_options(n_workers=4)."),
-    **dict.fromkeys(("Parallel", "Pool", "ProcessPool", "ThreadPool", "delayed"),
-                    "Workers start by themselves. Call df.par.apply_rows(func) or pdparallel.map(func, items)."),
-    **dict.fromkeys(("imap_unordered", "uimap"), "Did you mean pdparallel.imap(func, items, ordered=False)?"),
-    **dict.fromkeys(("option", "set_npartitions"), "Did you mean pdparallel.set_options(n_workers=4)?"),
-    "starmap": "Did you mean pdparallel.map(func, firsts, seconds)?",
-}  # fmt: skip
 
 
 def closest(text: str, known: Iterable[str], cutoff: float) -> str | None:
@@ -216,15 +84,15 @@ def _meant(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """Return the options that a name may mean."""
     known = list(known)
     near = nearest(name, known)
-    of_others = nearest(name, _OPTION_OF, cutoff=0.9)
+    of_others = nearest(name, OPTION_OF, cutoff=0.9)
     # A misspelt option of ours comes before the word of another package.
     if near is not None and _plain(near) == _plain(name):
         return (near,)
-    if name in _OPTION_OF:
-        return tuple(one for one in _OPTION_OF[name] if one in known)
+    if name in OPTION_OF:
+        return tuple(one for one in OPTION_OF[name] if one in known)
     if near is not None:
         return (near,)
-    return () if of_others is None else tuple(one for one in _OPTION_OF[of_others] if one in known)
+    return () if of_others is None else tuple(one for one in OPTION_OF[of_others] if one in known)
 
 
 def unknown_option(name: str, value: Any, known: Iterable[str], to_func: str = "") -> InvalidOptionError:
@@ -233,7 +101,7 @@ def unknown_option(name: str, value: Any, known: Iterable[str], to_func: str = "
     meant = _meant(name, known)
     if meant:
         text = f"Unknown option {name!r}. Did you mean {' or '.join(map(repr, meant))}?"
-        text += " chunk_size is the number of rows in a chunk." if name in _COUNTS_OF_CHUNKS else ""
+        text += " chunk_size is the number of rows in a chunk." if name in COUNTS_OF_CHUNKS else ""
     else:
         to_func = to_func or f"the method: df.par.apply_rows(func, {name}={format_value(value)})"
         text = f"Unknown option {name!r}. The options are {', '.join(known)}. "
@@ -260,7 +128,7 @@ def unknown_engine(name: str, value: str, allowed: str) -> InvalidOptionError:
 
 
 def _engine_meant(value: str) -> str | None:
-    return _ENGINE_OF.get(value.casefold()) or _ENGINE_OF.get(_plain(value)) or nearest(value, ENGINE_NAMES)
+    return ENGINE_OF.get(value.casefold()) or ENGINE_OF.get(_plain(value)) or nearest(value, ENGINE_NAMES)
 
 
 def unknown_value(name: str, value: Any, choices: Iterable[str], more: str = "") -> InvalidOptionError:
@@ -272,7 +140,7 @@ def unknown_value(name: str, value: Any, choices: Iterable[str], more: str = "")
         option = name.removeprefix("PDPARALLEL_").lower()
         meant = VALUE_WORDS.get(option, {}).get(value.casefold()) or nearest(value, choices)
         if meant in choices:
-            hint = f"Did you mean {meant!r}?{_EFFECTS.get((option, meant), '')}"
+            hint = f"Did you mean {meant!r}?{EFFECTS.get((option, meant), '')}"
             return InvalidOptionError(
                 name, value, allowed, message=f"{name}={format_value(value)} is not allowed. {hint}"
             )
@@ -293,7 +161,7 @@ def format_value(value: Any) -> str:
 
 def refuse_options(func: Any, kwargs: Mapping[str, Any], call: str, of: Any, axis: str = "", more: str = "") -> None:
     """Refuse keyword arguments of the function that are options of the call."""
-    if _GUARDED.isdisjoint(kwargs) or not callable(func):
+    if GUARDED.isdisjoint(kwargs) or not callable(func):
         return
     taken = _takes(func)
     if taken is None:
@@ -308,8 +176,8 @@ def refuse_options(func: Any, kwargs: Mapping[str, Any], call: str, of: Any, axi
             raise _is_an_option(name, value, func, call, place, takes_any, more)
         if name == "axis" and axis and not takes_any:
             raise InvalidOptionError(name, value, "no axis", message=f"{call} has no axis=. {axis}")
-        if name in _GUARDED and name in _OPTION_OF and not takes_any:
-            option = _OPTION_OF[name][0]
+        if name in GUARDED and name in OPTION_OF and not takes_any:
+            option = OPTION_OF[name][0]
             text = (
                 f"{_name_of(func)} takes no argument {name!r}. Did you mean the option "
                 f"{place}({option}={format_value(value)}).{call}({_name_of(func)}{more})?"
@@ -487,7 +355,7 @@ def missing_attribute(name: str, place: str, verbs: Iterable[str], data: Any = N
 def missing_name(name: str, names: Iterable[str], verbs: Iterable[str], data: Any) -> AttributeError:
     """Return the error for an unknown name of the package; ``verbs`` and ``data`` belong to a frame's accessor."""
     near = nearest(name, names)
-    meant = _PACKAGE_WORDS.get(name) or (near and f"Did you mean pdparallel.{near}?")
+    meant = PACKAGE_WORDS.get(name) or (near and f"Did you mean pdparallel.{near}?")
     meant = meant or _verb(name, "df.par", list(verbs), data) or f"It has {', '.join(names)}."
     return AttributeError(f"pdparallel has no {name!r}. {meant}", name=name, obj=None)
 
@@ -515,20 +383,20 @@ def not_selected(key: Any, data: Any) -> TypeError:
 
 
 def _group_verb(name: str, place: str, verbs: list[str]) -> str | None:
-    known = {**{verb: f"{verb}(func)" for verb in verbs}, **_GROUP_VERBS}
+    known = {**{verb: f"{verb}(func)" for verb in verbs}, **GROUP_METHODS}
     meant = known.get(name) or known.get(_bare(name)) or known.get(nearest(name, verbs) or "")
     return f"Did you mean {place}.{meant}?" if meant is not None else None
 
 
 def _verb(name: str, place: str, verbs: list[str], data: Any) -> str | None:
     of_frame = place == "df.par"
-    known = {verb: _WRITTEN.get(verb, f"{verb}(func)") for verb in verbs} | (
-        _FRAME_VERBS if of_frame else _SERIES_VERBS
+    known = {verb: WRITTEN.get(verb, f"{verb}(func)") for verb in verbs} | (
+        FRAME_METHODS if of_frame else SERIES_METHODS
     )
     if of_frame and name in data.columns:
         return f"Select the column first: df[{name!r}].par.map(func)."
     meant = known.get(name) or known.get(_bare(name))
-    option = name if name in OPTIONS else _OPTION_OF.get(name, (None,))[0]
+    option = name if name in OPTIONS else OPTION_OF.get(name, (None,))[0]
     if meant is None and option is not None:
         verb = "apply_rows" if of_frame else "map"
         return f"Give the option before the method: {place}({option}=...).{verb}(func)."
@@ -544,5 +412,5 @@ def _verb(name: str, place: str, verbs: list[str], data: Any) -> str | None:
 
 def _bare(name: str) -> str:
     """Return a method's name without the prefixes of other packages: ``parallel_apply`` is ``apply``."""
-    prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
+    prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), "")
     return name.removeprefix(prefix)

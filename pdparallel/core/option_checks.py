@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from pdparallel.core.cpu_count import WINDOWS_MAX_WORKERS
-from pdparallel.core.mistakes import ENGINE_NAMES, format_value, unknown_engine, unknown_value
+from pdparallel.core.mistakes import format_value, unknown_engine, unknown_value
+from pdparallel.core.words import ENGINE_NAMES
 from pdparallel.errors import InvalidOptionError
 
 __all__ = [

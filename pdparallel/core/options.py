@@ -21,9 +21,10 @@ from typing import Any, TypeVar, Unpack
 from pdparallel.core import mistakes, option_checks
 from pdparallel.core.cpu_count import usable_cores
 from pdparallel.core.format import as_html, shortened
-from pdparallel.core.mistakes import ENGINE_NAMES, by_name, format_value, unknown_option
+from pdparallel.core.mistakes import by_name, format_value, unknown_option
 from pdparallel.core.option_checks import CHECKS, ENVIRONMENT_PREFIX, not_in_environment
 from pdparallel.core.tracebacks import FULL_TRACEBACKS, trim_tracebacks
+from pdparallel.core.words import ENGINE_NAMES
 from pdparallel.errors import InvalidOptionError
 from pdparallel.typing import EngineName, EngineObject, Errors, OptionsDict, Progress, Serializer, StartMethod
 

@@ -24,7 +24,7 @@ import pdparallel
 from pdparallel import InvalidOptionError
 from pdparallel.api.accessor import FramePar
 from pdparallel.compat import PANDAS_2
-from pdparallel.core import mistakes, options
+from pdparallel.core import mistakes, options, words
 from pdparallel.core.options import ENGINE_NAMES, Options
 from pdparallel.engines.base import is_crash, why_it_ended
 from pdparallel.testing.saboteurs import ends, hangs, kills, when
@@ -574,22 +574,22 @@ def test_workers_do_not_repeat_the_warning(unchecked: None, monkeypatch: pytest.
 
 def test_each_word_stands_for_one_option_that_exists() -> None:
     known = {*Options.__dataclass_fields__, "columns"}
-    assert set(mistakes.OPTION_WORDS) <= known
-    words = [word for many in mistakes.OPTION_WORDS.values() for word in many]
-    assert len(words) == len(set(words))
-    assert not known & set(words)
+    assert set(words.OPTION_WORDS) <= known
+    listed = [word for many in words.OPTION_WORDS.values() for word in many]
+    assert len(listed) == len(set(listed))
+    assert not known & set(listed)
 
 
 def test_each_word_stands_for_an_engine_that_exists() -> None:
-    assert set(mistakes.ENGINE_WORDS) <= set(ENGINE_NAMES) == set(mistakes.ENGINE_NAMES)
-    words = [word for many in mistakes.ENGINE_WORDS.values() for word in many]
-    assert len(words) == len(set(words))
-    assert not set(ENGINE_NAMES) & set(words)
+    assert set(words.ENGINE_WORDS) <= set(ENGINE_NAMES) == set(words.ENGINE_NAMES)
+    listed = [word for many in words.ENGINE_WORDS.values() for word in many]
+    assert len(listed) == len(set(listed))
+    assert not set(ENGINE_NAMES) & set(listed)
 
 
-@pytest.mark.parametrize("word", [word for words in mistakes.OPTION_WORDS.values() for word in words])
+@pytest.mark.parametrize("word", [word for many in words.OPTION_WORDS.values() for word in many])
 def test_each_word_for_an_option_gets_it(word: str) -> None:
-    (meant,) = [option for option, words in mistakes.OPTION_WORDS.items() if word in words]
+    (meant,) = [option for option, many in words.OPTION_WORDS.items() if word in many]
     with pytest.raises(InvalidOptionError, match=rf"^Unknown option '{word}'\. Did you mean '{meant}'\?"):
         names()["df"].par(**{word: 1})
 
