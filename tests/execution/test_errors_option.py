@@ -467,7 +467,7 @@ class TestEngines:
             assert value.__notes__ == [f"pdparallel: map, in item {x} (position {x})"]
             assert value.__traceback__ is None
             assert "in _fails_at_three" in str(value.__cause__)
-            assert "recording.py" not in str(value.__cause__)
+            assert "loop.py" not in str(value.__cause__)
 
     def test_the_default_raises(self, options: dict[str, Any]) -> None:
         with pytest.raises(OddError, match="no luck at 3"):

@@ -177,7 +177,7 @@ def test_an_initializer_that_raises_ends_the_call(options: dict[str, Any], error
         par.apply_rows(lambda row: row["a"])
     (note,) = caught.value.__notes__  # no row causes it
     assert note.startswith("pdparallel: the initializer raised this in a worker")
-    assert "recording.py" not in str(caught.value.__cause__)
+    assert "loop.py" not in str(caught.value.__cause__)
 
 
 def test_a_frame_without_rows_is_pandas_business_here() -> None:
