@@ -40,7 +40,8 @@ from pdparallel.transport.data import (
     take,
 )
 from pdparallel.transport.functions import encode_work
-from pdparallel.transport.modules import ModuleState, Slot, state_of
+from pdparallel.transport.module_state import ModuleState, state_of
+from pdparallel.transport.modules import Slot
 from pdparallel.transport.outcomes import decode_outcome
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.transport.shared_memory import Arena, ArenaRef, Mailbox, Running, joined

@@ -30,7 +30,7 @@ from pdparallel.execution.events import Watch, nobody
 from pdparallel.execution.placement import PoolDecision, Reason
 from pdparallel.progress.reporter import Bar
 from pdparallel.transport.data import take
-from pdparallel.transport.modules import DifferentCodeError
+from pdparallel.transport.module_state import DifferentCodeError
 from pdparallel.worker.loop import calling, record
 
 __all__ = ["BLOCK_SECONDS", "MAX_IN_BLOCK", "InlineRunner", "outcome_of", "run_inline", "run_loop"]

@@ -28,7 +28,7 @@ from pdparallel.execution.collector import ResultCollector
 from pdparallel.execution.encode import CallEncoder
 from pdparallel.execution.events import Watch, nobody
 from pdparallel.progress.reporter import Bar
-from pdparallel.transport.modules import DifferentCodeError
+from pdparallel.transport.module_state import DifferentCodeError
 from pdparallel.transport.shared_memory import Running
 from pdparallel.transport.task import LOADING
 

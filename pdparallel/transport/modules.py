@@ -1,16 +1,4 @@
-"""Synchronization of the user's modules: those of a worker get the state that the parent's have at a call.
-
-A worker imports a module by itself, perhaps long before a call or after an edit.  Since then, the parent may have
-reloaded it, assigned one of its globals, or replaced a method.  So each call sends the state of what its function
-reaches, and a worker in another state answers so before any unit runs::
-
-    parent   digests of the globals of the user's modules that the function reaches   -- stamp, digests -->
-    worker   digests of its own globals                                               <-- "these differ" --
-    parent   the values of these globals, in one pickle                               -- the same, values -->
-    worker   assigns them in its modules, and remembers the stamp
-
-While nothing changes, the parent only checks that every object is the same, and a worker that it knows the stamp.
-Functions and classes are still pickled by name, because both processes find the same object under it.
+"""Globals of the user's modules: which ones a function reaches, their digests, and checks that they are unchanged.
 
 Each process keeps its own random generators, and what a function itself changes (a cache, a connection made at the
 first use).  An object that is too large or cannot be compared counts as the worker's own, until the parent assigns
@@ -26,18 +14,12 @@ import dis
 import enum
 import functools
 import hashlib
-import importlib
-import io
 import itertools
 import marshal
-import os
 import pickle
 import random
 import sys
-import threading
 import types
-import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from operator import is_
 from pathlib import Path
@@ -46,27 +28,20 @@ from typing import Any
 import numpy as np
 
 from pdparallel.core.code_objects import codes, is_empty, names_of, to_bytes
-from pdparallel.errors import FunctionNotSerializableError
-from pdparallel.transport.pickler import (
-    ATTRIBUTES_OF_ENUMS,
-    ByValuePickler,
-    global_names,
-    is_importable_module,
-    travels_by_value,
-)
+from pdparallel.transport.pickler import ATTRIBUTES_OF_ENUMS, global_names, is_importable_module, travels_by_value
 from pdparallel.transport.reducers import HEAP_TYPE, PROTOCOL, reduced
 
 __all__ = [
-    "DifferentCodeError",
-    "ModuleState",
+    "BY_CONTENT",
+    "MISSING",
+    "Digester",
     "Slot",
     "as_bytes",
-    "bring_up",
     "combine_digests",
     "is_of_library",
+    "is_users",
+    "same_array",
     "slots_named_by",
-    "split",
-    "state_of",
 ]
 
 #: A global of a module.
@@ -78,23 +53,8 @@ MAX_ITEMS = 1000
 #: Largest number of bytes of an array that are compared, and that are compared again in each call.
 MAX_ARRAY_BYTES, MAX_WATCHED_BYTES = 1 << 24, 1 << 16
 
-#: Largest number of bytes of values that are sent with each call, so that a worker need not ask for them.
-MAX_UNASKED_BYTES = 1 << 20
-
-#: Number of states that the parent caches, and of stamps that a worker remembers.
-KEPT_STATES, VERIFIED_STATES = 16, 1000
-
-_MISSING: Any = type("_Missing", (), {"__reduce__": lambda self: "_MISSING", "__module__": __name__})()
-
-_HEAD = 4  # bytes of the length in front of a head
-
-
-class DifferentCodeError(Exception):
-    """Error of a worker with globals that differ from the parent's."""
-
-    def __init__(self, slots: tuple[Slot, ...]) -> None:
-        super().__init__(slots)
-        self.slots = slots
+#: The value of a global that does not exist.
+MISSING: Any = type("_Missing", (), {"__reduce__": lambda self: "MISSING", "__module__": __name__})()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -112,7 +72,7 @@ def is_of_library(name: str | None) -> bool:
     return _is_installed(getattr(sys.modules.get(top), "__file__", None) or "")
 
 
-def _is_users(name: Any) -> bool:
+def is_users(name: Any) -> bool:
     """Return whether a module is the user's and a worker can import it."""
     # A frozen program does not tell the user's modules from installed ones, and has no files to edit.
     if not isinstance(name, str) or getattr(sys, "frozen", False) or is_of_library(name):
@@ -124,7 +84,7 @@ def _is_users(name: Any) -> bool:
 def _users_space(space: dict[str, Any]) -> str | None:
     """Return the name of the user's module that has these globals, if any."""
     name = space.get("__name__")
-    return name if _is_users(name) and vars(sys.modules[name]) is space else None  # type: ignore[index]
+    return name if is_users(name) and vars(sys.modules[name]) is space else None  # type: ignore[index]
 
 
 # Globals that a function names
@@ -146,7 +106,7 @@ def slots_named_by(func: types.FunctionType) -> Iterator[Slot]:
     seen: set[int] = set()
     while modules:
         module = modules.pop()
-        if id(module) in seen or not _is_users(getattr(module, "__name__", None)):
+        if id(module) in seen or not is_users(getattr(module, "__name__", None)):
             continue
         seen.add(id(module))
         content = vars(module)
@@ -211,7 +171,7 @@ class _OwnError(Exception):
 
 _GENERATORS: tuple[type, ...] = (random.Random, np.random.RandomState, np.random.Generator, np.random.BitGenerator)
 
-_BY_CONTENT = frozenset((type(None), bool, int, float, complex, str, bytes, type(...), range, slice))
+BY_CONTENT = frozenset((type(None), bool, int, float, complex, str, bytes, type(...), range, slice))
 
 _CONTAINERS = frozenset((list, dict, set, frozenset, tuple))
 
@@ -244,7 +204,7 @@ def _digest_of_code(code: types.CodeType) -> bytes:
     return combine_digests(as_bytes(code.co_qualname), data, *map(as_bytes, constants))
 
 
-class _Digester:
+class Digester:
     """Digests of globals, computed alike in the parent and in a worker."""
 
     def __init__(self) -> None:
@@ -271,7 +231,7 @@ class _Digester:
     def of(self, obj: Any) -> bytes:
         """Return the digest of an object."""
         kind = type(obj)
-        if kind in _BY_CONTENT:
+        if kind in BY_CONTENT:
             content = obj if kind is bytes else as_bytes(obj if kind is str else repr(obj))
             return combine_digests(as_bytes(kind.__name__), content)
         key = id(obj)
@@ -374,7 +334,7 @@ class _Digester:
             return combine_digests(b"objects", about, self.of(array.ravel().tolist()))
         content = array.tobytes()
         if len(content) <= MAX_WATCHED_BYTES:
-            self.watches(_same_array, array, content)
+            self.watches(same_array, array, content)
         return combine_digests(b"array", about, content)
 
     def _object(self, obj: Any, kind: Any) -> bytes:
@@ -424,7 +384,7 @@ class _Digester:
             if name in _OF_NO_INTEREST or isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
                 continue
             about = isinstance(value, (types.FunctionType, staticmethod, classmethod, property, type))
-            if about or type(value) in _BY_CONTENT or not name.startswith("__"):
+            if about or type(value) in BY_CONTENT or not name.startswith("__"):
                 parts += [as_bytes(name), self._part(value)]
             else:
                 parts += [as_bytes(name), as_bytes(type(value).__qualname__)]
@@ -463,7 +423,7 @@ class _Digester:
 
     def _found_by_name(self, obj: Any) -> bytes:
         """Return a mark for an object that is importable by name, unlike one from before a reload."""
-        if not _is_users(obj.__module__) or travels_by_value(obj):
+        if not is_users(obj.__module__) or travels_by_value(obj):
             return b""
         self.reaches([(obj.__module__, obj.__qualname__.partition(".")[0])])
         return b"here"
@@ -496,7 +456,7 @@ def _same_set(now: Any, items: set[Any]) -> bool:
     return bool(now == items)
 
 
-def _same_array(now: np.ndarray, content: bytes) -> bool:
+def same_array(now: np.ndarray, content: bytes) -> bool:
     return now.tobytes() == content
 
 
@@ -510,372 +470,3 @@ def _same_cell(cell: types.CellType, content: Any) -> bool:
 
 def _same_function(func: Any, code: Any, defaults: Any, keyword_defaults: Any) -> bool:
     return func.__code__ is code and func.__defaults__ is defaults and func.__kwdefaults__ is keyword_defaults
-
-
-def _same_module(module: Any, name: str) -> bool:
-    return sys.modules.get(name) is module
-
-
-# The parent's side
-
-
-class _Survey(_Digester):
-    """Search for all globals that some globals lead to, with their digests, and checks for changes."""
-
-    def __init__(self, first: Iterable[Slot]) -> None:
-        super().__init__()
-        self.slots: dict[Slot, tuple[str, bytes, Any]] = {}
-        self._queue: dict[Slot, None] = dict.fromkeys(first)
-        self._assigned: set[Slot] = set()
-        self._written: set[Slot] = set()
-        self.watched: dict[tuple[Any, int], tuple[Callable[..., bool], tuple[Any, ...]]] = {}
-        self.modules: dict[str, Any] = {}
-
-    def run(self) -> None:
-        """Find all globals."""
-        while self._queue:
-            module, name = slot = next(iter(self._queue))
-            del self._queue[slot]
-            if module not in self.modules:
-                self.modules[module] = sys.modules[module]
-                self.watches(_same_module, sys.modules[module], module)
-            value = vars(sys.modules[module]).get(name, _MISSING)
-            self.slots[slot] = (*(("value", b"") if value is _MISSING else self.whole(value)), value)
-        for slot, (how, digest, value) in self.slots.items():
-            if self._is_its_own(slot, value):
-                how, digest = "own", b""
-            self.slots[slot] = how, digest, value
-
-    def _is_its_own(self, slot: Slot, value: Any) -> bool:
-        """Return whether the function changes a global itself, so that each process has its own."""
-        if isinstance(value, (type, types.FunctionType, types.ModuleType)):
-            return False
-        if value is None or value is _MISSING:
-            return slot in self._assigned
-        return type(value) not in _BY_CONTENT and (slot in self._assigned or slot in self._written)
-
-    def reaches(self, slots: Iterable[Slot]) -> None:
-        for slot in slots:
-            if slot not in self.slots:
-                self._queue[slot] = None
-
-    def watches(self, how: Callable[..., bool], *what: Any) -> None:
-        if not self._made_for_this or how is _same_array:
-            self.watched.setdefault((how, id(what[0])), (how, what))
-
-    def changes(self, module: str, assigned: frozenset[str], written: frozenset[str]) -> None:
-        self._assigned.update((module, name) for name in assigned)
-        self._written.update((module, name) for name in written)
-
-
-class _Seen:
-    """Identity of an object, by a weak reference if the object allows it."""
-
-    def __init__(self, value: Any) -> None:
-        try:
-            self._ref: Any = weakref.ref(value)
-        except TypeError:
-            self._ref = None
-        self._key = (id(value), type(value))
-
-    def is_it(self, value: Any) -> bool:
-        if self._ref is not None:
-            return self._ref() is value
-        return (id(value), type(value)) == self._key
-
-
-class _Known:
-    """The first object in a global since its module was imported or reloaded, and the current one."""
-
-    def __init__(self, value: Any, spec: Any) -> None:
-        self._spec = spec
-        self._first = self._now = _Seen(value)
-        self._version = 0
-
-    def look(self, value: Any, spec: Any) -> int:
-        """Return the number of the current assignment; 0 for the object that the import made."""
-        if spec is not self._spec:
-            self.__init__(value, spec)  # type: ignore[misc]
-        elif not self._now.is_it(value):
-            self._now = _Seen(value)
-            self._version = 0 if self._first.is_it(value) else next(_assignments)
-        return self._version
-
-
-_assignments = itertools.count(1)
-
-_known: dict[Slot, _Known] = {}
-
-#: Versions of the globals that this process assigned, or took over from its parent.
-_versions: dict[Slot, int] = {}
-
-
-def _version(slot: Slot, value: Any) -> int:
-    spec = getattr(sys.modules[slot[0]], "__spec__", None)
-    if slot not in _known:
-        _known[slot] = _Known(value, spec)
-    version = _known[slot].look(value, spec)
-    if version or slot in _versions:
-        _versions[slot] = version
-    return version
-
-
-class _Brought:
-    """Values of globals that are sent to workers, and the heads with and without them."""
-
-    def __init__(self, values: dict[Slot, Any], patch: bytes) -> None:
-        self.values = values
-        self.patch = patch
-        self.heads: dict[bool, bytes] = {}
-
-
-class ModuleState:
-    """State of the globals that a function reaches in the user's modules; workers know it by its stamp."""
-
-    def __init__(self, first: Iterable[Slot]) -> None:
-        survey = _Survey(first)
-        survey.run()
-        self._watched = list(survey.watched.values())
-        self._globals = [(vars(survey.modules[slot[0]]), slot[1], found[2]) for slot, found in survey.slots.items()]
-        self._told = tuple(
-            (slot, how, digest, 0 if how == "value" else _version(slot, value))
-            for slot, (how, digest, value) in survey.slots.items()
-        )
-        self.stamp = hashlib.blake2b(repr(self._told).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        self._brought = _Brought({}, b"")
-        self._lock = threading.Lock()
-        # If an object cannot be compared and another one was assigned, workers surely do not have that one.
-        self.bring(tuple(slot for slot, _, _, version in self._told if version))
-
-    def is_current(self) -> bool:
-        """Return whether all globals are still as they were found."""
-        return self._is_assigned() and self._is_unchanged()
-
-    def _is_assigned(self) -> bool:
-        """Return whether each global is still the same object."""
-        for space, name, value in self._globals:  # noqa: SIM110 - all() takes three times as long
-            if space.get(name, _MISSING) is not value:
-                return False
-        return True
-
-    def _is_unchanged(self) -> bool:
-        """Return whether these objects have the same content."""
-        try:
-            return all(how(*what) for how, what in self._watched)
-        except Exception:  # another thread changes one now
-            return False
-
-    def bring(self, slots: tuple[Slot, ...]) -> bool:
-        """Send the values of some globals from now on; return False if they are already sent."""
-        with self._lock:
-            return self._bring(slots)
-
-    def _bring(self, slots: tuple[Slot, ...]) -> bool:
-        told = {slot: how for slot, how, _, _ in self._told}
-        before = self._brought.values
-        fresh = [slot for slot in slots if slot in told and slot not in before]
-        if not fresh:
-            return False
-        if not self._is_assigned():
-            # Globals were assigned since. Send all together: a class name may mean another class now.
-            fresh = [slot for slot in told if slot not in before]
-        if not self._is_unchanged():
-            raise FunctionNotSerializableError(
-                f"Module {fresh[0][0]!r} was changed during a call that uses it, so workers cannot get the code with "
-                "which the call began. Change the module after the call."
-            )
-        found = {(space["__name__"], name): value for space, name, value in self._globals}
-        values = before | {slot: found[slot] for slot in fresh}
-        for slot in fresh:
-            try:
-                _patched({slot: values[slot]}, frozenset(values))
-            except Exception as error:
-                if told[slot] == "own" or slot not in slots:
-                    values[slot] = _KEPT
-                    continue
-                raise FunctionNotSerializableError(
-                    f"Global variable {slot[1]!r} of module {slot[0]!r} is a {_kind_of(found[slot])}, which cannot be "
-                    f"sent to another process ({type(error).__name__}: {error}). Workers that import the module have "
-                    "another value. Create such an object inside the function or with initializer=. Or give an "
-                    "engine that sends nothing: engine='thread' or engine='serial'."
-                ) from error
-        sent = {slot: value for slot, value in values.items() if value is not _KEPT}
-        self._brought = _Brought(values, _patched(sent, frozenset(sent)))
-        return True
-
-    def framed(self, work: bytes, asked: bool = False) -> bytes:
-        """Put the head in front of a serialized function; large values only if a worker asked for them."""
-        head = b""
-        if self._told:
-            brought = self._brought  # read once: another call may replace it
-            along = asked or len(brought.patch) <= MAX_UNASKED_BYTES
-            if along not in brought.heads:
-                values = (tuple(brought.values), brought.patch) if along else ((), b"")
-                brought.heads[along] = self.stamp + pickle.dumps((self._told, *values), protocol=PROTOCOL)
-            head = brought.heads[along]
-        return b"".join((len(head).to_bytes(_HEAD, "little"), head, work))
-
-
-_KEPT: Any = object()
-
-
-def _kind_of(value: Any) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-_states: OrderedDict[frozenset[tuple[Any, str]], ModuleState] = OrderedDict()
-_states_lock = threading.RLock()
-
-
-def state_of(reached: Iterable[tuple[Any, str]]) -> ModuleState:
-    """Return the current state of all that some globals lead to."""
-    first = frozenset(reached)
-    with _states_lock:
-        state = _states.get(first)
-        if state is None or not state.is_current():
-            state = _states[first] = ModuleState(sorted(slot for slot in first if _is_users(slot[0])))
-        _states.move_to_end(first)
-        while len(_states) > KEPT_STATES:
-            _states.popitem(last=False)
-        return state
-
-
-class _PatchPickler(ByValuePickler):
-    """Pickler of values for a worker's modules, which writes by name what these modules have already."""
-
-    dispatch = type(ByValuePickler.dispatch)(ByValuePickler.dispatch)
-    modules_by_reference = True
-    sent: frozenset[Slot] = frozenset()
-
-    def by_value(self, obj: Any) -> bool:
-        if travels_by_value(obj):
-            return True
-        return isinstance(obj, (type, types.FunctionType)) and (
-            (obj.__module__, obj.__qualname__.partition(".")[0]) in self.sent
-        )
-
-
-def _patched(values: dict[Slot, Any], sent: frozenset[Slot]) -> bytes:
-    stream = io.BytesIO()
-    pickler = _PatchPickler(stream, protocol=PROTOCOL)
-    pickler.sent = sent
-    pickler.dump(list(values.items()))
-    return stream.getvalue()
-
-
-# The worker's side
-
-_lock = threading.RLock()
-
-#: Stamps of the states that this process is known to have.
-_verified: set[bytes] = set()
-
-#: Number of times that this process changed its modules.
-_generation = 0
-
-
-def _begin_after_fork() -> None:
-    global _lock, _states_lock
-    _lock, _states_lock = threading.RLock(), threading.RLock()
-    _verified.clear()
-    _states.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_after_fork)
-
-
-def split(data: bytes | memoryview) -> tuple[memoryview, memoryview]:
-    """Split a framed function into its head and the rest."""
-    view = memoryview(data)
-    end = _HEAD + int.from_bytes(view[:_HEAD], "little")
-    return view[_HEAD:end], view[end:]
-
-
-def bring_up(head: memoryview) -> int:
-    """Bring this process's modules into the state of a call; return how many times they were changed."""
-    global _generation
-    stamp = bytes(head[:16])
-    with _lock:
-        if not stamp or stamp in _verified:
-            return _generation
-        told, brought, patch = pickle.loads(head[16:])
-        there = {module for module in dict.fromkeys(slot[0] for slot, *_ in told) if _is_there(module)}
-        told = [one for one in told if one[0][0] in there]
-        different = _different(told)
-        if not different.keys() <= set(brought):
-            raise DifferentCodeError(tuple(different))
-        if different:
-            _apply(patch, told)
-            _versions.update(different)
-            _generation += 1
-            _verified.clear()
-        if len(_verified) >= VERIFIED_STATES:
-            _verified.clear()
-        _verified.add(stamp)
-        return _generation
-
-
-def _is_there(module: str) -> bool:
-    """Return whether a module can be imported; if the function needs it, its error is raised there."""
-    try:
-        importlib.import_module(module)
-    except Exception:
-        return False
-    return True
-
-
-def _different(told: list[tuple[Slot, str, bytes, int]]) -> dict[Slot, int]:
-    digester, different = _Digester(), {}
-    for slot, how, digest, version in told:
-        module, name = slot
-        value = vars(sys.modules[module]).get(name, _MISSING)
-        same = version == (0 if how == "value" else _versions.get(slot, 0))
-        if how != "own":
-            same = same and (how, digest) == (("value", b"") if value is _MISSING else digester.whole(value))
-        if not same:
-            different[slot] = version
-    return different
-
-
-def _apply(patch: bytes, told: list[tuple[Slot, str, bytes, int]]) -> None:
-    """Assign values in the modules; objects that stay become instances of the new classes."""
-    try:
-        values = dict(pickle.loads(patch))
-    except Exception as error:  # for example of a mock that was called
-        names = ", ".join(sorted({f"{module}.{name}" for (module, name), *_ in told})[:4])
-        raise FunctionNotSerializableError(
-            f"A worker process cannot rebuild the globals that this process assigned ({type(error).__name__}: "
-            f"{error}). The function uses {names}. Give an engine that sends nothing: engine='thread' or "
-            "engine='serial'."
-        ) from error
-    replaced: dict[Any, Any] = {}
-    for (module, name), value in values.items():
-        if module not in sys.modules:
-            continue
-        space = vars(sys.modules[module])
-        if isinstance(value, type) and isinstance(space.get(name), type):
-            replaced[space[name]] = value
-        if value is _MISSING:
-            space.pop(name, None)
-        else:
-            space[name] = value
-    for (module, name), *_ in told:
-        kept = vars(sys.modules[module]).get(name)
-        _forget_results(kept)
-        if (module, name) not in values and type(kept) in replaced:
-            try:
-                kept.__class__ = replaced[type(kept)]
-            except TypeError:  # the new class has another layout
-                continue
-
-
-def _forget_results(value: Any) -> None:
-    """Clear functools caches, whose results may be of older code."""
-    for one in (value, *(vars(value).values() if isinstance(value, type) else ())):
-        if type(one) is _CACHE:
-            one.cache_clear()
-
-
-_CACHE: Any = type(functools.lru_cache(maxsize=1)(abs))

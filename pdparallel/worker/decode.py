@@ -21,7 +21,7 @@ from pdparallel.core.outcome import Failure, Outcome, Timing
 from pdparallel.data.iterate import UnitIterator, feed_for
 from pdparallel.transport.data import SplitData, decode_data, take
 from pdparallel.transport.functions import decode_work
-from pdparallel.transport.modules import bring_up, split
+from pdparallel.transport.module_state import bring_up, split
 from pdparallel.transport.outcomes import encode_outcome
 from pdparallel.transport.reducers import PROTOCOL
 from pdparallel.transport.shared_classes import SharedTable

@@ -19,8 +19,8 @@ import pytest
 import pdparallel
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.testing import assert_same
-from pdparallel.transport import modules
-from pdparallel.transport.modules import ModuleState, bring_up, split, state_of
+from pdparallel.transport import module_state
+from pdparallel.transport.module_state import ModuleState, bring_up, split, state_of
 from tests.conftest import wait_until
 
 INNER = """
@@ -606,7 +606,8 @@ def test_nothing_travels_while_nothing_changes(place: Modules) -> None:
     for name in ("methods", "kinds", "config", "decorated", "quiet", "registered", "array", "imports_when_it_runs"):
         for options in ENGINES:
             compare(place, name, options)
-    held = [state for state in modules._states.values() if any(place.inner.__name__ in str(one) for one in state._told)]
+    states = module_state._states.values()
+    held = [state for state in states if any(place.inner.__name__ in str(one) for one in state._told)]
     assert held
     assert [slot for state in held for slot in state._brought.values] == []
 
@@ -728,9 +729,8 @@ def test_nothing_of_any_kind_differs_while_nothing_changes(place: Modules, kind:
     for _ in range(2):
         for options in ENGINES[:2]:
             assert_same(SERIES.par(n_workers=2, **options).map(place.inner.f), SERIES.map(place.inner.f))
-    assert [
-        slot for state in modules._states.values() for slot in state._brought.values if slot[0] == place.inner.__name__
-    ] == []
+    states = module_state._states.values()
+    assert [slot for state in states for slot in state._brought.values if slot[0] == place.inner.__name__] == []
 
 
 def test_a_mock_that_cannot_be_rebuilt_is_refused_by_name(place: Modules) -> None:
