@@ -110,37 +110,29 @@ class _Survey(Digester):
         self._written.update((module, name) for name in written)
 
 
-class _Seen:
-    """Identity of an object, by a weak reference if the object allows it."""
-
-    def __init__(self, value: Any) -> None:
-        try:
-            self._ref: Any = weakref.ref(value)
-        except TypeError:
-            self._ref = None
-        self._key = (id(value), type(value))
-
-    def is_it(self, value: Any) -> bool:
-        if self._ref is not None:
-            return self._ref() is value
-        return (id(value), type(value)) == self._key
+def _identity(value: Any) -> Callable[[Any], bool]:
+    """Return a check that an object is this one; it holds a weak reference if the object allows that."""
+    try:
+        reference = weakref.ref(value)
+    except TypeError:
+        key = id(value), type(value)
+        return lambda other: (id(other), type(other)) == key
+    return lambda other: reference() is other
 
 
 class _Known:
     """The first object in a global since its module was imported or reloaded, and the current one."""
 
     def __init__(self, value: Any, spec: Any) -> None:
-        self._spec = spec
-        self._first = self._now = _Seen(value)
+        self.spec = spec
+        self._is_first = self._is_current = _identity(value)
         self._version = 0
 
-    def look(self, value: Any, spec: Any) -> int:
+    def version(self, value: Any) -> int:
         """Return the number of the current assignment; 0 for the object that the import made."""
-        if spec is not self._spec:
-            self.__init__(value, spec)  # type: ignore[misc]
-        elif not self._now.is_it(value):
-            self._now = _Seen(value)
-            self._version = 0 if self._first.is_it(value) else next(_assignments)
+        if not self._is_current(value):
+            self._is_current = _identity(value)
+            self._version = 0 if self._is_first(value) else next(_assignments)
         return self._version
 
 
@@ -154,9 +146,9 @@ _versions: dict[Slot, int] = {}
 
 def _version(slot: Slot, value: Any) -> int:
     spec = getattr(sys.modules[slot[0]], "__spec__", None)
-    if slot not in _known:
+    if slot not in _known or _known[slot].spec is not spec:
         _known[slot] = _Known(value, spec)
-    version = _known[slot].look(value, spec)
+    version = _known[slot].version(value)
     if version or slot in _versions:
         _versions[slot] = version
     return version

@@ -16,12 +16,12 @@ import functools
 import hashlib
 import itertools
 import marshal
+import operator
 import pickle
 import random
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
-from operator import is_
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +161,8 @@ def _global_at(steps: list[dis.Instruction], at: int) -> Iterable[str]:
 # Digests
 
 
-class _TooMuchError(Exception):
-    """Error for a global that is too large to be compared."""
-
-
-class _OwnError(Exception):
-    """Error for a global that each process has for itself."""
+class _NotComparableError(Exception):
+    """Error for a global that is too large to be compared, or that each process has for itself."""
 
 
 _GENERATORS: tuple[type, ...] = (random.Random, np.random.RandomState, np.random.Generator, np.random.BitGenerator)
@@ -272,16 +268,15 @@ class Digester:
             if kind is dict:
                 self.watches(_same_mapping, obj, list(obj), list(obj.values()))
             return combine_digests(b"dict", *map(self.of, itertools.chain.from_iterable(list(obj.items()))))
-        if kind is list or kind is tuple:
+        if kind in _CONTAINERS:
             self._takes(len(obj))
             if kind is list:
                 self.watches(_same_sequence, obj, list(obj))
-            return combine_digests(as_bytes(kind.__name__), *map(self.of, list(obj)))
-        if kind is set or kind is frozenset:
-            self._takes(len(obj))
-            if kind is set:
-                self.watches(_same_set, obj, set(obj))
-            return combine_digests(as_bytes(kind.__name__), *sorted(map(self.of, list(obj))))
+            elif kind is set:
+                self.watches(operator.eq, obj, set(obj))
+            digests = map(self.of, list(obj))
+            ordered = sorted(digests) if kind is set or kind is frozenset else digests
+            return combine_digests(as_bytes(kind.__name__), *ordered)
         if kind is types.MethodType:
             return combine_digests(b"method", self.of(obj.__func__), self.of(obj.__self__))
         if kind is types.BuiltinMethodType:
@@ -304,7 +299,7 @@ class Digester:
         if isinstance(obj, enum.Enum):
             return combine_digests(b"member", self.of(kind), as_bytes(obj.name))
         if isinstance(obj, _GENERATORS):
-            raise _OwnError
+            raise _NotComparableError
         return self._object(obj, kind)
 
     def _module(self, module: types.ModuleType) -> bytes:
@@ -313,22 +308,23 @@ class Digester:
         # A replacement for another module, or one from before it was imported again.
         content = {name: value for name, value in vars(module).items() if not _is_ours_to_skip(name)}
         self.watches(_same_mapping_of, module, list(vars(module)), list(vars(module).values()))
-        parts = [part for name, value in content.items() for part in (as_bytes(name), self._part(value))]
-        return combine_digests(b"made", as_bytes(module.__name__), *parts)
+        return combine_digests(
+            b"made", as_bytes(module.__name__), *map(as_bytes, content), *map(self._part, content.values())
+        )
 
     def _takes(self, items: int) -> None:
         if items > self._left:
-            raise _TooMuchError
+            raise _NotComparableError
         self._left -= items
 
     def _bytes(self, buffer: memoryview) -> bytes:
         if buffer.nbytes > MAX_ARRAY_BYTES:
-            raise _TooMuchError
+            raise _NotComparableError
         return combine_digests(buffer)
 
     def _array(self, array: np.ndarray) -> bytes:
         if array.nbytes > MAX_ARRAY_BYTES:
-            raise _TooMuchError
+            raise _NotComparableError
         about = as_bytes((array.shape, array.dtype.str, array.flags.writeable, type(array).__qualname__))
         if array.dtype.hasobject:
             return combine_digests(b"objects", about, self.of(array.ravel().tolist()))
@@ -343,10 +339,10 @@ class Digester:
         if plain and not is_of_library(kind.__module__) and not hasattr(kind, "__getnewargs__"):
             self.watches(_same_kind, obj, kind)
             content = getattr(obj, "__dict__", {})
-            slots = [name for base in kind.__mro__ for name in _slots_of(base) if hasattr(obj, name)]
-            return combine_digests(
-                b"object", self.of(kind), self.of(content), *(self.of(getattr(obj, name)) for name in slots)
-            )
+            attributes = [item for base in kind.__mro__ for item in vars(base).items()]
+            slots = [name for name, value in attributes if isinstance(value, types.MemberDescriptorType)]
+            values = [getattr(obj, name) for name in slots if hasattr(obj, name)]
+            return combine_digests(b"object", *map(self.of, (kind, content, *values)))
         self._takes(1)
         reduction: Any = reduced(obj)
         if reduction is NotImplemented:
@@ -367,27 +363,22 @@ class Digester:
         if not cls.__flags__ & HEAP_TYPE or is_of_library(cls.__module__):
             return combine_digests(b"name", as_bytes(cls.__module__), as_bytes(cls.__qualname__))
         self.watches(_same_mapping_of, cls, list(vars(cls)), list(vars(cls).values()))
-        parts = [
-            self._found_by_name(cls),
-            as_bytes(cls.__module__),
-            as_bytes(cls.__qualname__),
-            *map(self.of, (type(cls), *cls.__bases__)),
-        ]
+        parts = [self._found_by_name(cls), as_bytes(cls.__module__), as_bytes(cls.__qualname__)]
+        parts += map(self.of, (type(cls), *cls.__bases__))
         attributes = dict(vars(cls))
         if isinstance(cls, enum.EnumMeta):  # Python makes combinations of flags at their first use
             members: list[Any] = list(cls.__members__.values())
             parts += [self._part(member.value) for member in members]
             attributes = {name: value for name, value in attributes.items() if name not in ATTRIBUTES_OF_ENUMS}
-        if not _is_users_function(attributes.get("__init__")):
+        init = attributes.get("__init__")
+        if not isinstance(init, types.FunctionType) or is_of_library(init.__globals__.get("__name__")):
             attributes.pop("__init__", None)  # Python replaces that of a protocol when the first object is made
         for name, value in sorted(attributes.items()):
             if name in _OF_NO_INTEREST or isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
                 continue
             about = isinstance(value, (types.FunctionType, staticmethod, classmethod, property, type))
-            if about or type(value) in BY_CONTENT or not name.startswith("__"):
-                parts += [as_bytes(name), self._part(value)]
-            else:
-                parts += [as_bytes(name), as_bytes(type(value).__qualname__)]
+            whole = about or type(value) in BY_CONTENT or not name.startswith("__")
+            parts += [as_bytes(name), self._part(value) if whole else as_bytes(type(value).__qualname__)]
         return combine_digests(b"class", *parts)
 
     def _function(self, func: types.FunctionType) -> bytes:
@@ -399,11 +390,8 @@ class Digester:
         if is_of_library(space.get("__name__")):
             return combine_digests(b"name", as_bytes(func.__module__), as_bytes(func.__qualname__), *held)
         self.watches(_same_function, func, code, func.__defaults__, func.__kwdefaults__)
-        parts = [
-            self._found_by_name(func),
-            *map(self._part, (func.__defaults__, func.__kwdefaults__, vars(func) or None)),
-            *held,
-        ]
+        defaults = map(self._part, (func.__defaults__, func.__kwdefaults__, vars(func) or None))
+        parts = [self._found_by_name(func), *defaults, *held]
         self.reaches(slots_named_by(func))
         owner = _users_space(space)
         for name in global_names(code):
@@ -429,31 +417,19 @@ class Digester:
         return b"here"
 
 
-def _is_users_function(obj: Any) -> bool:
-    return isinstance(obj, types.FunctionType) and not is_of_library(obj.__globals__.get("__name__"))
-
-
-def _slots_of(cls: type) -> Iterator[str]:
-    return (name for name, value in vars(cls).items() if isinstance(value, types.MemberDescriptorType))
-
-
 # Checks that something is still what it was
 
 
 def _same_mapping(now: Any, keys: list[Any], values: list[Any]) -> bool:
-    return len(now) == len(keys) and all(map(is_, now, keys)) and all(map(is_, now.values(), values))
+    return _same_sequence(now, keys) and all(map(operator.is_, now.values(), values))
 
 
 def _same_mapping_of(cls: Any, keys: list[Any], values: list[Any]) -> bool:
     return _same_mapping(vars(cls), keys, values)
 
 
-def _same_sequence(now: Any, items: list[Any]) -> bool:
-    return len(now) == len(items) and all(map(is_, now, items))
-
-
-def _same_set(now: Any, items: set[Any]) -> bool:
-    return bool(now == items)
+def _same_sequence(now: Collection[Any], items: list[Any]) -> bool:
+    return len(now) == len(items) and all(map(operator.is_, now, items))
 
 
 def same_array(now: np.ndarray, content: bytes) -> bool:
