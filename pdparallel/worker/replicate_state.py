@@ -22,7 +22,7 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -89,47 +89,39 @@ class _Carried(NamedTuple):
     data: bytes
 
 
-def _portable(values: Mapping[str, Any], lost: list[str], part: str = "") -> dict[str, Any]:
-    """Return the values that can be serialized; add a sentence to ``lost`` for each other value."""
+def _portable(value: Any, lost: list[str], *names: str) -> Any:
+    """Return a value that can be serialized, without the keys that cannot; add a sentence to ``lost`` for each key."""
+    if type(value) in _PLAIN:
+        return value
+    if type(value) in (tuple, list):
+        return type(value)(_portable(one, lost, *names) for one in value)
+    if type(value) is not dict:
+        data = io.BytesIO()
+        ByValuePickler(data, protocol=PROTOCOL).dump(value)
+        return _Carried(data.getvalue())
     found = {}
-    for key, value in values.items():
+    for key, one in value.items():
         try:
-            found[key] = _portable(value, lost, part or key) if type(value) is dict else _one_portable(value)
+            found[key] = _portable(one, lost, *names, key)
         except Exception as error:
-            what = f"{key!r} of the {_WORDS.get(part, part)}" if part else f"the {_WORDS.get(key, key)}"
+            what = f"{key!r} of the {_WORDS.get(names[0], names[0])}" if names else f"the {_WORDS.get(key, key)}"
             lost.append(f"{what} cannot be sent to workers ({type(error).__name__}: {error})")
     return found
 
 
-def _one_portable(value: Any) -> Any:
-    if type(value) in _PLAIN:
-        return value
-    if type(value) is dict:
-        return {key: _one_portable(one) for key, one in value.items()}
-    if type(value) in (tuple, list):
-        return type(value)(map(_one_portable, value))
-    data = io.BytesIO()
-    ByValuePickler(data, protocol=PROTOCOL).dump(value)
-    return _Carried(data.getvalue())
-
-
-def _unpacked(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that :func:`_portable` serialized."""
-    found = {}
-    for key, value in values.items():
-        with contextlib.suppress(Exception):  # its module is missing here
-            found[key] = _one_unpacked(value)
-    return found
-
-
-def _one_unpacked(value: Any) -> Any:
+def _unpacked(value: Any) -> Any:
+    """Return the value that :func:`_portable` serialized, without the keys that cannot be loaded here."""
     if type(value) is _Carried:
         return pickle.loads(value.data)
-    if type(value) is dict:
-        return _unpacked(value)
     if type(value) in (tuple, list):
-        return type(value)(map(_one_unpacked, value))
-    return value
+        return type(value)(map(_unpacked, value))
+    if type(value) is not dict:
+        return value
+    found = {}
+    for key, one in value.items():
+        with contextlib.suppress(Exception):  # its module is missing here
+            found[key] = _unpacked(one)
+    return found
 
 
 # The worker's side
@@ -243,7 +235,7 @@ def _do(
 ) -> None:  # fmt: skip
     """Apply a part; note a failure as a problem, because the function may not need it."""
     try:
-        undo = apply(_one_unpacked(wanted) if name in carried else wanted)
+        undo = apply(_unpacked(wanted) if name in carried else wanted)
     except Exception as error:
         place.could_not(
             f"the {_WORDS.get(name, name)} of this process could not be set in the workers "
@@ -324,28 +316,23 @@ def _pattern(pattern: Any) -> Any:
     return (pattern.pattern, pattern.flags) if isinstance(pattern, re.Pattern) else pattern
 
 
-def _out_of_words(entry: tuple[Any, ...], objects: list[Any]) -> tuple[Any, ...] | None:
-    """Rebuild a filter; None if the module of its category is not imported here, so that nothing warns with it."""
-    action, message, (module, name), where, lineno = entry
-    category = _category(module, name, objects)
-    if category is None:
-        return None
-    return action, _compiled(message), category, _compiled(where), lineno
-
-
 #: Cache: the last filters by name, and the filters themselves if no category came with the task.
 _known_filters: tuple[list[Any], list[Any]] = ([], [])
 
 
 def _filters(words: list[Any], objects: list[Any]) -> list[Any]:
-    """Rebuild the filters, except those whose categories are missing here."""
+    """Rebuild the filters, except those whose category is not imported here, so that nothing warns with it."""
     global _known_filters
     if words is _known_filters[0]:
         return _known_filters[1]
-    found = [_out_of_words(entry, objects) for entry in words]
-    if all(entry is not None and entry[2] not in objects for entry in found):
-        _known_filters = words, found
-    return [entry for entry in found if entry is not None]
+    found = [
+        (action, _compiled(message), _category(module, name, objects), _compiled(where), line)
+        for action, message, (module, name), where, line in words
+    ]
+    known = [entry for entry in found if entry[2] is not None]
+    if len(known) == len(found) and all(entry[2] not in objects for entry in found):
+        _known_filters = words, known
+    return known
 
 
 def _compiled(pattern: Any) -> Any:

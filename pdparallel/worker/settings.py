@@ -83,21 +83,15 @@ def _environment_now() -> _Environment:
     before, found = _seen
     if now != before:
         _touched.update(key for key in now.keys() | _at_first.keys() if now.get(key) != _at_first.get(key))
-        found = {os.fsdecode(key): _text(now.get(key)) for key in _touched}
+        found = {os.fsdecode(key): os.fsdecode(now[key]) if key in now else None for key in _touched}
         _seen = now, found
     return found
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else os.fsdecode(value)
-
-
 def _apply_environment(wanted: Mapping[str, str | None]) -> Undo | None:
-    before = {}
-    for key, value in wanted.items():
-        if key not in THREAD_VARIABLES and os.environ.get(key) != value:
-            before[key] = os.environ.get(key)
-            _put_variable(key, value)
+    wanted = {key: value for key, value in wanted.items() if key not in THREAD_VARIABLES}
+    before = {key: os.environ.get(key) for key, value in wanted.items() if os.environ.get(key) != value}
+    _put_all(_put_variable, {key: wanted[key] for key in before})
     if not before:
         return None
 
@@ -175,10 +169,10 @@ _options: dict[str, Any] = {}
 
 def _pandas_options() -> dict[str, Any]:
     global _options
-    now, before = _known_to_pandas(), _options
-    if not same(now, before):  # a copy takes ten times as long as the comparison
-        before = _options = _copied(now)
-    return before
+    now = _known_to_pandas()
+    if not same(now, _options):  # a copy takes ten times as long as the comparison
+        _options = _copied(now)
+    return _options
 
 
 def _known_to_pandas() -> dict[str, Any]:
@@ -203,12 +197,10 @@ def _apply_pandas_options(wanted: dict[str, Any]) -> Undo | None:
     here = _known_to_pandas()
     if same(here, wanted):
         return None
-    known, before = dict(_flat(here)), {}
-    for key, value in _flat(wanted):
-        if key in known and not same(known[key], value):
-            before[key] = known[key]
-            _put_option(key, value)
-
+    known = dict(_flat(here))
+    changed = {key: value for key, value in _flat(wanted) if key in known and not same(known[key], value)}
+    before = {key: known[key] for key in changed}
+    _put_all(_put_option, changed)
     return functools.partial(_put_all, _put_option, before)
 
 
@@ -217,19 +209,7 @@ def _put_option(key: str, value: Any) -> None:
         pd.set_option(key, value)
 
 
-# NumPy and decimal
-
-
-def _print_options() -> dict[str, Any]:
-    return dict(np.get_printoptions())
-
-
-def _put_print_options(wanted: dict[str, Any]) -> None:
-    np.set_printoptions(**wanted)
-
-
-def _put_errors(wanted: dict[str, Any]) -> None:
-    np.seterr(**wanted)
+# decimal
 
 
 def _decimal() -> tuple[Any, ...]:
@@ -256,9 +236,7 @@ def _levels() -> tuple[int, dict[str, int]]:
     """Return the level of ``logging.disable``, and the levels of all loggers, with 0 for those without a level."""
     manager = logging.root.manager
     some = [(name, getattr(logger, "level", None)) for name, logger in list(manager.loggerDict.items())]
-    levels = {name: level for name, level in some if level is not None}
-    levels[""] = logging.root.level
-    return manager.disable, levels
+    return manager.disable, {name: level for name, level in some if level is not None} | {"": logging.root.level}
 
 
 _set_level: Any = logging.Logger.setLevel
@@ -437,22 +415,21 @@ def _loggers_below(name: str) -> list[logging.Logger]:
 
 # All of them
 
+_locale = functools.partial(locale.setlocale, locale.LC_ALL)
+
 PARTS: dict[str, _Part] = {
     "environment": _Part(_environment_now, _apply_environment, of_machine=True),
     "zone": _Part(lambda: time.tzname, _apply_zone, of_machine=True),
-    "locale": _setting(
-        functools.partial(locale.setlocale, locale.LC_ALL), functools.partial(locale.setlocale, locale.LC_ALL),
-        of_machine=True,
-    ),
+    "locale": _setting(_locale, _locale, of_machine=True),
     "recursion": _setting(sys.getrecursionlimit, sys.setrecursionlimit),
     "digits": _setting(sys.get_int_max_str_digits, sys.set_int_max_str_digits),
     "pandas": _Part(_pandas_options, _apply_pandas_options),
-    "errors": _setting(np.geterr, _put_errors),
+    "errors": _setting(np.geterr, lambda wanted: np.seterr(**wanted)),
     "call on error": _setting(np.geterrcall, np.seterrcall),
-    "printing": _setting(_print_options, _put_print_options),
+    "printing": _setting(lambda: dict(np.get_printoptions()), lambda wanted: np.set_printoptions(**wanted)),
     "decimal": _setting(_decimal, _put_decimal),
     "levels": _Part(_levels, _apply_levels),
-}  # fmt: skip
+}
 
 
 def same(one: Any, other: Any) -> bool:
