@@ -22,7 +22,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -55,7 +55,6 @@ def _here() -> OutputCapture | None:
 @contextlib.contextmanager
 def hearing(mailbox: str, listens: bool, standalone: bool) -> Iterator[OutputCapture]:
     """Capture the output of this thread during a task; restore streams and hooks afterwards."""
-    global _undo
     heard = OutputCapture(mailbox)
     if not listens:
         yield heard
@@ -66,7 +65,7 @@ def hearing(mailbox: str, listens: bool, standalone: bool) -> Iterator[OutputCap
     me = threading.get_ident()
     with _active_lock:
         if not _active:
-            _undo = _hooked()
+            _install_hooks()
         _active[me] = heard
     try:
         yield heard
@@ -74,33 +73,25 @@ def hearing(mailbox: str, listens: bool, standalone: bool) -> Iterator[OutputCap
         with _active_lock:
             _active.pop(me, None)
             if not _active:
-                _undo()
+                _remove_hooks()
 
 
-def _nothing() -> None:
-    pass
+#: What the hooks replaced, by name.
+_before: dict[str, Any] = {"callHandlers": logging.Logger.callHandlers, "showwarning": warnings.showwarning}
 
 
-_undo: Callable[[], None] = _nothing
+def _install_hooks() -> None:
+    _before.update({name: getattr(owner, name) for owner, name, _ in _HOOKS})
+    for owner, name, hook in _HOOKS:
+        if isinstance(hook, _Stream):
+            hook.begin(_before[name])
+        setattr(owner, name, hook)
 
 
-def _hooked() -> Callable[[], None]:
-    """Install the hooks; return a function that restores the previous ones, also if a function replaced ours."""
-    global _call_handlers_before, _showwarning_before
-    streams = {name: getattr(sys, name) for name in _STREAMS}
-    for name, stream in _STREAMS.items():
-        stream.begin(streams[name])
-        setattr(sys, name, stream)
-    _call_handlers_before = logging.Logger.callHandlers
-    _showwarning_before = warnings.showwarning
-    _set_hooks(_call_handlers, _showwarning)
-
-    def undo() -> None:
-        for name, before in streams.items():
-            setattr(sys, name, before)
-        _set_hooks(_call_handlers_before, _showwarning_before)
-
-    return undo
+def _remove_hooks() -> None:
+    """Restore what the hooks replaced, also if a function replaced a hook."""
+    for owner, name, _ in _HOOKS:
+        setattr(owner, name, _before[name])
 
 
 def _flush_what_replaced_ours() -> None:
@@ -110,11 +101,6 @@ def _flush_what_replaced_ours() -> None:
         if current is not stream:
             with contextlib.suppress(Exception):
                 current.flush()
-
-
-def _set_hooks(call_handlers: Any, showwarning: Any) -> None:
-    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
-    warnings.showwarning = showwarning
 
 
 # Prints
@@ -232,8 +218,6 @@ _STREAMS = {kind.stream: _Stream(kind) for kind in (Kind.OUT, Kind.ERR)}
 
 # Log records
 
-_call_handlers_before: Callable[[logging.Logger, logging.LogRecord], None] = logging.Logger.callHandlers
-
 #: Handlers inherited by a fork. They belong to the forked process, which handles the captured records itself.
 _inherited: weakref.WeakSet[logging.Handler] = weakref.WeakSet()
 
@@ -242,7 +226,7 @@ def _call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
     """Replacement of ``Logger.callHandlers``: capture the record."""
     heard = _here()
     if heard is None:
-        _call_handlers_before(self, record)
+        _before["callHandlers"](self, record)
         return
     own = [handler for handler in _handlers(self) if not isinstance(handler, logging.NullHandler)]
     own = [handler for handler in own if handler not in _inherited]
@@ -257,7 +241,7 @@ def _call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
         logging.Handler().handleError(record)
         return
     if not heard.add(Kind.RECORD, data):
-        _call_handlers_before(self, record)
+        _before["callHandlers"](self, record)
 
 
 def _handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
@@ -269,8 +253,6 @@ def _handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
 
 # Warnings
 
-_showwarning_before: Callable[..., Any] = warnings.showwarning
-
 
 def _showwarning(
     message: Any, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
@@ -280,7 +262,7 @@ def _showwarning(
     if heard is None or file is not None or not heard.add(
         Kind.WARNING, _written_warning(message, category, filename, lineno, heard.table)
     ):  # fmt: skip
-        _showwarning_before(message, category, filename, lineno, file, line)
+        _before["showwarning"](message, category, filename, lineno, file, line)
 
 
 def _written_warning(message: Any, category: type[Warning], filename: str, lineno: int, table: SharedTable) -> bytes:
@@ -315,6 +297,13 @@ def _module_of(filename: str, lineno: int) -> str | None:
             return name if isinstance(name, str) else None
         frame = frame.f_back
     return None
+
+
+_HOOKS: list[tuple[Any, str, Any]] = [
+    *((sys, name, stream) for name, stream in _STREAMS.items()),
+    (logging.Logger, "callHandlers", _call_handlers),
+    (warnings, "showwarning", _showwarning),
+]
 
 
 def _begin_after_fork() -> None:

@@ -30,15 +30,7 @@ from pdparallel.transport.pickler import ByValuePickler
 from pdparallel.transport.reducers import PROTOCOL
 from pdparallel.worker import settings
 
-__all__ = [
-    "InitializerFolder",
-    "capture_state",
-    "current_filters",
-    "is_shown_by_callers_filter",
-    "portable_filter",
-    "with_filters",
-    "within",
-]
+__all__ = ["InitializerFolder", "capture_state", "current_filters", "is_shown_by_callers_filter", "within"]
 
 #: Types that any process can unpickle.
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
@@ -76,7 +68,7 @@ def capture_state() -> bytes:
     lost: list[str] = []
     written = _portable(now, lost)
     written["carried"] = [name for name, value in written.items() if not settings.same(value, now[name])]
-    written["filters"] = [portable_filter(entry) for entry in judging]
+    written["filters"] = [_portable_filter(entry) for entry in judging]
     written["machine"], written["lost"] = platform.node(), lost
     data = pickle.dumps(written, protocol=5)
     _latest = judging, now, data
@@ -161,7 +153,7 @@ class Around:
 
     def judging(self, objects: list[Any]) -> AbstractContextManager[None]:
         """Apply the parent's warning filters; ``objects`` contains the categories that cannot be imported."""
-        return contextlib.nullcontext() if self._filters is None else with_filters(self._filters, objects)
+        return contextlib.nullcontext() if self._filters is None else _with_filters(self._filters, objects)
 
 
 #: The id of the last call with problems, and the problems that it reported.
@@ -293,7 +285,7 @@ def _matches(pattern: Any, text: str) -> bool:
 
 
 @contextlib.contextmanager
-def with_filters(words: list[Any], objects: list[Any]) -> Iterator[None]:
+def _with_filters(words: list[Any], objects: list[Any]) -> Iterator[None]:
     """Apply the parent's filters, which are given by name."""
     global _judged_by
     with warnings.catch_warnings():
@@ -307,7 +299,7 @@ def with_filters(words: list[Any], objects: list[Any]) -> Iterator[None]:
             _judged_by = None
 
 
-def portable_filter(entry: tuple[Any, ...]) -> tuple[Any, ...]:
+def _portable_filter(entry: tuple[Any, ...]) -> tuple[Any, ...]:
     action, message, category, module, lineno = entry
     return action, _pattern(message), (category.__module__, category.__qualname__), _pattern(module), lineno
 
