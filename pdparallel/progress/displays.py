@@ -145,11 +145,10 @@ class _Lines(Display):
         elapsed = time.monotonic() - self._began
         self.pause = self.beat = max(LINE_SECONDS, min(LINE_PART * elapsed, MAX_LINE_SECONDS))
         form = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
-        line = self._meter(
+        self._write(self._meter(
             state.count, state.total, elapsed, prefix=state.label, unit=state.unit, unit_scale=state.is_large,
             initial=state.before, postfix=state.notes, bar_format=form if state.total else None,
-        )  # fmt: skip
-        self._write(line)
+        ))  # fmt: skip
 
     def begin_phase(self, state: State) -> None:
         if time.monotonic() - self._began >= LINE_SECONDS:  # else the last line follows soon
@@ -192,8 +191,7 @@ def _unbuffered(stream: Any) -> Any:
     own: Any = sys.__stderr__
     if os.name != "posix" or stream is not own:
         return stream
-    others: Any = sys.stdout
-    for buffered in (others, own):
+    for buffered in (sys.stdout, own):
         with contextlib.suppress(Exception):
             buffered.flush()
     return _Unbuffered(own.fileno(), own.encoding)
@@ -227,19 +225,13 @@ class _Unbuffered:
 # tqdm
 
 
-class _NoLock:
+class _NoLock(contextlib.nullcontext[None]):
     """Replacement of tqdm's lock, which stays locked after a failed drawing, so that all other bars hang."""
 
     def acquire(self, *args: Any, **kwargs: Any) -> bool:
         return True
 
     def release(self) -> None:
-        pass
-
-    def __enter__(self) -> bool:
-        return True
-
-    def __exit__(self, *error: object) -> None:
         pass
 
 
@@ -310,34 +302,31 @@ class _Tqdm(Display):
             self._draw(state)
 
     def _draw(self, state: State) -> None:
-        bar = self._bar
-        bar.total = state.total
-        bar.set_postfix_str(state.notes, refresh=False)
-        self._colour(state)
-        more = state.count - bar.n
+        self._describe(state)
+        more = state.count - self._bar.n
         if more > 0:
-            bar.update(more)
+            self._bar.update(more)
         else:
-            bar.refresh()
+            self._bar.refresh()
 
     def close(self, state: State, failed: bool) -> None:
-        bar = self._bar
         with _turn(TURN_SECONDS):
-            bar.total, bar.n = state.total, max(bar.n, state.count)
-            bar.set_postfix_str(state.notes, refresh=False)
-            self._colour(state)
-            bar.close()
+            self._bar.n = max(self._bar.n, state.count)
+            self._describe(state)
+            self._bar.close()
 
-    def _colour(self, state: State) -> None:
-        """Turn the bar red if a call of the function failed."""
+    def _describe(self, state: State) -> None:
+        """Set all but the count; the bar turns red if a call of the function failed."""
+        self._bar.total = state.total
+        self._bar.set_postfix_str(state.notes, refresh=False)
         if state.failed and self._has_colours and self._bar.colour != FAILED_COLOUR:
             self._bar.colour = FAILED_COLOUR
 
 
 def _shows_widgets() -> bool:
     """Return True in the kernel of a notebook, but not in that of a console."""
-    shell_here = getattr(sys.modules.get("IPython"), "get_ipython", None)
-    shell = shell_here() if shell_here is not None and "ipykernel.zmqshell" in sys.modules else None
+    shell_here = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
+    shell = shell_here() if "ipykernel.zmqshell" in sys.modules else None
     if getattr(shell, "kernel", None) is None or not _has_widgets():
         return False
     # The consoles of Qt and Spyder, detected as tqdm does.
@@ -346,6 +335,5 @@ def _shows_widgets() -> bool:
 
 
 def _has_widgets() -> bool:
-    if importlib.util.find_spec("ipywidgets") is None:
-        return False
-    return importlib.import_module("tqdm.notebook").IProgress is not None
+    installed = importlib.util.find_spec("ipywidgets") is not None
+    return installed and importlib.import_module("tqdm.notebook").IProgress is not None

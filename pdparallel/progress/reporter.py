@@ -102,9 +102,8 @@ class _Shown(Bar):
 
     def go_on(self, total: int) -> None:
         self._state.phase = ""
-        known = self._state.total
-        if known is not None and self._done + total > known:
-            self._state.total = self._done + total
+        if self._state.total is not None:
+            self._state.total = max(self._state.total, self._done + total)
 
     def begin_phase(self, phase: str) -> None:
         self._state.phase = phase
@@ -122,13 +121,9 @@ class _Shown(Bar):
 
     def _count(self, count: int) -> bool:
         """Raise the count to ``count``, limited to the total; return False if it does not increase."""
-        state = self._state
-        if state.total is not None and count > state.total:
-            count = state.total
-        grown = count > state.count
-        if grown:
-            state.count = count
-        return grown
+        before, total = self._state.count, self._state.total
+        self._state.count = max(before, count if total is None else min(count, total))
+        return self._state.count > before
 
     def _show(self, how: Callable[[State], None]) -> None:
         display, began = self._display, time.perf_counter()
@@ -233,7 +228,7 @@ def of_all(total: int | None) -> Iterator[None]:
         around.of_all = before
 
 
-class bar:  # noqa: N801 - it reads as a function, and is called like one
+class bar:  # noqa: N801 - no generator, because its warnings would point at contextlib
     """Bar of a ``with`` block; inside a :class:`ProgressScope` it stays until the scope ends.
 
     With ``alone=True`` it is no part of a scope, because an existing scope belongs to another call.
