@@ -10,7 +10,6 @@ import operator
 import pickle
 import sys
 import warnings
-from types import FrameType
 from typing import Any
 
 from pdparallel.core.chunking import Chunk
@@ -113,7 +112,7 @@ def _warn(warned: Warned, table: SharedTable) -> None:
     filename, lineno, module, owner = warned.filename, warned.lineno, warned.module, None
     if not filename:
         # The warning points at the caller of the function, which here is the line that made the call.
-        frame = _frame_of_the_user()
+        frame = sys._getframe(level_of_the_user() - 1)
         filename, lineno, owner = frame.f_code.co_filename, frame.f_lineno, frame.f_globals
         module = owner.get("__name__")
     elif module in sys.modules:
@@ -137,8 +136,3 @@ def _rebuilt(warned: Warned, table: SharedTable) -> tuple[Warning, type[Warning]
             return kind(warned.text), kind
     builtin: type[Warning] = getattr(builtins, warned.builtin, UserWarning)
     return builtin(warned.text), builtin
-
-
-def _frame_of_the_user() -> FrameType:
-    """Return the frame of the line that made the call."""
-    return sys._getframe(level_of_the_user() - 1)

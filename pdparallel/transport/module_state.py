@@ -15,8 +15,8 @@ Functions and classes are still pickled by name, because both processes find the
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import hashlib
 import importlib
 import io
 import itertools
@@ -28,6 +28,7 @@ import types
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from pdparallel.errors import FunctionNotSerializableError
@@ -82,7 +83,7 @@ class _Survey(Digester):
                 self.modules[module] = sys.modules[module]
                 self.watches(_same_module, sys.modules[module], module)
             value = vars(sys.modules[module]).get(name, MISSING)
-            self.slots[slot] = (*(("value", b"") if value is MISSING else self.whole(value)), value)
+            self.slots[slot] = (*self.whole(value), value)
         for slot, (how, digest, value) in self.slots.items():
             if self._is_its_own(slot, value):
                 how, digest = "own", b""
@@ -154,13 +155,13 @@ def _version(slot: Slot, value: Any) -> int:
     return version
 
 
+@dataclass(slots=True)
 class _Brought:
     """Values of globals that are sent to workers, and the heads with and without them."""
 
-    def __init__(self, values: dict[Slot, Any], patch: bytes) -> None:
-        self.values = values
-        self.patch = patch
-        self.heads: dict[bool, bytes] = {}
+    values: dict[Slot, Any]
+    patch: bytes
+    heads: dict[bool, bytes] = field(default_factory=dict)
 
 
 class ModuleState:
@@ -175,7 +176,7 @@ class ModuleState:
             (slot, how, digest, 0 if how == "value" else _version(slot, value))
             for slot, (how, digest, value) in survey.slots.items()
         )
-        self.stamp = hashlib.blake2b(repr(self._told).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        self.stamp = survey.of(repr(self._told))
         self._brought = _Brought({}, b"")
         self._lock = threading.Lock()
         # If an object cannot be compared and another one was assigned, workers surely do not have that one.
@@ -335,7 +336,11 @@ def bring_up(head: memoryview) -> int:
         if not stamp or stamp in _verified:
             return _generation
         told, brought, patch = pickle.loads(head[16:])
-        there = {module for module in dict.fromkeys(slot[0] for slot, *_ in told) if _is_there(module)}
+        there = set()
+        for module in dict.fromkeys(slot[0] for slot, *_ in told):
+            with contextlib.suppress(Exception):  # if the function needs this module, its error is raised there
+                importlib.import_module(module)
+                there.add(module)
         told = [one for one in told if one[0][0] in there]
         different = _different(told)
         if not different.keys() <= set(brought):
@@ -344,20 +349,10 @@ def bring_up(head: memoryview) -> int:
             _apply(patch, told)
             _versions.update(different)
             _generation += 1
-            _verified.clear()
-        if len(_verified) >= VERIFIED_STATES:
+        if different or len(_verified) >= VERIFIED_STATES:
             _verified.clear()
         _verified.add(stamp)
         return _generation
-
-
-def _is_there(module: str) -> bool:
-    """Return whether a module can be imported; if the function needs it, its error is raised there."""
-    try:
-        importlib.import_module(module)
-    except Exception:
-        return False
-    return True
 
 
 def _different(told: list[tuple[Slot, str, bytes, int]]) -> dict[Slot, int]:
@@ -367,7 +362,7 @@ def _different(told: list[tuple[Slot, str, bytes, int]]) -> dict[Slot, int]:
         value = vars(sys.modules[module]).get(name, MISSING)
         same = version == (0 if how == "value" else _versions.get(slot, 0))
         if how != "own":
-            same = same and (how, digest) == (("value", b"") if value is MISSING else digester.whole(value))
+            same = same and (how, digest) == digester.whole(value)
         if not same:
             different[slot] = version
     return different
@@ -399,10 +394,8 @@ def _apply(patch: bytes, told: list[tuple[Slot, str, bytes, int]]) -> None:
         kept = vars(sys.modules[module]).get(name)
         _forget_results(kept)
         if (module, name) not in values and type(kept) in replaced:
-            try:
+            with contextlib.suppress(TypeError):  # the new class has another layout
                 kept.__class__ = replaced[type(kept)]
-            except TypeError:  # the new class has another layout
-                continue
 
 
 def _forget_results(value: Any) -> None:

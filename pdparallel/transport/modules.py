@@ -211,6 +211,8 @@ class Digester:
 
     def whole(self, value: Any) -> tuple[str, bytes]:
         """Return how a global is compared, ``"value"`` or ``"kind"``, and its digest."""
+        if value is MISSING:
+            return "value", b""
         self._left = MAX_ITEMS
         self._finished.clear()  # the digest of a cycle depends on the object from which it is entered
         try:
