@@ -32,7 +32,7 @@ from pdparallel.execution import failures
 from pdparallel.execution.collector import StreamingCollector, annotate_exception
 from pdparallel.execution.runner import check, path
 from pdparallel.operations import apply, concat
-from pdparallel.progress.reporter import bar, inside_call
+from pdparallel.progress.reporter import ProgressScope, bar
 from pdparallel.typing import Errors, Func, OptionsButErrors
 
 __all__ = ["Results", "imap", "iter_chunks"]
@@ -311,7 +311,7 @@ def _taken(
     ):
         while True:
             try:
-                with inside_call():
+                with ProgressScope():
                     going_on = next(steps, ...) is None
             except Exception as error:  # raised below, after the results that are ready
                 going_on, problem = False, error

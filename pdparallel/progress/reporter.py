@@ -24,7 +24,7 @@ from pdparallel.transport.functions import level_of_the_user
 from pdparallel.typing import Func, Progress
 from pdparallel.worker.run_task import inside_worker
 
-__all__ = ["Bar", "ProgressScope", "bar", "count_calls", "inside_call", "of_all"]
+__all__ = ["Bar", "ProgressScope", "bar", "count_calls", "of_all"]
 
 #: Part of the time that drawing may take, and seconds that it may take in any case. A slow display is drawn less often
 #: (``benchmarks/progress.py``).
@@ -202,16 +202,6 @@ class ProgressScope:
 
 
 _around: ContextVar[ProgressScope | None] = ContextVar("pdparallel_whole_call", default=None)
-
-
-@contextlib.contextmanager
-def inside_call() -> Iterator[None]:
-    """Hide the bars of calls inside a ``with`` block that has no :class:`ProgressScope`."""
-    token = _around.set(ProgressScope())
-    try:
-        yield
-    finally:
-        _around.reset(token)
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from pdparallel.api import rolling
 from pdparallel.operations import groupby
 from pdparallel.progress import displays, reporter
 from pdparallel.progress.displays import Display, State
-from pdparallel.progress.reporter import Bar, ProgressScope, bar, inside_call
+from pdparallel.progress.reporter import Bar, ProgressScope, bar
 from tests.conftest import wait_until
 
 N = 60
@@ -388,7 +388,7 @@ def test_the_end_of_a_call() -> None:
         with bar(heard, 5, "imap", "row", alone=True) as inner:
             assert inner.check_interval is None
     assert one.check_interval is None
-    with inside_call(), bar(heard, 5, "other", "row", alone=True) as inner:
+    with ProgressScope(), bar(heard, 5, "other", "row", alone=True) as inner:
         assert inner.check_interval is None
     with bar(heard, 5, "other", "row", alone=True) as outer:
         assert outer.check_interval is not None
