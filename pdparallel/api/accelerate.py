@@ -15,7 +15,6 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
-from types import TracebackType
 from typing import Any, Self, Unpack
 
 import pandas as pd
@@ -109,9 +108,7 @@ class Accelerated:
         self._tokens.append(_of_the_block.set(self))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         _of_the_block.reset(self._tokens.pop())
         self.restore()
 
@@ -182,9 +179,8 @@ def restore() -> None:
     True
     """
     with _lock:
-        if _in_force:
-            _in_force.clear()
-            _unwrap()
+        while _in_force:
+            _in_force[-1].restore()
 
 
 def _options() -> Mapping[str, Any] | None:
@@ -192,32 +188,21 @@ def _options() -> Mapping[str, Any] | None:
     block = _of_the_block.get()
     if block is not None and block in _in_force:
         return block._options
-    try:
-        return _in_force[-1]._options
-    except IndexError:
-        return None
+    latest = _in_force[-1:]  # a copy, because another thread may end the acceleration
+    return latest[0]._options if latest else None
 
 
 # Wrappers
 
-#: Placeholder for the method of a class that only inherits it.
-_NOTHING = object()
-#: Each wrapped method: class, name, attribute before, wrapper.
+#: Each wrapped method: class, name, attribute before (None if the class inherits it), wrapper.
 _before: list[tuple[type, str, Any, Any]] = []
-
-#: Function of object, options and arguments that makes the call, or returns NotImplemented to pass it to pandas.
-_Way = Callable[..., Any]
-
-#: Function that takes a method of pandas and returns its wrapper.
-_Wrapping = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _wrap() -> None:
     # Look up all methods before the first is replaced: a class may inherit one from another wrapped class.
-    found = [(kind, name, _wrapper(name, getattr(kind, name), way)) for kind, names, way in _WAYS for name in names]
-    found += [(kind, name, wrapping(getattr(kind, name))) for kind, name, wrapping in _NOTES]
+    found = [(kind, name, make(name, getattr(kind, name), *more)) for kind, name, make, *more in _WRAPPERS]
     for kind, name, wrapper in found:
-        _before.append((kind, name, vars(kind).get(name, _NOTHING), wrapper))
+        _before.append((kind, name, vars(kind).get(name), wrapper))
         setattr(kind, name, wrapper)
 
 
@@ -226,13 +211,17 @@ def _unwrap() -> None:
         kind, name, before, wrapper = _before.pop()
         if vars(kind).get(name) is not wrapper:
             continue  # another library replaced the wrapper; if it still calls ours, that calls pandas
-        if before is _NOTHING:
+        if before is None:
             delattr(kind, name)
         else:
             setattr(kind, name, before)
 
 
-def _wrapper(name: str, original: Callable[..., Any], way: _Way) -> Callable[..., Any]:
+def _run_call(name: str, original: Callable[..., Any], run: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a method that calls a function; ``run`` gets object, options and arguments.
+
+    ``run`` makes the call, or returns NotImplemented to pass it to pandas.
+    """
     frame_of, stays = sys._getframe, _stays
 
     @functools.wraps(original)
@@ -243,7 +232,7 @@ def _wrapper(name: str, original: Callable[..., Any], way: _Way) -> Callable[...
                 options = _options()
                 # A subclass with its own method calls this one with super(). pdparallel would call that method again.
                 if options is not None and getattr(type(self), name, None) is wrapper:
-                    result = way(self, options, *args, **kwargs)
+                    result = run(self, options, *args, **kwargs)
                     if result is not NotImplemented:
                         return result
             return original(self, *args, **kwargs)
@@ -320,56 +309,44 @@ def _map_of_series(
     return apply.apply_series(s, func, (), kwargs, na_action, "map", resolve(options))
 
 
-class _Groups(GroupByPar[Any, Any, Any, Any]):
-    """Groups of a call with pandas' signature, in which each keyword argument belongs to the function."""
-
-    _checks_options = False
-
-
-def _of_groups(method: str) -> _Way:
-    def way(grouped: Any, options: Mapping[str, Any], func: Any = None, *args: Any, **kwargs: Any) -> Any:
+def _method_of_groups(method: str) -> Callable[..., Any]:
+    def run(grouped: Any, options: Mapping[str, Any], func: Any = None, *args: Any, **kwargs: Any) -> Any:
         if not _is_function(func):
             return NotImplemented
-        return getattr(_Groups(grouped, options), method)(func, *args, **kwargs)
+        groups = GroupByPar[Any, Any, Any, Any](grouped, options)
+        groups._checks_options = False
+        return getattr(groups, method)(func, *args, **kwargs)
 
-    return way
+    return run
 
 
 # Windows: a window object of pandas does not keep its arguments, so a wrapper records them when it is made
-
-
-#: Names of positional arguments if pandas' signature is ``*args``.
-_FIRST: dict[str, tuple[str, ...]] = {"rolling": ("window",), "expanding": ("min_periods",)}
 
 #: Recorded arguments of window objects.
 _made: weakref.WeakKeyDictionary[Any, Windowing] = weakref.WeakKeyDictionary()
 
 
-def _noting(kind: str) -> _Wrapping:
-    """Return a function that wraps ``rolling`` or ``expanding``, and records the arguments."""
+def _record_window(kind: str, original: Callable[..., Any], first: str) -> Callable[..., Any]:
+    """Wrap ``rolling`` or ``expanding``, and record its arguments; ``first`` is the name of the first."""
+    signature = inspect.signature(original)
 
-    def wrapping(original: Callable[..., Any]) -> Callable[..., Any]:
-        signature = inspect.signature(original)
+    @functools.wraps(original)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        window = original(self, *args, **kwargs)
+        if _options() is not None and not _stays[sys._getframe(1).f_globals.get("__name__")]:
+            given = dict(signature.bind(self, *args, **kwargs).arguments)
+            del given["self"]
+            # groupby(...).rolling takes ``*args`` in pandas 2; only the first is common as a positional argument.
+            unnamed = given.pop("args", ())
+            given |= {**given.pop("kwargs", {}), **dict(zip([first], unnamed, strict=False))}
+            if len(unnamed) <= 1:
+                _made[window] = Windowing(self, kind, given)
+        return window
 
-        @functools.wraps(original)
-        def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-            window = original(self, *args, **kwargs)
-            if _options() is not None and not _stays[sys._getframe(1).f_globals.get("__name__")]:
-                given = dict(signature.bind(self, *args, **kwargs).arguments)
-                del given["self"]
-                # groupby(...).rolling takes ``*args`` in pandas 2; only the first is common as a positional argument.
-                unnamed = given.pop("args", ())
-                given |= {**given.pop("kwargs", {}), **dict(zip(_FIRST[kind], unnamed, strict=False))}
-                if len(unnamed) <= len(_FIRST[kind]):
-                    _made[window] = Windowing(self, kind, given)
-            return window
-
-        return wrapper
-
-    return wrapping
+    return wrapper
 
 
-def _noting_key(original: Callable[..., Any]) -> Callable[..., Any]:
+def _record_key(_: str, original: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap ``window[key]`` (which ``window.column`` calls, too), and record the key."""
 
     @functools.wraps(original)
@@ -397,24 +374,24 @@ _WINDOWS = (
     pd.api.typing.Expanding,
     *(
         # pandas 3.1 renames RollingGroupby to RollingGroupBy.
-        getattr(pd.api.typing, f"{kind}GroupBy" if hasattr(pd.api.typing, f"{kind}GroupBy") else f"{kind}Groupby")
+        getattr(pd.api.typing, f"{kind}GroupBy", None) or getattr(pd.api.typing, f"{kind}Groupby")
         for kind in ("Rolling", "Expanding")
     ),
 )
 
-#: Class of pandas, names of methods, and the function that runs their calls.
-_WAYS: list[tuple[Any, tuple[str, ...], _Way]] = [
-    (pd.DataFrame, ("apply",), _apply_of_frame),
-    (pd.DataFrame, ("map",), _map_of_frame),
-    (pd.Series, ("apply",), _apply_of_series),
-    (pd.Series, ("map",), _map_of_series),
-    *((kind, (method,), _of_groups(method)) for kind in GROUPED for method in ("apply", "transform", "filter")),
-    *((kind, ("agg", "aggregate"), _of_groups("agg")) for kind in GROUPED),
-    *((kind, ("apply",), _apply_of_windows) for kind in _WINDOWS),
-]
-
-#: Class of pandas, name of a method, and the wrapper that records its arguments.
-_NOTES: list[tuple[Any, str, _Wrapping]] = [
-    *((kind, name, _noting(name)) for kind in (pd.DataFrame, pd.Series, *GROUPED) for name in ("rolling", "expanding")),
-    *((kind, "__getitem__", _noting_key) for kind in _WINDOWS),
+#: Class of pandas, name of a method, and the function that makes its wrapper, with further arguments.
+_WRAPPERS: list[tuple[Any, ...]] = [
+    (pd.DataFrame, "apply", _run_call, _apply_of_frame),
+    (pd.DataFrame, "map", _run_call, _map_of_frame),
+    (pd.Series, "apply", _run_call, _apply_of_series),
+    (pd.Series, "map", _run_call, _map_of_series),
+    *(
+        (kind, name, _run_call, _method_of_groups(name))
+        for kind in GROUPED
+        for name in ("apply", "transform", "filter", "agg", "aggregate")
+    ),
+    *((kind, "apply", _run_call, _apply_of_windows) for kind in _WINDOWS),
+    *((kind, "rolling", _record_window, "window") for kind in (pd.DataFrame, pd.Series, *GROUPED)),
+    *((kind, "expanding", _record_window, "min_periods") for kind in (pd.DataFrame, pd.Series, *GROUPED)),
+    *((kind, "__getitem__", _record_key) for kind in _WINDOWS),
 ]
