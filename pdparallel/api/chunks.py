@@ -21,6 +21,7 @@ __all__ = ["Chunkwise"]
 R = TypeVar("R")
 C = TypeVar("C")
 S = TypeVar("S", bound=Plain)
+Joinable = TypeVar("Joinable", pd.DataFrame, pd.Series, np.ndarray)
 
 
 class Chunkwise(Holding):
@@ -112,19 +113,9 @@ class Chunkwise(Holding):
     ) -> Any: ...  # fmt: skip
     @overload
     def apply_chunks(
-        self, func: Callable[..., pd.DataFrame], args: Sequence[Any] = (), by: Any = None,
+        self, func: Callable[..., Joinable], args: Sequence[Any] = (), by: Any = None,
         overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
-    ) -> pd.DataFrame: ...  # fmt: skip
-    @overload
-    def apply_chunks(
-        self, func: Callable[..., pd.Series], args: Sequence[Any] = (), by: Any = None,
-        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
-    ) -> pd.Series: ...  # fmt: skip
-    @overload
-    def apply_chunks(
-        self, func: Callable[..., np.ndarray], args: Sequence[Any] = (), by: Any = None,
-        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
-    ) -> np.ndarray: ...  # fmt: skip
+    ) -> Joinable: ...  # fmt: skip
     @overload
     def apply_chunks(
         self, func: Callable[..., S], args: Sequence[Any] = (), by: Any = None,

@@ -23,6 +23,7 @@ __all__ = ["FrameFutures", "SeriesFutures"]
 R = TypeVar("R")
 C = TypeVar("C")
 S = TypeVar("S", bound=Plain)
+Joinable = TypeVar("Joinable", pd.DataFrame, pd.Series, np.ndarray)
 
 
 class _OfChunks(Protocol):
@@ -45,19 +46,9 @@ class _OfChunks(Protocol):
     ) -> Running[Any]: ...  # fmt: skip
     @overload
     def apply_chunks(
-        self, func: Callable[..., pd.DataFrame], args: Sequence[Any] = (), by: Any = None,
+        self, func: Callable[..., Joinable], args: Sequence[Any] = (), by: Any = None,
         overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
-    ) -> Running[pd.DataFrame]: ...  # fmt: skip
-    @overload
-    def apply_chunks(
-        self, func: Callable[..., pd.Series], args: Sequence[Any] = (), by: Any = None,
-        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
-    ) -> Running[pd.Series]: ...  # fmt: skip
-    @overload
-    def apply_chunks(
-        self, func: Callable[..., np.ndarray], args: Sequence[Any] = (), by: Any = None,
-        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
-    ) -> Running[np.ndarray]: ...  # fmt: skip
+    ) -> Running[Joinable]: ...  # fmt: skip
     @overload
     def apply_chunks(
         self, func: Callable[..., S], args: Sequence[Any] = (), by: Any = None,
