@@ -7,17 +7,15 @@ They hold nothing else, because pandas 3 makes a new accessor on each access.  T
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Never, Protocol, Self, TypeVar, Unpack, cast, overload
 
 import pandas as pd
 
-from pdparallel.api.background import Background
-from pdparallel.api.chunks import Chunkwise
+from pdparallel.api.background import Background, Running
+from pdparallel.api.chunks import Chunkwise, Holding, Joinable
 from pdparallel.api.frame import FrameVerbs
-from pdparallel.api.futures import FrameFutures, SeriesFutures
-from pdparallel.api.holding import Holding
 from pdparallel.api.series import SeriesVerbs
 from pdparallel.api.views import Views
 from pdparallel.core.mistakes import by_name, missing_attribute, not_selected, place_of
@@ -26,11 +24,74 @@ from pdparallel.core.tracebacks import trim_tracebacks
 from pdparallel.core.validation import column_labels
 from pdparallel.diagnostics.explanation import Explanation
 from pdparallel.errors import InvalidOptionError
-from pdparallel.typing import Func, OptionsDict
+from pdparallel.typing import Func, OptionsDict, Plain
 
 __all__ = ["FramePar", "SeriesPar", "par"]
 
 Futures = TypeVar("Futures")
+R = TypeVar("R")
+C = TypeVar("C")
+S = TypeVar("S", bound=Plain)
+
+
+# Types of the methods in the background for type checkers; at run time Background wraps the methods of the accessor
+
+
+class _ChunkFutures(Protocol):
+    """Types of :meth:`pdparallel.api.chunks.Chunkwise.apply_chunks` in the background."""
+
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., R], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, *, combine: Literal["list"], **kwargs: Any,
+    ) -> Running[list[R]]: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., R], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, *, combine: Callable[[list[R]], C], **kwargs: Any,
+    ) -> Running[C]: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., Never], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
+    ) -> Running[Any]: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., Joinable], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, combine: Literal["auto", "concat"] = "auto", **kwargs: Any,
+    ) -> Running[Joinable]: ...  # fmt: skip
+    @overload
+    def apply_chunks(
+        self, func: Callable[..., S], args: Sequence[Any] = (), by: Any = None,
+        overlap: int | tuple[int, int] | None = None, combine: Literal["auto"] = "auto", **kwargs: Any,
+    ) -> Running[list[S]]: ...  # fmt: skip
+
+
+class FrameFutures(
+    FrameVerbs[Running[pd.Series], Running[pd.DataFrame], Running[Any]],
+    Views[Running[pd.Series], Running[pd.DataFrame], Running[Any], Running[pd.DataFrame]],
+    _ChunkFutures,
+):
+    """Type of ``df.par.background`` for a frame."""
+
+    def __call__(self, *, columns: Iterable[Any] | EllipsisType | None = ..., **options: Unpack[OptionsDict]) -> Self:
+        """Return the same methods with options."""
+        raise NotImplementedError
+
+
+class SeriesFutures(
+    SeriesVerbs[Running[pd.Series], Running[pd.DataFrame], Running[Any]],
+    Views[Running[pd.Series], Running[pd.DataFrame], Running[Any], Running[pd.Series]],
+    _ChunkFutures,
+):
+    """Type of ``s.par.background`` for a Series."""
+
+    def __call__(self, **options: Unpack[OptionsDict]) -> Self:
+        """Return the same methods with options."""
+        raise NotImplementedError
+
+
+# The accessors
 
 
 class _Par(Holding, Generic[Futures]):

@@ -1,27 +1,42 @@
-"""The methods that call a function with chunks of rows, for frames and Series."""
+"""The data and options of an accessor, and the methods that call a function with chunks of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Never, TypeVar, overload
 
 import numpy as np
 import pandas as pd
 
 from pdparallel.api import imap
-from pdparallel.api.holding import Holding
 from pdparallel.core.mistakes import refuse_options
+from pdparallel.core.options import Options, resolve
 from pdparallel.core.tracebacks import trim_tracebacks
 from pdparallel.core.validation import check_combine, check_func, neighbours
 from pdparallel.operations import apply
 from pdparallel.typing import Combine, Func, Plain
 
-__all__ = ["Chunkwise"]
+__all__ = ["Chunkwise", "Holding", "Joinable"]
 
 R = TypeVar("R")
 C = TypeVar("C")
 S = TypeVar("S", bound=Plain)
 Joinable = TypeVar("Joinable", pd.DataFrame, pd.Series, np.ndarray)
+
+
+class Holding:
+    """Base of all parts of an accessor."""
+
+    _obj: Any  # the frame or Series of the accessor
+    _given: Mapping[str, Any]  # options, checked
+    _columns: Any = None  # labels of the columns for the call; None for all
+
+    def _data(self) -> Any:
+        """Return the data of the call."""
+        return self._obj
+
+    def _options(self) -> Options:
+        return resolve(self._given)
 
 
 class Chunkwise(Holding):

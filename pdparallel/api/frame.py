@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, Never, cast, overload
 
 import pandas as pd
 
-from pdparallel.api.holding import Holding
+from pdparallel.api.chunks import Holding
 from pdparallel.core.cancellation import mark_started
 from pdparallel.core.mistakes import refuse_engine, refuse_options
 from pdparallel.core.tracebacks import trim_tracebacks
@@ -182,12 +182,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
     ) -> AsFrame: ...  # fmt: skip
     @trim_tracebacks
     def apply_cols(
-        self,
-        func: Func,
-        args: Sequence[Any] = (),
-        raw: bool = False,
-        result_type: ResultType = None,
-        **kwargs: Any,
+        self, func: Func, args: Sequence[Any] = (), raw: bool = False, result_type: ResultType = None, **kwargs: Any
     ) -> Any:
         """Call a function with each column: ``df.apply(func)`` on all cores.
 

@@ -30,46 +30,24 @@ def map(
 ) -> list[R | Exception]: ...
 @overload
 def map(
-    func: Callable[[A], R],
-    first: Iterable[A],
-    /,
-    *,
-    errors: Literal["raise"] = "raise",
-    **options: Unpack[OptionsButErrors],
-) -> list[R]: ...
+    func: Callable[[A], R], first: Iterable[A], /, *,
+    errors: Literal["raise"] = "raise", **options: Unpack[OptionsButErrors],
+) -> list[R]: ...  # fmt: skip
 @overload
 def map(
-    func: Callable[[A, B], R],
-    first: Iterable[A],
-    second: Iterable[B],
-    /,
-    *,
-    errors: Literal["raise"] = "raise",
-    **options: Unpack[OptionsButErrors],
-) -> list[R]: ...
+    func: Callable[[A, B], R], first: Iterable[A], second: Iterable[B], /, *,
+    errors: Literal["raise"] = "raise", **options: Unpack[OptionsButErrors],
+) -> list[R]: ...  # fmt: skip
 @overload
 def map(
-    func: Callable[[A, B, C], R],
-    first: Iterable[A],
-    second: Iterable[B],
-    third: Iterable[C],
-    /,
-    *,
-    errors: Literal["raise"] = "raise",
-    **options: Unpack[OptionsButErrors],
-) -> list[R]: ...
+    func: Callable[[A, B, C], R], first: Iterable[A], second: Iterable[B], third: Iterable[C], /, *,
+    errors: Literal["raise"] = "raise", **options: Unpack[OptionsButErrors],
+) -> list[R]: ...  # fmt: skip
 @overload
 def map(
-    func: Callable[..., R],
-    first: Iterable[Any],
-    second: Iterable[Any],
-    third: Iterable[Any],
-    fourth: Iterable[Any],
-    /,
-    *more: Iterable[Any],
-    errors: Literal["raise"] = "raise",
-    **options: Unpack[OptionsButErrors],
-) -> list[R]: ...
+    func: Callable[..., R], first: Iterable[Any], second: Iterable[Any], third: Iterable[Any], fourth: Iterable[Any], /,
+    *more: Iterable[Any], errors: Literal["raise"] = "raise", **options: Unpack[OptionsButErrors],
+) -> list[R]: ...  # fmt: skip
 @overload
 def map(func: Func, *iterables: Iterable[Any], errors: Errors, **options: Unpack[OptionsButErrors]) -> list[Any]: ...
 @show_options()

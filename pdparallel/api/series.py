@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, Never, cast, overload
 import pandas as pd
 from pandas.api.types import is_dict_like
 
-from pdparallel.api.holding import Holding
+from pdparallel.api.chunks import Holding
 from pdparallel.core.cancellation import mark_started
 from pdparallel.core.mistakes import refuse_options
 from pdparallel.core.tracebacks import trim_tracebacks

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Generic, Literal, cast, overload
 
+from pdparallel.api.chunks import Holding
 from pdparallel.api.groupby import GroupByPar
-from pdparallel.api.holding import Holding
 from pdparallel.api.resample import ResamplePar
 from pdparallel.api.rolling import WindowPar
 from pdparallel.core.mistakes import refuse_options_of_view
