@@ -19,7 +19,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar
@@ -264,7 +264,7 @@ class Background:
         return f"<in the background: {self._verbs!r}>"
 
     def __dir__(self) -> list[str]:
-        return [name for name in dir(self._verbs) if not name.startswith("_") and name not in ("background",)]
+        return [name for name in dir(self._verbs) if not name.startswith("_") and name != "background"]
 
     @show_options()
     @trim_tracebacks
@@ -376,8 +376,7 @@ def _run(call: Callable[[], Any], stop: CancelToken, future: Running[Any], refus
             result = call()
     except BaseException as raised:  # also a SystemExit of the function goes to the future
         error = raised
-        below = error.__traceback__.tb_next if error.__traceback__ is not None else None
-        replace_traceback(error, below)  # removes the frame of this function
+        replace_traceback(error, raised.__traceback__ and raised.__traceback__.tb_next)  # without this function
     try:
         if error is not None and not stop.started.is_set():
             refused.append(error)
@@ -393,15 +392,12 @@ _running: dict[Running[Any], tuple[threading.Thread, int]] = {}
 
 
 def _cancel_all() -> None:
+    until = time.monotonic() + EXIT_SECONDS
     running = [(future, thread) for future, (thread, process) in list(_running.items()) if process == os.getpid()]
-    _wait_for_the_end(running, time.monotonic() + EXIT_SECONDS)
-
-
-at_exit(_cancel_all)
-
-
-def _wait_for_the_end(running: Sequence[tuple[Running[Any], threading.Thread]], until: float) -> None:
     for future, _ in running:
         future.cancel()
     for _, thread in running:
         thread.join(max(0.0, until - time.monotonic()))
+
+
+at_exit(_cancel_all)

@@ -14,7 +14,6 @@ import reprlib
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
-from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
 from pdparallel.core.call import Call, work_of
@@ -103,9 +102,7 @@ class Results(Iterator[R]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self) -> None:
