@@ -38,6 +38,12 @@ class Holding:
     def _options(self) -> Options:
         return resolve(self._given)
 
+    def _check(self, func: Any, kwargs: Mapping[str, Any], method: str, axis: str = "") -> None:
+        """Check the function of a call, and its keyword arguments."""
+        check_func(func)
+        if kwargs:
+            refuse_options(func, kwargs, method, self._obj, axis)
+
 
 class Chunkwise(Holding):
     """Base of the accessors, with the methods for chunks."""
@@ -104,9 +110,7 @@ class Chunkwise(Holding):
         3
         7
         """
-        check_func(func)
-        if kwargs:
-            refuse_options(func, kwargs, "iter_chunks", self._obj)
+        self._check(func, kwargs, "iter_chunks")
         around = neighbours(overlap, by)
         data = self._data().copy(deep=False)
         return imap.iter_chunks(data, self._obj, func, args, kwargs, by, around, ordered, self._options())
@@ -209,11 +213,7 @@ class Chunkwise(Holding):
         >>> df.par(chunk_size=2).apply_chunks(lambda chunk: chunk["a"].diff(), overlap=(1, 0)).tolist()
         [nan, 1.0, 1.0, 1.0]
         """
-        check_func(func)
-        if kwargs:
-            refuse_options(func, kwargs, "apply_chunks", self._obj)
+        self._check(func, kwargs, "apply_chunks")
         check_combine(combine)
         around = neighbours(overlap, by)
-        return apply.apply_chunks(
-            self._data(), self._obj, func, args, kwargs, by, around, combine, self._options()
-        )  # fmt: skip
+        return apply.apply_chunks(self._data(), self._obj, func, args, kwargs, by, around, combine, self._options())

@@ -135,9 +135,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         >>> df.par(n_workers=2, errors="coerce").apply_rows(lambda row: row["a"] + row["b"]).tolist()
         [4, 6]
         """
-        check_func(func)
-        if kwargs:
-            refuse_options(func, kwargs, "apply_rows", self._obj, _BY_ROWS)
+        self._check(func, kwargs, "apply_rows", _BY_ROWS)
         df = self._data()
         unit_format = row_format(rows, df, raw, result_type)
         check_result_type(result_type)
@@ -224,9 +222,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         >>> df.par(engine="thread", n_workers=2).apply_cols(lambda column: column.max()).tolist()
         [8, 9]
         """
-        check_func(func)
-        if kwargs:
-            refuse_options(func, kwargs, "apply_cols", self._obj, _BY_COLUMNS)
+        self._check(func, kwargs, "apply_cols", _BY_COLUMNS)
         check_result_type(result_type)
         return apply.apply_frame(
             self._data(), func, 0, args, kwargs, raw, result_type, "apply_cols", "column", self._options()
@@ -363,7 +359,5 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         ['X', 'YZ']
         """
         check_na_action(na_action)
-        check_func(func)
-        if kwargs:
-            refuse_options(func, kwargs, "map", self._obj)
+        self._check(func, kwargs, "map")
         return cast("AsFrame", apply.map_frame(self._data(), func, kwargs, na_action, self._options()))

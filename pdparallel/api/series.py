@@ -12,7 +12,7 @@ from pdparallel.api.chunks import Holding
 from pdparallel.core.cancellation import mark_started
 from pdparallel.core.mistakes import refuse_options
 from pdparallel.core.tracebacks import trim_tracebacks
-from pdparallel.core.validation import check_func, check_na_action, goes_to_pandas, is_called_by_map
+from pdparallel.core.validation import check_na_action, goes_to_pandas, is_called_by_map
 from pdparallel.errors import InvalidOptionError
 from pdparallel.operations import apply
 from pdparallel.typing import AsEither, AsFrame, AsSeries, Func, Named, Plain
@@ -121,7 +121,5 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         if goes_to_pandas(func) or by_row != "compat":
             mark_started()
             return self._obj.apply(func, args=tuple(args), by_row=by_row, **kwargs)
-        check_func(func)
-        if kwargs:
-            refuse_options(func, kwargs, "apply", self._obj)
+        self._check(func, kwargs, "apply")
         return apply.apply_series(self._obj, func, args, kwargs, None, "apply", self._options())

@@ -127,11 +127,8 @@ class Views(Holding, Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         {'a': 2, 'b': 2}
         """
         refuse_options_of_view(kwargs, "groupby(...)", self._obj)
-        return GroupByPar(self._grouped(by, kwargs), self._given)
-
-    def _grouped(self, by: Any, kwargs: dict[str, Any]) -> Any:
         grouped, only = self._obj.groupby(by, **kwargs), self._only()
-        return grouped if only is None else grouped[only]
+        return GroupByPar(grouped if only is None else grouped[only], self._given)
 
     @trim_tracebacks
     def resample(self, rule: Any, **kwargs: Any) -> ResamplePar[AsSeries, AsFrame, AsEither, AsWhole]:
