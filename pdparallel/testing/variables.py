@@ -99,7 +99,7 @@ def _method_of_calls(kind: type) -> Any:
 
 def _places_of_function(func: types.FunctionType, seen: set[int]) -> Iterator[_Place]:
     for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
-        yield from _place(f"closure variable {name!r}", *_of_cell(cell), seen)
+        yield from _place(f"closure variable {name!r}", *_of_attribute(cell, "cell_contents"), seen)
     space = func.__globals__
     for name in global_names(func.__code__):
         if name in space or not hasattr(builtins, name):
@@ -123,18 +123,18 @@ def _place(name: str, get: Callable[[], Any], put: Callable[[Any], None], seen: 
 _Access = tuple[Callable[[], Any], Callable[[Any], None]]
 
 
-def _of_cell(cell: types.CellType) -> _Access:
+def _of_attribute(obj: Any, name: str) -> _Access:
     def get() -> Any:
         try:
-            return cell.cell_contents
-        except ValueError:
+            return getattr(obj, name)
+        except ValueError:  # an empty cell
             return _NOTHING
 
     def put(value: Any) -> None:
         if value is not _NOTHING:
-            cell.cell_contents = value
+            setattr(obj, name, value)
         elif get() is not _NOTHING:
-            del cell.cell_contents
+            delattr(obj, name)
 
     return get, put
 
@@ -147,10 +147,6 @@ def _of_key(space: dict[str, Any], name: str) -> _Access:
             space[name] = value
 
     return lambda: space.get(name, _NOTHING), put
-
-
-def _of_attribute(obj: Any, name: str) -> _Access:
-    return lambda: getattr(obj, name), functools.partial(setattr, obj, name)
 
 
 def _of_dict(attributes: dict[str, Any]) -> _Access:
