@@ -7,13 +7,13 @@ from typing import Literal, TypeAlias
 
 from pdparallel.core.format import as_html
 
-__all__ = ["Finding", "Fitness", "Kind", "advised"]
+__all__ = ["ADVICE", "Finding", "Fitness", "Kind"]
 
 #: Kinds of faults of a function.
 Kind: TypeAlias = Literal["function", "result", "input", "state", "order", "random", "unsteady", "process", "cut"]
 
 #: Advice for each kind.
-_ADVICE: dict[Kind, str] = {
+ADVICE: dict[Kind, str] = {
     "function": "",  # the error has it
     "result": "Return plain data. Raise exceptions that pickle can copy.",
     "input": "A worker changes only its copy, so your process does not see the change. Change a copy, and return it.",
@@ -145,8 +145,3 @@ class Fitness:
             return f"{self.name} is fit to run in parallel ({tried})"
         lines = "".join(f"\n- {finding}" for finding in self.findings)
         return f"{self.name} is not fit to run in parallel ({tried}):{lines}"
-
-
-def advised(kind: Kind, message: str, position: int | None = None) -> Finding:
-    """Return a finding with the advice for its kind."""
-    return Finding(kind, message, _ADVICE[kind], position)

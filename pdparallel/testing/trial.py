@@ -17,7 +17,7 @@ from pdparallel.core.format import shortened
 from pdparallel.core.outcome import Failure, Outcome
 from pdparallel.core.returns import Returns
 from pdparallel.errors import FunctionNotSerializableError, ResultNotSerializableError
-from pdparallel.testing.findings import Finding, Kind, advised
+from pdparallel.testing.findings import ADVICE, Finding, Kind
 from pdparallel.testing.handed import UnitInput, Verb, handed, here, name_of, named
 from pdparallel.testing.variables import Variables, alike
 from pdparallel.transport.functions import encode_work
@@ -182,11 +182,10 @@ class FitnessRun:
         self.calls += 1
         try:
             with _seeded(self._seed, at):
-                value = func(unit, *self._args, **self._kwargs)
+                came = _CallResult(func(unit, *self._args, **self._kwargs))
         except Exception as error:
-            came = self._travelled(_CallResult(None, error), at, look)
-        else:
-            came = self._travelled(_CallResult(value), at, look)
+            came = _CallResult(None, error)
+        came = self._travelled(came, at, look)
         if look and not self._has("input") and not alike(unit, self.units[at].copy()):
             self._found("input", f"it changes the {self.word} that it gets, first {self._where(at)}", at)
         return came
@@ -218,7 +217,7 @@ class FitnessRun:
 
     def _in_a_worker(self, alone: _Run, steady: list[int]) -> None:
         # With the name of a group beside it, which a frame loses in serialization.
-        items = [(unit, name_of(unit)) for unit in self._copied()]
+        items = [(unit, name_of(unit)) for unit in (unit.copy() for unit in self.units)]
         values = pdparallel.map(
             _OfNamed(self._variables.fresh(), self._args, self._kwargs), items,
             engine="process", n_workers=1, errors="return", retries=0, seed=self._seed, checkpoint=None, progress=False,
@@ -235,9 +234,6 @@ class FitnessRun:
                 at,
             )
             return
-
-    def _copied(self) -> Iterator[Any]:
-        return (unit.copy() for unit in self.units)
 
     def _is_told(self, came: _CallResult) -> bool:
         """Return whether a result is the error for a fault that is a finding already."""
@@ -279,7 +275,7 @@ class FitnessRun:
         return any(finding.kind == kind for finding in self.findings)
 
     def _found(self, kind: Kind, message: str, position: int | None = None) -> None:
-        self.findings.append(advised(kind, message, position))
+        self.findings.append(Finding(kind, message, ADVICE[kind], position))
 
 
 class _OfNamed:
