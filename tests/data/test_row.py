@@ -17,6 +17,7 @@ from pdparallel.compat import PANDAS_2
 from pdparallel.data.fastpath import group as lazy_groups
 from pdparallel.data.fastpath import row as lazy_rows
 from pdparallel.data.fastpath.row import LazyRows
+from pdparallel.data.fastpath.type_checks import reads_by_texts
 from pdparallel.errors import PerformanceHint
 from pdparallel.testing import assert_same_as_pandas
 
@@ -72,6 +73,17 @@ def _delete(row: Any) -> Any:
     return list(row.index)
 
 
+def _delete_attribute(row: Any) -> Any:
+    del row.a
+    return row["a"]
+
+
+def _write_after_reads(row: Any) -> Any:
+    before = row["a"], row.a
+    row["a"] = row["b"]
+    return *before, row["a"], row.a, row.loc["a"]
+
+
 def _own_attribute(row: Any) -> Any:
     row.attrs["seen"] = 1
     row.flags.allows_duplicate_labels = True
@@ -125,6 +137,20 @@ USES: dict[str, Callable[[Any], Any]] = {
     "by an attribute that is missing": lambda row: row.missing,
     "by a tuple": lambda row: row["a", "b"],
     "by None": lambda row: row[None],
+    "by True": lambda row: _typed(row[True]),
+    "by 1.0": lambda row: _typed(row[1.0]),
+    "by NaN": lambda row: row[float("nan")],
+    "by a Series": lambda row: row[row == row].tolist(),
+    "by a slice of labels": lambda row: row["a":"b"].tolist(),
+    "by an ellipsis": lambda row: row[...].tolist(),
+    "by a dict": lambda row: row[{}],
+    "by its own getter": lambda row: (_typed(row.__getitem__("a")), row.__getitem__(["a"]).tolist()),
+    "by label, without calls": lambda row: [row["a"], row.a, row["b"], row["a"]],
+    "by a missing label, without calls": lambda row: [row["a"], row["missing"]],
+    "by a missing attribute, without calls": lambda row: [row.a, row.missing],
+    "by label and method": lambda row: [row["a"], row.a, row.size, row["a"], row.a, row.name],
+    "by get, several": lambda row: row.get(["a", "b"]).tolist(),
+    "a label and its method": lambda row: [row["sum"], row["name"], row.name, row.sum(), row.count()],
     "by a list as key": lambda row: row[[]].tolist(),
     "by NumPy's text": lambda row: _typed(row[np.str_("a")]),
     "asking for attributes": lambda row: (hasattr(row, "a"), hasattr(row, "missing"), getattr(row, "missing", 1)),
@@ -176,6 +202,8 @@ USES: dict[str, Callable[[Any], Any]] = {
     "a label added": _add,
     "an attribute set": _set_attribute,
     "a label deleted": _delete,
+    "an attribute deleted": _delete_attribute,
+    "written after reads": _write_after_reads,
     "written by loc": lambda row: (row.loc.__setitem__("a", row["b"]), row.tolist())[1],
     "written by iloc": lambda row: (row.iloc.__setitem__(0, row.iloc[1]), row.tolist())[1],
     "attrs and flags": _own_attribute,
@@ -207,7 +235,7 @@ USES: dict[str, Callable[[Any], Any]] = {
 #: more than an accident (and an error, for a block that is read-only from the second row on).
 CHANGE_THE_NEXT = {
     "written", "written by loc", "written by iloc", "a label added", "an attribute set", "a label deleted",
-    "attrs and flags", "returned in a list", "methods of texts",
+    "written after reads", "attrs and flags", "returned in a list", "methods of texts",
 }  # fmt: skip
 
 
@@ -252,11 +280,29 @@ def _lazy(func: Callable[[Any], Any]) -> Callable[[pd.DataFrame], list[Any]]:
     return answers
 
 
-@pytest.mark.part(2)
+#: What is known of the function when it gets the rows: nothing, as for the first ones; its code; also what it reads.
+KNOWN = ["nothing", "its code", "what it reads"]
+
+
+def _know(known: str, func: Callable[[Any], Any], frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    if known == "nothing":
+        return
+    items = {label for label in frame if type(label) is str} if known == "what it reads" else set()
+    attributes = {label for label in items if not hasattr(pd.Series, label) and not label.startswith("_")}
+
+    def visit(columns: Any, rows: range, call: Any) -> None:
+        lazy_rows._visit(columns, rows, items, attributes, reads_by_texts(func), call)
+
+    monkeypatch.setattr(lazy_rows, "_visit_few", visit)
+
+
+@pytest.mark.part(4)
+@pytest.mark.parametrize("known", KNOWN)
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("kind", FRAMES)
 @pytest.mark.filterwarnings("ignore")
-def test_a_row_is_as_pandas_own(kind: str, use: str) -> None:
+def test_a_row_is_as_pandas_own(kind: str, use: str, known: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _know(known, USES[use], FRAMES[kind], monkeypatch)
     one, other = FRAMES[kind].copy(), FRAMES[kind].copy()
     if use in CHANGE_THE_NEXT:
         one, other = one.iloc[:1], other.iloc[:1]
@@ -281,6 +327,111 @@ def test_a_function_that_needs_series_gets_pandas_own_loop(monkeypatch: pytest.M
     rows.clear()
     _lazy(lambda row: (rows.append(row), row["a"])[1])(frame)
     assert len({id(row) for row in rows}) == 100
+
+
+def _kept_generator(row: Any) -> Any:
+    yield row["a"]
+
+
+def _rarely(row: Any) -> Any:
+    return [row["a"], row["b"], row.b] if row["a"] % 50 == 7 else row["a"]
+
+
+def _plain_now_and_then(row: Any) -> Any:
+    return [row["a"], row.median() if row["a"] % 9 == 0 else 0, row["a"], row.b]
+
+
+def _several_now_and_then(row: Any) -> Any:
+    keys: Any = ["a", "b"] if row["a"] % 9 == 0 else "b"
+    return np.asarray(row[keys]).tolist()
+
+
+def _written_now_and_then(row: Any) -> Any:
+    row = row.copy() if row["a"] % 9 == 0 else row
+    return [row["a"], row.b]
+
+
+def _nested(row: Any) -> Any:
+    if row["a"] % 50 != 7:
+        return row["b"]
+    inner = pd.DataFrame({"a": [row["a"], 1.0], "b": [2.0, row.b]})
+    return [inner.par(engine="serial").apply_rows(_rarely).tolist(), row["a"], row.b]
+
+
+def _recursive(row: Any) -> Any:
+    return row["a"] if row["a"] < 1 else [_recursive({"a": 0}), row["a"]]
+
+
+def _fails_late(row: Any) -> Any:
+    return row["missing"] if row["a"] == 290 else row["a"]
+
+
+def _fails_later(row: Any) -> Any:
+    return row.missing if row["a"] == 290 else row["a"]
+
+
+MANY = [
+    _rarely, _plain_now_and_then, _several_now_and_then, _written_now_and_then, _nested, _recursive, _fails_late,
+    _fails_later, USES["by label, without calls"], USES["by label and method"], USES["returned"],
+]  # fmt: skip
+
+
+def _many() -> pd.DataFrame:
+    return pd.DataFrame({"a": np.arange(300.0), "b": np.arange(300.0) * 2, "c": 1.0})
+
+
+@pytest.mark.parametrize("engine", ["serial", "thread", "process"])
+@pytest.mark.parametrize("func", MANY)
+def test_many_rows_are_as_pandas_own(func: Any, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lazy_rows, "ROWS_LISTED", 64)
+    how: dict[str, Any] = {"engine": engine} if engine == "serial" else {"engine": engine, "n_workers": 2}
+    assert_same_as_pandas(lambda: _many().par(**how).apply_rows(func), lambda: _many().apply(func, axis=1))
+
+
+def test_a_row_that_is_kept_has_its_own_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a generator, a frame of a traceback, a list or a loop that ended early."""
+    monkeypatch.setattr(lazy_rows, "ROWS_LISTED", 64)
+    found = _many().par(engine="serial").apply_rows(_kept_generator)
+    assert [list(one) for one in found] == [[value] for value in range(300)]
+    before: list[Any] = []
+
+    def with_the_last(row: Any) -> Any:
+        before.append(row)
+        return row["a"] - before[-2]["a"] if len(before) > 1 else 1.0
+
+    assert _many().par(engine="serial").apply_rows(with_the_last).tolist() == [1.0] * 300
+    assert [row["b"] for row in before] == [2.0 * at for at in range(300)]
+    for fails in (_fails_late, _fails_later):
+        with pytest.raises((KeyError, AttributeError)) as error:
+            LazyRows(fails).feed(_many(), _Taker(fails))
+        rows = [entry.frame.f_locals["row"] for entry in error.traceback if entry.name == fails.__name__]
+        _many().par(engine="serial").apply_rows(_rarely)  # by the same class
+        assert [(row["a"], row.b, row.c) for row in rows] == [(290.0, 580.0, 1.0)]
+    stopped: list[Any] = []
+
+    def stops(row: Any) -> Any:
+        if row["a"] == 290:
+            raise ZeroDivisionError
+        return row.b
+
+    try:
+        LazyRows(stops).feed(_many(), _Taker(stops))
+    except ZeroDivisionError as error:
+        stopped.append(error.__traceback__)
+    while stopped[-1].tb_next is not None:
+        stopped.append(stopped[-1].tb_next)
+    row = stopped[-1].tb_frame.f_locals["row"]
+    LazyRows(_rarely).feed(_many(), _Taker(_rarely))
+    assert (type(row["a"]), row["a"], row.b, row[["b", "c"]].tolist()) == (np.float64, 290.0, 580.0, [580.0, 1.0])
+
+
+def test_classes_of_rows_are_made_once_and_keep_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lazy_rows, "ROWS_LISTED", 64)
+    for _ in range(3):
+        _many().par(engine="serial").apply_rows(_nested)
+        made = [*lazy_rows._free[0], *lazy_rows._free[1]]
+    assert len({one.kind for one in made}) == len(made) <= 8
+    assert all(not one and one.columns is None and one.row is None for one in made)
 
 
 def test_kept_rows_stay_as_they_are() -> None:

@@ -22,7 +22,7 @@ import pytest
 
 import pdparallel  # noqa: F401 - the accessor
 from pdparallel.data.fastpath import type_checks
-from pdparallel.data.fastpath.type_checks import may_ask_for_types, only_reads
+from pdparallel.data.fastpath.type_checks import may_ask_for_types, only_reads, reads_by_texts
 from pdparallel.testing import assert_same_as_pandas
 
 FRAME = pd.DataFrame({"k": np.repeat(np.arange(20), 3), "x": np.arange(60.0), "y": np.arange(60.0) / 7})
@@ -628,6 +628,39 @@ MORE = [
 def test_what_only_reads(text: str, reads: bool) -> None:
     func = eval(f"lambda row, key=None, value=None: {text}")
     assert only_reads(func.__code__, 0) is reads
+
+
+@pytest.mark.parametrize(
+    ("text", "by_texts"),
+    [
+        ("row['a']", True),
+        ("row.a + row['b'] * 2", True),
+        ("max(row['a'], row.b)", True),
+        ("'a' in row", True),
+        ("row.get('a', key)", True),
+        ("row.sum() + row['a']", True),
+        ("[one for one in row]", True),
+        ("row[key]", False),
+        ("row['a'] + row[key]", False),
+        ("row[0]", False),
+        ("row[None]", False),
+        ("row[GLOBAL]", False),
+        ("row['a', 'b']", False),
+        ("row['a':'b']", False),
+        ("row[['a']]", False),
+        ("row['a' + key]", False),
+        ("[row[one] for one in 'ab']", False),
+        ("row.__getitem__('a')", False),
+        ("map(row.__getitem__, 'ab')", False),
+        ("row['a'] + frame.query('a > @row.b')", False),
+        ("helper(row)", False),
+    ],
+)
+def test_what_reads_by_texts(text: str, by_texts: bool) -> None:
+    func = eval(f"lambda row, key=None: {text}")
+    assert reads_by_texts(func) is by_texts
+    assert reads_by_texts(functools.partial(eval(f"lambda other, row, key=None: {text}"), 1)) is by_texts
+    assert not reads_by_texts(eval(f"lambda *row, key=None: {text}"))
 
 
 @pytest.mark.parametrize(

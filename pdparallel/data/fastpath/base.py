@@ -31,6 +31,7 @@ __all__ = [
     "Locator",
     "Tested",
     "agree",
+    "also_lazy",
     "applied",
     "dict_of",
     "is_lazy",
@@ -45,6 +46,7 @@ __all__ = [
     "own_dict",
     "reduced",
     "relabel",
+    "set_class",
     "stands_for",
     "with_reductions",
 ]  # fmt: skip
@@ -52,7 +54,8 @@ __all__ = [
 #: Create an object without its inner parts.
 new = object.__new__
 
-_set_class = vars(object)["__class__"].__set__
+#: Set the class of an object.
+set_class = vars(object)["__class__"].__set__
 
 #: Return the ``__dict__`` of an object without materializing it.
 dict_of: Callable[[Any], dict[str, Any]] = next(
@@ -82,7 +85,7 @@ def materialize_in_place(lazy: Any, real: Any, kind: type, **own: Any) -> None:
     """Turn a lazy object into the pandas object ``real``, in place; ``own`` overrides attributes of ``real``."""
     parts = dict_of(lazy)
     parts.clear()
-    _set_class(lazy, kind)
+    set_class(lazy, kind)
     parts.update(real.__dict__)
     parts.update(own)
     flags = real.flags  # flags refer to their object
@@ -128,6 +131,12 @@ def stands_for(kind: Any, real: Any, plain: Callable[[Any], Any]) -> None:
     kind.__new__ = lambda cls, *args, **kwargs: real(*args, **kwargs)
     _hand_over(kind, real, dir(real))
     _placeholders.append((kind, real))
+
+
+def also_lazy(kind: type) -> type:
+    """Register a subclass of a lazy class, and return it."""
+    _plain[kind] = _plain[kind.__base__]  # type: ignore[index]
+    return kind
 
 
 def _hand_over(kind: type, real: type, names: Iterable[str]) -> None:

@@ -2,7 +2,7 @@
 
 ``df.apply(func, axis=1)`` spends most of its time on making a Series for each row. A lazy row knows its position and
 the columns of its frame as lists. It answers the most frequent questions itself, and materializes for all others
-(see :mod:`pdparallel.data.fastpath.base`)::
+(see :mod:`pdparallel.data.fastpath.base`). As in pandas, one object serves many rows, until the function keeps it::
 
     row["a"], row.a, row.get("a"), row.iloc[0], row.loc["a"], "a" in row        the lazy row answers
     len(row), iter(row), row.items(), row.to_dict(), row.sum(), row.name        the lazy row answers
@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import copy
 import functools
-import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
+from operator import setitem
 from sys import getrefcount
 from typing import Any
 
@@ -30,20 +32,24 @@ from pdparallel.data.fastpath.base import (
     Locator,
     Tested,
     agree,
+    also_lazy,
     dict_of,
+    is_lazy,
     is_wide,
     keep,
     look_for_methods,
     materialize_in_place,
+    materialized,
     missing_attribute,
     new,
     no_arguments,
     own_dict,
     reduced,
+    set_class,
     stands_for,
     with_reductions,
 )
-from pdparallel.data.fastpath.type_checks import leading, may_ask_for_types
+from pdparallel.data.fastpath.type_checks import leading, may_ask_for_types, reads_by_texts
 from pdparallel.typing import Func, UnitSink
 
 __all__ = ["LazyRows", "NotingRows", "are_views", "blocks_of", "dtypes_of", "is_unshared"]
@@ -54,6 +60,12 @@ ROWS_LISTED = 2_048
 
 #: Number of rows of a call after which it is checked whether rows stay lazy.
 LOOK_AFTER = 16
+
+#: A scalar that is read less often than once in so many rows is not put in place beforehand.
+READ_ONCE_IN = 4
+
+#: ``sys.getrefcount`` of a row that only its loop refers to, by two names.
+KEPT_BY_LOOP = FRESH + 1
 
 #: Types that ``Series.to_dict`` does not convert.
 _NATIVE = {str, int, float, bool, type(None)}
@@ -71,6 +83,7 @@ class LazyRows:
         self._unshared = unshared  # whether the first assignment fails; see _Writes
         self._pay: bool | None = None
         self._common: np.dtype[Any] | None = None
+        self._items: set[str] = set()
         self._attributes: set[str] = set()
         self._places: dict[Any, int] = {}
 
@@ -106,23 +119,30 @@ class LazyRows:
             part = frame.iloc[at:stop] if stop - at < n else frame
             columns = self._listed(part)
             columns.writes, columns.first = writes, at
+            is_first = is_first and at == 0
             if is_first and columns.common.kind == "O":
-                is_first = False
                 held = leading(columns.rows[:LOOK_AFTER].ravel().tolist())
                 if held and may_ask_for_types(self._func, [*self._given, *held], rows=True):
                     self._pay = False
                     break
-            names, done = tuple(self._attributes), 0
+            # To inspect the code pays off from about so many rows on.
+            by_texts, done = stop - at == ROWS_LISTED and reads_by_texts(self._func), 0
+            items, attributes = tuple(self._items), tuple(self._attributes)  # which other threads may add to
             while done < stop - at:
                 rows = range(done, done + sink.start_block(stop - at - done))
-                if names:
-                    _visit_with_attributes(columns, rows, names, sink.call_in_block)
+                if len(rows) <= LOOK_AFTER:
+                    _visit_few(columns, rows, sink.call_in_block)
                 else:
-                    _visit(columns, rows, sink.call_in_block)
+                    _visit(columns, rows, items, attributes, by_texts, sink.call_in_block)
                 done = rows.stop
             if writes is not None:
                 writes.look()
-            self._attributes |= columns.asked_by_attribute
+            if is_first:
+                self._attributes = set(columns.attributes_asked)
+                self._items = columns.keys() - self._attributes
+            else:
+                for asked, ready in (columns.items_asked, self._items), (columns.attributes_asked, self._attributes):
+                    ready |= {label for label, times in Counter(asked).items() if times * READ_ONCE_IN >= stop - at}
             self._pay = columns.became_series * 2 <= stop - at
             at = stop
         if at < n:
@@ -304,8 +324,8 @@ def _assign(row: Any) -> None:
     row.iat[0] = None if row.dtype == object else row.iat[0]
 
 
-def _visit(columns: _Columns, rows: range, visit: Callable[[Any], None]) -> None:
-    for lazy in zip(itertools.repeat(columns), rows, strict=False):
+def _visit_few(columns: _Columns, rows: range, visit: Callable[[Any], None]) -> None:
+    for lazy in zip(repeat(columns), rows, strict=False):
         row = new(_Row)
         keep(row, "_lazy", lazy)
         visit(row)
@@ -313,24 +333,41 @@ def _visit(columns: _Columns, rows: range, visit: Callable[[Any], None]) -> None
             _kept(row)
 
 
-def _visit_with_attributes(
-    columns: _Columns, rows: range, names: tuple[str, ...], visit: Callable[[Any], None]
-) -> None:
-    """Pass rows with the columns that the function reads as attributes in their ``__dict__``, the fastest place."""
-    listed = (columns[name][rows.start : rows.stop] for name in names)
-    for position, values in zip(rows, zip(*listed, strict=True), strict=True):
-        row = new(_Row)
-        own = dict_of(row)
-        own.update(zip(names, values, strict=True))
-        own["_lazy"] = columns, position
-        visit(row)
-        if getrefcount(row) > FRESH:
-            _kept(row)
+def _visit(
+    columns: _Columns, rows: range, items: Iterable[str], attributes: Iterable[str], by_texts: bool,
+    visit: Callable[[Any], None],
+) -> None:  # fmt: skip
+    """Pass the same row object with new scalars, as pandas does, until the function keeps or changes it."""
+    item_values = [(label, iter(columns[label][rows.start : rows.stop])) for label in items]
+    attribute_values = [(label, iter(columns[label][rows.start : rows.stop])) for label in attributes]
+    current = _current(by_texts)
+    current.columns, kind, step, positions = columns, current.kind, current.step, iter(rows)
+    try:
+        while True:
+            row: Any = new(kind)
+            current.row = row
+            own = dict_of(row)
+            # Iterators of C put the scalars in place, several times faster than statements.
+            puts = [map(setitem, repeat(current), repeat(label), values) for label, values in item_values]
+            puts += [map(setitem, repeat(own), repeat(label), values) for label, values in attribute_values]
+            for step[0] in zip(positions, *puts, strict=False):
+                visit(row)
+                if getrefcount(row) > KEPT_BY_LOOP or type(row) is not kind:
+                    _kept(row)
+                    break
+            else:
+                break
+    finally:
+        if type(row) is kind:  # the traceback of an exception may refer to it
+            own.clear()
+            set_class(row, _Row)
+            keep(row, "_lazy", (columns, step[0][0]))
+        current.leave()
 
 
 def _kept(row: Any) -> None:
     """Materialize a row that outlives its call, in a list or a closure."""
-    if type(row) is _Row:
+    if is_lazy(row):
         lazy = row._lazy
         _plain(row)
         lazy[0].became_series -= 1  # the function did not need a plain Series
@@ -380,7 +417,8 @@ class _Columns(dict[str, list[Any]]):
         self.became_series = 0
         self.first = 0
         self.writes: _Writes | None = None
-        self.asked_by_attribute: set[str] = set()
+        self.items_asked: list[str] = []
+        self.attributes_asked: list[str] = []
 
     def __missing__(self, label: str) -> list[Any]:
         if type(label) is not str or label not in self.places:
@@ -484,7 +522,7 @@ class _Row(pd.Series):
             return _plain(self)[key]
 
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
-        if type(self) is not _Row:
+        if type(self) is pd.Series:
             return missing_attribute(self, name)
         columns, at = self._lazy
         if name == "_name":
@@ -495,12 +533,15 @@ class _Row(pd.Series):
             except KeyError:
                 pass
             else:
-                columns.asked_by_attribute.add(name)
+                columns.attributes_asked.append(name)
                 return value
         return getattr(_plain(self), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(_plain(self), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(_plain(self), name)
 
     def __dir__(self) -> Any:
         return dir(_plain(self))
@@ -564,6 +605,60 @@ class _Row(pd.Series):
     @property  # type: ignore[misc] # isinstance and users read it
     def __class__(self) -> Any:
         return pd.Series
+
+
+class _Current(dict[str, Any]):
+    """Scalars of the row that a function has now, by label; rows of the class ``kind`` read them."""
+
+    columns: Any
+    row: Any
+
+    def __init__(self, by_texts: bool) -> None:
+        def by_any(row: Any, key: Any) -> Any:
+            try:
+                return self[key]
+            except TypeError:  # not hashable
+                return materialized(row)[key]
+
+        def get(row: Any, key: Any, default: Any = None) -> Any:
+            return self[key] if type(key) is str and key in self else _Row.get(row, key, default)
+
+        # A function of C is no descriptor: ``row["a"]`` enters no frame. But keys must be hashable.
+        item = self.__getitem__ if by_texts else by_any
+        lazy = property(lambda row: (self.columns, self.step[0][0]))
+        own = {"__module__": _Row.__module__, "__doc__": _Row.__doc__, "__getitem__": item, "get": get, "_lazy": lazy}
+        self.kind = also_lazy(type(_Row.__name__, (_Row,), own))
+        self.step: list[tuple[Any, ...]] = [(0,)]
+        self._by_texts = by_texts
+        self.leave()
+
+    def leave(self) -> None:
+        """Refer to no data, and be free for other rows."""
+        self.clear()
+        self.columns = self.row = None
+        _free[self._by_texts].append(self)
+
+    def __missing__(self, label: Any) -> Any:
+        columns = self.columns
+        try:
+            value = columns[label][self.step[0][0]]
+        except KeyError:
+            return _plain(self.row)[label]
+        if type(label) is str:
+            columns.items_asked.append(label)
+        return value
+
+
+#: Those that no loop uses now: their classes are made once.
+_free: tuple[list[_Current], list[_Current]] = [], []
+
+
+def _current(by_texts: bool) -> _Current:
+    while True:
+        try:
+            return _free[by_texts].pop()
+        except IndexError:
+            _Current(by_texts)
 
 
 def _reduced(row: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

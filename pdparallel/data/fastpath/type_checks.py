@@ -36,7 +36,7 @@ from typing import Any
 from pdparallel.core.code_objects import Import, codes, names_of, steps_of
 from pdparallel.typing import Func
 
-__all__ = ["is_trusted", "leading", "may_ask_for_types", "only_reads"]
+__all__ = ["is_trusted", "leading", "may_ask_for_types", "only_reads", "reads_by_texts"]
 
 #: Number of inspected objects after which a function counts as one that asks.
 MAX_LOOKED_AT = 2_000
@@ -127,9 +127,10 @@ def is_trusted(name: Any) -> bool:
 _STDLIB = tuple({os.path.abspath(sysconfig.get_path(kind)) + os.sep for kind in ("stdlib", "platstdlib")})
 
 
-def only_reads(code: types.CodeType, place: int) -> bool:
+def only_reads(code: types.CodeType, place: int, by_texts: bool = False) -> bool:
     """Return whether code only reads its argument at ``place``: ``row["a"]``, ``row.a``, ``for value in row``."""
     # If so, it passes the argument to nothing else, and it does not matter what it calls.
+    # With ``by_texts``, each key must be a string constant.
     if place >= code.co_argcount or not _LOOKING_NAMES.isdisjoint(names_of(code).all):
         return False
     row = code.co_varnames[place]
@@ -148,9 +149,9 @@ def only_reads(code: types.CodeType, place: int) -> bool:
             continue
         after = steps[at + 1 : at + 3]
         if loaded[-1] == row and loaded.count(row) == 1:
-            if not _reads(after):
+            if not _reads(after) or (by_texts and len(after) == 2 and _by_key(after[1]) and not _is_text(after[0])):
                 return False
-        elif loaded[0] != row or loaded.count(row) > 1 or not after or not _by_key(after[0]):
+        elif by_texts or loaded[0] != row or loaded.count(row) > 1 or not after or not _by_key(after[0]):
             return False
     return True
 
@@ -168,6 +169,10 @@ def _reads(steps: list[Any]) -> bool:
         steps[0].opname in ("LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK")
     )
     return loads and len(steps) == 2 and _by_key(steps[1])
+
+
+def _is_text(step: Any) -> bool:
+    return step.opname == "LOAD_CONST" and type(step.argval) is str
 
 
 def _by_key(step: Any) -> bool:
@@ -197,6 +202,18 @@ def may_ask_for_types(func: Func, given: Iterable[Any] = (), *, rows: bool = Fal
         _known_to_read.add(found)
         return False
     return _asks(func, given, MAX_LOOKED_AT)
+
+
+def reads_by_texts(func: Func) -> bool:
+    """Return whether a function only reads its row, as ``row["a"]`` with string constants or ``row.a``."""
+    found = _code_and_place(func)
+    return found is not None and _reads_by_texts(*found)
+
+
+@functools.lru_cache(maxsize=1024)
+def _reads_by_texts(code: types.CodeType, place: int) -> bool:
+    # ``frame.query("a > @row.a")`` looks into the frame of its caller.
+    return {"__getitem__", "query"}.isdisjoint(names_of(code).all) and only_reads(code, place, by_texts=True)
 
 
 #: Code that only reads its row, with the place of the row. Code never changes.
