@@ -116,7 +116,7 @@ def try_pool() -> Report:
         [
             Fact("first call", f"{cold:.3f} s", "starts the workers, which import pandas"),
             Fact("warm call", f"{warm:.3f} s", "the workers stay for the next calls, until they are idle for minutes"),
-            Fact("function", "a lambda", "with a variable from around it (a closure); such functions travel by dill"),
+            Fact("function", "a lambda", "with a variable from around it (a closure); such functions travel by value"),
             Fact("result", "right", f"the same {ROWS_TO_TRY:,} rows as from pandas"),
         ],
     )

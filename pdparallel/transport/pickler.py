@@ -1,4 +1,4 @@
-"""Pickler that writes functions and classes of the main script by value, based on dill.
+"""Pickler that writes functions and classes of the main script by value.
 
 A function or class that a worker cannot import is sent as its parts, which may lead back to it: a function names
 itself, a class holds instances of itself or a registry of its subclasses. So each is written in two halves::
@@ -15,13 +15,17 @@ from __future__ import annotations
 
 import abc
 import builtins
+import copyreg
+import dataclasses
 import dis
 import enum
 import functools
+import gc
 import importlib
 import importlib.util
 import io
 import linecache
+import operator
 import os
 import pickle
 import sys
@@ -29,15 +33,14 @@ import threading
 import types
 import typing
 import weakref
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
-import dill
 import numpy as np
-from dill import _dill  # its table of the types of the interpreter has no public name
 
 from pdparallel.core.code_objects import codes, from_bytes, is_empty, names_of, to_bytes
-from pdparallel.transport.reducers import HEAP_TYPE, reduced
+from pdparallel.transport.reducers import HEAP_TYPE, PROTOCOL, reduced
 
 __all__ = [
     "ATTRIBUTES_OF_ENUMS", "ByValuePickler", "CannotBeRebuiltError", "Global", "global_names", "is_importable_module",
@@ -97,8 +100,12 @@ def _are_globals_of(space: dict[str, Any], module: types.ModuleType | None) -> b
     return module is not None and is_importable_module(module) and vars(module) is space
 
 
+#: pickle's implementation in Python, the only one that a subclass can teach to write a function in two halves.
+_Pickler: Any = pickle._Pickler
+
+
 class _Dispatch(dict[type, Any]):
-    """Table of savers by type: those of this module, then those of dill."""
+    """Table of savers by type; all other types as pickle writes them."""
 
     def get(self, kind: type, default: Any = None) -> Any:
         if kind in self:
@@ -108,16 +115,18 @@ class _Dispatch(dict[type, Any]):
         if issubclass(kind, type):
             return _save_class
         if kind.__module__.startswith(_KNOWN_LIBRARIES):
-            return _SAVERS_OF_LIBRARIES.get((kind.__module__, kind.__qualname__), default)
-        if kind is np.ndarray:
-            return None  # pickle itself writes the buffer out of band, dill does not
-        return dill.Pickler.dispatch.get(kind, default)
+            return _SAVERS_OF_LIBRARIES.get((kind.__module__, kind.__qualname__), _save_reduced)
+        return _save_reduced
 
 
-class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
-    """Pickler that writes functions and classes by value if they cannot be imported, and all else as dill does."""
+class ByValuePickler(_Pickler):  # type: ignore[misc]  # pickle's types do not say what one can override
+    """Pickler that writes functions and classes by value if they cannot be imported."""
 
-    dispatch = _Dispatch()
+    # Of pickle's own table only what pickle has put there: to import dill replaces some of it, as for dictionaries.
+    dispatch = _Dispatch(
+        {kind: save for kind, save in _Pickler.dispatch.items() if save.__module__ == "pickle"}
+        | {dict: _Pickler.save_dict}
+    )
 
     #: Whether functions of an importable module use the globals of the module that the worker imports.
     modules_by_reference = False
@@ -126,8 +135,7 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
     left_out: frozenset[Global] = frozenset()
 
     def __init__(self, file: io.BytesIO, **kwargs: Any) -> None:
-        # Explicit, so that the user's settings of dill have no effect.
-        super().__init__(file, byref=False, recurse=True, fmode=_dill.HANDLE_FMODE, **kwargs)
+        super().__init__(file, **kwargs)
         self._later: list[tuple[Any, ...]] = []
         self._depth = 0
         self._seconds: set[int] = set()  # ids of the objects whose second half is begun
@@ -159,7 +167,7 @@ class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
             if obj is getattr(sys, stream, None) and obj is not None:
                 return getattr, (sys, stream)
         if isinstance(obj, (threading.Thread, io.IOBase)) and not isinstance(obj, (io.StringIO, io.BytesIO)):
-            # dill would copy a thread that does not run, or reopen the file, which truncates one open for writing.
+            # A copy would be no thread, and reopening a file truncates one that is open for writing.
             raise pickle.PicklingError(f"cannot pickle {type(obj).__name__!r} object")
         return reduced(obj)
 
@@ -292,14 +300,6 @@ def _save_function(pickler: ByValuePickler, func: types.FunctionType) -> None:
 ByValuePickler.dispatch[types.FunctionType] = _save_function
 
 
-def _save_code(pickler: ByValuePickler, code: types.CodeType) -> None:
-    # dill changes the warning filters meanwhile, after which Python shows warnings again that it showed once.
-    pickler.save_reduce(_make_code, (importlib.util.MAGIC_NUMBER, *to_bytes(code)), obj=code)
-
-
-ByValuePickler.dispatch[types.CodeType] = _save_code
-
-
 def _make_code(magic: bytes, data: bytes, left_out: list[Any]) -> types.CodeType:
     if magic != importlib.util.MAGIC_NUMBER:
         raise ImportError(f"the worker has another Python, {sys.version.split()[0]}, than the function")
@@ -396,16 +396,22 @@ def _add_sources(sources: dict[str, list[str]]) -> None:
 
 # Classes
 
-_SINGLETONS = {type(value): value for value in (None, NotImplemented, ...)}
+#: Types of the interpreter that have no name among the builtins.
+_NAMES_IN_TYPES = {
+    kind: name
+    for name, kind in vars(types).items()
+    if isinstance(kind, type) and kind.__module__ == "builtins" and not hasattr(builtins, kind.__qualname__)
+}
 
 
 def _save_class(pickler: ByValuePickler, cls: Any) -> None:
-    if cls in _SINGLETONS:
-        pickler.save_reduce(type, (_SINGLETONS[cls],), obj=cls)
-    elif cls in _dill._typemap:
-        _dill.save_type(pickler, cls)
+    if cls in _NAMES_IN_TYPES:
+        pickler.save_reduce(getattr, (types, _NAMES_IN_TYPES[cls]), obj=cls)
     elif not pickler.by_value(cls):
-        pickler.save_global(cls, name=cls.__qualname__)
+        try:
+            pickler.save_global(cls, name=cls.__qualname__)
+        except pickle.PicklingError as error:  # of the interpreter, as those of iterators
+            pickler.save_reduce(*_by_dill(cls, error), obj=cls)
     else:
         pickler.met(cls)
         maker = _importable_metaclass(pickler, cls)
@@ -607,7 +613,7 @@ _SAVERS_OF_LIBRARIES = {
 
 
 def _save_module(pickler: ByValuePickler, module: types.ModuleType) -> None:
-    # dill writes the content of each user's module. This writes it only if no other process can import the module.
+    # Only a module that no other process can import is written with its content.
     if is_importable_module(module) or module.__name__ == "__main__":
         if module.__name__ == "loguru":
             for handler in getattr(getattr(module.logger, "_core", None), "handlers", {}).values():
@@ -627,10 +633,9 @@ def _finish_module(module: types.ModuleType, content: dict[str, Any]) -> None:
 ByValuePickler.dispatch[types.ModuleType] = _save_module
 
 
-def _save_type_variable(pickler: ByValuePickler, variable: Any) -> None:
+def _reduced_type_variable(variable: Any) -> Any:
     if _importable(variable, variable.__name__):
-        pickler.save_global(variable, name=variable.__name__)
-        return
+        return variable.__name__
     kind = type(variable)
     options: dict[str, Any] = {}
     constraints: tuple[Any, ...] = ()
@@ -641,8 +646,7 @@ def _save_type_variable(pickler: ByValuePickler, variable: Any) -> None:
             constraints = variable.__constraints__
         if getattr(variable, "__infer_variance__", False):
             options["infer_variance"] = True
-    arguments = (kind, variable.__name__, constraints, options, variable.__module__)
-    pickler.save_reduce(_make_type_variable, arguments, obj=variable)
+    return _make_type_variable, (kind, variable.__name__, constraints, options, variable.__module__)
 
 
 def _make_type_variable(kind: Any, name: str, constraints: Any, options: dict[str, Any], module: str) -> Any:
@@ -651,58 +655,126 @@ def _make_type_variable(kind: Any, name: str, constraints: Any, options: dict[st
     return variable
 
 
-for _variable in (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple):
-    ByValuePickler.dispatch[_variable] = _save_type_variable
-
-
-def _save_new_type(pickler: ByValuePickler, new_type: Any) -> None:
+def _reduced_new_type(new_type: Any) -> Any:
     if _importable(new_type, new_type.__qualname__):
-        pickler.save_global(new_type, name=new_type.__qualname__)
+        return new_type.__qualname__
+    return typing.NewType, (new_type.__name__, new_type.__supertype__)
+
+
+def _reduced_type_alias(alias: Any) -> Any:
+    if _importable(alias, alias.__name__):
+        return alias.__name__
+    kind: Any = type(alias)
+    return functools.partial(kind, type_params=alias.__type_params__), (alias.__name__, alias.__value__)
+
+
+# Everything else, by a call that makes it: first what pickle refuses, or copies wrongly
+
+
+def _save_reduced(pickler: ByValuePickler, obj: Any) -> None:
+    kind = type(obj)
+    reducer = _REDUCERS.get(kind) or copyreg.dispatch_table.get(kind)
+    if issubclass(kind, np.ndarray) and kind is not np.ndarray and kind.__reduce__ is np.ndarray.__reduce__:
+        reducer = _reduced_array
+    try:
+        reduction = obj.__reduce_ex__(PROTOCOL) if reducer is None else reducer(obj)
+    except TypeError as error:
+        reduction = _by_dill(obj, error)
+    if isinstance(reduction, str):
+        pickler.save_global(obj, reduction)
     else:
-        pickler.save_reduce(typing.NewType, (new_type.__name__, new_type.__supertype__), None, obj=new_type)
+        pickler.save_reduce(*reduction, obj=obj)
 
 
-ByValuePickler.dispatch[typing.NewType] = _save_new_type
+def _by_dill(obj: Any, error: Exception) -> tuple[Any, ...]:
+    """What pickle cannot write, as dill writes it, whatever the user's settings of dill are."""
+    import dill
 
+    try:
+        return _from_dill, (dill.dumps(obj, PROTOCOL, byref=False, recurse=True, fmode=dill.HANDLE_FMODE),)
+    except Exception:  # whatever dill may raise
+        raise error from None
+
+
+def _from_dill(data: bytes) -> Any:
+    import dill
+
+    return dill.loads(data, ignore=True)
+
+
+def _reduced_reference(reference: Any) -> Any:
+    held = reference()
+    return weakref.ref, (set() if held is None else held,)  # of the set nothing is left after loading
+
+
+def _reduced_property(prop: Any) -> Any:
+    return type(prop), (prop.fget, prop.fset, prop.fdel, prop.__doc__)
+
+
+def _reduced_array(array: Any) -> Any:
+    """One of a subclass, with the attributes that numpy leaves out."""
+    make, arguments, state = array.__reduce__()
+    return make, arguments, (state, getattr(array, "__dict__", {})), None, None, _set_state_of_array
+
+
+def _set_state_of_array(array: Any, state: tuple[Any, dict[str, Any]]) -> None:
+    array.__setstate__(state[0])
+    if state[1]:
+        vars(array).update(state[1])
+
+
+def _make_cache(parameters: dict[str, Any], func: Any) -> Any:
+    return functools.lru_cache(**parameters)(func)
+
+
+def _reduced_descriptor(descriptor: Any) -> Any:
+    return _descriptor_of, (descriptor.__objclass__, descriptor.__name__)
+
+
+def _descriptor_of(cls: type, name: str) -> Any:
+    # From Python 3.15 on all classes have the same ones for __dict__ and __weakref__, which object itself has not.
+    return vars(cls if name in vars(cls) else _Whole)[name]
+
+
+def _reduced_view(view: Any) -> Any:
+    return operator.methodcaller(type(view).__name__.partition("_")[2]), (gc.get_referents(view)[0],)
+
+
+def _name_of_sentinel(sentinel: Any) -> str:
+    return next(name for name, value in vars(dataclasses).items() if value is sentinel)
+
+
+_VIEWS = ("keys", "values", "items")
+
+_REDUCERS: dict[Any, Callable[[Any], Any]] = {
+    types.CodeType: lambda code: (_make_code, (importlib.util.MAGIC_NUMBER, *to_bytes(code))),
+    types.MethodType: lambda method: (types.MethodType, (method.__func__, method.__self__)),
+    types.MappingProxyType: lambda proxy: (types.MappingProxyType, (gc.get_referents(proxy)[0],)),
+    functools._lru_cache_wrapper: lambda cache: (_make_cache, (cache.cache_parameters(), cache.__wrapped__)),
+    super: lambda bound: (super, (bound.__thisclass__, bound.__self__)),
+    # A copy of a lock that is held would never be free again, as nobody over there would release it.
+    type(threading.Lock()): lambda _: (threading.Lock, ()),
+    type(threading.RLock()): lambda _: (threading.RLock, ()),
+    # What weak collections hold, and what a weak reference leads to, as long as something else in the pickle holds it.
+    weakref.WeakSet: lambda weak: (weakref.WeakSet, (set(weak),)),
+    **dict.fromkeys((weakref.WeakKeyDictionary, weakref.WeakValueDictionary), lambda weak: (type(weak), (dict(weak),))),
+    weakref.ref: _reduced_reference,
+    **dict.fromkeys(
+        (weakref.ProxyType, weakref.CallableProxyType), lambda proxy: (weakref.proxy, (proxy.__repr__.__self__,))
+    ),
+    **dict.fromkeys((property, abc.abstractproperty), _reduced_property),
+    **dict.fromkeys(
+        (staticmethod, classmethod, abc.abstractstaticmethod, abc.abstractclassmethod),
+        lambda wrapper: (type(wrapper), (wrapper.__func__,)),
+    ),
+    **dict.fromkeys(
+        (*_MADE_DESCRIPTORS, types.MethodDescriptorType, types.ClassMethodDescriptorType, types.WrapperDescriptorType),
+        _reduced_descriptor,
+    ),
+    **{type(getattr(kind(), name)()): _reduced_view for kind in (dict, OrderedDict) for name in _VIEWS},
+    **{type(one): _name_of_sentinel for one in vars(dataclasses).values() if type(one).__module__ == "dataclasses"},
+    **dict.fromkeys((typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple), _reduced_type_variable),
+    typing.NewType: _reduced_new_type,
+}
 if sys.version_info >= (3, 12):
-
-    def _save_type_alias(pickler: ByValuePickler, alias: Any) -> None:
-        if _importable(alias, alias.__name__):
-            pickler.save_global(alias, name=alias.__name__)
-        else:
-            pickler.save_reduce(_make_type_alias, (alias.__name__, alias.__value__, alias.__type_params__), obj=alias)
-
-    def _make_type_alias(name: str, value: Any, type_params: Any) -> Any:
-        return typing.TypeAliasType(name, value, type_params=type_params)
-
-    ByValuePickler.dispatch[typing.TypeAliasType] = _save_type_alias
-
-# Locks: copies are unlocked, because nothing in the worker would release a locked one. dill copies an RLock as locked,
-# without an owner.
-
-
-def _save_lock(pickler: ByValuePickler, lock: Any) -> None:
-    pickler.save_reduce(_make_lock, (isinstance(lock, _RLOCK),), obj=lock)
-
-
-def _make_lock(again: bool) -> Any:
-    return threading.RLock() if again else threading.Lock()
-
-
-_RLOCK = type(threading.RLock())
-for _lock in (_RLOCK, type(threading.Lock())):
-    ByValuePickler.dispatch[_lock] = _save_lock
-
-# Weak collections: sent with their content, not with weak references.
-
-
-def _save_weak_collection(pickler: ByValuePickler, collection: Any) -> None:
-    content: Any = set(collection) if isinstance(collection, weakref.WeakSet) else dict(collection)
-    pickler.save_reduce(type(collection), (content,), obj=collection)
-
-
-for _weak in (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary):
-    ByValuePickler.dispatch[_weak] = _save_weak_collection
-
-# dill's saver compares each dict with the globals of the main script, and imports the module that its "__name__" names.
-ByValuePickler.dispatch[dict] = pickle._Pickler.save_dict  # type: ignore[attr-defined]
+    _REDUCERS[typing.TypeAliasType] = _reduced_type_alias

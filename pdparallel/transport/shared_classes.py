@@ -104,7 +104,7 @@ def dump(
     grow: bool = False,
     buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
 ) -> bytes:
-    """Pickle data or an outcome, with dill if the C pickler cannot. A table that grows must be sent too."""
+    """Pickle data or an outcome: with the C pickler, else by value. A table that grows must be sent too."""
     buffers: list[pickle.PickleBuffer] = []
     keep = None if buffer_callback is None else buffers.append
     try:

@@ -6,6 +6,7 @@ the result is compared with that of pandas on the very same function; so instanc
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import multiprocessing
 import operator
@@ -1008,6 +1009,76 @@ def test_a_held_lock_arrives_free() -> None:
         """
     )
     assert sent(namespace["func"])(None) == (True, True)
+
+
+PARTS = """
+    import collections, dataclasses, functools, types, weakref
+    import numpy as np
+    class Base:
+        __slots__ = ("a", "__dict__", "__weakref__")
+        def name(self):
+            return "base"
+    class Thing(Base):
+        def name(self):
+            return "thing"
+    class Tagged(np.ndarray):
+        pass
+    @functools.lru_cache(maxsize=7)
+    def fibonacci(n):
+        return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+    thing, numbers, gone = Thing(), {"a": 1}, weakref.ref(Thing())
+    ordered = collections.OrderedDict(a=1)
+    tagged = np.arange(3).view(Tagged)
+    tagged.tag = thing
+    parts = {
+        "super": super(Thing, thing),
+        "proxy of a dict": types.MappingProxyType(numbers),
+        "views": [numbers.keys(), numbers.values(), numbers.items(), ordered.keys(), ordered.items()],
+        "reference": weakref.ref(thing),
+        "weak proxy": weakref.proxy(thing),
+        "methods": [thing.name, Thing.name, str.upper, int.__add__, dict.__dict__["fromkeys"]],
+        "descriptors": [Base.a, type.__dict__["__mro__"], vars(Base)["__dict__"], vars(Base)["__weakref__"]],
+        "sentinels": [dataclasses.MISSING, dataclasses.KW_ONLY],
+        "types": [type(None), type(...), types.FunctionType, types.CellType, type({}.keys()), int, functools.partial],
+    }
+    def func(row):
+        return parts, thing, Thing, numbers, gone, tagged, fibonacci
+"""
+
+
+def test_parts_that_pickle_refuses_arrive_and_keep_what_they_share() -> None:
+    parts, thing, kind, numbers, gone, tagged, fibonacci = sent(main_script(PARTS)["func"])(None)
+    assert parts["super"].name() == "base"
+    assert parts["super"].__self__ is parts["reference"]() is tagged.tag is thing
+    assert (parts["weak proxy"].name(), gone()) == ("thing", None)
+    numbers["b"] = 2
+    assert parts["proxy of a dict"] == {"a": 1, "b": 2}
+    assert [len(view) for view in parts["views"]] == [2, 2, 2, 1, 1]
+    bound, plain, upper, add, from_keys = parts["methods"]
+    assert bound.__self__ is thing
+    assert plain is kind.name is bound.__func__
+    assert (upper, add, from_keys) == (str.upper, int.__add__, dict.__dict__["fromkeys"])
+    base = vars(kind.__base__)
+    assert parts["descriptors"] == [base["a"], type.__dict__["__mro__"], base["__dict__"], base["__weakref__"]]
+    assert parts["sentinels"] == [dataclasses.MISSING, dataclasses.KW_ONLY]
+    expected = [type(None), type(...), types.FunctionType, types.CellType, type({}.keys()), int, functools.partial]
+    assert parts["types"] == expected
+    assert (fibonacci(20), fibonacci.cache_parameters()["maxsize"], fibonacci.cache_info().hits) == (6765, 7, 18)
+
+
+def test_what_only_dill_was_taught_travels(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Handle:
+        number = 1
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            raise TypeError("no handle travels")
+
+    monkeypatch.setitem(dill.Pickler.dispatch, Handle, lambda pickler, handle: pickler.save_reduce(int, ("7",)))
+    held = Handle()
+    assert sent(lambda row: held)(None) == 7
+    monkeypatch.delitem(dill.Pickler.dispatch, Handle)
+    with pytest.raises(FunctionNotSerializableError, match=r"'held' is a .*Handle \(TypeError: no handle travels\)"):
+        sent(lambda row: held)
 
 
 # Objects of user's classes as data and as results

@@ -7,11 +7,10 @@ import pickle
 import types
 from typing import Any
 
-import dill
 import numpy as np
 import pytest
 
-from pdparallel.transport.pickler import travels_by_value
+from pdparallel.transport.pickler import ByValuePickler, travels_by_value
 from pdparallel.transport.shared_classes import SharedTable, dump, load
 
 
@@ -72,7 +71,7 @@ def test_what_can_be_imported_needs_no_table() -> None:
 
 
 def test_plain_data_takes_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dill.Pickler, "dump", lambda *args: pytest.fail("the slow pickler was used"))
+    monkeypatch.setattr(ByValuePickler, "dump", lambda *args: pytest.fail("the slow pickler was used"))
     thing = type("Thing", (), {})()
     for value in ([1.5, "a", None], {"x": np.arange(3)}, np.float64(1)):
         assert repr(load(dump(value, SharedTable()), SharedTable())) == repr(value)
