@@ -32,7 +32,7 @@ import pandas as pd
 from pdparallel.core.code_objects import is_empty, names_of
 from pdparallel.errors import CheckpointError
 from pdparallel.transport.modules import as_bytes, combine_digests, is_of_library
-from pdparallel.transport.pickler import Global, global_names, travels_by_value
+from pdparallel.transport.pickler import Global, global_names, parts_of, travels_by_value
 from pdparallel.transport.reducers import HEAP_TYPE, PROTOCOL
 from pdparallel.transport.shared_classes import SharedTable, dump
 
@@ -163,22 +163,14 @@ class Digester:
 
     def parts_of(self, func: types.FunctionType) -> Iterator[tuple[str, bytes]]:
         """Yield the digests of the parts of a function, with their names in errors."""
-        code, space = func.__code__, func.__globals__
+        code = func.__code__
         names = names_of(code).all
         yield "its code", self.of(code)
-        for at, default in enumerate(func.__defaults__ or ()):
-            yield self._part(f"default value {at}", default, names)
-        for key, default in (func.__kwdefaults__ or {}).items():
-            yield self._part(f"default value {key!r}", default, names)
-        for key, attribute in vars(func).items():
-            yield self._part(f"attribute {key!r}", attribute, names)
-        for name, cell in zip(code.co_freevars, func.__closure__ or (), strict=True):
-            if not is_empty(cell) and (id(cell), "") not in self._left_out:
-                yield self._part(f"closure variable {name!r}", cell.cell_contents, names)
-        if not is_of_library(func.__module__):
-            for name in sorted(global_names(code)):
-                if name in space and (id(space), name) not in self._left_out:
-                    yield self._part(f"global variable {name!r}", space[name], names)
+        left_out = self._left_out
+        if is_of_library(func.__module__):
+            left_out |= {(id(func.__globals__), name) for name in global_names(code)}
+        for name, value in parts_of(func, left_out):
+            yield self._part(name, value, names)
 
     def _part(self, name: str, value: Any, names: frozenset[str]) -> tuple[str, bytes]:
         if isinstance(value, types.ModuleType):

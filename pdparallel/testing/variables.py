@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from pdparallel.testing.equality import assert_same
 from pdparallel.transport.modules import is_of_library
-from pdparallel.transport.pickler import global_names, travels_by_value
+from pdparallel.transport.pickler import places_of, travels_by_value
 from pdparallel.typing import Func
 
 __all__ = ["Variables", "alike"]
@@ -98,12 +98,11 @@ def _method_of_calls(kind: type) -> Any:
 
 
 def _places_of_function(func: types.FunctionType, seen: set[int]) -> Iterator[_Place]:
-    for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
-        yield from _place(f"closure variable {name!r}", *_of_attribute(cell, "cell_contents"), seen)
-    space = func.__globals__
-    for name in global_names(func.__code__):
-        if name in space or not hasattr(builtins, name):
-            yield from _place(f"global variable {name!r}", *_of_key(space, name), seen)
+    for what, place, name in places_of(func):
+        if not name:
+            yield from _place(what, *_of_attribute(place, "cell_contents"), seen)
+        elif name in place or not hasattr(builtins, name):
+            yield from _place(what, *_of_key(place, name), seen)
     for attribute in ("__defaults__", "__kwdefaults__"):
         if getattr(func, attribute):
             yield from _place("a default value", *_of_attribute(func, attribute), seen)

@@ -18,7 +18,14 @@ from pdparallel.core.call import Work
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.assigned import assigned_by
 from pdparallel.transport.modules import slots_named_by
-from pdparallel.transport.pickler import ByValuePickler, CannotBeRebuiltError, Global, global_names, travels_by_value
+from pdparallel.transport.pickler import (
+    ByValuePickler,
+    CannotBeRebuiltError,
+    Global,
+    global_names,
+    parts_of,
+    travels_by_value,
+)
 from pdparallel.transport.reducers import PROTOCOL, arriving, reduced, without_pickling
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.typing import Serializer
@@ -349,23 +356,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield "the object of the method", value.__self__
         yield from _parts(value.__func__)
     elif isinstance(value, types.FunctionType):
-        left_out = _left_out.get()
-        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-            if (id(cell), "") in left_out:
-                continue
-            try:
-                yield f"closure variable {name!r}", cell.cell_contents
-            except ValueError:  # an empty cell
-                continue
-        for name in global_names(value.__code__):
-            if name in value.__globals__ and (id(value.__globals__), name) not in left_out:
-                yield f"global variable {name!r}", value.__globals__[name]
-        for at, default in enumerate(value.__defaults__ or ()):
-            yield f"default value {at}", default
-        for key, default in (value.__kwdefaults__ or {}).items():
-            yield f"default value {key!r}", default
-        for key, attribute in vars(value).items():
-            yield f"attribute {key!r}", attribute
+        yield from parts_of(value, _left_out.get())
     elif isinstance(value, (staticmethod, classmethod)):
         yield from _parts(value.__func__)
     elif isinstance(value, property):

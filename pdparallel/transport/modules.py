@@ -28,7 +28,13 @@ from typing import Any
 import numpy as np
 
 from pdparallel.core.code_objects import codes, is_empty, names_of, to_bytes
-from pdparallel.transport.pickler import ATTRIBUTES_OF_ENUMS, global_names, is_importable_module, travels_by_value
+from pdparallel.transport.pickler import (
+    ATTRIBUTES_OF_ENUMS,
+    global_names,
+    is_importable_module,
+    travels_by_value,
+    variables_of,
+)
 from pdparallel.transport.reducers import HEAP_TYPE, PROTOCOL, reduced
 
 __all__ = [
@@ -94,9 +100,7 @@ def slots_named_by(func: types.FunctionType) -> Iterator[Slot]:
     """Yield the globals that a function reaches through a module that it names or imports: ``module.helper``."""
     names, imports = names_of(func.__code__)
     space = func.__globals__
-    held = [space.get(name) for name in global_names(func.__code__)]
-    held += [cell.cell_contents for cell in func.__closure__ or () if not is_empty(cell)]
-    modules = [one for one in held if isinstance(one, types.ModuleType)]
+    modules = [value for _, value in variables_of(func) if isinstance(value, types.ModuleType)]
     package = str(space.get("__package__") or "")
     for name in dict.fromkeys(one.name for one in imports):
         above = itertools.accumulate(package.split("."), lambda one, other: f"{one}.{other}") if package else ()

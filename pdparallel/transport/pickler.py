@@ -34,7 +34,7 @@ import types
 import typing
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -44,7 +44,7 @@ from pdparallel.transport.reducers import HEAP_TYPE, PROTOCOL, reduced
 
 __all__ = [
     "ATTRIBUTES_OF_ENUMS", "ByValuePickler", "CannotBeRebuiltError", "Global", "global_names", "is_importable_module",
-    "travels_by_value",
+    "parts_of", "places_of", "travels_by_value", "variables_of",
 ]  # fmt: skip
 
 #: A variable: the id of its namespace and its name, or the id of a closure cell and an empty name.
@@ -367,11 +367,37 @@ def _instructions(code: types.CodeType) -> Iterator[Any]:
     return (step for step in dis.get_instructions(code) if step.opname in _GLOBAL_NAMES)
 
 
+def places_of(func: types.FunctionType) -> Iterator[tuple[str, Any, str]]:
+    """What a function names: closure variables by their cell and no name, globals by their namespace and name."""
+    for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
+        yield f"closure variable {name!r}", cell, ""
+    for name in global_names(func.__code__):
+        yield f"global variable {name!r}", func.__globals__, name
+
+
+def variables_of(func: types.FunctionType, left_out: Set[Global] = frozenset()) -> Iterator[tuple[str, Any]]:
+    """The closure variables and globals that a function names and that have a value."""
+    for what, place, name in places_of(func):
+        if (id(place), name) not in left_out:
+            if name and name in place:
+                yield what, place[name]
+            elif not name and not is_empty(place):
+                yield what, place.cell_contents
+
+
+def parts_of(func: types.FunctionType, left_out: Set[Global] = frozenset()) -> Iterator[tuple[str, Any]]:
+    """What a function has beside its code, each as a user would name it."""
+    yield from variables_of(func, left_out)
+    for key, default in (*enumerate(func.__defaults__ or ()), *(func.__kwdefaults__ or {}).items()):
+        yield f"default value {key!r}", default
+    for name, attribute in vars(func).items():
+        yield f"attribute {name!r}", attribute
+
+
 def _submodules_in_use(func: types.FunctionType) -> list[str]:
     """Return the submodules that a function reaches through their package: ``xml.etree`` of ``import xml.etree``."""
     # They are attributes of the package only after somebody has imported them.
-    reached = [func.__globals__.get(name) for name in global_names(func.__code__)]
-    reached += [cell.cell_contents for cell in func.__closure__ or () if not is_empty(cell)]
+    reached = [value for _, value in variables_of(func)]
     packages = [found.__name__ + "." for found in reached if isinstance(found, types.ModuleType) and _has_parts(found)]
     if not packages:
         return []
