@@ -32,7 +32,7 @@ from pdparallel.core.options import Options
 from pdparallel.core.outcome import Outcome
 from pdparallel.core.validation import check_func, goes_to_pandas
 from pdparallel.diagnostics.explanation import Explanation, counted
-from pdparallel.diagnostics.measure import MAX_OF_A_PLACE, Sample, bytes_of, fits_lazy_rows, sampled
+from pdparallel.diagnostics.measure import MAX_OF_A_PLACE, bytes_of, fits_lazy_rows, sampled
 from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import FunctionNotSerializableError, InvalidOptionError
 from pdparallel.execution import placement
@@ -43,7 +43,7 @@ from pdparallel.transport.functions import encode_work
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.transport.task import Locality
 
-__all__ = ["advice", "advice_to_travel", "explain", "explain_verb", "limit"]
+__all__ = ["explain", "explain_verb"]
 
 #: Number of measurements of the cost of sending. The smallest counts.
 TRIES = 5
@@ -52,24 +52,21 @@ TRIES = 5
 # The call
 
 
-class _MadeError(BaseException):
-    """Exception that stops a method when its call exists; no ``except Exception`` catches it."""
-
-    def __init__(self, call: Call, options: Options) -> None:
-        self.call = call
-        self.options = options
+class _StopError(BaseException):
+    """Exception that stops a method before it runs its call; no ``except Exception`` catches it."""
 
 
-class _InPandasError(BaseException):
-    """Exception that stops a method that passes its call to pandas."""
+class _StopMethod(Observer):
+    """Observer that keeps the call of a method and stops the method."""
 
+    made: tuple[Call, Options] | None = None  # None if pandas does the call alone
 
-class _Stopping(Observer):
     def begins(self, record: Record, call: Call, options: Options) -> None:
-        raise _MadeError(call, options)
+        self.made = call, options
+        raise _StopError
 
     def to_pandas(self) -> None:
-        raise _InPandasError
+        raise _StopError
 
 
 def explain_verb(
@@ -87,17 +84,13 @@ def explain_verb(
 
 def explain(verb: str, unit: str, ask: Callable[[], Any], nothing: bool = False) -> Explanation:
     """Explain the call that ``ask`` makes; ``nothing`` if it has no units."""
-    made: tuple[Call, Options] | None = None
+    method = _StopMethod()
     if not nothing:
-        with contextlib.suppress(_InPandasError):
-            try:
-                with observing(_Stopping(), alone=True):
-                    ask()
-            except _MadeError as error:
-                made = error.call, error.options
-    if made is None:
+        with contextlib.suppress(_StopError), observing(method, alone=True):
+            ask()
+    if method.made is None:
         return Explanation(verb=verb, unit=unit, units=0, reason="pandas does it alone, in this process")
-    return _explained(*made)
+    return _explained(*method.made)
 
 
 def _explained(call: Call, options: Options) -> Explanation:
@@ -105,44 +98,25 @@ def _explained(call: Call, options: Options) -> Explanation:
     with contextlib.closing(open_engine(options)) as engine:  # starts no worker before its first task
         name, workers, locality = engine.name, engine.n_workers, engine.locality
     bytes_function = _bytes_of_function(call.work, options, problems)
-    sample = sampled(call, problems)
-    told: dict[str, Any] = {
-        "verb": call.verb,
-        "unit": call.unit,
-        "units": call.n,
-        "cores": usable_cores().number,
-        "bytes_function": bytes_function,
-        "calls": 0 if sample is None else sample.calls,
-        "sampled": () if sample is None else tuple((chunk.start, chunk.stop) for chunk in sample.chunks),
-        "problem": "; ".join(problems),
-    }
-    if sample is None or sample.outcome is None:
-        return Explanation(**told, engine="", advice=tuple(advice_to_travel(bytes_function)))
-    # On a busy machine some measurements are too large.
-    travels = (
-        [(0.0, 0.0)] if locality is Locality.PROCESS else [transfer_cost(call, sample.outcome) for _ in range(TRIES)]
-    )
-    shared, here = map(min, zip(*travels, strict=True))
-    told |= {
-        "cost": sample.cost,
-        "function": sample.function,
-        "handing": sample.handing,
-        "pandas_handing": sample.pandas_handing,
-        "pandas_cost": sample.pandas_cost,
-        "waiting": sample.waiting,
-        "travel_parent": here,
-        "travel_workers": shared,
-        "lazy": sample.lazy,
-        "columns_read": sample.read,
-        "columns_unread": sample.unread,
-        **bytes_of(call, sample.outcome),
-    }
-    told |= _planned(call, options, sample, (shared, here), name, workers, bytes_function is not None)
-    told["seconds_here"] = call.n * sample.cost
-    told["seconds_pandas"] = call.n * sample.pandas_cost + sample.pandas_fixed
-    told["speed_up"] = told["seconds_pandas"] / told["seconds"]
-    found = Explanation(**told)
-    return replace(found, limit=limit(found), advice=tuple(advice(found, call, options, sample)))
+    found = Explanation(
+        verb=call.verb, unit=call.unit, units=call.n, cores=usable_cores().number, bytes_function=bytes_function,
+        engine="", advice=(MAKE_IN_WORKER,) if bytes_function is None else (),
+    )  # fmt: skip
+    found, outcome, pandas_fixed, _ = sampled(call, found, problems)
+    found = replace(found, problem="; ".join(problems))
+    if outcome is None:
+        return found
+    if locality is not Locality.PROCESS:
+        # On a busy machine some measurements are too large.
+        shared, here = map(min, zip(*(transfer_cost(call, outcome) for _ in range(TRIES)), strict=True))
+        found = replace(found, travel_workers=shared, travel_parent=here)
+    found = replace(found, engine=name, workers=workers, warm=is_warm(options), **bytes_of(call, outcome))
+    found = _with_plan(found, call, options, outcome)
+    seconds_pandas = call.n * found.pandas_cost + pandas_fixed
+    speed_up = seconds_pandas / found.seconds
+    found = replace(found, seconds_here=call.n * found.cost, seconds_pandas=seconds_pandas, speed_up=speed_up)
+    more = _advice(found, call, options, outcome)
+    return replace(found, limit=_limit(found), advice=(*found.advice, *more))
 
 
 def _bytes_of_function(work: Work, options: Options, problems: list[str]) -> int | None:
@@ -156,35 +130,24 @@ def _bytes_of_function(work: Work, options: Options, problems: list[str]) -> int
 # Expected engine, chunks and seconds
 
 
-def _planned(
-    call: Call,
-    options: Options,
-    sample: Sample,
-    travels: tuple[float, float],
-    name: str,
-    workers: int,
-    can_be_sent: bool,
-) -> dict[str, Any]:
-    """Return the expected engine with its reason, workers, chunk size and seconds."""
-    shared, here = travels
-    cost, n, outcome = sample.cost, call.n, sample.outcome
-    assert outcome is not None
-    warm = is_warm(options)
+def _with_plan(found: Explanation, call: Call, options: Options, outcome: Outcome) -> Explanation:
+    """Add the expected engine with its reason, workers, chunk size and seconds."""
+    cost, n, name, workers = found.cost, call.n, found.engine, found.workers
+    shared, here = found.travel_workers, found.travel_parent
     reason = "engine= names it"
-    if options.engine == "auto":
-        if options.timeout is not None or options.initializer is not None:
-            reason = "timeout= and initializer= need workers"
-        else:
-            worth = PoolDecision(options, in_threads=lambda: call.work.unit_format != "row" or sample.lazy is not False)
-            worth.set_transfer_cost((shared, here))
-            verdict = worth.evaluate(cost, n, lambda: warm, lambda: (call, outcome))
-            if verdict is Reason.WORTH and not can_be_sent:
-                verdict = Reason.CANNOT
-            reason = verdict.value
-            if verdict is Reason.THREADS:
-                name, shared, here = "thread", 0.0, 0.0
-            elif verdict is not Reason.WORTH:
-                return {"engine": "here", "warm": warm, "reason": reason, "seconds": n * cost, "chunk_size": n}
+    if options.engine == "auto" and (options.timeout is not None or options.initializer is not None):
+        reason = "timeout= and initializer= need workers"
+    elif options.engine == "auto":
+        worth = PoolDecision(options, in_threads=lambda: call.work.unit_format != "row" or found.lazy is not False)
+        worth.set_transfer_cost((shared, here))
+        verdict = worth.evaluate(cost, n, lambda: found.warm, lambda: (call, outcome))
+        if verdict is Reason.WORTH and found.bytes_function is None:
+            verdict = Reason.CANNOT
+        reason = verdict.value
+        if verdict is Reason.THREADS:
+            name, shared, here = "thread", 0.0, 0.0
+        elif verdict is not Reason.WORTH:
+            return replace(found, engine="here", workers=1, reason=reason, seconds=n * cost, chunk_size=n)
     if call.plan is not None:
         chunk_size = len(call.plan[len(call.plan) // 2])
     else:
@@ -195,16 +158,14 @@ def _planned(
         took = n * cost
     elif name == "thread":
         # With the GIL only one thread computes at a time, but all threads can wait at once.
-        took = n * cost * max(0.0 if gil_is_off() else 1 - sample.waiting, 1 / workers)
+        took = n * cost * max(0.0 if gil_is_off() else 1 - found.waiting, 1 / workers)
+    elif name == "process" and not found.warm:
+        start = placement.COLD_WORTH_SECONDS / 2
+        meanwhile = start / cost if options.engine == "auto" else 0.0
+        took = start + max(n - meanwhile, 0.0) * each
     else:
         took = placement.ANSWER_SECONDS + n * each
-        if name == "process" and not warm:
-            start = placement.COLD_WORTH_SECONDS / 2
-            meanwhile = start / cost if options.engine == "auto" else 0.0
-            took = start + max(n - meanwhile, 0.0) * each
-    return {
-        "engine": name, "warm": warm, "reason": reason, "seconds": took, "chunk_size": chunk_size, "workers": workers,
-    }  # fmt: skip
+    return replace(found, engine=name, workers=workers, reason=reason, chunk_size=chunk_size, seconds=took)
 
 
 # Limit of the speed-up, and advice
@@ -218,18 +179,22 @@ LARGE_BYTES = 1_000_000
 #: Workers for each core that the advice suggests for a function that waits.
 WAITING_WORKERS = 8
 
+#: Advice on a function that cannot be sent.
+MAKE_IN_WORKER = "create the object that cannot be sent inside the function or in initializer=, or use engine='thread'"
 
-def limit(found: Explanation) -> str:
+
+def _limit(found: Explanation) -> str:
     """Return the limit of the speed-up in words."""
     travels = found.travel_workers / found.workers + found.travel_parent
+    whole = found.cost / found.workers + travels
     if found.engine == "here":
         return "one core: this process does all the work"
     if found.engine == "serial" or found.workers == 1:
         return "one worker"
     if found.engine == "thread" and found.waiting < MAIN_SHARE and not gil_is_off():
         return "the GIL: one thread computes at a time, so threads are for functions that wait"
-    if travels > LARGE_SHARE * (found.cost / found.workers + travels):
-        return f"sending: {share(travels / (found.cost / found.workers + travels))} of the time"
+    if travels > LARGE_SHARE * whole:
+        return f"sending: {share(travels / whole)} of the time"
     if found.engine == "process" and not found.warm and LARGE_SHARE * found.seconds < COLD_WORTH_SECONDS / 2:
         return "starting the workers; they already run in the next call"
     if found.waiting >= MAIN_SHARE:
@@ -239,33 +204,28 @@ def limit(found: Explanation) -> str:
     return f"{found.workers} workers, which share the work"
 
 
-def advice_to_travel(bytes_function: int | None) -> Iterator[str]:
-    """Yield advice on a function that cannot be sent."""
-    if bytes_function is None:
-        yield "create the object that cannot be sent inside the function or in initializer=, or use engine='thread'"
-
-
-def advice(found: Explanation, call: Call, options: Options, sample: Sample) -> Iterator[str]:
+def _advice(found: Explanation, call: Call, options: Options, outcome: Outcome) -> Iterator[str]:
     """Yield changes that make the call faster, the most effective first."""
-    yield from advice_to_travel(found.bytes_function)
     if found.waiting >= MAIN_SHARE:
         many = WAITING_WORKERS * found.cores
         yield (
             f"the function waits. Use more workers than cores, for example df.par(engine='thread', n_workers={many})"
         )
-    if _is_vectorisable(found, call, sample):
+    elif found.function < LIGHT and _makes_numbers_of_numbers(found, call, outcome):
         yield (
             f"the function is light ({seconds(found.function)}) and computes numbers from numbers. An expression of "
             "whole columns is faster, for example df['a'] * 2 or np.where(...)"
         )
-    yield from _of_rows(found, call)
-    yield from _of_columns(found, call)
-    yield from _of_chunk_size(found, options)
+    if call.work.unit_format == "row" and isinstance(call.data, pd.DataFrame):
+        yield from _of_rows(found, call.data)
+    if found.engine not in ("here", "serial"):
+        if found.columns_read and found.columns_unread and isinstance(call.data, pd.DataFrame):
+            yield from _of_columns(found, call, call.data)
+        if options.chunk_size is not None and found.engine != "thread":
+            yield from _of_chunk_size(found, options.chunk_size)
 
 
-def _is_vectorisable(found: Explanation, call: Call, sample: Sample) -> bool:
-    if not (found.function < LIGHT and found.waiting < MAIN_SHARE and sample.outcome is not None):
-        return False
+def _makes_numbers_of_numbers(found: Explanation, call: Call, outcome: Outcome) -> bool:
     data: Any = call.data
     if call.work.unit_format == "value":
         dtypes = [data.dtype]
@@ -273,59 +233,45 @@ def _is_vectorisable(found: Explanation, call: Call, sample: Sample) -> bool:
         dtypes = list(data.dtypes if found.columns_read is None else data[list(found.columns_read)].dtypes)
     else:
         return False
-    numbers = (int, float, np.number)
     return (
         bool(dtypes)
         and all(is_numeric_dtype(dtype) and not is_bool_dtype(dtype) for dtype in dtypes)
-        and all(isinstance(value, numbers) for value in sample.outcome.returns)
+        and all(isinstance(value, (int, float, np.number)) for value in outcome.returns)
     )
 
 
-def _of_rows(found: Explanation, call: Call) -> Iterator[str]:
-    if call.work.unit_format != "row" or not isinstance(call.data, pd.DataFrame):
-        return
+def _of_rows(found: Explanation, frame: pd.DataFrame) -> Iterator[str]:
     if not found.lazy and found.handing > LARGE_SHARE * found.cost:
-        why = "the function does more than reading it" if fits_lazy_rows(call.data) else "this frame needs it"
+        why = "the function does more than reading it" if fits_lazy_rows(frame) else "this frame needs it"
         yield (
             f"each row becomes a real Series, because {why} ({seconds(found.handing)} of {seconds(found.cost)}). "
             "rows='namedtuple' (row.a), 'tuple' or 'dict' (row['a']) avoids that"
         )
-    elif found.lazy and found.function < LIGHT and _share_of_columns(found, call.data) > MAIN_SHARE:
-        yield "the function uses most columns. rows='tuple' or 'namedtuple' is faster to read than row['a']"
+    elif found.lazy and found.function < LIGHT:
+        share_read = 1.0 if found.columns_read is None else len(found.columns_read) / max(1, len(frame.columns))
+        if share_read > MAIN_SHARE:
+            yield "the function uses most columns. rows='tuple' or 'namedtuple' is faster to read than row['a']"
 
 
-def _share_of_columns(found: Explanation, frame: pd.DataFrame) -> float:
-    """Return the part of the columns that the function reads; 1 if it reads whole rows."""
-    return 1.0 if found.columns_read is None else len(found.columns_read) / max(1, len(frame.columns))
-
-
-def _of_columns(found: Explanation, call: Call) -> Iterator[str]:
-    unread, data = found.columns_unread, call.data
-    if not unread or not isinstance(data, pd.DataFrame) or not found.columns_read or found.engine in ("here", "serial"):
-        return
-    read = list(found.columns_read)
-    rows = Chunk(0, min(len(data), MAX_OF_A_PLACE))
-    of_all, of_read = (bytes_of(replace(call, data=part), Outcome(rows, [])) for part in (data, data[read]))
+def _of_columns(found: Explanation, call: Call, frame: pd.DataFrame) -> Iterator[str]:
+    read, rows = list(found.columns_read or ()), Outcome(Chunk(0, min(len(frame), MAX_OF_A_PLACE)), [])
+    of_all, of_read = (bytes_of(replace(call, data=part), rows) for part in (frame, frame[read]))
     saved = (of_all["bytes_unit"] - of_read["bytes_unit"]) * call.n
     if saved > LARGE_BYTES:
+        less = f"{size(saved)} less of {size(of_all['bytes_data'])}"
         yield (
-            f"the function reads {few(read)} of {len(data.columns)} columns. df.par(columns={read!r}) sends "
-            f"{size(saved)} less of {size(of_all['bytes_data'])}"
+            f"the function reads {few(read)} of {len(frame.columns)} columns. df.par(columns={read!r}) sends {less}"
             if len(read) <= 5
-            else f"the function does not read {few(unread)}. columns= without them sends {size(saved)} less of "
-            f"{size(of_all['bytes_data'])}"
+            else f"the function does not read {few(found.columns_unread or ())}. columns= without them sends {less}"
         )
 
 
-def _of_chunk_size(found: Explanation, options: Options) -> Iterator[str]:
-    if options.chunk_size is None or found.engine in ("here", "serial", "thread"):
-        return
-    work = options.chunk_size * found.cost
-    if work < CHUNK_MIN_TASKS * TASK_SECONDS:
-        enough = math.ceil(CHUNK_MIN_TASKS * TASK_SECONDS / found.cost)
+def _of_chunk_size(found: Explanation, chunk_size: int) -> Iterator[str]:
+    work, least = chunk_size * found.cost, CHUNK_MIN_TASKS * TASK_SECONDS
+    if work < least:
         yield (
-            f"a chunk of {counted(options.chunk_size, found.unit)} is {seconds(work)} of work, less than its own "
-            f"overhead. Leave out chunk_size=, or give at least {enough:,}"
+            f"a chunk of {counted(chunk_size, found.unit)} is {seconds(work)} of work, less than its own "
+            f"overhead. Leave out chunk_size=, or give at least {math.ceil(least / found.cost):,}"
         )
-    elif -(-found.units // options.chunk_size) < found.workers * 2 <= found.units:
+    elif -(-found.units // chunk_size) < found.workers * 2 <= found.units:
         yield "there are too few chunks, so some workers have nothing to do at the end. Leave out chunk_size="

@@ -5,11 +5,12 @@ The results are dropped. So this is only for ``explain``, and no part of a real 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -24,9 +25,11 @@ from pdparallel.core.outcome import Failed, Outcome
 from pdparallel.core.returns import pack
 from pdparallel.data.fastpath.row import NotingRows
 from pdparallel.data.iterate import UnitIterator, feed_for
+from pdparallel.diagnostics.explanation import Explanation
 from pdparallel.transport.data import cut_out, encode_data, take
 from pdparallel.transport.outcomes import described
 from pdparallel.transport.shared_classes import SharedTable, dump
+from pdparallel.typing import UnitFormat
 from pdparallel.worker.loop import calling, record
 
 try:
@@ -59,40 +62,53 @@ LONG_UNIT = 0.001
 NOTHING_DONE = (16, 256)
 
 
-@dataclass(slots=True, eq=False)
-class Sample:
-    """Measured figures of some units, named as in :class:`pdparallel.diagnostics.explanation.Explanation`."""
+class Sample(NamedTuple):
+    """Measured figures, and what the explanation does not show of them."""
 
-    chunks: list[Chunk]
-    outcome: Outcome | None  # all returns, as of the first units; None without returns
-    calls: int
-    cost: float = math.nan
-    waiting: float = math.nan
-    function: float = math.nan
-    handing: float = math.nan
-    pandas_handing: float = math.nan
-    pandas_cost: float = math.nan
-    pandas_fixed: float = 0.0
-    lazy: bool | None = None
-    read: tuple[Any, ...] | None = None
-    unread: tuple[Any, ...] | None = None
+    found: Explanation
+    outcome: Outcome | None = None  # all returns, as of the first units; None without returns
+    pandas_fixed: float = 0.0  # seconds of a call of pandas besides its units
     again: Chunk | None = None  # units of one place that pandas' loop may call again
 
 
-def sampled(call: Call, problems: list[str]) -> Sample | None:
-    """Call the function with some units and return figures; None if it cannot be called here."""
+class _Run(NamedTuple):
+    """Outcome of a measurement, its elapsed seconds, its seconds of computing here, and its number of waits."""
+
+    outcome: Outcome
+    elapsed: float
+    computed: float
+    waits: float
+
+    @property
+    def calls(self) -> int:
+        return len(self.outcome.returns) + (self.outcome.failure is not None)
+
+
+def sampled(call: Call, found: Explanation, problems: list[str]) -> Sample:
+    """Call the function with some units and add their figures, unless it cannot be called here."""
     work = call.work
     if work.initializer is not None:
         problems.append(
             "what initializer= sets is for workers, so that the function is not called here: to have it measured, set "
             "up what it needs and ask without initializer="
         )
-        return None
+        return Sample(found)
     with random_state.untouched():
-        sample = _of_chunks(call, problems) if work.unit_format == "chunk" else _of_units(call, problems)
-        if sample.outcome is not None:
-            _with_pandas(call, sample)
-    return sample
+        noting = NotingRows(work.func, work.given, work.views) if work.unit_format == "row" else None
+        feed = noting.feed if noting else feed_for(work.unit_format, work.func, work.given, work.views)
+        runs = _run_chunks(call, feed) if work.unit_format == "chunk" else _run_units(call, feed)
+        last = runs[-1].outcome
+        if last.failure is not None:
+            place = call.where(last.chunk, last.failure.offset)
+            problems.append(f"the function raised {described(last.failure.exception)}, {place}")
+        sample = _summarized(call, found, runs)
+        if sample.outcome is None:
+            return sample
+        found = sample.found
+        if noting is not None:
+            read, unread = _columns_read(call, noting)
+            found = replace(found, lazy=noting.pay(found.calls), columns_read=read, columns_unread=unread)
+        return sample._replace(found=found if sample.again is None else _with_pandas(call, found, sample.again))
 
 
 def _places(n: int) -> list[Chunk]:
@@ -102,55 +118,89 @@ def _places(n: int) -> list[Chunk]:
     return [part for part in parts if len(part)]
 
 
-def _of_units(call: Call, problems: list[str]) -> Sample:
-    work = call.work
-    noting = NotingRows(work.func, work.given, work.views) if work.unit_format == "row" else None
-    feed: UnitIterator = (
-        feed_for(work.unit_format, work.func, work.given, work.views) if noting is None else noting.feed
-    )
-    outcomes: list[Outcome] = []
-    took: list[_Took] = []
+def _run_units(call: Call, feed: UnitIterator) -> list[_Run]:
+    """Call the function with units from many places."""
+    runs: list[_Run] = []
     places, units, end = _places(call.n), FIRST_UNITS, time.perf_counter() + MAX_BUDGETS * BUDGET_SECONDS
-    for number, place in enumerate(places, 1):
+    for left, place in zip(range(len(places), 0, -1), places, strict=True):
         now = time.perf_counter()
-        until = now + max(0.0, end - now) / (len(places) - number + 1)
-        chunk = Chunk(place.start, min(place.stop, place.start + units))
-        outcome = _recorded(call, feed, chunk, took, until)
-        outcomes.append(outcome)
-        if outcome.failure is not None:
-            problems.append(_raised(call, outcome))
-            break
-        if time.perf_counter() >= end:
+        until = now + max(0.0, end - now) / left
+        run = _run(call, feed, Chunk(place.start, min(place.stop, place.start + units)), until)
+        runs.append(run)
+        if run.outcome.failure is not None or time.perf_counter() >= end:
             break
         # By computing time, not by the clock. On a busy machine a place would get so few units that the fixed cost of a
         # piece dominates.
-        left = BUDGET_SECONDS - math.fsum(one.computed for one in took)
-        enough = left / (len(places) - number + 1e-9) / (took[-1].computed / len(outcome.returns) + 1e-9)
+        budget = BUDGET_SECONDS - math.fsum(one.computed for one in runs)
+        enough = budget / (left - 1 + 1e-9) / (run.computed / run.calls + 1e-9)
         units = max(1, min(int(enough), LARGER_PLACE * units, MAX_OF_A_PLACE))
-    waiting = _waiting(took, sum(len(outcome.returns) for outcome in outcomes))
-    outcomes = [replace(outcome, seconds=one.seconds(waiting)) for outcome, one in zip(outcomes, took, strict=True)]
-    good = [outcome for outcome in outcomes if len(outcome.returns)]
-    called = sum(len(one.returns) + (one.failure is not None) for one in outcomes)
-    done = [Chunk(one.chunk.start, one.chunk.start + len(one.returns) + (one.failure is not None)) for one in outcomes]
+    return runs
+
+
+def _run_chunks(call: Call, feed: UnitIterator) -> list[_Run]:
+    """Call a function of whole chunks with chunks of increasing size."""
+    assert call.plan is not None
+    runs: list[_Run] = []
+    places, most, began = _places(call.n), max(map(len, call.plan)), time.perf_counter()
+    while not runs or time.perf_counter() - began < BUDGET_SECONDS * (MAX_BUDGETS if len(runs) < 4 else 1):
+        # If too few rows follow in the last place, the chunk ends at the end of the data.
+        length = min(FIRST_CHUNK * LARGER ** len(runs), most)
+        start = min(places[len(runs) % len(places)].start, call.n - length)
+        runs.append(_run(call, feed, Chunk(start, start + length)))
+        if length == most or runs[-1].outcome.failure is not None:
+            break
+    return runs
+
+
+def _run(call: Call, feed: UnitIterator, chunk: Chunk, until: float = math.inf) -> _Run:
+    """Call the function with the units of a chunk, and measure that."""
+    piece = take(call.data, call.work.unit_format, chunk)
+    switches, busy, began = _switches(), _computed(), time.perf_counter()
+    outcome = record(call.work, feed, piece, chunk, until)
+    elapsed, computed = time.perf_counter() - began, _computed() - busy
+    return _Run(outcome, elapsed, computed, _switches() - switches)
+
+
+def _summarized(call: Call, found: Explanation, runs: list[_Run]) -> Sample:
+    """Add the figures of the calls, without those of pandas."""
+    plan, calls = call.plan if call.work.unit_format == "chunk" else None, sum(run.calls for run in runs)
+    chunks = [run.outcome.chunk for run in runs]
+    stops = [one.start + run.calls if plan is None else one.stop for one, run in zip(chunks, runs, strict=True)]
+    found = replace(found, calls=calls, sampled=tuple(zip((one.start for one in chunks), stops, strict=True)))
+    elapsed, computed, waits = map(math.fsum, zip(*(run[1:] for run in runs), strict=True))
+    # A thread waits for other threads now and then, even if the function never waits.
+    waiting = 0.0 if waits * CALLS_OF_A_WAIT < calls else max(0.0, 1 - computed / elapsed)
+    # Without waits for a core, which a busy machine adds to computing.
+    good = [
+        replace(run.outcome, seconds=run.elapsed if waiting >= LARGE_SHARE else min(run.elapsed, run.computed))
+        for run in runs
+        if len(run.outcome.returns)
+    ]
     if not good:
-        return Sample(done, None, called)
+        return Sample(found)
+    if plan is not None:
+        per_row, fixed = _cost_of_rows(good)
+        cost = per_row + fixed * len(plan) / call.n
+        found = replace(found, cost=cost, waiting=waiting, function=cost, handing=0.0, pandas_cost=per_row)
+        return Sample(found, good[-1], fixed)
     # The first place includes imports and caches of the function. It does not count if the others have enough units.
     counted = good[1:] if 2 * sum(len(one.returns) for one in good[1:]) >= len(good[0].returns) else good
     cost = math.fsum(one.seconds for one in counted) / sum(len(one.returns) for one in counted)
     # As from one place, because the cost of sending returns is measured on many of them.
     returns = list(itertools.chain.from_iterable(one.returns for one in good))
-    sample = Sample(done, Outcome(Chunk(0, len(returns)), returns), called, cost, waiting, cost, 0.0)
-    sample.again = max((Chunk(one.chunk.start, one.chunk.start + len(one.returns)) for one in good), key=len)
-    if noting is not None:
-        sample.lazy = noting.pay(called)
-        sample.read, sample.unread = _columns_read(call, noting)
-    return sample
+    again = max((Chunk(one.chunk.start, one.chunk.start + len(one.returns)) for one in good), key=len)
+    found = replace(found, cost=cost, waiting=waiting, function=cost, handing=0.0)
+    return Sample(found, Outcome(Chunk(0, len(returns)), returns), again=again)
 
 
-def _raised(call: Call, outcome: Outcome) -> str:
-    assert outcome.failure is not None
-    place = call.where(outcome.chunk, outcome.failure.offset)
-    return f"the function raised {described(outcome.failure.exception)}, {place}"
+def _cost_of_rows(chunks: list[Outcome]) -> tuple[float, float]:
+    """Return the seconds of a row in chunks of increasing size, and the fixed seconds of a chunk."""
+    largest = chunks[-1]
+    if len(chunks) <= 2:  # the first includes imports and caches of the function
+        return largest.seconds / len(largest.chunk), 0.0
+    other = chunks[-2]
+    per_row = max((largest.seconds - other.seconds) / (len(largest.chunk) - len(other.chunk)), 0.0)
+    return per_row, max(largest.seconds - per_row * len(largest.chunk), 0.0)
 
 
 def _columns_read(call: Call, noting: NotingRows) -> tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]:
@@ -158,94 +208,25 @@ def _columns_read(call: Call, noting: NotingRows) -> tuple[tuple[Any, ...] | Non
     read = noting.read
     if read is None:
         return None, None
-    labels = list(getattr(call.data, "columns", ()))
-    named = _names(getattr(call.work.func, "__code__", None))
-    unread = () if named is None else tuple(label for label in labels if label not in read and label not in named)
-    return tuple(label for label in labels if label in read), unread
+    labels = tuple(getattr(call.data, "columns", ()))
+    code = getattr(call.work.func, "__code__", None)
+    used = set(labels) if code is None else read | _names(code)
+    return tuple(label for label in labels if label in read), tuple(label for label in labels if label not in used)
 
 
-def _names(code: CodeType | None) -> set[Any] | None:
-    """Return the strings and names in the code of a function and its inner functions; None without code."""
-    if code is None:
-        return None
-    found: set[Any] = set(code.co_names) | {const for const in code.co_consts if isinstance(const, str)}
+def _names(code: CodeType) -> set[str]:
+    """Return the strings and names in the code of a function and its inner functions."""
+    found = set(code.co_names)
     for const in code.co_consts:
         if isinstance(const, CodeType):
-            found |= _names(const) or set()
-        elif isinstance(const, tuple):
-            found |= {part for part in const if isinstance(part, str)}
+            found |= _names(const)
+        else:
+            found |= {part for part in (const if isinstance(const, tuple) else (const,)) if isinstance(part, str)}
     return found
-
-
-def _of_chunks(call: Call, problems: list[str]) -> Sample:
-    """Measure a function of whole chunks with chunks of increasing size."""
-    assert call.plan is not None
-    feed, most = feed_for("chunk", call.work.func), max(map(len, call.plan))
-    outcomes: list[Outcome] = []
-    took: list[_Took] = []
-    began, rows = time.perf_counter(), FIRST_CHUNK
-    places = _places(call.n)
-    while not outcomes or time.perf_counter() - began < BUDGET_SECONDS * (MAX_BUDGETS if len(outcomes) < 4 else 1):
-        # If too few rows follow in the last place, the chunk ends at the end of the data.
-        length = min(rows, most)
-        start = min(places[len(outcomes) % len(places)].start, call.n - length)
-        chunk = Chunk(start, start + length)
-        outcome = _recorded(call, feed, chunk, took)
-        outcomes.append(outcome)
-        if outcome.failure is not None:
-            problems.append(_raised(call, outcome))
-            break
-        if length == most:
-            break
-        rows *= LARGER
-    waiting = _waiting(took, len(outcomes))
-    outcomes = [replace(outcome, seconds=one.seconds(waiting)) for outcome, one in zip(outcomes, took, strict=True)]
-    done = [one.chunk for one in outcomes]
-    good = [one for one in outcomes if one.failure is None]
-    if not good:
-        return Sample(done, None, len(done))
-    largest = good[-1]
-    per_row, fixed = largest.seconds / len(largest.chunk), 0.0
-    if len(good) > 2:  # the first includes imports and caches of the function
-        other = good[-2]
-        rows_more = len(largest.chunk) - len(other.chunk)
-        per_row = max((largest.seconds - other.seconds) / rows_more, 0.0)
-        fixed = max(largest.seconds - per_row * len(largest.chunk), 0.0)
-    cost = per_row + fixed * len(call.plan) / call.n
-    return Sample(done, largest, len(done), cost, waiting, cost, 0.0, pandas_cost=per_row, pandas_fixed=fixed)
 
 
 #: Clock of the computing time of this process if the platform has a precise one; else of elapsed time.
 _computed = time.process_time if time.get_clock_info("process_time").resolution < 1e-5 else time.perf_counter
-
-
-class _Took(NamedTuple):
-    """Elapsed seconds of a measurement, seconds of computing in this process, and number of waits."""
-
-    elapsed: float
-    computed: float
-    waits: float
-
-    def seconds(self, waiting: float) -> float:
-        """Return the seconds without waits for a core, which a busy machine adds to computing."""
-        return self.elapsed if waiting >= LARGE_SHARE else min(self.elapsed, self.computed)
-
-
-def _recorded(call: Call, feed: UnitIterator, chunk: Chunk, took: list[_Took], until: float = math.inf) -> Outcome:
-    piece = take(call.data, call.work.unit_format, chunk)
-    switches, busy, began = _switches(), _computed(), time.perf_counter()
-    outcome = record(call.work, feed, piece, chunk, until)
-    elapsed, computed = time.perf_counter() - began, _computed() - busy
-    took.append(_Took(elapsed, computed, _switches() - switches))
-    return outcome
-
-
-def _waiting(took: list[_Took], calls: int) -> float:
-    """Return the part of the time in which the function waited, but not for a core."""
-    waits = math.fsum(one.waits for one in took)
-    elapsed, computed = math.fsum(one.elapsed for one in took), math.fsum(one.computed for one in took)
-    # A thread waits for other threads now and then, even if the function never waits.
-    return 0.0 if waits * CALLS_OF_A_WAIT < calls else max(0.0, 1 - computed / elapsed)
 
 
 def _switches() -> float:
@@ -261,55 +242,54 @@ def _nothing(*args: Any, **kwargs: Any) -> float:
     return 0.0
 
 
-def _with_pandas(call: Call, sample: Sample) -> None:
-    """Add the seconds of pandas for units that it makes in another way."""
-    work, again = call.work, sample.again
-    data: Any = call.data
-    if again is None:
-        return
-    if work.unit_format.startswith("row") and isinstance(data, pd.DataFrame) and work.unit_format != "row-broadcast":
+def _with_pandas(call: Call, found: Explanation, again: Chunk) -> Explanation:
+    """Add the seconds of pandas, which makes some units in another way."""
+    unit_format, data = call.work.unit_format, call.data
+    if unit_format.startswith("row") and unit_format != "row-broadcast" and isinstance(data, pd.DataFrame):
         frame = take(data, "row", again)
-        sample.pandas_handing = _per_unit(lambda part: part.apply(_nothing, axis=1), frame)
-        handing = _per_unit(lambda part: _fed(call, part), frame)
-        sample.handing = min(handing if sample.lazy is not False else sample.pandas_handing, sample.cost)
-        sample.function = sample.cost - sample.handing
-        sample.pandas_cost = sample.function + sample.pandas_handing
-        if work.unit_format == "row" and sample.lazy and sample.cost < LONG_UNIT:
-            _called_by_pandas(call, sample, frame, lambda part, func: part.apply(func, axis=1))
-    elif work.unit_format == "value" and sample.cost < LONG_UNIT:
-        values = take(data, "value", again)
-        _called_by_pandas(call, sample, values, lambda part, func: part.map(func))
-    elif math.isnan(sample.pandas_cost):
-        sample.pandas_cost = sample.cost
+        pandas_handing = _per_unit(lambda part: part.apply(_nothing, axis=1), frame)
+        handing = _per_unit(lambda part: _feed_nothing(feed_for(unit_format, _nothing), unit_format, part), frame)
+        handing = min(pandas_handing if found.lazy is False else handing, found.cost)
+        function = found.cost - handing
+        found = replace(
+            found, handing=handing, function=function,
+            pandas_handing=pandas_handing, pandas_cost=function + pandas_handing,
+        )  # fmt: skip
+        if unit_format == "row" and found.lazy and found.cost < LONG_UNIT:
+            return _called_by_pandas(call, found, frame, lambda part, func: part.apply(func, axis=1))
+        return found
+    if unit_format == "value" and found.cost < LONG_UNIT:
+        return _called_by_pandas(call, found, take(data, "value", again), lambda part, func: part.map(func))
+    return replace(found, pandas_cost=found.cost)
 
 
-def _called_by_pandas(call: Call, sample: Sample, part: Any, ask: Callable[[Any, Any], Any]) -> None:
+def _called_by_pandas(call: Call, found: Explanation, part: Any, ask: Callable[[Any, Any], Any]) -> Explanation:
     """Measure the same units in pandas' own loop, because its units may take another time to read."""
     func, budget = calling(call.work), BUDGET_SECONDS / 2
-    clock = time.perf_counter if sample.waiting >= LARGE_SHARE else _computed
-    least = max(1, min(NOTHING_DONE[0], int(budget / sample.cost), len(part)))
+    clock = time.perf_counter if found.waiting >= LARGE_SHARE else _computed
+    least = max(1, min(NOTHING_DONE[0], int(budget / found.cost), len(part)))
+    calls, cost = 0, found.pandas_cost
 
     def took(rows: Any) -> float:
-        sample.calls += len(rows)
+        nonlocal calls
+        calls += len(rows)
         began = clock()
         ask(rows, func)
         return clock() - began
 
-    try:
+    with contextlib.suppress(Exception):  # the function may fail if it is called with the same units again
         took(part.iloc[:1])  # includes imports and caches, and does not count
         before, last, units = 0.0, took(part.iloc[:least]), [0, least]
         while LARGER * units[-1] <= len(part) and LARGER * last <= budget:
             units.append(LARGER * units[-1])
             before, last = last, took(part.iloc[: units[-1]])
         # The difference excludes the fixed cost of a call. On a busy machine it may be negative: then use the mean.
-        found = (last - before) / (units[-1] - units[-2]) if last > before else last / units[-1]
+        each = (last - before) / (units[-1] - units[-2]) if last > before else last / units[-1]
         if len(units) > 2:
-            sample.pandas_cost = max(found, 0.0 if math.isnan(sample.pandas_handing) else sample.pandas_handing)
-        elif math.isnan(sample.pandas_cost):  # else the earlier figure is better than one from so few units
-            sample.pandas_cost = found
-    except Exception:  # the function fails if it is called with the same units again
-        if math.isnan(sample.pandas_cost):
-            sample.pandas_cost = sample.cost
+            cost = max(each, 0.0 if math.isnan(found.pandas_handing) else found.pandas_handing)
+        elif math.isnan(cost):  # else the earlier figure is better than one from so few units
+            cost = each
+    return replace(found, calls=found.calls + calls, pandas_cost=found.cost if math.isnan(cost) else cost)
 
 
 def _per_unit(ask: Callable[[Any], Any], frame: pd.DataFrame) -> float:
@@ -330,15 +310,15 @@ def _per_unit(ask: Callable[[Any], Any], frame: pd.DataFrame) -> float:
     return max(took[1] - took[0], 0.0) / (many - few_rows)
 
 
-def _fed(call: Call, part: pd.DataFrame) -> None:
-    unit_format = call.work.unit_format
-    record(Work(_nothing, (), {}, unit_format), feed_for(unit_format, _nothing), part, Chunk(0, len(part)))
+def _feed_nothing(feed: UnitIterator, unit_format: UnitFormat, part: pd.DataFrame) -> None:
+    """Call a function that does nothing with each unit of a part."""
+    record(Work(_nothing, (), {}, unit_format), feed, part, Chunk(0, len(part)))
 
 
 # Bytes that are sent
 
 
-def bytes_of(call: Call, outcome: Outcome) -> dict[str, float]:
+def bytes_of(call: Call, outcome: Outcome) -> dict[str, Any]:
     """Return the bytes of a unit, of all data, and of a return, named as in an explanation."""
     unit_format, chunk = call.work.unit_format, outcome.chunk
 
@@ -374,5 +354,5 @@ def _each(of: Callable[[int], int], number: int) -> float:
 def fits_lazy_rows(frame: pd.DataFrame) -> bool:
     """Return True if the rows of this frame can be lazy rows."""
     rows = NotingRows(_nothing)
-    record(Work(_nothing, (), {}, "row"), rows.feed, frame.iloc[:1], Chunk(0, 1))
+    _feed_nothing(rows.feed, "row", frame.iloc[:1])
     return rows.fit
