@@ -69,10 +69,11 @@ def run(out: TextIO | None = None) -> bool:
 
 def examine() -> Report:
     """Report the settings of calls: workers, start method, transport of data, memory, options."""
-    options = resolve()
-    return Report(
-        "What pdparallel found", [*_workers(options), *_load(), _start_method(options), _way(), memory(), *_set()]
-    )
+    options, cores = resolve(), usable_cores()
+    why = "one for each core" if options.n_workers is None else "n_workers was set"
+    facts = [Fact("cores", str(cores.number), cores.why), Fact("workers", str(options.workers), why)]
+    facts += [*_load(), _start_method(options), _transport(), memory(), _options_set()]
+    return Report("What pdparallel found", facts)
 
 
 def versions() -> Report:
@@ -100,34 +101,21 @@ def try_pool() -> Report:
         return Report("A pool of processes gives a WRONG result here", [fault], works=False)
     except Exception as error:  # a sandbox, an unusual platform or a broken installation may raise anything
         notes = "".join(f"\n    {note}" for note in getattr(error, "__notes__", ()))
-        return Report(
-            "A pool of processes does NOT work here",
-            [
-                Fact("error", f"{type(error).__name__}: {error}{notes}"),
-                Fact("try", 'df.par(engine="thread") or df.par(engine="serial"), which start no process'),
-            ],
-            works=False,
-        )
+        facts = [
+            Fact("error", f"{type(error).__name__}: {error}{notes}"),
+            Fact("try", 'df.par(engine="thread") or df.par(engine="serial"), which start no process'),
+        ]
+        return Report("A pool of processes does NOT work here", facts, works=False)
     finally:
         shutdown()
     cold, warm = times
-    return Report(
-        "A pool of processes works here",
-        [
-            Fact("first call", f"{cold:.3f} s", "starts the workers, which import pandas"),
-            Fact("warm call", f"{warm:.3f} s", "the workers stay for the next calls, until they are idle for minutes"),
-            Fact("function", "a lambda", "with a variable from around it (a closure); such functions travel by value"),
-            Fact("result", "right", f"the same {ROWS_TO_TRY:,} rows as from pandas"),
-        ],
-    )
-
-
-def _workers(options: Options) -> list[Fact]:
-    cores = usable_cores()
-    found = [Fact("cores", str(cores.number), cores.why)]
-    if options.n_workers is None:
-        return [*found, Fact("workers", str(options.workers), "one for each core")]
-    return [*found, Fact("workers", str(options.workers), "n_workers was set")]
+    facts = [
+        Fact("first call", f"{cold:.3f} s", "starts the workers, which import pandas"),
+        Fact("warm call", f"{warm:.3f} s", "the workers stay for the next calls, until they are idle for minutes"),
+        Fact("function", "a lambda", "with a variable from around it (a closure); such functions are sent by value"),
+        Fact("result", "right", f"the same {ROWS_TO_TRY:,} rows as from pandas"),
+    ]
+    return Report("A pool of processes works here", facts)
 
 
 def _load() -> list[Fact]:
@@ -142,15 +130,15 @@ def _load() -> list[Fact]:
 
 def _start_method(options: Options) -> Fact:
     if options.start_method is not None:
-        return Fact("start method", options.method, "start_method was set")
-    if options.method == "forkserver":
+        why = "start_method was set"
+    elif options.method == "forkserver":
         why = "forked from a clean process that has pandas loaded: quick, and safe beside threads"
     else:
         why = "each worker is a new Python, which is the only safe way on this platform"
     return Fact("start method", options.method, why)
 
 
-def _way() -> Fact:
+def _transport() -> Fact:
     """Report how data reaches the workers, by creating shared memory with one byte."""
     try:
         arena = Arena([memoryview(b"x")])
@@ -168,32 +156,29 @@ def _way() -> Fact:
 
 def memory(root: str | os.PathLike[str] = "/") -> Fact:
     """Report the memory that this process may use, and the reason."""
-    total = _pages("SC_PHYS_PAGES")
-    limit = memory_limit(root)
+    total, limit = _machine_memory(), memory_limit(root)
     if limit is not None and (total is None or limit < total):
-        return Fact(
-            "memory", _size(limit), f"cgroup limit ({_size(total)} in the machine)" if total else "cgroup limit"
-        )
+        return Fact("memory", _size(limit), "cgroup limit" + (f" ({_size(total)} in the machine)" if total else ""))
     if total is None:
         return Fact("memory", "unknown", "this platform does not tell")
     available = machine_available(root)
     return Fact("memory", _size(total), "all of the machine" + (f"; {_size(available)} available" if available else ""))
 
 
-def _pages(name: str) -> int | None:
+def _machine_memory() -> int | None:
     try:
-        pages = os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
+        size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf
         return None
-    return pages if pages > 0 else None
+    return size if size > 0 else None
 
 
-def _set() -> list[Fact]:
+def _options_set() -> Fact:
     """Report the options that the environment or ``set_options`` changed."""
     defaults = Options()
     given = {name: value for name, value in get_options().items() if value != getattr(defaults, name)}
     text = ", ".join(f"{name}={value!r}" for name, value in given.items())
-    return [Fact("options set", text or "none", "" if text else "all have their defaults; see pdparallel.Options")]
+    return Fact("options set", text or "none", "" if text else "all have their defaults; see pdparallel.Options")
 
 
 def _version(package: str) -> str:
