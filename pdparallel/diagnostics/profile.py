@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import math
 import numbers
-import os
 import time
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any, Self
 
 import pandas as pd
@@ -25,13 +23,7 @@ from pdparallel.execution.records import ChunkRecord, Observer, Record
 
 __all__ = ["Profile", "profile"]
 
-_HEAD = (
-    "call", "verb", "units", "engine", "workers", "chunks", "time", "function", "transport", "shaping", "idle",
-    "cores kept busy",
-)  # fmt: skip
-_LETTERS = "rlrlrrrrrrrr"
-
-#: Meaning of each column of the table, for notebooks.
+#: Columns of the table and their meanings, which notebooks show.
 _MEANINGS = {
     "call": "The number of the call.",
     "verb": "The method that was called.",
@@ -47,6 +39,9 @@ _MEANINGS = {
     "cores kept busy": "The time of the function, divided by the time of the call. This is no speed-up over pandas.",
     "speed-up": "The time of pandas, divided by the time of the call.",
 }
+
+#: Alignment of these columns; the one of "speed-up" may be absent.
+_LETTERS = "rlrlrrrrrrrrr"
 
 #: Seconds of loading above which a note reports it.
 SHOWN_LOADING_SECONDS = 0.5
@@ -75,7 +70,6 @@ class Profile(Observer):
         self._pandas_seconds = math.nan if pandas_seconds is None else pandas_seconds
         self._records: list[Record] = []
         self._began = time.perf_counter()
-        self._pid = os.getpid()
         self._looking = ExitStack()
 
     def __enter__(self) -> Self:
@@ -83,9 +77,7 @@ class Profile(Observer):
         self._looking.enter_context(observing(self))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._looking.close()
 
     def begins(self, record: Record, call: Call, options: Options) -> None:
@@ -284,8 +276,8 @@ class Profile(Observer):
     def _rows(self) -> list[tuple[str, ...]]:
         # The seconds of pandas are for the whole block.
         is_known = len(self) == 1 and not math.isnan(self.speed_up)
-        rows: list[tuple[str, ...]] = [(*_HEAD, "speed-up") if is_known else _HEAD]
-        for number, call in zip(range(1, len(self) + 1), map(self._of_call, self._records), strict=False):
+        rows = [tuple(name for name in _MEANINGS if is_known or name != "speed-up")]
+        for number, call in enumerate(map(self._of_call, self._records), 1):
             units = call["units"]
             rows.append(
                 (
@@ -327,13 +319,13 @@ class Profile(Observer):
         if not self._records:
             return self._title()
         rows = self._rows()
-        return "\n".join([self._title(), aligned(rows, _LETTERS.ljust(len(rows[0]), "r")), *self._notes()])
+        return "\n".join([self._title(), aligned(rows, _LETTERS[: len(rows[0])]), *self._notes()])
 
     def _repr_html_(self) -> str:
         from html import escape
 
         rows = self._rows()
-        table = as_html(rows, _LETTERS.ljust(len(rows[0]), "r"), head=True, title=self._title())
+        table = as_html(rows, _LETTERS[: len(rows[0])], head=True, title=self._title())
         notes = "".join(f"<div>{escape(note)}</div>" for note in self._notes())
         meanings = as_html([(name, _MEANINGS[name]) for name in rows[0]], "ll", head=False, title="columns")
         return f"{table}{notes}<details><summary>What the columns mean</summary>{meanings}</details>"
