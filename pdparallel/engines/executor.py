@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing.pool
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, ClassVar
@@ -15,6 +16,9 @@ from pdparallel.transport.task import Locality
 from pdparallel.worker.run_task import run_task_in_thread
 
 __all__ = ["ExecutorEngine"]
+
+#: Longest pause in seconds between two looks whether a ParallelPool has a result.
+MAX_PAUSE_SECONDS = 0.02
 
 
 class ExecutorEngine(Engine):
@@ -120,7 +124,12 @@ class _Polled:
 
     @staticmethod
     def _wait(result: Any, future: Future[bytes]) -> None:
+        pause = 0.001
         try:
+            # get() of a result that is not ready may wait forever: ppft sets the flag only after it wakes the waiter.
+            while not result.ready():
+                time.sleep(pause)
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
             answer = result.get()
         except BaseException as error:
             future.set_exception(error)

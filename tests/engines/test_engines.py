@@ -30,6 +30,7 @@ import pdparallel
 from pdparallel.core.call import Call, Work
 from pdparallel.core.chunking import Chunk, cut
 from pdparallel.core.options import resolve
+from pdparallel.engines import executor
 from pdparallel.engines import pathos as pathos_engine
 from pdparallel.engines.base import Engine
 from pdparallel.engines.executor import ExecutorEngine
@@ -507,3 +508,25 @@ def test_an_executor_that_is_shut_down_is_named(kind: Callable[[int], Any]) -> N
     getattr(given, "shutdown", getattr(given, "close", None))()
     with pytest.raises(WorkerStartError, match=rf"^The {kind.__name__} of engine= is closed \(.*Give an open one"):
         pd.Series([1, 2]).par(engine=given).map(str)
+
+
+def test_a_result_of_a_parallel_pool_is_taken_only_when_it_is_ready() -> None:
+    """Its ``get`` may wait forever if the result comes at the same moment."""
+
+    class Result:
+        looks = 0
+
+        def ready(self) -> bool:
+            self.looks += 1
+            return self.looks > 3
+
+        def get(self) -> bytes:
+            assert self.ready()
+            return b"answer"
+
+    class Given:
+        @staticmethod
+        def apipe(*args: Any) -> Result:
+            return Result()
+
+    assert executor._Polled(Given()).submit(b"task").result(60) == b"answer"
