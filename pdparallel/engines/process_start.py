@@ -258,7 +258,10 @@ def _forkserver_popen() -> Any:
             server = _our_forkserver()
             try:
                 return server.connect_to_new_process(fds)
-            except (FileNotFoundError, ConnectionError):  # its socket was removed, or it has ended
+            except (OSError, TypeError) as error:
+                # Its socket was removed, or it has ended. If another thread ended it, its descriptor may be None.
+                if server is _forkserver and not isinstance(error, (FileNotFoundError, ConnectionError)):
+                    raise
                 _end_forkserver(server)
                 return _our_forkserver().connect_to_new_process(fds)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pdparallel.engines import process_start
 from pdparallel.engines.process_pool import Pool
 from pdparallel.errors import WorkerDiedError, WorkerStartError
 from pdparallel.worker.process import Setup
@@ -118,6 +119,31 @@ def test_a_start_whose_forkserver_ended_is_tried_again(
     monkeypatch.setattr(pool.context, "Process", start)
     assert pool.submit(KNOCK).result(60) == KNOCK
     assert not failures
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no forkserver")
+@pytest.mark.parametrize("error", [TypeError("'NoneType' object cannot be interpreted as an integer"), OSError(9, "")])
+def test_a_start_whose_forkserver_is_ended_by_another_thread(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    server, failures = process_start._our_forkserver(), [error]
+
+    def connect(fds: Any) -> Any:
+        process_start.stop_forkserver()  # as another thread does, after this one has found it running
+        raise failures.pop()
+
+    monkeypatch.setattr(server, "connect_to_new_process", connect, raising=False)
+    assert pool.submit(KNOCK).result(60) == KNOCK
+    assert not failures
+
+
+def test_an_error_of_a_forkserver_that_goes_on_is_raised(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(fds: Any) -> Any:
+        raise TypeError("a mistake")
+
+    monkeypatch.setattr(process_start._our_forkserver(), "connect_to_new_process", connect, raising=False)
+    with pytest.raises(WorkerStartError, match="TypeError: a mistake"):
+        pool.submit(KNOCK).result(60)
 
 
 def test_tasks_that_are_abandoned_end_and_no_others(pool: Pool) -> None:
