@@ -59,6 +59,10 @@ _OF_C = frozenset(
 )  # fmt: skip
 
 
+def _no_unit(unit: Any) -> None:
+    raise AssertionError("the chunk has ended")
+
+
 class _TimeIsUpError(Exception):
     """Exception that ends the iteration between two units."""
 
@@ -301,6 +305,7 @@ def record(
         return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began, None, assigned)
     finally:
         # The traceback refers to this frame and to the caller's. This reference cycle would keep the piece and the
-        # mapping of the shared memory until the next garbage collection. A method in the recorder is a cycle, too.
+        # mapping of the shared memory until the next garbage collection. A function that refers to the recorder is a
+        # cycle, too.
         failure = None
-        recorder.call_shared = recorder.call_in_block
+        recorder.call_shared = recorder.call_in_block = _no_unit

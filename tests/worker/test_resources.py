@@ -158,6 +158,27 @@ class TestDescriptors:
         assert max(seen) <= before + 20
         assert len(os.listdir("/proc/self/fd")) <= before
 
+    @pytest.mark.parametrize("data", ["rows that are views", "rows", "values"])
+    def test_a_task_gives_its_own_back_at_once(self, data: str) -> None:
+        """Not only when Python looks for circles of references, which it may do after hundreds of tasks."""
+
+        def opened(unit: Any) -> int:
+            gc.disable()
+            return len(os.listdir("/proc/self/fd"))
+
+        frame = pd.DataFrame({"a": range(60)})
+        par = (frame.assign(b="b") if data == "rows" else frame).par(engine="process", n_workers=1, chunk_size=1)
+        pdparallel.shutdown()
+        try:
+            found = (
+                frame["a"].par(engine="process", n_workers=1, chunk_size=1).map(opened)
+                if data == "values"
+                else par.apply_rows(opened)
+            )
+        finally:
+            pdparallel.shutdown()
+        assert found.max() - found.min() < 10
+
     def test_few(self) -> None:
         print(python(FEW_DESCRIPTORS))
 
