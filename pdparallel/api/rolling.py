@@ -116,7 +116,7 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
         raw : bool, default False
             Whether a window is an ndarray instead of a Series: that costs a tenth.
         engine, engine_kwargs : optional
-            As in pandas; what is not for ``"cython"``, the default, goes to pandas as it is. So does
+            As in pandas. With another engine than ``"cython"``, the default, pandas makes the call. So it does with
             ``method="table"``.
         args : tuple, optional
             Further positional arguments of ``func``.
@@ -258,10 +258,9 @@ def _in_pandas(
     windowing: Windowing, window: Any, work: Work, raw: bool, prefix: Outcome | None, options: Options
 ) -> Any:
     """Let pandas call the function with its windows, because only pandas knows them."""
-    seen: list[Any] = []
-    call = Call(f"{windowing.kind}.apply", work, seen, 0, "window", label=lambda position: position)
+    call = Call(f"{windowing.kind}.apply", work, [], 0, "window", label=lambda position: position)
 
     def ask(func: Func) -> Any:
         return window.apply(func, raw=raw)
 
-    return run_in_pandas(call, ask, options, lambda good, at, value: value, np.nan, seen, prefix=prefix)
+    return run_in_pandas(call, ask, options, lambda good, at, value: value, np.nan, prefix=prefix)

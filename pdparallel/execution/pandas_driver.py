@@ -53,19 +53,20 @@ def inline_context(work: Work) -> Iterator[None]:
 
 def run_in_pandas(
     call: Call, ask: Callable[[Func], Any], options: Options, fill: failures.FailureFill, placeholder: Any,
-    seen: list[Any], shape: Callable[[Returns], Any] | None = None, prefix: Outcome | None = None,
+    seen: list[Any] | None = None, shape: Callable[[Returns], Any] | None = None, prefix: Outcome | None = None,
 ) -> Any:  # fmt: skip
     """Let pandas call the function here, because only pandas knows its units.
 
-    ``seen`` receives the units. pandas gets ``placeholder`` for a failed call; ``shape`` makes the result again with
-    what takes its place.
+    ``seen`` receives the units if they are labels. pandas gets ``placeholder`` for a failed call; ``shape`` makes the
+    result again with what takes its place.
     """
     func = count_calls(calling(call.work), options.progress, options.desc or call.verb, call.unit)
     kept: list[Any] = []
     done = [] if prefix is None else Returns([prefix.returns]).values()
 
     def keep(unit: Any) -> Any:
-        seen.append(unit)
+        if seen is not None:
+            seen.append(unit)
         value = done[len(kept)] if len(kept) < len(done) else func(unit)
         kept.append(value)
         return placeholder if type(value) is Failed else value

@@ -120,7 +120,6 @@ def apply_frame(
             options,
             fill,
             placeholder=0,
-            seen=[],
             shape=lambda returns: failures.with_room(df, returns, False, result_type, options.errors).apply(
                 build_result.replay(returns), **how
             ),

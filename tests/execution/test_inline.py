@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,9 @@ import pytest
 
 import pdparallel.execution.inline
 import pdparallel.execution.placement
+from pdparallel.core.call import Call, Work
+from pdparallel.core.options import resolve
+from pdparallel.execution.pandas_driver import run_in_pandas
 from pdparallel.testing import assert_same_as_pandas
 from pdparallel.testing._force import force
 
@@ -171,3 +177,21 @@ def test_a_stop_iteration_is_the_functions_own():
     with pytest.raises(StopIteration, match="no") as caught:
         pd.Series(range(5)).par.map(fail)
     assert caught.traceback[-1].name == "fail"
+
+
+def test_a_call_that_pandas_makes_keeps_no_units() -> None:
+    """A million windows have room one after the other, not side by side."""
+    work = Work(lambda unit: 1.0, (), {}, "unit")
+    call = Call("rolling.apply", work, [], 0, "window", label=lambda position: position)
+    left: list[weakref.ref[np.ndarray]] = []
+
+    def ask(func: Callable[[Any], Any]) -> list[Any]:
+        returns = []
+        for _ in range(3):
+            unit = np.zeros(4)
+            left.append(weakref.ref(unit))
+            returns.append(func(unit))
+        return returns
+
+    assert run_in_pandas(call, ask, resolve({}), lambda good, at, value: value, np.nan) == [1.0] * 3
+    assert [one() for one in left[:-1]] == [None, None]

@@ -301,7 +301,7 @@ def test_what_a_small_call_raises_may_refuse_attributes():
 
 
 def test_a_start_is_stopped_if_enough_is_left():
-    # 0.9 seconds are left, of which two workers save half.
+    # 0.9 seconds of work remain. Two workers save half of that.
     two, one = resolve({"n_workers": 2}), resolve({"n_workers": 1})
     assert placement.restart_pays(0.9, 0.0, two)
     assert not placement.restart_pays(0.9, 0.25, two)
