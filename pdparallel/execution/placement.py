@@ -32,7 +32,6 @@ __all__ = [
     "Reason",
     "is_plain_call",
     "lazy_groups_pay",
-    "needs_engine",
     "place",
     "restart_pays",
     "transfer_cost",
@@ -105,7 +104,7 @@ class Placement(enum.Enum):
 
 def place(options: Options, units: float = 0, max_in_pandas: float = -1, max_in_loop: float = -1) -> Placement:
     """Decide where a call of so many units starts; the limits say how many pandas or a plain loop may start."""
-    if needs_engine(options):
+    if _needs_engine(options):
         return Placement.ENGINE
     if not 0 < units <= max(max_in_pandas, max_in_loop) or options.chunk_size is not None or current() is not None:
         return Placement.INLINE
@@ -114,7 +113,7 @@ def place(options: Options, units: float = 0, max_in_pandas: float = -1, max_in_
     return Placement.PASS_TO_PANDAS if units <= max_in_pandas else Placement.LOOP
 
 
-def needs_engine(options: Options) -> bool:
+def _needs_engine(options: Options) -> bool:
     """Return whether this process must not start the call: it cannot end a row, nor be changed by an initializer."""
     return options.engine != "auto" or options.timeout is not None or options.initializer is not None
 
@@ -123,7 +122,7 @@ def is_plain_call(options: Options) -> bool:
     """Return whether each call of the function would be the same inside of pandas."""
     return (
         not observed() and options.errors == "raise" and options.progress is False
-        and options.seed is None and options.checkpoint is None and not needs_engine(options)
+        and options.seed is None and options.checkpoint is None and not _needs_engine(options)
     )  # fmt: skip
 
 

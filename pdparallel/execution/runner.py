@@ -48,7 +48,7 @@ from pdparallel.execution.collector import ResultCollector
 from pdparallel.execution.encode import CallEncoder, pack
 from pdparallel.execution.events import Watch, watch
 from pdparallel.execution.inline import InlineRunner
-from pdparallel.execution.placement import Reason
+from pdparallel.execution.placement import Placement, Reason, place
 from pdparallel.execution.scheduler import Scheduler
 from pdparallel.progress.reporter import Bar, bar
 from pdparallel.transport.functions import level_of_the_user
@@ -107,7 +107,7 @@ def path(
     with watch(call, options, gaps, prefix) as observed:
         mark_started()
         stop = current()
-        if placement.needs_engine(options):
+        if place(options) is Placement.ENGINE:
             if gaps and collector.failure is None:
                 why = _why_an_engine(options)
                 yield from _by_engine(call, options, collector, gaps, shown, stop, observed, why)
