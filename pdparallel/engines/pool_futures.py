@@ -30,12 +30,9 @@ GRACE_SECONDS = 0.3
 class Watched:
     """Adapter that submits tasks to a pool with ``apply_async`` and notices dead workers."""
 
-    def __init__(
-        self, pool: Any, on_death: Callable[[], None] | None = None, run: Callable[[bytes], bytes] = run_task_in_thread
-    ) -> None:
+    def __init__(self, pool: Any, run: Callable[[bytes], bytes] = run_task_in_thread) -> None:
         self.pool = pool
         self._run = run
-        self._on_death = on_death
         self._lock = threading.Lock()
         self._open: set[Future[bytes]] = set()
         self._thread: threading.Thread | None = None
@@ -104,8 +101,6 @@ class Watched:
     def _give_up(self, ended: list[Any]) -> None:
         threading.Event().wait(GRACE_SECONDS)
         self.sound = False
-        if self._on_death is not None:
-            self._on_death()
         with self._lock:
             lost, self._open = list(self._open), set()
             for process in ended:
