@@ -12,8 +12,21 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-__all__ = ["LARGE_SHARE", "MAIN_SHARE", "aligned", "as_html", "few", "seconds", "share", "shortened", "size"]
+__all__ = [
+    "LARGE_SHARE",
+    "MAIN_SHARE",
+    "aligned",
+    "as_html",
+    "few",
+    "seconds",
+    "share",
+    "shortened",
+    "size",
+    "text_of",
+    "type_name",
+]
 
 #: Smallest share of a whole that is worth a mention, and smallest share that counts as most of it.
 LARGE_SHARE, MAIN_SHARE = 0.25, 0.5
@@ -25,6 +38,19 @@ _SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 def shortened(text: str, most: int = 80) -> str:
     """Return a text cut to ``most`` characters, with an ellipsis for the rest."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def text_of(obj: Any) -> str:
+    """Return ``str(obj)``; if that raises, a text that says so."""
+    try:
+        return str(obj)
+    except Exception as error:
+        return f"<its text raised {type(error).__name__}>"
+
+
+def type_name(kind: type) -> str:
+    """Return the name of a type, with its module unless it is a builtin."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def seconds(value: float) -> str:

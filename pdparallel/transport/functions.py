@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from pdparallel.core.call import Work
+from pdparallel.core.format import type_name
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.assigned import assigned_by
 from pdparallel.transport.modules import slots_named_by
@@ -268,7 +269,7 @@ def _explained(work: Work, serializer: Serializer, error: Exception) -> Function
         message = f"{name} cannot be sent to another process ({reason})."
     else:
         path, value = culprit
-        message = f"{name} cannot be sent to another process: {path} is a {_type_name(value)} ({reason})."
+        message = f"{name} cannot be sent to another process: {path} is a {type_name(type(value))} ({reason})."
     return FunctionNotSerializableError(
         f"{message} Create such an object inside the function or with initializer=. "
         "Or give an engine that sends nothing: engine='thread' or engine='serial'."
@@ -401,7 +402,7 @@ def _shown(key: Any) -> str:
     try:
         return repr(key)[:80]
     except Exception:
-        return f"of type {_type_name(key)}"
+        return f"of type {type_name(type(key))}"
 
 
 def _text(error: Exception) -> str:
@@ -413,9 +414,4 @@ def _text(error: Exception) -> str:
 
 def _name(func: Any) -> str:
     name = getattr(func, "__qualname__", None)
-    return f"function {name!r}" if name else f"{_type_name(func)} object"
-
-
-def _type_name(value: Any) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return f"function {name!r}" if name else f"{type_name(type(func))} object"

@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pdparallel.core.format import type_name
 from pdparallel.errors import FunctionNotSerializableError
 from pdparallel.transport.modules import BY_CONTENT, MISSING, Digester, Slot, is_users, same_array
 from pdparallel.transport.pickler import ByValuePickler, travels_by_value
@@ -228,8 +229,9 @@ class ModuleState:
                 if told[slot] == "own" or slot not in slots:
                     values[slot] = _KEPT
                     continue
+                kind = type_name(type(found[slot]))
                 raise FunctionNotSerializableError(
-                    f"Global variable {slot[1]!r} of module {slot[0]!r} is a {_kind_of(found[slot])}, which cannot be "
+                    f"Global variable {slot[1]!r} of module {slot[0]!r} is a {kind}, which cannot be "
                     f"sent to another process ({type(error).__name__}: {error}). Workers that import the module have "
                     "another value. Create such an object inside the function or with initializer=. Or give an "
                     "engine that sends nothing: engine='thread' or engine='serial'."
@@ -252,11 +254,6 @@ class ModuleState:
 
 
 _KEPT: Any = object()
-
-
-def _kind_of(value: Any) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 _states: OrderedDict[frozenset[tuple[Any, str]], ModuleState] = OrderedDict()

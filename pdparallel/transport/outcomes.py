@@ -9,6 +9,7 @@ from types import CodeType, TracebackType
 from typing import Any
 
 from pdparallel.core.columnar import ReturnPlaceholder
+from pdparallel.core.format import text_of, type_name
 from pdparallel.core.outcome import Failed, Failure, Outcome
 from pdparallel.core.returns import pack, pack_runs
 from pdparallel.core.tracebacks import below_the_callers, users_part
@@ -117,14 +118,10 @@ def _why_it_stays(value: Any, travel: Callable[[Any], Any]) -> ResultNotSerializ
     except Exception as reason:
         kind = value.kind if isinstance(value, ReturnPlaceholder) else type(value)
         return ResultNotSerializableError(
-            f"The function returned a {_named(kind)}, which cannot be sent to another "
+            f"The function returned a {type_name(kind)}, which cannot be sent to another "
             f"process ({described(reason)}). Return plain data, or use engine='thread'."
         )
     return None
-
-
-def _named(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _together(error: Exception) -> str:
@@ -183,7 +180,7 @@ def _encode_failure(failure: Failure, table: SharedTable) -> _Written:
         failure.offset,
         _encode_exception(exception, table),
         f"{kind.__module__}.{kind.__qualname__}",
-        _message(exception),
+        text_of(exception),
         failure.traceback_text or _traceback_text(exception),
         failure.by_function,
     )
@@ -204,16 +201,9 @@ def _traceback_text(exception: BaseException, stacks: Stacks | None = None) -> s
         return f"{kind.__qualname__} (its text could not be made)"
 
 
-def _message(exception: BaseException) -> str:
-    try:
-        return str(exception)
-    except Exception as error:
-        return f"<its text raised {type(error).__name__}>"
-
-
 def described(error: BaseException) -> str:
     """Return the type and the message of an error."""
-    return f"{type(error).__name__}: {_message(error)}"
+    return f"{type(error).__name__}: {text_of(error)}"
 
 
 def _encode_exception(exception: BaseException, table: SharedTable) -> bytes:

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from pdparallel.core.format import text_of
 from pdparallel.transport.reducers import PROTOCOL
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.worker import replicate_state
@@ -266,20 +267,13 @@ def _showwarning(
 
 
 def _written_warning(message: Any, category: type[Warning], filename: str, lineno: int, table: SharedTable) -> bytes:
-    text, module = _text(message), _module_of(filename, lineno)
+    text, module = text_of(message), _module_of(filename, lineno)
     undecided = replicate_state.is_shown_by_callers_filter(text, category, module, lineno)
     parts = Warned(
         written_object(message, table), written_object(category, table), _builtin_name(category), text,
         "" if filename.startswith(_PACKAGE) else filename, lineno, module, undecided,
     )  # fmt: skip
     return pickle.dumps(tuple(parts), PROTOCOL)
-
-
-def _text(message: Any) -> str:
-    try:
-        return str(message)
-    except Exception as error:
-        return f"<its text raised {type(error).__name__}>"
 
 
 def _builtin_name(category: type) -> str:

@@ -1,4 +1,4 @@
-"""Scheduler: what is run again after a worker died, what is not, and calls that take too long; with real workers."""
+"""The scheduler with real workers: retries after a worker died, and calls that take too long."""
 
 from __future__ import annotations
 
