@@ -32,17 +32,12 @@ __all__ = [
     "workers",
 ]
 
-
+#: Start of the names of environment variables that set options.
 ENVIRONMENT_PREFIX = "PDPARALLEL_"
+
 _START_METHODS = ("forkserver", "spawn", "fork")
-
-
 _SERIALIZERS = ("dill", "cloudpickle")
-
-
 _ERRORS = ("raise", "coerce", "return")
-
-
 _PROGRESS = ("text", "notebook", "log")
 
 

@@ -25,14 +25,11 @@ __all__ = [
     "WRITTEN",
 ]
 
-
 #: Names of all options that a call can take.
 OPTIONS = frozenset(OptionsDict.__optional_keys__)
 
-
 #: Names of all engines.
 ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
-
 
 #: Names of our options in other packages.
 OPTION_WORDS: dict[str, tuple[str, ...]] = {
@@ -73,12 +70,10 @@ OPTION_OF: dict[str, tuple[str, ...]] = {
     "threads": ("n_workers", "threads_per_worker"),
 }
 
-
 #: Names that count chunks, unlike our ``chunk_size``.
 COUNTS_OF_CHUNKS = frozenset(
     ("chunks", "max_chunks_per_worker", "n_chunks", "n_splits", "npartitions", "num_chunks", "split_factor")
 )
-
 
 #: Keyword arguments that few functions have, so that they are probably for our method.
 GUARDED = (
@@ -86,7 +81,6 @@ GUARDED = (
     | {word for option in ("n_workers", "chunk_size", "progress") for word in OPTION_WORDS[option]}
     | {"axis", "columns", "npartitions"}
 )
-
 
 #: Names of our engines in other packages.
 ENGINE_WORDS: dict[str, tuple[str, ...]] = {
@@ -101,7 +95,6 @@ ENGINE_WORDS: dict[str, tuple[str, ...]] = {
 
 
 ENGINE_OF = {word: engine for engine, words in ENGINE_WORDS.items() for word in words}
-
 
 #: Values of our options in other packages, with our value for each.
 VALUE_WORDS: dict[str, dict[str, str]] = {
@@ -130,17 +123,14 @@ EFFECTS = {
     ("errors", "return"): " It leaves the exception of each failed call.",
 }
 
-
 #: Prefixes of methods in other packages.
 PREFIXES = ("parallel_", "progress_", "par_", "swift_", "p_")
-
 
 #: Calls of our methods that take no function.
 WRITTEN = {
     "background": "background", "expanding": "expanding()", "groupby": "groupby(by)", "resample": "resample(rule)",
     "rolling": "rolling(window)",
 }  # fmt: skip
-
 
 #: Methods of other packages, with our method for each: of frames, Series and groups.
 FRAME_METHODS: dict[str, str] = {
@@ -174,7 +164,6 @@ GROUP_METHODS: dict[str, str] = {
                      "map_partitions", "applymap"), "apply(func)"),
     "apply": "apply(func)",
 }  # fmt: skip
-
 
 #: Other names of other packages, with the text that says what to do here.
 PACKAGE_WORDS: dict[str, str] = {

@@ -135,7 +135,7 @@ class GroupDriver:
     """Stands in for the function in pandas' own call of a method of groups.
 
     :meth:`run` lets pandas start. It keeps the answers, and leaves pandas' call if workers or lazy groups would end
-    sooner. :meth:`begin` then runs the rest, and :meth:`answer` asks pandas again, with the answers that are known.
+    sooner. :meth:`run_first_pass` then runs the rest. :meth:`answer` asks pandas again, with the known answers.
     """
 
     def __init__(self, func: Func, passes: GroupPasses, options: Options, fill: failures.FailureFill) -> None:

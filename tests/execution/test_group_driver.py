@@ -1,4 +1,4 @@
-"""Watching: pandas begins, and this process goes on with lazy groups where some that were tried save enough."""
+"""Groups that pandas starts: this process continues with lazy groups if a trial shows that they save enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The beginning: a call that ends there, is stopped there, or fails there, is as if the runner had made it."""
+"""Calls that start in this process: one that ends, stops or fails there is as if the runner had made it."""
 
 from __future__ import annotations
 

@@ -214,3 +214,13 @@ def test_a_release_changes_two_lines(tmp_path: Path) -> None:
     subprocess.run(["bash", "-euc", commands], cwd=tmp_path, check=True)
     assert f'\n__version__ = "{version}"\n' in (tmp_path / "pdparallel/__init__.py").read_text()
     assert re.search(rf"^## \[{re.escape(version)}\] - {DATE}$", (tmp_path / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+def test_functions_of_the_path_of_a_call_exist() -> None:
+    """Each function that follows a file is defined in it: ``operations/apply.py``: ``apply_frame``."""
+    steps = re.findall(r"`(\w+/\w+\.py)`: `(?:(\w+)\.)?(\w+)`", TEXT)
+    assert len(steps) >= 12
+    for file, cls, name in steps:
+        code = (ROOT / "pdparallel" / file).read_text()
+        assert f"def {name}(" in code, (file, name)
+        assert not cls or f"class {cls}" in code, (file, cls)

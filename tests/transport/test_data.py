@@ -1,4 +1,4 @@
-"""Cargo: data that was taken apart comes together as the piece that pandas would cut."""
+"""Data that were split for transport come together as the part that pandas would cut."""
 
 from __future__ import annotations
 
