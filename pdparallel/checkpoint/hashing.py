@@ -167,7 +167,7 @@ class Digester:
         names = names_of(code).all
         yield "its code", self.of(code)
         left_out = self._left_out
-        if is_of_library(func.__module__):
+        if is_of_library(func.__module__):  # its version stands for its globals
             left_out |= {(id(func.__globals__), name) for name in global_names(code)}
         for name, value in parts_of(func, left_out):
             yield self._part(name, value, names)

@@ -368,7 +368,7 @@ def _instructions(code: types.CodeType) -> Iterator[Any]:
 
 
 def places_of(func: types.FunctionType) -> Iterator[tuple[str, Any, str]]:
-    """What a function names: closure variables by their cell and no name, globals by their namespace and name."""
+    """Yield the variables that a function names: description, then cell and "", or namespace and name."""
     for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
         yield f"closure variable {name!r}", cell, ""
     for name in global_names(func.__code__):
@@ -376,7 +376,7 @@ def places_of(func: types.FunctionType) -> Iterator[tuple[str, Any, str]]:
 
 
 def variables_of(func: types.FunctionType, left_out: Set[Global] = frozenset()) -> Iterator[tuple[str, Any]]:
-    """The closure variables and globals that a function names and that have a value."""
+    """Yield the values of the closure variables and globals that a function names."""
     for what, place, name in places_of(func):
         if (id(place), name) not in left_out:
             if name and name in place:
@@ -386,7 +386,7 @@ def variables_of(func: types.FunctionType, left_out: Set[Global] = frozenset()) 
 
 
 def parts_of(func: types.FunctionType, left_out: Set[Global] = frozenset()) -> Iterator[tuple[str, Any]]:
-    """What a function has beside its code, each as a user would name it."""
+    """Yield the parts of a function besides its code, each with its name in errors."""
     yield from variables_of(func, left_out)
     for key, default in (*enumerate(func.__defaults__ or ()), *(func.__kwdefaults__ or {}).items()):
         yield f"default value {key!r}", default
@@ -713,10 +713,10 @@ def _save_reduced(pickler: ByValuePickler, obj: Any) -> None:
 
 
 def _by_dill(obj: Any, error: Exception) -> tuple[Any, ...]:
-    """What pickle cannot write, as dill writes it, whatever the user's settings of dill are."""
+    """Reduce an object that pickle cannot write to the bytes that dill writes."""
     import dill
 
-    try:
+    try:  # explicit, so that the user's settings of dill have no effect
         return _from_dill, (dill.dumps(obj, PROTOCOL, byref=False, recurse=True, fmode=dill.HANDLE_FMODE),)
     except Exception:  # whatever dill may raise
         raise error from None
@@ -738,7 +738,7 @@ def _reduced_property(prop: Any) -> Any:
 
 
 def _reduced_array(array: Any) -> Any:
-    """One of a subclass, with the attributes that numpy leaves out."""
+    """Reduce an array of a subclass with its attributes, which numpy leaves out."""
     make, arguments, state = array.__reduce__()
     return make, arguments, (state, getattr(array, "__dict__", {})), None, None, _set_state_of_array
 

@@ -264,7 +264,7 @@ class _Writes:
 
     def __init__(self, sink: Any, unshared: bool) -> None:
         self.unshared = unshared
-        self._taker = sink
+        self._sink = sink
         self._wrote: int | None = None
         self._manager: Any = None
         self._blocks: Any = None
@@ -282,11 +282,11 @@ class _Writes:
             return
         if _blocks(manager) is not self._blocks:
             self._tell()
-        self._taker.unshared = self.unshared = _has_no_reference(manager)
+        self._sink.unshared = self.unshared = _has_no_reference(manager)
 
     def _tell(self) -> None:
         if self._wrote is None:
-            self._taker.wrote = self._wrote = self._at
+            self._sink.wrote = self._wrote = self._at
 
     def watched(self, one: Callable[[Any], None], frame: Any, at: int) -> Callable[[Any], None]:
         """Return a function for pandas' own loop that checks each row after its call."""
