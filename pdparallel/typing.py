@@ -28,6 +28,7 @@ __all__ = [
     "Progress",
     "ProgressSlots",
     "ResultType",
+    "RetryOn",
     "RowKind",
     "Scalar",
     "Sequenced",
@@ -40,13 +41,15 @@ __all__ = [
 #: A user's function.
 Func: TypeAlias = Callable[..., Any]
 #: The engines that have a name; see ``engine=`` of :class:`pdparallel.Options`.
-EngineName: TypeAlias = Literal["auto", "process", "pathos", "thread", "serial", "dask", "ray"]
+EngineName: TypeAlias = Literal["auto", "process", "pathos", "thread", "serial", "asyncio", "dask", "ray"]
 #: What happens after the function raises.
 Errors: TypeAlias = Literal["raise", "coerce", "return"]
 #: How worker processes start.
 StartMethod: TypeAlias = Literal["forkserver", "spawn", "fork"]
 #: The package that serializes the function and its arguments.
 Serializer: TypeAlias = Literal["dill", "cloudpickle"]
+#: Exceptions after which a call runs again.
+RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | list[type[Exception]] | Callable[[Any], bool]
 #: Where progress is shown.
 Progress: TypeAlias = (
     bool
@@ -133,11 +136,15 @@ class OptionsButErrors(TypedDict, total=False):
 
     engine: EngineName | EngineObject
     n_workers: int | None
+    max_concurrency: int
     chunk_size: int | None
     start_method: StartMethod | None
     progress: Progress
     desc: str | None
+    retry_on: RetryOn
     retries: int
+    retry_wait: float | datetime.timedelta
+    rate_limit: float | str | None
     timeout: float | datetime.timedelta | None
     threads_per_worker: int | None
     serializer: Serializer

@@ -109,11 +109,15 @@ def unknown_option(name: str, value: Any, known: Iterable[str], to_func: str = "
     return InvalidOptionError(name, value, allowed, message=text)
 
 
+#: Options that no variable can hold: functions, classes and tuples.
+_IN_PROGRAM = {"initializer", "initargs", "retry_on"}
+
+
 @functools.cache  # once for each variable
 def warn_of_variable(variable: str) -> None:
     """Warn of an environment variable that is similar to one of ours; any other may belong to another program."""
     prefix, name = variable[: len("PDPARALLEL_")].upper(), variable[len("PDPARALLEL_") :].lower()
-    known = sorted(OPTIONS - {"initializer", "initargs"} | {"full_tracebacks"})  # a variable cannot hold a function
+    known = sorted(OPTIONS - _IN_PROGRAM | {"full_tracebacks"})
     meant = " or ".join(prefix + option.upper() for option in _meant(name, known))
     if meant:
         text = f"{variable} has no effect. Did you mean {meant}?"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.util
+import inspect
 import logging
 import math
 import multiprocessing
 import numbers
 import operator
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -23,13 +26,8 @@ from pdparallel.errors import InvalidOptionError
 __all__ = [
     "CHECKS",
     "ENVIRONMENT_PREFIX",
-    "chunk_size",
+    "from_text",
     "not_in_environment",
-    "seconds",
-    "seed",
-    "threads",
-    "times",
-    "workers",
 ]
 
 #: Start of the names of environment variables that set options.
@@ -64,18 +62,15 @@ def _whole_number(least: int, none: bool = True, of_none: str = "") -> Callable[
     return check
 
 
-threads = _whole_number(1)
+_threads = _whole_number(1)
 _number_of_workers = _whole_number(1, of_none=" for all cores")
-chunk_size = _whole_number(1, of_none=" to let pdparallel choose")
+_chunk_size = _whole_number(1, of_none=" to let pdparallel choose")
+_seed = _whole_number(0)
+_times = _whole_number(0, none=False)
+_max_concurrency = _whole_number(1, none=False)
 
 
-seed = _whole_number(0)
-
-
-times = _whole_number(0, none=False)
-
-
-def workers(name: str, value: Any) -> Any:
+def _workers(name: str, value: Any) -> Any:
     number = _number_of_workers(name, value)
     if os.name == "nt" and number is not None and number > WINDOWS_MAX_WORKERS:
         raise InvalidOptionError(
@@ -85,15 +80,80 @@ def workers(name: str, value: Any) -> Any:
     return number
 
 
-def seconds(name: str, value: Any) -> Any:
+def _seconds(name: str, value: Any) -> Any:
     if value is None:
         return None
-    if isinstance(value, datetime.timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
+    number = _real(value)
+    if not 0 < number < math.inf:
         allowed = "a number of seconds above 0" + _or_not_text(name, ", or None for no limit")
         raise InvalidOptionError(name, value, allowed)
-    return float(value)
+    return number
+
+
+def _real(value: Any) -> float:
+    """Return a number or a timedelta as a float of seconds, and NaN for anything else."""
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    try:
+        return float(value) if is_number else math.nan
+    except OverflowError:
+        return math.inf
+
+
+def _wait(name: str, value: Any) -> Any:
+    number = _real(value)
+    if not 0 <= number < math.inf:
+        raise InvalidOptionError(name, value, "a number of seconds of at least 0")
+    return number
+
+
+#: Seconds of the units in which a rate may be given.
+_UNIT_SECONDS = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hr", "hour", "hours"), 3_600),
+    **dict.fromkeys(("d", "day", "days"), 86_400),
+}
+
+
+def _rate(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    number = math.nan if isinstance(value, datetime.timedelta) else _real(value)
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:/|per)\s*([a-z]+)\s*", value.casefold())
+        if found and found[2] in _UNIT_SECONDS:
+            number = float(found[1]) / _UNIT_SECONDS[found[2]]
+    if not 0 < number < math.inf:
+        allowed = "a number of calls per second above 0, or a text such as '5/s', '600/min' or '1000/hour'"
+        raise InvalidOptionError(name, value, allowed + _or_not_text(name, ", or None for no limit"))
+    return number
+
+
+def _retry_on(name: str, value: Any) -> Any:
+    allowed = "an exception class, a tuple of them, or a function of the exception that returns True or False"
+    if name.startswith(ENVIRONMENT_PREFIX):
+        raise InvalidOptionError(name, value, "retry_on= in the program", "A variable cannot hold a class.")
+    if callable(value) and not isinstance(value, type):
+        if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
+            raise InvalidOptionError(name, value, "a plain function, not a coroutine function")
+        return value
+    classes = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    for one in classes:
+        if isinstance(one, str):
+            text = f"Give the class itself, without quotes: {name}={one.strip() or 'ValueError'}."
+            raise InvalidOptionError(name, value, allowed, text)
+        if isinstance(one, BaseException):
+            raise InvalidOptionError(name, value, allowed, f"Give the class itself: {name}={type(one).__name__}.")
+        if not isinstance(one, type):
+            raise InvalidOptionError(name, value, allowed)
+        if not issubclass(one, Exception):
+            is_exit = issubclass(one, BaseException)
+            why = "ends the call in any case" if is_exit else "is no exception class"
+            text = f"{one.__name__} {why}. {name}=Exception is the most general class."
+            raise InvalidOptionError(name, value, allowed, text)
+    return classes
 
 
 def _yes_or_no(name: str, value: Any) -> Any:
@@ -211,19 +271,42 @@ def not_in_environment(name: str, value: Any) -> InvalidOptionError:
 
 CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "engine": _engine,
-    "n_workers": workers,
-    "chunk_size": chunk_size,
+    "n_workers": _workers,
+    "max_concurrency": _max_concurrency,
+    "chunk_size": _chunk_size,
     "start_method": _start_method,
     "progress": _progress,
     "desc": _desc,
     "errors": _one_of(*_ERRORS),
-    "retries": times,
-    "timeout": seconds,
-    "threads_per_worker": threads,
+    "retry_on": _retry_on,
+    "retries": _times,
+    "retry_wait": _wait,
+    "rate_limit": _rate,
+    "timeout": _seconds,
+    "threads_per_worker": _threads,
     "serializer": _serializer,
     "checkpoint": _folder,
-    "seed": seed,
+    "seed": _seed,
     "initializer": _initializer,
     "initargs": _initargs,
     "capture_output": _yes_or_no,
 }
+
+
+#: Options that are whole numbers, and options that are other numbers.
+_WHOLE_NUMBERS = frozenset(
+    ("n_workers", "max_concurrency", "chunk_size", "retries", "threads_per_worker", "seed")
+)  # fmt: skip
+_NUMBERS = frozenset(("retry_wait", "rate_limit", "timeout"))
+
+
+def from_text(name: str, text: str) -> Any:
+    """Return the value of an option that an environment variable sets, not yet checked."""
+    if name in _WHOLE_NUMBERS:
+        return int(text) if text.isdecimal() else text
+    if name in _NUMBERS:
+        with contextlib.suppress(ValueError):
+            return float(text)
+    if name in ("progress", "capture_output") and text.lower() in ("1", "true", "yes", "0", "false", "no"):
+        return text.lower() in ("1", "true", "yes")
+    return text

@@ -18,11 +18,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar, Unpack
 
-from pdparallel.core import mistakes, option_checks
+from pdparallel.core import mistakes
 from pdparallel.core.cpu_count import usable_cores
 from pdparallel.core.format import as_html, shortened
+from pdparallel.core.meanings import MEANINGS
 from pdparallel.core.mistakes import by_name, format_value, unknown_option
-from pdparallel.core.option_checks import CHECKS, ENVIRONMENT_PREFIX, not_in_environment
+from pdparallel.core.option_checks import CHECKS, ENVIRONMENT_PREFIX, from_text, not_in_environment
 from pdparallel.core.tracebacks import FULL_TRACEBACKS, trim_tracebacks
 from pdparallel.core.words import ENGINE_NAMES
 from pdparallel.errors import InvalidOptionError
@@ -41,27 +42,6 @@ __all__ = [
 ]
 
 
-#: Each option in one sentence, for help and tables. :class:`Options` has the full text.
-MEANINGS: dict[str, str] = {
-    "engine": "Who does the work: this process, threads, processes, or a cluster.",
-    "n_workers": "How many workers share the work. None: the cores that this process may use.",
-    "chunk_size": "Rows, columns or items of a chunk. None: pdparallel chooses.",
-    "start_method": "How worker processes start. None: forkserver on Linux, spawn on macOS and Windows.",
-    "progress": "Whether and where a progress bar is shown.",
-    "desc": "The text before the progress bar. None: the name of the method.",
-    "errors": "After a call raises: raise it, leave a missing value, or return the exception.",
-    "retries": "How often rows run again after their worker died.",
-    "timeout": "Seconds that one call of the function may take. None: no limit.",
-    "threads_per_worker": "Threads of BLAS, OpenMP and Arrow in each worker. None: cores // workers.",
-    "serializer": "The package that writes the function for other processes.",
-    "checkpoint": "A folder that keeps finished results, so that the same call can continue later.",
-    "seed": "A number that makes random and np.random repeatable.",
-    "initializer": "A function that each worker calls once, before the first row.",
-    "initargs": "Arguments of the initializer.",
-    "capture_output": "Whether output of workers is shown where you made the call. None: yes.",
-}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Options:
     """All options of a call, each with a checked value.
@@ -77,12 +57,15 @@ class Options:
         functions without side effects. They only read their row or value, and name nothing that threads could change.
         ``"process"`` and ``"pathos"`` use processes, ``"thread"`` uses threads, and ``"serial"`` uses no workers.
         ``"dask"`` uses the cluster of the current client, or a new one on this machine.
-        ``"ray"`` uses the running Ray, or a new one on this machine.
+        ``"ray"`` uses the running Ray, or a new one on this machine. ``"asyncio"`` is for coroutine functions.
         ``"tcp://scheduler:8786"`` is the address of a Dask scheduler. An object can be any
         :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a pathos pool, or a ``Client`` or cluster
         of ``dask.distributed``.
     n_workers : int, default None
         Number of workers. None means one for each core that this process may use.
+    max_concurrency : int, default 32
+        How many calls of a coroutine function are under way at once. With ``engine="process"`` this is the number in
+        each worker.
     chunk_size : int, default None
         Exact number of rows (columns, items) of a chunk. None lets pdparallel choose.
     start_method : str, default None
@@ -102,8 +85,20 @@ class Options:
         ``"coerce"`` puts a missing value in its place (in a list None) and warns once (:class:`FailedCallsWarning`).
         ``"return"`` puts the exception there. SystemExit, KeyboardInterrupt and similar exceptions always end the
         call. Names of functions, ufuncs, lists and dicts go to pandas, which raises as usual.
+    retry_on : class, tuple of classes or callable, default ()
+        After these exceptions a call of the function runs again: ``retry_on=ConnectionError``. A function gets the
+        exception, and returns True if the call should run again. Only an :class:`Exception` counts, and never
+        StopIteration. After the last try its exception counts, with a note of the number of tries.
     retries : int, default 2
-        How often rows run again after their worker ended. A call that raises an exception does not run again.
+        How often a unit runs again: after its worker died, or after an exception of ``retry_on``.
+    retry_wait : float or timedelta, default 1.0
+        Seconds before the first retry. They double for each further retry, up to 60. The wait is a random part of
+        that time, so that calls do not return all at once. If the exception has a longer ``Retry-After``, the wait is
+        that long. It may be the attribute ``retry_after`` or a header of its ``response``. A call that should wait
+        more than an hour does not run again.
+    rate_limit : float or str, default None
+        How many calls may begin per second: ``10``, ``"600/min"`` or ``"1000/hour"``. Calls begin at even distances,
+        and retries count. Only for engines in this process: ``"thread"``, ``"serial"`` and ``"asyncio"``.
     timeout : float, default None
         Seconds that one call of the function may take. Then pdparallel ends its worker. For worker processes only.
     threads_per_worker : int, default None
@@ -141,12 +136,16 @@ class Options:
 
     engine: EngineName | EngineObject = "auto"
     n_workers: int | None = None
+    max_concurrency: int = 32
     chunk_size: int | None = None
     start_method: StartMethod | None = None
     progress: Progress = False
     desc: str | None = None
     errors: Errors = "raise"
+    retry_on: tuple[type[BaseException], ...] | Callable[[BaseException], bool] = ()
     retries: int = 2
+    retry_wait: float = 1.0
+    rate_limit: float | None = None
     timeout: float | None = None
     threads_per_worker: int | None = None
     serializer: Serializer = "dill"
@@ -215,7 +214,7 @@ class Options:
 def _is_same(value: Any, default: Any) -> bool:
     # Only plain types are compared: ``==`` of a user's object can do anything.
     return value is default or (
-        type(value) is type(default) and isinstance(value, (str, int, tuple)) and value == default
+        type(value) is type(default) and isinstance(value, (str, int, float, tuple)) and value == default
     )
 
 
@@ -275,11 +274,6 @@ _process_wide_lock = threading.Lock()
 _context: ContextVar[Mapping[str, Any] | None] = ContextVar("pdparallel_options", default=None)
 
 
-#: Options that are whole numbers.
-_NUMBERS = (
-    option_checks.chunk_size, option_checks.workers, option_checks.times, option_checks.threads, option_checks.seed,
-)  # fmt: skip
-
 _COLUMNS_VARIABLE = ENVIRONMENT_PREFIX + "COLUMNS"
 _VARIABLES = {ENVIRONMENT_PREFIX + name.upper(): name for name in CHECKS}
 _ALL_VARIABLES = frozenset(
@@ -309,19 +303,8 @@ def _environment() -> dict[str, Any]:
     for variable, name in _VARIABLES.items():
         text = os.environ.get(variable, "").strip()
         if text:
-            found[name] = CHECKS[name](variable, _from_text(name, text))
+            found[name] = CHECKS[name](variable, from_text(name, text))
     return found
-
-
-def _from_text(name: str, text: str) -> Any:
-    if CHECKS[name] in _NUMBERS:
-        return int(text) if text.isdecimal() else text
-    if CHECKS[name] is option_checks.seconds:
-        with contextlib.suppress(ValueError):
-            return float(text)
-    if name in ("progress", "capture_output") and text.lower() in ("1", "true", "yes", "0", "false", "no"):
-        return text.lower() in ("1", "true", "yes")
-    return text
 
 
 #: Options that override those of each call, while a test runs. The last entry counts.

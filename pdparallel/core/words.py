@@ -43,6 +43,10 @@ OPTION_WORDS: dict[str, tuple[str, ...]] = {
         "batch_size", "batchsize", "chunk_len", "chunklen", "chunks", "chunksize", "max_chunks_per_worker",
         "n_chunks", "n_splits", "num_chunks", "rows_per_chunk", "split_factor",
     ),
+    "max_concurrency": (
+        "concurrency", "concurrency_limit", "concurrent", "limit_concurrency", "max_concurrent", "max_in_flight",
+        "max_parallel", "n_concurrent", "num_concurrent", "semaphore",
+    ),
     "start_method": ("context", "mp_context", "mp_start_method", "multiprocessing_context"),
     "progress": (
         "bar", "disable_pr_bar", "disable_progress", "pbar", "progress_bar", "progressbar", "show_bar",
@@ -50,6 +54,14 @@ OPTION_WORDS: dict[str, tuple[str, ...]] = {
     ),
     "errors": ("error", "handle_errors", "ignore_errors", "on_error", "raise_errors", "return_exceptions"),
     "retries": ("attempts", "max_attempts", "max_retries", "n_retries", "num_retries", "retry", "tries"),
+    "retry_on": (
+        "retry_exceptions", "retry_for", "retry_if", "retry_on_exception", "retry_on_exceptions", "retryable",
+        "retryable_exceptions",
+    ),
+    "retry_wait": ("backoff", "backoff_factor", "delay", "retry_backoff", "retry_delay", "sleep", "wait"),
+    "rate_limit": (
+        "calls_per_second", "max_rate", "qps", "rate", "ratelimit", "requests_per_second", "rps", "throttle",
+    ),
     "timeout": ("call_timeout", "max_seconds", "max_time", "task_timeout", "time_limit", "time_out"),
     "threads_per_worker": ("inner_max_num_threads", "nthreads"),
     "serializer": ("pickler", "serialization", "use_cloudpickle", "use_dill"),
@@ -90,6 +102,10 @@ ENGINE_WORDS: dict[str, tuple[str, ...]] = {
     ),
     "thread": ("multithread", "multithreading", "threading", "threadpool", "threadpoolexecutor"),
     "serial": ("none", "pandas", "sequential", "single", "single-threaded", "sync", "synchronous"),
+    "asyncio": (
+        "aio", "aiometer", "aiopandas", "anyio", "async", "coroutine", "coroutines", "event_loop", "eventloop",
+        "gather", "loop", "trio", "uvloop",
+    ),
     "dask": ("distributed", "swifter"),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,13 @@ from pdparallel import InvalidOptionError
 from pdparallel.core.options import Options, checked, resolve
 from tests.conftest import children
 
+RATES = "a number of calls per second above 0, or a text such as '5/s', '600/min' or '1000/hour'"
+
 DF = pd.DataFrame({"a": [1, 2, 3], "b": [4.0, 5.0, 6.0]})
+
+
+async def _asks_a_service(exception: Exception) -> bool:
+    return True
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +74,12 @@ def test_none_in_a_call_beats_what_is_set(monkeypatch: pytest.MonkeyPatch) -> No
         ("CHECKPOINT", "night", "night"),
         ("ERRORS", "coerce", "coerce"),
         ("SEED", "0", 0),
+        ("MAX_CONCURRENCY", "100", 100),
+        ("RETRIES", "5", 5),
+        ("RETRY_WAIT", "0", 0.0),
+        ("RETRY_WAIT", "2.5", 2.5),
+        ("RATE_LIMIT", "10", 10.0),
+        ("RATE_LIMIT", "600/min", 10.0),
         ("CAPTURE_OUTPUT", "no", False),
         ("CAPTURE_OUTPUT", "True", True),
     ],
@@ -90,6 +103,10 @@ def test_a_wrong_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch)
         ("CAPTURE_OUTPUT", "None", "True or False"),
         ("PROGRESS", "perhaps", "one of True, False, 'text', 'notebook', 'log'"),
         ("INITIALIZER", "load", "initializer= in the program. A variable cannot hold a function."),
+        ("MAX_CONCURRENCY", "None", "a whole number of at least 1"),
+        ("RETRY_ON", "ValueError", "retry_on= in the program. A variable cannot hold a class."),
+        ("RETRY_WAIT", "-1", "a number of seconds of at least 0"),
+        ("RATE_LIMIT", "fast", f"{RATES}"),
         ("INITARGS", "1", "initargs= in the program. A variable cannot hold a tuple."),
     ],
 )
@@ -99,7 +116,8 @@ def test_a_wrong_environment_offers_only_texts(
     monkeypatch.setenv(f"PDPARALLEL_{name}", text)
     with pytest.raises(InvalidOptionError) as caught:
         DF.par.apply_rows(lambda row: 1)
-    assert str(caught.value) == f"PDPARALLEL_{name}={text!r} is not allowed: give {allowed}"
+    shown = float(text) if name == "RETRY_WAIT" else text
+    assert str(caught.value) == f"PDPARALLEL_{name}={shown!r} is not allowed: give {allowed}"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +147,29 @@ def test_a_wrong_environment_offers_only_texts(
         ({"seed": True}, ["seed=True", "whole number"]),
         ({"seed": np.bool_(True)}, ["seed=", "whole number"]),
         ({"seed": "7"}, ["seed='7'", "whole number"]),
+        ({"max_concurrency": 0}, ["max_concurrency=0", "at least 1"]),
+        ({"max_concurrency": None}, ["max_concurrency=None", "at least 1"]),
+        ({"retry_on": "ValueError"}, ["retry_on='ValueError'", "without quotes: retry_on=ValueError."]),
+        ({"retry_on": (KeyError, "OSError")}, ["'OSError')", "retry_on=OSError."]),
+        ({"retry_on": KeyboardInterrupt}, ["KeyboardInterrupt", "ends the call in any case", "retry_on=Exception"]),
+        ({"retry_on": BaseException}, ["BaseException ends the call", "retry_on=Exception"]),
+        ({"retry_on": (OSError, int)}, ["int is no exception class"]),
+        ({"retry_on": OSError("x")}, ["Give the class itself: retry_on=OSError."]),
+        ({"retry_on": 3}, ["retry_on=3", "an exception class, a tuple of them, or a function"]),
+        ({"retry_on": None}, ["retry_on=None"]),
+        ({"retry_on": _asks_a_service}, ["retry_on=", "not a coroutine function"]),
+        ({"retry_wait": -1}, ["retry_wait=-1", "at least 0"]),
+        ({"retry_wait": None}, ["retry_wait=None"]),
+        ({"retry_wait": float("nan")}, ["retry_wait=nan"]),
+        ({"retry_wait": True}, ["retry_wait=True"]),
+        ({"rate_limit": "fast"}, ["rate_limit='fast'", RATES]),
+        ({"rate_limit": "10/fortnight"}, ["rate_limit='10/fortnight'", RATES]),
+        ({"rate_limit": "0/s"}, ["rate_limit='0/s'", RATES]),
+        ({"rate_limit": 0}, ["rate_limit=0", RATES]),
+        ({"rate_limit": -5}, ["rate_limit=-5"]),
+        ({"rate_limit": True}, ["rate_limit=True"]),
+        ({"rate_limit": float("inf")}, ["rate_limit=inf"]),
+        ({"rate_limit": datetime.timedelta(seconds=1)}, ["rate_limit="]),
         ({"capture_output": "loud"}, ["capture_output='loud'", "True, False, or None"]),
         ({"capture_output": 1}, ["capture_output=1"]),
     ],
@@ -198,6 +239,32 @@ def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
     assert type(checked({"n_workers": np.int64(3)})["n_workers"]) is int
     assert checked({"seed": np.uint64(0)}) == {"seed": 0}
     assert checked({"seed": 2**200}) == {"seed": 2**200}
+
+
+@pytest.mark.parametrize(
+    ("value", "rate"),
+    [
+        (10, 10.0), (np.float64(0.5), 0.5), ("5/s", 5.0), ("10/second", 10.0), ("600/min", 10.0),
+        (" 90 / Minute ", 1.5), ("1800/hour", 0.5), ("2.5/s", 2.5), ("86400/day", 1.0),
+        ("30 per min", 0.5), (None, None),
+    ],
+)  # fmt: skip
+def test_rates_are_calls_per_second(value: object, rate: float | None) -> None:
+    assert checked({"rate_limit": value}) == {"rate_limit": rate}
+
+
+def test_exceptions_to_retry_are_a_tuple_or_a_function() -> None:
+    assert checked({"retry_on": OSError}) == {"retry_on": (OSError,)}
+    assert checked({"retry_on": [OSError, KeyError]}) == {"retry_on": (OSError, KeyError)}
+    assert checked({"retry_on": ()}) == {"retry_on": ()}
+    assert checked({"retry_on": callable}) == {"retry_on": callable}
+    assert repr(resolve({"retry_on": (OSError,)})) == "Options(retry_on=(<class 'OSError'>,))"
+    assert repr(resolve({"retry_on": (), "retry_wait": 1.0})) == "Options()"
+
+
+def test_a_wait_may_be_a_timedelta() -> None:
+    assert checked({"retry_wait": datetime.timedelta(milliseconds=500)}) == {"retry_wait": 0.5}
+    assert checked({"retry_wait": 0}) == {"retry_wait": 0.0}
 
 
 def test_options_of_a_call_stay_with_the_call() -> None:
