@@ -12,6 +12,7 @@ The thread makes the same call as the foreground would.  Between two steps it ch
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextvars
 import copy
 import functools
@@ -25,7 +26,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pdparallel.compat import PANDAS_2
-from pdparallel.core.cancellation import CancelToken, StoppedError, cancellable
+from pdparallel.core.cancellation import CancelToken, StoppedError, cancellable, running_loop
 from pdparallel.core.format import as_html, seconds
 from pdparallel.core.lifetime import at_exit
 from pdparallel.core.mistakes import by_name
@@ -40,6 +41,9 @@ R = TypeVar("R")
 
 #: Methods that return an object with methods to run, not a result.
 MAKERS = ("groupby", "rolling", "expanding", "ewm", "resample")
+
+#: Seconds between two looks whether a call has begun to use the loop of this thread.
+POLL_SECONDS = 0.02
 
 #: Seconds that the exit of the process waits for cancelled calls.
 EXIT_SECONDS = 3.0
@@ -135,6 +139,8 @@ class Running(Future[R]):
 
         Raises
         ------
+        RuntimeError
+            If the function is a coroutine function, and this thread's event loop runs it. Then use ``await``.
         Exception
             The error of the call. A :class:`concurrent.futures.CancelledError` if the call is cancelled.
         TimeoutError
@@ -146,12 +152,53 @@ class Running(Future[R]):
         >>> pd.Series([1, 2]).par.background.map(str).result(timeout=60).tolist()
         ['1', '2']
         """
+        self._refuse_to_block()
         try:
             return super().result(timeout)
         except BaseException as error:
             # Each call of result() would add the frames of concurrent.futures to the same traceback again.
             replace_traceback(error, self._trace if error is self._exception else None)
             raise
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end of the call, and return its error.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait; without it there is no limit.
+
+        Returns
+        -------
+        Exception or None
+            The error of the call. None if there is none.
+
+        Raises
+        ------
+        TimeoutError
+            If the call takes longer than ``timeout``.
+
+        Examples
+        --------
+        >>> import pandas as pd, pdparallel
+        >>> pd.Series([1, 2]).par.background.map(str).exception(timeout=60) is None
+        True
+        """
+        self._refuse_to_block()
+        return super().exception(timeout)
+
+    def _refuse_to_block(self) -> None:
+        """Raise if the coroutines of the call run on the loop of this thread, so that waiting here would never end."""
+        loop = self._stop.loop
+        if loop is None or running_loop() is not loop:
+            return
+        while not self.done():
+            if self._stop.uses_loop:
+                raise RuntimeError(
+                    "The coroutines of this call run on the event loop of this thread, and waiting here stops that "
+                    "loop. Write: result = await future"
+                )
+            concurrent.futures.wait([self], timeout=POLL_SECONDS)
 
     def __await__(self) -> Generator[Any, None, R]:
         import asyncio
@@ -347,7 +394,7 @@ def _with_own_data(accessor: Any) -> Any:
 
 def started(call: Callable[[], R], verb: str = "call") -> Running[R]:
     """Start a call in its own thread; return when its arguments are checked, or raise their error."""
-    stop = CancelToken()
+    stop = CancelToken(running_loop())
     future: Running[R] = Running(stop, verb)
     if inside_worker():  # each core is busy already, and a second thread may wait for a lock of this one
         _run(call, stop, future, [])

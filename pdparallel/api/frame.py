@@ -22,6 +22,7 @@ from pdparallel.core.validation import (
 )
 from pdparallel.operations import apply
 from pdparallel.typing import AsEither, AsFrame, AsSeries, Func, Named, Plain, ResultType, RowKind, Scalar, Sequenced
+from pdparallel.worker.event_loop import awaiting
 
 __all__ = ["FrameVerbs"]
 
@@ -304,7 +305,7 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
             mark_started()
             own: dict[str, Any] = {} if engine is None else {"engine": engine, "engine_kwargs": engine_kwargs}
             return self._data().apply(
-                func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), by_row=by_row, **own, **kwargs
+                awaiting(func), axis=axis, raw=raw, result_type=result_type, args=tuple(args), by_row=by_row, **own, **kwargs
             )
         check_func(func)
         if kwargs:

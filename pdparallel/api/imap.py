@@ -28,6 +28,7 @@ from pdparallel.core.validation import check_func
 from pdparallel.data.lazy_items import Source
 from pdparallel.errors import InvalidOptionError, Shown
 from pdparallel.execution import failures
+from pdparallel.execution.placement import options_for
 from pdparallel.execution.collector import StreamingCollector, annotate_exception
 from pdparallel.execution.runner import check, path
 from pdparallel.operations import apply, concat
@@ -155,6 +156,7 @@ def iter_chunks(
     by: Any, around: tuple[int, int] | None, ordered: bool, options: Options,
 ) -> Results[Any]:  # fmt: skip
     """Iterate over results of chunks; the arguments are those of :func:`pdparallel.operations.apply.apply_chunks`."""
+    options = options_for(func, options)
     _check(options, ordered)
     call, _ = apply.call_by_chunks("iter_chunks", data, whole, func, args, kwargs, by, around, options)
     plan = call.plan or ()
@@ -258,7 +260,7 @@ def imap(func: Func, *iterables: Iterable[Any], ordered: bool = True, **options:
     """
     refuse_calls_without_items(func, iterables, "pdparallel.imap")
     check_func(func)
-    resolved = resolve(checked(options, of_items=True))
+    resolved = options_for(func, resolve(checked(options, of_items=True)))
     _check(resolved, ordered)
     known = [len(one) for one in iterables if isinstance(one, Sized)]
     total = min(known) if len(known) == len(iterables) else None

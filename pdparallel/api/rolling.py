@@ -163,7 +163,7 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
         """
         if unexpected or engine is not None:
             refuse_options_of_windows(func, engine, unexpected, self._windowing.source, self._windowing.kind)
-        options = resolve(self._given)
+        options = placement.options_for(func, resolve(self._given))
         given = self._windowing.given
         if (
             goes_to_pandas(func)
@@ -213,7 +213,7 @@ def _apply(windowing: Windowing, window: Any, work: Work, raw: bool, options: Op
     call = _call(windowing, work, found)
     if start is Placement.LOOP:
         prefix = _started(call)
-    if prefix is not None and len(prefix.chunk) == call.n:
+    if prefix is not None and len(prefix.chunk) == call.n and not prefix.awaits:
         assert isinstance(prefix.returns, list)  # only returns of workers are packed
         return found.filled(prefix.returns)
     with ProgressScope():

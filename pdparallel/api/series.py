@@ -16,6 +16,7 @@ from pdparallel.core.validation import check_na_action, goes_to_pandas, is_calle
 from pdparallel.errors import InvalidOptionError
 from pdparallel.operations import apply
 from pdparallel.typing import AsEither, AsFrame, AsSeries, Func, Named, Plain
+from pdparallel.worker.event_loop import awaiting
 
 __all__ = ["SeriesVerbs"]
 
@@ -120,6 +121,6 @@ class SeriesVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         """
         if goes_to_pandas(func) or by_row != "compat":
             mark_started()
-            return self._obj.apply(func, args=tuple(args), by_row=by_row, **kwargs)
+            return self._obj.apply(awaiting(func), args=tuple(args), by_row=by_row, **kwargs)
         self._check(func, kwargs, "apply")
         return apply.apply_series(self._obj, func, args, kwargs, None, "apply", self._options())

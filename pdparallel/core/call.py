@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from pdparallel.core.awaitables import is_coroutine_function
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.format import shortened
 from pdparallel.core.options import Options
+from pdparallel.core.retry import RateLimit, RetryPolicy, policy_of
 from pdparallel.core.returns import Returns
 from pdparallel.core.units import Data
 from pdparallel.errors import InvalidOptionError
@@ -43,6 +45,16 @@ class Work:
     initializer: Initializer | None = None
     #: Whether pandas' rows are read-only views of the whole frame. None: each chunk decides (``row.are_views``).
     views: bool | None = None
+    #: The exceptions after which a call runs again; None if there are none.
+    retry: RetryPolicy | None = None
+    #: When calls may begin, in this process only.
+    rate: RateLimit | None = None
+    #: Whether the function gives coroutines.
+    is_async: bool = False
+    #: Number of coroutines under way at once.
+    max_concurrency: int = 1
+    #: Seconds that a coroutine may take. The scheduler ends the worker of any other function.
+    timeout: float | None = None
 
     @property
     def given(self) -> list[Any]:
@@ -105,7 +117,11 @@ def work_of(
     except TypeError:
         hint = f"For one argument: args=({format_label(args)},)."
         raise InvalidOptionError("args", args, "a tuple of arguments for the function", hint) from None
-    return Work(func, given, kwargs, unit_format, options.errors, options.seed, first, views)
+    return Work(
+        func, given, kwargs, unit_format, options.errors, options.seed, first, views, policy_of(options),
+        None if options.rate_limit is None else RateLimit(options.rate_limit), is_coroutine_function(func),
+        options.max_concurrency, options.timeout,
+    )  # fmt: skip
 
 
 def in_words(unit: str, label: object, position: int) -> str:

@@ -7,12 +7,17 @@ That is no :class:`Exception`: a user's function may make calls of its own, and 
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
-__all__ = ["CancelToken", "StoppedError", "cancellable", "current", "mark_started"]
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+__all__ = ["CancelToken", "StoppedError", "callers_loop", "cancellable", "current", "mark_started", "running_loop"]
 
 
 class StoppedError(BaseException):
@@ -22,7 +27,11 @@ class StoppedError(BaseException):
 class CancelToken:
     """Request to end a call, which the call checks between two steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: AbstractEventLoop | None = None) -> None:
+        #: The loop on which the call was made, and on which its coroutines run.
+        self.loop = loop
+        #: True as soon as coroutines of the call run there.
+        self.uses_loop = False
         #: Done after :meth:`cancel`. It is a future, so that a wait for tasks can include it.
         self.requested: Future[None] = Future()
         #: Set when the arguments of the call are valid, and its work starts.
@@ -45,6 +54,24 @@ _current: ContextVar[CancelToken | None] = ContextVar("pdparallel_stop", default
 def current() -> CancelToken | None:
     """Return the token of the call in this context; None if nobody can cancel it."""
     return _current.get()
+
+
+def running_loop() -> AbstractEventLoop | None:
+    """Return the event loop that runs in this thread, if there is one."""
+    asyncio = sys.modules.get("asyncio")  # without it no loop runs
+    try:
+        return None if asyncio is None else asyncio.get_running_loop()
+    except (RuntimeError, AttributeError):  # none runs, or another thread is importing asyncio
+        return None
+
+
+def callers_loop() -> AbstractEventLoop | None:
+    """Return the event loop on which the call of this context was made and runs its coroutines; None if there is none."""
+    stop = _current.get()
+    if stop is None or stop.loop is None or running_loop() is stop.loop:
+        return None  # a call that a coroutine makes must not wait for the coroutine's own loop
+    stop.uses_loop = True
+    return stop.loop
 
 
 def mark_started() -> None:

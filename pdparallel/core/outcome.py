@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any, NamedTuple
 
 from pdparallel.core.chunking import Chunk
@@ -11,6 +12,9 @@ from pdparallel.core.columnar import Packed
 __all__ = [
     "Assigned", "Failed", "Failure", "NotKeptError", "Outcome", "Timing", "is_of_initializer", "note_initializer",
 ]  # fmt: skip
+
+#: Number of returns at each end of a chunk that are looked at for coroutines.
+LOOKED = 8
 
 #: Note of an exception of the initializer, which no row causes.
 _OF_INITIALIZER = (
@@ -81,11 +85,23 @@ class Outcome:
     timing: Timing | None = None
     #: None if there is no assignment that matters.
     assigned: Assigned | None = None
+    #: Number of calls that ran again after an exception.
+    retried: int = 0
+    #: Whether the function, which is no coroutine function, has returned coroutines, which were awaited.
+    awaited: bool = False
 
     @property
     def done(self) -> int:
         """Number of completed units: all, or those before the failure."""
         return len(self.chunk) if self.failure is None else len(self.returns)
+
+    @property
+    def awaits(self) -> bool:
+        """Whether a plain function has returned coroutines, which nobody has awaited."""
+        returns = self.returns
+        if not isinstance(returns, list):
+            return False
+        return CoroutineType in map(type, returns[:LOOKED]) or CoroutineType in map(type, returns[-LOOKED:])
 
     def count_failed(self) -> int:
         """Count the failed calls among the returns."""

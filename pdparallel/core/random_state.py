@@ -17,12 +17,13 @@ import itertools
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any
 
 import numpy as np
 
-__all__ = ["busy", "own", "reseed", "seeded", "untouched", "whole"]
+__all__ = ["busy", "in_steps", "own", "reseed", "seeded", "untouched", "whole"]
 
 _numpy: Any = np.random  # its stubs lack two functions
 
@@ -127,6 +128,56 @@ def _kept() -> Iterator[None]:
 def _generator(depth: int) -> np.random.MT19937:
     """Return a generator of NumPy's default kind; each depth of nested blocks has its own."""
     return np.random.MT19937()
+
+
+class _Stream:
+    """The stream of one position, for code that runs in steps; between them the process has its own states."""
+
+    def __init__(self, seed: int, position: int) -> None:
+        block, at = divmod(position, BLOCK)
+        self._number = _numbers_of_block(seed, block)[at]
+        self._generator = np.random.MT19937()
+        self._plain: Any = None
+        self._drawn: Any = None
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Draw from the stream inside a ``with`` block, which waits for nothing."""
+        with _one_thread, _kept():
+            _numpy.set_bit_generator(self._generator)
+            if self._plain is None:
+                random.seed(self._number)
+                np.random.seed(self._number)
+            else:
+                random.setstate(self._plain)
+                if self._drawn["has_gauss"]:
+                    np.random.set_state(self._drawn)
+            _thread.depth += 1
+            try:
+                yield
+            finally:
+                _thread.depth -= 1
+                self._plain, self._drawn = random.getstate(), np.random.get_state(legacy=False)
+
+
+@types.coroutine
+def in_steps(seed: int, position: int, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Run a coroutine so that it draws from the stream of its position, also if others run between its steps."""
+    stream, given, error = _Stream(seed, position), None, None
+    try:
+        while True:
+            with stream.step():
+                try:
+                    asked = coroutine.send(given) if error is None else coroutine.throw(error)
+                except StopIteration as stop:
+                    return stop.value
+            try:
+                given, error = (yield asked), None
+            except BaseException as thrown:  # also a cancellation
+                error = thrown
+    finally:
+        error = None
+        coroutine.close()
 
 
 def _numbers(seed: int, start: int) -> Iterator[int]:

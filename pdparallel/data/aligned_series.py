@@ -9,11 +9,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import CoroutineType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from pdparallel.core.awaitables import Substitute, then
 from pdparallel.core.columnar import Packed, ReturnPlaceholder
 from pdparallel.data.fastpath.base import is_lazy, materialized, relabel
 from pdparallel.data.fastpath.group import backing_of_column
@@ -160,7 +162,7 @@ LOOKED = 16
 
 
 @dataclass(slots=True)
-class DetectAligned:
+class DetectAligned(Substitute):
     """Wrapper that returns a Series over the unit's own index as an :class:`AlignedSeries`."""
 
     func: Func
@@ -168,9 +170,17 @@ class DetectAligned:
 
     def __call__(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
         if self._others >= LOOKED:
-            return as_aligned(materialized(self.func(unit, *args, **kwargs)), None)
+            value = self.func(unit, *args, **kwargs)
+            if type(value) is CoroutineType:
+                return then(value, lambda value: as_aligned(value, None))
+            return as_aligned(materialized(value), None)
         given = GroupIdentity.of(unit)
         value = self.func(unit, *args, **kwargs)
+        if type(value) is CoroutineType:
+            return then(value, lambda value: self._detected(value, unit, given))
+        return self._detected(value, unit, given)
+
+    def _detected(self, value: Any, unit: Any, given: GroupIdentity) -> Any:
         lazy = backing_of_column(value, unit)
         if lazy is not None and (lazy[2] is None or given.is_index(lazy[2])):
             value = _like(lazy[0], lazy[1], given)
@@ -219,14 +229,25 @@ class DetectChanges(DetectAligned):
         if lazy is None:
             index, columns = unit.index, unit.columns if unit.ndim == 2 else None
         if self._others >= LOOKED:  # as in DetectAligned, whose call would cost a tenth more
-            value = as_aligned(materialized(self.func(unit, *args, **kwargs)), None)
+            value = self.func(unit, *args, **kwargs)
+            if type(value) is CoroutineType:
+                value = then(value, lambda value: as_aligned(value, None))
+            else:
+                value = as_aligned(materialized(value), None)
         else:
             value = DetectAligned.__call__(self, unit, *args, **kwargs)
+        if type(value) is CoroutineType:  # it got a unit of its own, which is not lazy
+            return then(value, lambda value: _with_labels(value, unit, index, columns))
         if is_lazy(unit):
             return value
         if lazy is not None:
             of_series = type(lazy) is tuple
             index, columns = (lazy[4].index, None) if of_series else (lazy.index, lazy.source.data.columns)
-        if unit.index.is_(index) and (columns is None or unit.columns.is_(columns)):
-            return value
-        return ChangedLabels(value, unit.index, None if columns is None else unit.columns)
+        return _with_labels(value, unit, index, columns)
+
+
+def _with_labels(value: Any, unit: Any, index: pd.Index, columns: pd.Index | None) -> Any:
+    """Return the value, with the labels of the unit if they are not these any more."""
+    if unit.index.is_(index) and (columns is None or unit.columns.is_(columns)):
+        return value
+    return ChangedLabels(value, unit.index, None if columns is None else unit.columns)

@@ -19,6 +19,7 @@ import pandas as pd
 from pandas.api.types import is_object_dtype, is_scalar
 
 from pdparallel.compat import PANDAS_2, no_copy, without_copy_warnings
+from pdparallel.core.awaitables import Substitute, is_coroutine_function
 from pdparallel.core.units import InColumns, Units
 from pdparallel.data.aligned_series import GroupIdentity, as_aligned
 from pdparallel.data.fastpath.group import LazyGroups
@@ -370,7 +371,7 @@ class GroupsByColumn(InColumns):
 
 
 @dataclass(frozen=True, slots=True)
-class EachColumn:
+class EachColumn(Substitute):
     """Wrapper that calls the function with each column of a group and returns a list."""
 
     func: Func
@@ -383,5 +384,14 @@ class EachColumn:
             returns.append(as_aligned(self.func(column, *args, **kwargs), given))
 
         each: Any = group
-        each.apply(keep, axis=0)
+        if is_coroutine_function(self.func):
+            columns: list[Any] = []
+            each.apply(lambda column: columns.append(column.copy(deep=False)), axis=0)
+            returns = self._awaited(columns, args, kwargs)  # type: ignore[assignment]  # a coroutine of them
+        else:
+            each.apply(keep, axis=0)
         return returns
+
+    async def _awaited(self, columns: list[Any], args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+        given = list(map(GroupIdentity.of, columns))
+        return [as_aligned(await self.func(*each, *args, **kwargs), own) for *each, own in zip(columns, given, strict=True)]

@@ -19,7 +19,7 @@ from pdparallel.data.fastpath.row import LazyRows
 from pdparallel.data.values import backing_array, iter_python_values
 from pdparallel.typing import Func, UnitFormat, UnitSink
 
-__all__ = ["UnitIterator", "feed_for"]
+__all__ = ["UnitIterator", "feed_for", "own_units"]
 
 #: Passes each unit of a chunk, the first argument, to a sink, the second. Exceptions of the sink propagate.
 UnitIterator = Callable[[Any, UnitSink], None]
@@ -33,6 +33,41 @@ def feed_for(unit_format: UnitFormat, func: Func, given: Sequence[Any] = (), vie
         lazy = LazyGroups(func, given)
         return lambda piece, sink: piece.feed(sink, lazy)
     return _FEEDS[unit_format]
+
+
+class _Units:
+    """Sink that keeps all units, each as an object of its own."""
+
+    wrote: int | None = None
+    unshared = False
+
+    def __init__(self) -> None:
+        self.units: list[Any] = []
+        self.call_owned = self.units.append
+        self.call_each = self.units.extend
+        self.call_in_block = self.call_shared
+
+    def call_shared(self, unit: Any) -> None:
+        self.units.append(unit.copy(deep=False) if isinstance(unit, pd.Series) else unit)
+
+    def start_block(self, most: int) -> int:
+        return most
+
+
+def own_units(unit_format: UnitFormat, func: Func, given: Sequence[Any] = ()) -> Callable[[Any], list[Any]]:
+    """Return a function that gives the units of a chunk as objects of their own, for calls that overlap."""
+    if unit_format == "row":
+        return LazyRows(func, given).own_rows
+
+    def units(piece: Any) -> list[Any]:
+        sink = _Units()
+        if unit_format == "unit":
+            piece.feed(sink)
+        else:
+            _FEEDS[unit_format](piece, sink)
+        return sink.units
+
+    return units
 
 
 def _columns(piece: Any, sink: UnitSink) -> None:

@@ -22,6 +22,8 @@ class ResultCollector:
 
     #: True if the caller waits for each outcome, so that none is held back for later ones.
     passes_on = False
+    #: True if a result that is ready waits for those before it.
+    is_ordered = False
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -122,7 +124,7 @@ class StreamingCollector(ResultCollector):
 
     def __init__(self, call: Call, ordered: bool, most: int) -> None:
         super().__init__(call)
-        self._ordered = ordered
+        self.is_ordered = ordered
         self._most = most  # chunks in flight, or waiting for earlier ones
         self._next = 0
 
@@ -132,7 +134,7 @@ class StreamingCollector(ResultCollector):
     def taken(self) -> Iterator[Outcome]:
         """Yield the outcomes that can be passed on now; if ordered, none after a failure."""
         while self._outcomes:
-            start = self._next if self._ordered else next(iter(self._outcomes))
+            start = self._next if self.is_ordered else next(iter(self._outcomes))
             outcome = self._outcomes.pop(start, None)
             if outcome is None:
                 return

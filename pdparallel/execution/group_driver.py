@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from types import CoroutineType
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +32,7 @@ from pdparallel.execution.placement import PoolDecision
 from pdparallel.execution.runner import run
 from pdparallel.progress.reporter import of_all
 from pdparallel.typing import Func
+from pdparallel.worker.event_loop import blocking
 
 __all__ = ["First", "GroupDriver", "GroupPass", "GroupPasses", "PassRecord"]
 
@@ -204,6 +206,8 @@ class GroupDriver:
                 with contextlib.suppress(Exception):  # the exception matters more than its note
                     annotate_exception(Failure(0, exception), passes.place(kept.number, unit, len(kept.answers)))
                 raise
+            if type(value) is CoroutineType:
+                value = self._await(kept, value)
             kept.answers.append(value)
             if looks_again and not (unit.index.is_(index) and (columns is None or unit.columns.is_(columns))):
                 self._changed = True
@@ -215,6 +219,17 @@ class GroupDriver:
 
         watch.__name__ = getattr(func, "__name__", "<function>")  # which pandas looks at
         return watch
+
+    def _await(self, kept: PassRecord, value: Any) -> Any:
+        """Leave pandas' call, because the function gives coroutines; if its units are not known, await this one here."""
+        kept.answers.append(value)
+        with contextlib.suppress(_UnforeseenError):
+            self._so_far(kept)
+            group_pass = self._pass(kept.number, kept.first)
+            if group_pass is not None and not group_pass.several:
+                raise _HandOverError
+        kept.answers.pop()
+        return blocking(lambda: value)()
 
     def _start_pass(self, unit: Any) -> PassRecord:
         """Start the record of the next pass."""
@@ -353,7 +368,8 @@ class GroupDriver:
 
     def _by_itself(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return self._func(unit, *args, **kwargs)
+            value = self._func(unit, *args, **kwargs)
+            return blocking(lambda: value)() if type(value) is CoroutineType else value
         except Exception as exception:
             if self._options.errors == "raise":
                 raise

@@ -117,6 +117,8 @@ class InlineRunner:
             options, placement.MAX_LOOK_SECONDS if awaited else placement.IDLE_LOOK_SECONDS, self._rows_stay_lazy
         )
         self._latest: Outcome | None = None
+        #: Whether the function has returned coroutines.
+        self.awaited = False
 
     @property
     def reason(self) -> Reason:
@@ -131,7 +133,8 @@ class InlineRunner:
                 yield
             else:
                 outcome, prefix = prefix, None
-            if self._collector.failure is not None:
+            self.awaited = outcome.awaited
+            if self._collector.failure is not None or self.awaited:
                 break
             left = len(self._gaps)
             if not left:

@@ -13,11 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from types import CoroutineType
 from typing import Any
 
 import pandas as pd
 
 from pdparallel.core import random_state
+from pdparallel.core.awaitables import gives_coroutine
 from pdparallel.core.call import Call, Work
 from pdparallel.core.cancellation import mark_started
 from pdparallel.core.options import Options
@@ -29,6 +31,7 @@ from pdparallel.execution.events import told_to_pandas
 from pdparallel.execution.inline import BLOCK_SECONDS, MAX_IN_BLOCK, outcome_of
 from pdparallel.progress.reporter import ProgressScope, count_calls
 from pdparallel.typing import Func
+from pdparallel.worker.event_loop import blocking
 from pdparallel.worker.loop import calling, prepare
 
 __all__ = [
@@ -68,6 +71,8 @@ def run_in_pandas(
         if seen is not None:
             seen.append(unit)
         value = done[len(kept)] if len(kept) < len(done) else func(unit)
+        if gives_coroutine(value):
+            value = blocking(lambda coroutine: coroutine)(value)
         kept.append(value)
         return placeholder if type(value) is Failed else value
 
@@ -122,6 +127,10 @@ class PandasStart:
                 except BaseException as exception:
                     self.failure = exception
                     raise PandasStoppedError from None
+                if type(value) is CoroutineType:
+                    keep(value)
+                    self.seconds = clock() - began
+                    raise PandasStoppedError
                 # pandas reuses one Series, with other data in it.
                 keep(value.copy(deep=False) if value is unit and isinstance(value, pd.Series) else value)
                 unit = yield value

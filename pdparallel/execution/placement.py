@@ -11,8 +11,10 @@ import enum
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from pdparallel.core.awaitables import is_coroutine_function
 from pdparallel.core.call import Call
 from pdparallel.core.cancellation import current
 from pdparallel.core.chunking import Chunk
@@ -32,6 +34,7 @@ __all__ = [
     "Reason",
     "is_plain_call",
     "lazy_groups_pay",
+    "options_for",
     "place",
     "restart_pays",
     "transfer_cost",
@@ -111,6 +114,13 @@ def place(options: Options, units: float = 0, max_in_pandas: float = -1, max_in_
     if not is_plain_call(options):
         return Placement.INLINE
     return Placement.PASS_TO_PANDAS if units <= max_in_pandas else Placement.LOOP
+
+
+def options_for(func: Any, options: Options) -> Options:
+    """Return the options for a function: ``engine="auto"`` runs coroutine functions on an event loop."""
+    if options.engine == "auto" and is_coroutine_function(func):
+        return replace(options, engine="asyncio")
+    return options
 
 
 def _needs_engine(options: Options) -> bool:

@@ -29,9 +29,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import replace
+from typing import Any
 
 from pdparallel.checkpoint.store import opened
 from pdparallel.core.call import Call
@@ -45,6 +46,7 @@ from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import FunctionNotSerializableError, InvalidOptionError, PerformanceHint
 from pdparallel.execution import placement
 from pdparallel.execution.collector import ResultCollector
+from pdparallel.execution.coroutines import CoroutineRunner
 from pdparallel.execution.encode import CallEncoder, pack
 from pdparallel.execution.events import Watch, watch
 from pdparallel.execution.inline import InlineRunner
@@ -65,6 +67,10 @@ def run(
 ) -> Returns:
     """Run a call, and return all values that the function returned, in order of position."""
     check(options)
+    begun: dict[int, Any] = {}
+    if prefix is not None and prefix.awaits:
+        begun, prefix = dict(enumerate(prefix.returns, prefix.chunk.start)), None
+        options = replace(options, engine="asyncio")
     collector = collector or ResultCollector(call)
     with opened(call, options, collector) as finished:
         if prefix is not None:
@@ -73,7 +79,7 @@ def run(
         gaps = PendingRanges(call.n, finished, call.plan)
         with bar(options.progress, call.n, options.desc or call.verb, call.unit, call.n - len(gaps)) as shown:
             if collector.failure is None:
-                for _ in path(call, options, collector, gaps, shown, force_pool, prefix):
+                for _ in path(call, options, collector, gaps, shown, force_pool, prefix, begun):
                     pass
             collector.raise_failure()
     return collector.returns()
@@ -81,7 +87,7 @@ def run(
 
 def check(options: Options) -> None:
     """Reject options that the engine does not support, before anything runs."""
-    if options.timeout is None:
+    if options.timeout is None or options.engine == "asyncio":
         return
     with contextlib.closing(open_engine(options)) as engine:  # it starts nothing before its first task
         if not engine.restarts:
@@ -99,14 +105,21 @@ def path(
     shown: Bar,
     force_pool: bool = False,
     prefix: Outcome | None = None,
+    begun: Mapping[int, Any] | None = None,
 ) -> Generator[None, None, None]:
     """Run the pending units of a call; yield each time the collector has got an outcome.
 
     ``prefix`` is the outcome of units done before. ``force_pool`` says that the rest is known to be worth workers.
+    ``begun`` has coroutines that the function has returned, by position.
     """
     with watch(call, options, gaps, prefix) as observed:
-        mark_started()
         stop = current()
+        if stop is not None:
+            stop.uses_loop = options.engine == "asyncio" and stop.loop is not None
+        mark_started()
+        if options.engine == "asyncio":
+            yield from _on_loop(call, options, collector, gaps, shown, stop, observed, "engine= names it", begun)
+            return
         if place(options) is Placement.ENGINE:
             if gaps and collector.failure is None:
                 why = _why_an_engine(options)
@@ -117,6 +130,10 @@ def path(
         parent = InlineRunner(call, options, collector, shown, gaps, stop, observed)
         if not force_pool:
             yield from parent.run_until_worth(lambda: is_warm(options), prefix)
+            if parent.awaited:
+                why = "the function returns coroutines"
+                yield from _on_loop(call, options, collector, gaps, shown, stop, observed, why)
+                return
             if parent.reason is Reason.THREADS and gaps and collector.failure is None:
                 threads = replace(options, engine="thread")
                 yield from _by_engine(
@@ -139,6 +156,18 @@ def path(
         else:
             why = (Reason.WORTH if force_pool else parent.reason).value
             yield from _by_engine(call, options, collector, gaps, shown, stop, observed, why, parent)
+
+
+def _on_loop(
+    call: Call, options: Options, collector: ResultCollector, gaps: PendingUnits, shown: Bar, stop: CancelToken | None,
+    observed: Watch, why: str, begun: Mapping[int, Any] | None = None,
+) -> Generator[None, None, None]:  # fmt: skip
+    """Run the pending units as coroutines on an event loop of this process."""
+    if not gaps or collector.failure is not None:
+        observed.decided("there is nothing left to do")
+        return
+    observed.decided(why, "asyncio", options.max_concurrency)
+    yield from CoroutineRunner(call, options, collector, shown, gaps, stop, observed, begun).run()
 
 
 def _by_engine(

@@ -65,7 +65,8 @@ class Scheduler:
     ) -> None:  # fmt: skip
         self._call = call
         self._retries = options.retries
-        self._timeout = options.timeout
+        # A worker cancels a coroutine itself.
+        self._timeout = None if call.work.is_async else options.timeout
         self._engine = engine
         self._encoder = encoder
         self._collector = collector
@@ -76,9 +77,9 @@ class Scheduler:
         self._in_flight: dict[Future[bytes], _Try] = {}
         self._retry_queue: deque[_Try] = deque()
         self._given_up: list[Outcome] = []
-        self._clock = _Clock(options.timeout)
+        self._clock = _Clock(self._timeout)
         # Workers note cheap units in groups, and only a retry finds the guilty one. Otherwise they must note each unit.
-        self._one_by_one = options.timeout is not None or options.retries == 0
+        self._one_by_one = self._timeout is not None or options.retries == 0
 
     def run(self, chunks: Iterator[Chunk]) -> Iterator[None]:
         """Run the chunks; yield each time the collector has got an outcome."""

@@ -42,6 +42,7 @@ from pdparallel.operations import build_result, concat
 from pdparallel.progress.reporter import ProgressScope
 from pdparallel.transport.data import take
 from pdparallel.typing import Combine, Func, ResultType, UnitFormat
+from pdparallel.worker.event_loop import awaiting
 from pdparallel.worker.loop import calling, record
 
 __all__ = [
@@ -60,6 +61,7 @@ def apply_frame(
     raw: bool, result_type: ResultType, verb: str, unit_format: UnitFormat, options: Options,
 ) -> Any:  # fmt: skip
     """Run ``df.apply(func, axis, ...)``; ``unit_format`` says in which form the function gets a row or column."""
+    options = placement.options_for(func, options)
     labels = df.index if axis else df.columns
     # With broadcast, pandas selects units by label. A repeated label gives a frame, so pandas makes that call.
     by_pandas = 0 in df.shape or (result_type == "broadcast" and not labels.is_unique)
@@ -68,6 +70,7 @@ def apply_frame(
     if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
         work = work_of(func, args, kwargs, unit_format, options)
         mark_started()
+        func = awaiting(func)
         with random_state.whole(work.seed) if goes_to_pandas(func) else inline_context(work):
             return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
     prefix: Outcome | None = None
@@ -147,6 +150,7 @@ def apply_series(
     s: Any, func: Func, args: Sequence[Any], kwargs: dict[str, Any], na_action: str | None, verb: str, options: Options
 ) -> Any:
     """Run ``s.map(func, na_action)`` or ``s.apply(func)``."""
+    options = placement.options_for(func, options)
     how = {"na_action": na_action} if verb == "map" else {}
     unit_format: UnitFormat = "value"
     data: Any = s
@@ -160,7 +164,7 @@ def apply_series(
         prefix = run_loop(
             work_of(func, args, kwargs, unit_format, options), list(iter_python_values(backing_array(data)))
         )
-        if prefix.failure is None and len(prefix.returns) == len(data):
+        if prefix.failure is None and len(prefix.returns) == len(data) and not prefix.awaits:
             return build_result.build_map(s, Returns([prefix.returns]), verb, **how)
     by_pandas = len(s) == 0 or data is None  # pandas maps categories and fill values of an empty Series, too
     if by_pandas:
@@ -198,9 +202,10 @@ def apply_series(
 
 def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None, options: Options) -> Any:
     """Run ``df.map(func, na_action)``."""
+    options = placement.options_for(func, options)
     how: dict[str, Any] = {"na_action": na_action}
     if df.empty:
-        return df.map(func, **how)
+        return df.map(awaiting(func), **how)
     dtypes = list(df.dtypes)  # read once: pandas builds it each time
     cells = cells_of(df, dtypes, na_action)
     seen: list[Any] = []
@@ -234,7 +239,7 @@ def map_frame(df: Any, func: Func, kwargs: dict[str, Any], na_action: str | None
     most = placement.LOOP_MAX_UNITS if call.validate_prefix is None else -1
     if place(options, call.n, max_in_loop=most) is Placement.LOOP:
         prefix = run_loop(call.work, list(cells.values()))
-        if prefix.failure is None and len(prefix.returns) == call.n:
+        if prefix.failure is None and len(prefix.returns) == call.n and not prefix.awaits:
             return build_result.build_frame_map(df, dtypes, cells.sizes, Returns([prefix.returns]), na_action)
     with ProgressScope():
         returns = run(call, options, prefix)
@@ -285,7 +290,7 @@ def apply_chunks(
     data, plan = call.data, call.plan
     assert plan is not None
     with ProgressScope():
-        pieces = run(call, options).values() if len(data) else [of_no_rows(call)]
+        pieces = run(call, placement.options_for(func, options)).values() if len(data) else [of_no_rows(call)]
         if around is not None:
             pieces = [
                 piece if type(piece) is Failed else concat.without_overlap(piece, chunk)
@@ -373,6 +378,6 @@ def map_items(func: Func, items: list[Any], unit_format: UnitFormat, options: Op
     if not items:
         return []
     with ProgressScope():
-        returns = run(call, options)
+        returns = run(call, placement.options_for(func, options))
         failures.replace_failures(call, returns, failures.none_for_nan)
         return returns.values()

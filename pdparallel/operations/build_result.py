@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pdparallel.core.awaitables import Substitute, then
 from pdparallel.core.columnar import (
     Columns,
     Dicts,
@@ -319,7 +320,7 @@ class _Nan(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class DetectNan:
+class DetectNan(Substitute):
     """Function that returns a placeholder instead of the object ``np.nan``, but keeps other nans.
 
     ``map`` of categories gives a categorical or not, depending on whether the return for a missing value *is* np.nan.
@@ -328,5 +329,4 @@ class DetectNan:
     func: Func
 
     def __call__(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        returned = self.func(value, *args, **kwargs)
-        return _Nan.NAN if returned is np.nan else returned
+        return then(self.func(value, *args, **kwargs), lambda returned: _Nan.NAN if returned is np.nan else returned)

@@ -37,11 +37,12 @@ from pdparallel.data.values import bytes_of
 from pdparallel.errors import Shown
 from pdparallel.execution.events import shaping
 from pdparallel.execution.group_driver import First, GroupDriver, GroupPass
-from pdparallel.execution.placement import is_plain_call
+from pdparallel.execution.placement import is_plain_call, options_for
 from pdparallel.operations.build_result import PLAIN_NUMBERS, values_for_series
 from pdparallel.progress.reporter import ProgressScope, count_calls
 from pdparallel.transport.data import is_big
 from pdparallel.typing import Func
+from pdparallel.worker.event_loop import awaiting
 
 __all__ = ["call_grouped", "is_replaced"]
 
@@ -63,9 +64,9 @@ def call_grouped(
 
     if straight or func is None or goes_to_pandas(func) or is_replaced(func):
         mark_started()
-        return ask(func)
+        return ask(awaiting(func))
     check_func(func)
-    options = resolve(given)
+    options = options_for(func, resolve(given))
     plan = GroupByPlan(grouped(), method, func, args, kwargs, options)
     driver = GroupDriver(
         count_calls(func, options.progress, options.desc or plan.verb, "group"), plan, options, plan.fill

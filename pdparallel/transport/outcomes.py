@@ -10,7 +10,7 @@ from typing import Any
 
 from pdparallel.core.columnar import ReturnPlaceholder
 from pdparallel.core.format import text_of, type_name
-from pdparallel.core.outcome import Failed, Failure, Outcome
+from pdparallel.core.outcome import Failed, Failure, NotKeptError, Outcome
 from pdparallel.core.returns import pack, pack_runs
 from pdparallel.core.tracebacks import below_the_callers, users_part
 from pdparallel.errors import RemoteError, ResultNotSerializableError
@@ -23,6 +23,7 @@ __all__ = [
     "described",
     "encode_outcome",
     "failed",
+    "failure_keeper",
     "raised_by_function",
 ]
 
@@ -32,6 +33,13 @@ _FEEDS = frozenset(
     ("pdparallel.data.iterate", "pdparallel.data.values", "pdparallel.data.windows", "pdparallel.data.lazy_items")
 )
 
+#: Largest number of exceptions of a chunk that ``errors="coerce"`` keeps for ``FailedCallsWarning.failures``.
+#: Each takes about 50 µs.
+MAX_KEPT = 1_000
+
+#: Placeholder for each further exception of a chunk.
+_NOT_KEPT = Failed(NotKeptError())
+
 #: Texts of stacks, by the code and the instruction of each frame. Writing a stack costs ten times all else.
 Stacks = dict[tuple[tuple[CodeType, int], ...], str]
 
@@ -40,6 +48,23 @@ def failed(exception: Exception, stacks: Stacks) -> Failed:
     """Return the record of an exception after which the call goes on."""
     text = _traceback_text(exception, stacks)
     return Failed(exception.with_traceback(None), text)
+
+
+def failure_keeper(errors: Errors) -> Callable[[Exception], Failed]:
+    """Return a function that makes the record of each failure of a chunk, as ``errors=`` needs it."""
+    kept = 0
+    stacks: Stacks = {}
+
+    def keep(exception: Exception) -> Failed:
+        nonlocal kept
+        kept += 1
+        if errors == "return" or kept == 1:
+            return failed(exception, stacks)
+        if kept > MAX_KEPT:
+            return _NOT_KEPT
+        return Failed(exception.with_traceback(None))  # nobody reads its stack, which is slow to write
+
+    return keep
 
 
 def encode_outcome(outcome: Outcome, table: SharedTable, errors: Errors = "raise") -> list[memoryview]:

@@ -21,13 +21,16 @@ import numpy as np
 import pandas as pd
 
 from pdparallel.core import random_state
+from pdparallel.core.awaitables import is_coroutine_function
 from pdparallel.core.call import Initializer, Work
 from pdparallel.core.chunking import Chunk
-from pdparallel.core.outcome import Assigned, Failed, Failure, NotKeptError, Outcome, note_initializer
+from pdparallel.core.outcome import Assigned, Failure, Outcome, note_initializer
 from pdparallel.data.fastpath.base import FRESH, is_lazy
 from pdparallel.data.iterate import UnitIterator
-from pdparallel.transport.outcomes import Stacks, failed, raised_by_function
-from pdparallel.typing import ProgressSlots
+from pdparallel.transport.outcomes import failure_keeper, raised_by_function
+from pdparallel.typing import Errors, ProgressSlots
+from pdparallel.worker.coroutines import record_coroutines
+from pdparallel.worker.event_loop import blocking
 from pdparallel.worker.replicate_state import InitializerFolder
 
 __all__ = ["calling", "prepare", "record"]
@@ -37,13 +40,6 @@ BLOCK_SECONDS = 0.001
 
 #: Largest number of units in a block.
 MAX_IN_BLOCK = 1 << 20
-
-#: Largest number of exceptions of a chunk that ``errors="coerce"`` keeps for ``FailedCallsWarning.failures``.
-#: Each takes about 50 µs.
-MAX_KEPT = 1_000
-
-#: Placeholder for each further exception of a chunk.
-_NOT_KEPT = Failed(NotKeptError())
 
 #: Ids of functions of C that users often call with values. Compared by identity, because the ``==`` of a user's object
 #: may do anything.
@@ -209,7 +205,8 @@ def prepare(work: Work) -> None:
     if first in _thread.prepared:
         _thread.prepared[first].again()
     else:
-        _thread.prepared[first] = InitializerFolder(functools.partial(first.func, *first.args))
+        call = functools.partial(first.func, *first.args)
+        _thread.prepared[first] = InitializerFolder(blocking(call) if is_coroutine_function(call) else call)
 
 
 def _note_missing_global(exception: NameError, first: Initializer) -> None:
@@ -223,29 +220,21 @@ def _note_missing_global(exception: NameError, first: Initializer) -> None:
 
 def calling(work: Work) -> Callable[[Any], Any]:
     """Return a function of a unit that follows ``errors=``."""
-    call = _with_arguments(work)
-    return call if work.errors == "raise" else _guarded(call, returns_them=work.errors == "return")
+    call = blocking(_with_arguments(work)) if work.is_async else _with_arguments(work)
+    return call if work.errors == "raise" else _guarded(call, work.errors)
 
 
-def _guarded(call: Callable[[Any], Any], returns_them: bool) -> Callable[[Any], Any]:
+def _guarded(call: Callable[[Any], Any], errors: Errors) -> Callable[[Any], Any]:
     """Return a function that returns a :class:`Failed` instead of raising."""
-    kept = 0
-    stacks: Stacks = {}
+    keep = failure_keeper(errors)
 
     # A ``map`` that is resumed after an exception would save this function around each call. But it cannot tell an
     # exception of the iterator from one of the function. It also ends at a StopIteration of the function.
     def guarded(unit: Any) -> Any:
-        nonlocal kept
         try:
             return call(unit)
         except Exception as exception:
-            if returns_them or not kept:
-                kept = 1
-                return failed(exception, stacks)
-            if kept == MAX_KEPT:
-                return _NOT_KEPT
-            kept += 1
-            return Failed(exception.with_traceback(None))  # nobody reads its stack, which is slow to write
+            return keep(exception)
 
     return guarded
 
@@ -276,6 +265,25 @@ def record(
     notes: ProgressSlots | None = None, track_each_unit: bool = False,
 ) -> Outcome:  # fmt: skip
     """Call the function for each unit of a piece; return a shorter chunk if the time is up, but one unit at least."""
+    if work.is_async:
+        return record_coroutines(work, piece, chunk, notes, track_each_unit)
+    outcome = _record(work, feed, piece, chunk, until, notes, track_each_unit)
+    if not outcome.awaits:
+        return outcome
+    returns = outcome.returns
+    # A plain function, which has called a coroutine function.
+    given = Chunk(chunk.start, chunk.start + len(returns))
+    begun = dict(enumerate(returns, chunk.start))
+    awaited = record_coroutines(work, piece, given, notes, track_each_unit, begun)
+    if awaited.failure is None:
+        awaited = replace(awaited, chunk=outcome.chunk, failure=outcome.failure)
+    return replace(awaited, awaited=True)
+
+
+def _record(
+    work: Work, feed: UnitIterator, piece: Any, chunk: Chunk, until: float, notes: ProgressSlots | None,
+    track_each_unit: bool,
+) -> Outcome:  # fmt: skip
     try:
         prepare(work)
     except BaseException as exception:
@@ -284,7 +292,7 @@ def record(
         return Outcome(chunk, [], Failure(0, exception))
     if work.seed is not None:
         with random_state.seeded(work.seed, chunk.start) as step:
-            return record(_with_streams(work, step), feed, piece, chunk, until, notes, track_each_unit)
+            return _record(_with_streams(work, step), feed, piece, chunk, until, notes, track_each_unit)
     recorder = _Recorder(work, until, chunk.start, notes, track_each_unit)
     failure = None
     began = time.perf_counter()

@@ -26,6 +26,7 @@ from pdparallel.worker.replicate_state import within
 __all__ = [
     "become_a_worker",
     "idle_seconds",
+    "in_task",
     "inside_task",
     "inside_worker",
     "run_parts",
@@ -133,19 +134,19 @@ def _text(exception: BaseException) -> str:
 
 def run_task_in_thread(data: bytes) -> bytes:
     """Run a task in a thread or process that does not wait for the answer."""
-    with _in_task():
+    with in_task():
         return run_task(data)
 
 
 def run_parts(head: bytes, work: bytes, piece: memoryview, during: AbstractContextManager[None] | None = None) -> bytes:
     """Run a task that came in parts through the store of a cluster."""
     # ``during`` is held only while the function runs: inside it, Dask may raise an exception in this thread to cancel.
-    with _in_task():
+    with in_task():
         return _done(task_of(head, work, piece), during or contextlib.nullcontext())
 
 
 @contextlib.contextmanager
-def _in_task() -> Iterator[None]:
+def in_task() -> Iterator[None]:
     before, _thread.in_task = _thread.in_task, True
     try:
         yield

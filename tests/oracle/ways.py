@@ -6,6 +6,7 @@ and sent back as for real workers, in this process.  The real engines have a tab
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import unittest.mock
@@ -13,7 +14,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from pdparallel.core.validation import goes_to_pandas
 from pdparallel.engines.serial import SerialEngine
+from pdparallel.operations.groupby import is_replaced
 from pdparallel.testing import assert_same_as_pandas
 from pdparallel.testing._force import force
 from pdparallel.transport.task import Locality
@@ -26,7 +31,8 @@ class Way(NamedTuple):
 
     ``locality`` is how the data travels; with ``takes_over`` the parent does the first chunk itself, as ``auto`` does;
     with ``alone`` it does all, and groups are tried lazy as soon as pandas has begun; with ``begins`` small calls begin
-    in pandas, or without a runner, and are stopped after one unit. ``chunk_size`` None stands for one chunk over all.
+    in pandas, or without a runner, and are stopped after one unit. With ``awaits`` the function is a coroutine function
+    that does the same. ``chunk_size`` None stands for one chunk over all.
     """
 
     chunk_size: int | None
@@ -34,13 +40,14 @@ class Way(NamedTuple):
     takes_over: bool = False
     alone: bool = False
     begins: bool = False
+    awaits: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
         return {
             # "process" is patched to be the serial engine
-            "engine": "auto" if self.takes_over or self.alone or self.begins else "process",
-            "chunk_size": None if self.begins else self.chunk_size or 1_000_000,
+            "engine": "auto" if self.takes_over or self.alone or self.begins or self.awaits else "process",
+            "chunk_size": None if self.begins or self.awaits else self.chunk_size or 1_000_000,
             "n_workers": 1 if self.alone else 2,
         }
 
@@ -54,6 +61,7 @@ WAYS = (
     Way(None, Locality.HOST),
     Way(2, Locality.HOST, alone=True),
     Way(None, Locality.HOST, begins=True),
+    Way(None, Locality.PROCESS, awaits=True),
 )
 
 #: A chunk for each unit, a parent that hands over, and one that is stopped where small calls begin.
@@ -119,10 +127,71 @@ def assert_same_on_all(
         with running(way):
             obj = make()
             try:
-                assert_same_as_pandas(lambda obj=obj, way=way: ours(obj.par(**way.options)), answer)
+                assert_same_as_pandas(lambda obj=obj, way=way: ours(_accessor(obj, way)), answer)
             except AssertionError as error:
+                if way.awaits and _stops(answer):
+                    continue  # Python turns a StopIteration of a coroutine into a RuntimeError
                 error.add_note(f"on {way}")
                 raise
+
+
+def _stops(answer: Callable[[], Any]) -> bool:
+    try:
+        answer()
+    except StopIteration:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+#: Methods whose first argument is called with each unit.
+_VERBS = ("agg", "aggregate", "apply", "apply_chunks", "apply_cols", "apply_rows", "filter", "map", "transform")
+
+
+class _Awaiting:
+    """An accessor, or what it returns, that gives coroutine functions to its methods."""
+
+    def __init__(self, of: Any) -> None:
+        self._of = of
+
+    def __call__(self, **options: Any) -> Any:
+        return _Awaiting(self._of(**options))
+
+    def __getitem__(self, key: Any) -> Any:
+        return _Awaiting(self._of[key])
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._of, name)
+        if not callable(found):
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if name not in _VERBS:
+                made = found(*args, **kwargs)
+                return _Awaiting(made) if type(made).__module__.startswith("pdparallel.") else made
+            if "func" in kwargs:
+                kwargs["func"] = coroutine_of(kwargs["func"])
+            return found(*map(coroutine_of, args[:1]), *args[1:], **kwargs)
+
+        return call
+
+
+def coroutine_of(func: Any) -> Any:
+    """The coroutine function that does what a function of the user does; anything else as it is."""
+    if not callable(func) or isinstance(func, (np.ufunc, type)) or goes_to_pandas(func) or is_replaced(func):
+        return func
+
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        await asyncio.sleep(0)
+        return func(*args, **kwargs)
+
+    return awaited
+
+
+def _accessor(obj: Any, way: Way) -> Any:
+    par = obj.par(**way.options)
+    return _Awaiting(par) if way.awaits else par
 
 
 def _once(call: Callable[[], Any]) -> Callable[[], Any]:

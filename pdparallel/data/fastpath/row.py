@@ -95,13 +95,8 @@ class LazyRows:
     def feed(self, frame: Any, sink: UnitSink) -> None:
         """Pass each row to the sink as ``frame.apply(sink.call_shared, axis=1)`` does, but in blocks."""
         first = self._pay is None
-        if first:  # all chunks of a call have the same columns
-            look_for_methods()
-            # A dict, because the first lookup in an index of strings costs a tenth of a call with ten rows.
-            self._places = {label: place for place, label in enumerate(frame.columns)}
-            with converting():
-                self._common = _dtype_of_rows(frame, self._places)
-            self._pay = self._common is not None and not may_ask_for_types(self._func, self._given, rows=True)
+        if first:
+            self._begin(frame)
         if self._views is None:
             self._views = are_views(frame)
         writes = _Writes(sink, self._unshared) if self._views else None
@@ -112,6 +107,39 @@ class LazyRows:
                 if writes is not None:
                     writes.look()
 
+    def _begin(self, frame: Any) -> None:
+        """Find out whether rows can be lazy: all chunks of a call have the same columns."""
+        look_for_methods()
+        # A dict, because the first lookup in an index of strings costs a tenth of a call with ten rows.
+        self._places = {label: place for place, label in enumerate(frame.columns)}
+        with converting():
+            self._common = _dtype_of_rows(frame, self._places)
+        self._pay = self._common is not None and not may_ask_for_types(self._func, self._given, rows=True)
+
+    def own_rows(self, frame: Any) -> list[Any]:
+        """Return each row as an object of its own, which a function may read later, in any order."""
+        rows: list[Any] = []
+        with without_copy_warnings():
+            if self._pay is None:
+                self._begin(frame)
+            columns = self._listed(frame)
+            if self._pay and not self._asks_for_types_of(columns):
+                for lazy in zip(repeat(columns), range(len(frame)), strict=False):
+                    row = new(_Row)
+                    keep(row, "_lazy", lazy)
+                    rows.append(row)
+            else:
+                self._pay = False
+                frame.apply(lambda row: rows.append(row.copy(deep=False)), axis=1)
+        return rows
+
+    def _asks_for_types_of(self, columns: _Columns) -> bool:
+        """Return whether the function may look at the type of a row by a method of an object in it."""
+        if columns.common.kind != "O":
+            return False
+        held = leading(columns.rows[:LOOK_AFTER].ravel().tolist())
+        return bool(held) and may_ask_for_types(self._func, [*self._given, *held], rows=True)
+
     def _feed(self, frame: Any, sink: UnitSink, writes: _Writes | None, is_first: bool) -> None:
         n, at = len(frame), 0
         while self._pay and at < n:
@@ -120,11 +148,9 @@ class LazyRows:
             columns = self._listed(part)
             columns.writes, columns.first = writes, at
             is_first = is_first and at == 0
-            if is_first and columns.common.kind == "O":
-                held = leading(columns.rows[:LOOK_AFTER].ravel().tolist())
-                if held and may_ask_for_types(self._func, [*self._given, *held], rows=True):
-                    self._pay = False
-                    break
+            if is_first and self._asks_for_types_of(columns):
+                self._pay = False
+                break
             # To inspect the code pays off from about so many rows on.
             by_texts, done = stop - at == ROWS_LISTED and reads_by_texts(self._func), 0
             items, attributes = tuple(self._items), tuple(self._attributes)  # which other threads may add to
