@@ -98,7 +98,7 @@ class UnitSink(Protocol):
 
 
 class ProgressSlots(Protocol):
-    """Slots for the progress of a worker in its chunk: the three numbers of ``transport.shared_memory.Running``."""
+    """Slots for the progress of a worker in its chunk: the numbers of ``transport.shared_memory.Running``."""
 
     def __setitem__(self, at: int, value: int, /) -> None:
         """Set one of the numbers."""

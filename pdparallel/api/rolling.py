@@ -34,6 +34,7 @@ from pdparallel.execution.runner import run
 from pdparallel.operations.rolling import Layout, Windowing, is_plain, layout
 from pdparallel.progress.reporter import ProgressScope
 from pdparallel.typing import AsFrame, AsSeries, AsWhole, Func
+from pdparallel.worker.retrying import retrying
 
 __all__ = ["WindowPar"]
 
@@ -175,6 +176,8 @@ class WindowPar(Generic[AsSeries, AsFrame, AsWhole]):
             or given.get("method", "single") != "single"
             or "axis" in given
         ):
+            if callable(func) and engine in (None, "cython"):
+                func = retrying(work_of(func, (), {}, "unit", options))[0].func
             with random_state.whole(options.seed):
                 return cast("AsWhole", self._pandas.apply(func, raw, engine, engine_kwargs, args, kwargs))
         if options.errors == "return":

@@ -12,7 +12,7 @@ from pdparallel.core.awaitables import is_coroutine_function
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.format import shortened
 from pdparallel.core.options import Options
-from pdparallel.core.retry import RateLimit, RetryPolicy, policy_of
+from pdparallel.core.retry import RateLimit, RetryPolicy, policy_of, rate_of
 from pdparallel.core.returns import Returns
 from pdparallel.core.units import Data
 from pdparallel.errors import InvalidOptionError
@@ -45,9 +45,9 @@ class Work:
     initializer: Initializer | None = None
     #: Whether pandas' rows are read-only views of the whole frame. None: each chunk decides (``row.are_views``).
     views: bool | None = None
-    #: The exceptions after which a call runs again; None if there are none.
+    #: None if no exception leads to another call.
     retry: RetryPolicy | None = None
-    #: When calls may begin, in this process only.
+    #: Shared by all threads of the call, and never sent to another process.
     rate: RateLimit | None = None
     #: Whether the function gives coroutines.
     is_async: bool = False
@@ -119,8 +119,7 @@ def work_of(
         raise InvalidOptionError("args", args, "a tuple of arguments for the function", hint) from None
     return Work(
         func, given, kwargs, unit_format, options.errors, options.seed, first, views, policy_of(options),
-        None if options.rate_limit is None else RateLimit(options.rate_limit), is_coroutine_function(func),
-        options.max_concurrency, options.timeout,
+        rate_of(options), is_coroutine_function(func), options.max_concurrency, options.timeout,
     )  # fmt: skip
 
 

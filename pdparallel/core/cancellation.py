@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextvars import ContextVar
@@ -17,7 +18,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
-__all__ = ["CancelToken", "StoppedError", "callers_loop", "cancellable", "current", "mark_started", "running_loop"]
+__all__ = [
+    "CancelToken", "StoppedError", "callers_loop", "cancellable", "current", "ending", "mark_started", "pause",
+    "running_loop",
+]  # fmt: skip
+
+#: Longest sleep in seconds between two checks.
+SLICE_SECONDS = 0.1
 
 
 class StoppedError(BaseException):
@@ -89,3 +96,32 @@ def cancellable(stop: CancelToken) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+#: Set when the engine that runs a task is closed before the task has ended.
+_ended: ContextVar[threading.Event | None] = ContextVar("pdparallel_ended", default=None)
+
+
+@contextlib.contextmanager
+def ending(ended: threading.Event) -> Iterator[None]:
+    """Give an event to the threads of an engine that is made inside a ``with`` block; if it is set, pauses end."""
+    token = _ended.set(ended)
+    try:
+        yield
+    finally:
+        _ended.reset(token)
+
+
+def pause(seconds: float) -> None:
+    """Sleep, but raise :class:`StoppedError` soon after the end of the call."""
+    stop, ended = _current.get(), _ended.get()
+    until = time.monotonic() + seconds
+    while True:
+        if stop is not None:
+            stop.raise_if_cancelled()
+        if ended is not None and ended.is_set():
+            raise StoppedError
+        left = until - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(left, SLICE_SECONDS))

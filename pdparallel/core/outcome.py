@@ -85,7 +85,7 @@ class Outcome:
     timing: Timing | None = None
     #: None if there is no assignment that matters.
     assigned: Assigned | None = None
-    #: Number of calls that ran again after an exception.
+    #: Number of repeated calls after an exception of ``retry_on``.
     retried: int = 0
     #: Whether the function, which is no coroutine function, has returned coroutines, which were awaited.
     awaited: bool = False

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["busy", "in_steps", "own", "reseed", "seeded", "untouched", "whole"]
+__all__ = ["busy", "in_steps", "own", "remembered", "reseed", "seeded", "untouched", "whole"]
 
 _numpy: Any = np.random  # its stubs lack two functions
 
@@ -65,6 +65,17 @@ def untouched() -> Iterator[None]:
     """Restore both states after calls whose results are discarded."""
     with _one_thread, _kept():
         yield
+
+
+def remembered() -> Callable[[], None]:
+    """Return a function that restores both states as they are now, so that the same numbers come again."""
+    plain, numpy = random.getstate(), np.random.get_state(legacy=False)
+
+    def restore() -> None:
+        random.setstate(plain)
+        np.random.set_state(numpy)
+
+    return restore
 
 
 def busy() -> bool:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pdparallel.core.options import Options
+from pdparallel.errors import InvalidOptionError
 
-__all__ = ["RateLimit", "RetryPolicy", "note_tries", "policy_of", "retry_after"]
+__all__ = ["RateLimit", "RetryPolicy", "note_tries", "policy_of", "rate_of", "retry_after"]
 
 #: Longest wait in seconds that doubling leads to.
 MAX_WAIT_SECONDS = 60.0
@@ -72,6 +73,25 @@ def policy_of(options: Options) -> RetryPolicy | None:
     if options.retries == 0 or (isinstance(on, tuple) and not on):
         return None
     return RetryPolicy(on, options.retries, options.retry_wait)
+
+
+#: Engines in this process, whose calls can share one rate.
+_ENGINES_HERE = ("thread", "serial", "asyncio")
+
+
+def rate_of(options: Options) -> RateLimit | None:
+    """Return the rate of a call, or None if it has none; raise if its engine cannot hold it."""
+    if options.rate_limit is None:
+        return None
+    engine = options.engine
+    if not (isinstance(engine, str) and engine in _ENGINES_HERE):
+        shown = repr(engine) if isinstance(engine, str) else type(engine).__name__
+        raise InvalidOptionError(
+            "rate_limit", options.rate_limit, f"None with engine={shown}",
+            "rate_limit= needs an engine in this process: engine='thread' for functions, engine='asyncio' for "
+            "coroutine functions.",
+        )  # fmt: skip
+    return RateLimit(options.rate_limit)
 
 
 def retry_after(exception: BaseException) -> float | None:
@@ -147,7 +167,7 @@ class RateLimit:
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._interval = (1 + SPARE_PART) / per_second
-        self._next = -math.inf
+        self._next: float | None = None
         self._lock = threading.Lock()
         #: Number of calls that may begin within ``_window`` seconds: one second, or one interval of a slow rate.
         most = max(1, math.floor(per_second))
@@ -158,7 +178,9 @@ class RateLimit:
         """Take the next slot, and return the seconds until it."""
         with self._lock:
             now = self._clock()
-            slot = max(self._next, now - LATE_SECONDS * min(1.0, self._window))
+            slot = now
+            if self._next is not None:
+                slot = max(self._next, now - LATE_SECONDS * min(1.0, self._window))
             self._next = slot + self._interval
             return max(0.0, slot - now)
 

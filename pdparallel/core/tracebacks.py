@@ -37,6 +37,7 @@ _CALLERS = {
     **dict.fromkeys(
         [
             "pdparallel.worker.loop",
+            "pdparallel.worker.retrying",
             "pdparallel.operations.build_result",
             "pdparallel.data.aligned_series",
             "pdparallel.execution.group_driver",

@@ -86,6 +86,7 @@ class _Run(NamedTuple):
 
 def sampled(call: Call, found: Explanation, problems: list[str]) -> Sample:
     """Call the function with some units and add their figures, unless it cannot be called here."""
+    call = replace(call, work=replace(call.work, retry=None))  # an explanation waits for no retry
     work = call.work
     if work.initializer is not None:
         problems.append(

@@ -122,9 +122,10 @@ class Profile(Observer):
               were in a checkpoint.
             - ``engine``: its name, or ``"here"`` for this process without an engine. ``workers``: their number.
               ``why``: the reason for this engine.
-            - ``chunks``: their number. ``lost``: the chunks that ran again because their worker ended.
+            - ``chunks``: their number. ``lost``: the chunks that ran again because their worker ended. ``retried``: the
+              calls that ran again after an exception of ``retry_on``.
             - ``began``: seconds from the start of the block. ``seconds``: from the start of the call to its result.
-            - ``function``: seconds of the function in all workers, with making the units.
+            - ``function``: seconds of the function in all workers, with making the units and waiting for retries.
             - ``loading``: seconds to load the function in workers, with its imports.
             - ``transport``: seconds to write and read all data that is sent, in all processes.
             - ``shaping``: seconds to build the result.
@@ -159,6 +160,7 @@ class Profile(Observer):
             "why": record.why,
             "chunks": len(pieces),
             "lost": record.lost,
+            "retried": record.retried,
             "began": record.began - self._began,
             "seconds": record.seconds,
             "function": record.function,
@@ -190,7 +192,8 @@ class Profile(Observer):
             - ``load_function``, ``load`` (the data), ``pack``: seconds in the worker. ``write``, ``read``: seconds in
               this process.
             - ``bytes_out``, ``bytes_back``: bytes of the task and its result; 0 if only references are sent.
-            - ``failed``: True if the function raised an exception that ended the chunk.
+            - ``failed``: True if the function raised an exception that ended the chunk. ``retried``: the number of
+              calls that ran again.
 
         Notes
         -----
@@ -239,6 +242,7 @@ class Profile(Observer):
             "bytes_out": piece.out,
             "bytes_back": piece.back,
             "failed": piece.failed,
+            "retried": piece.retried,
         }
 
     def workers(self) -> dict[tuple[int, int], str]:
@@ -305,6 +309,9 @@ class Profile(Observer):
                 parts.append(f"{record.kept:,} {record.unit}s were in the checkpoint")
             if record.lost:
                 parts.append(f"{record.lost} chunks lost their worker")
+            if record.retried:
+                again = "1 call" if record.retried == 1 else f"{record.retried:,} calls"
+                parts.append(f"{again} ran again after an exception")
             if record.error:
                 parts.append(f"ended by {record.error}")
             notes.append("; ".join(parts))

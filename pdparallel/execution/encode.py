@@ -154,7 +154,7 @@ class _Slot:
     """Progress notes of a chunk within this process; see :class:`pdparallel.transport.shared_memory.Running`."""
 
     def __init__(self, first: int, tell: Callable[[int], None] | None) -> None:
-        self._noted = [os.getpid(), LOADING, LOADING]
+        self._noted = [os.getpid(), LOADING, LOADING, 0]
         self._first = first
         self._tell = tell
 

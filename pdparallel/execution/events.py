@@ -190,6 +190,7 @@ class CallRecorder(Watch):
 
     def _add(self, piece: ChunkRecord, outcome: Outcome) -> None:
         piece.seconds, piece.failed = outcome.seconds, outcome.failure is not None
+        piece.retried = outcome.retried
         if outcome.failure is not None:
             self._record.error = type(outcome.failure.exception).__name__
         self._record.pieces.append(piece)

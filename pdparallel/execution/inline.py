@@ -251,7 +251,7 @@ class InlineRunner:
         outcome = run_inline(call, self._feed, chunk, until)
         self._watch.did(outcome)
         self._collector.add(outcome)
-        self._bar.add(outcome.done, outcome.count_failed)
+        self._bar.add(outcome.done, outcome.count_failed, outcome.retried)
         self._gaps.drop(outcome.chunk.stop)
         return outcome
 

@@ -33,6 +33,7 @@ from pdparallel.progress.reporter import ProgressScope, count_calls
 from pdparallel.typing import Func
 from pdparallel.worker.event_loop import blocking
 from pdparallel.worker.loop import calling, prepare
+from pdparallel.worker.retrying import retrying
 
 __all__ = [
     "LeavingError",
@@ -63,7 +64,11 @@ def run_in_pandas(
     ``seen`` receives the units if they are labels. pandas gets ``placeholder`` for a failed call; ``shape`` makes the
     result again with what takes its place.
     """
-    func = count_calls(calling(call.work), options.progress, options.desc or call.verb, call.unit)
+    work, repeats = retrying(call.work)
+    func = count_calls(
+        calling(work), options.progress, options.desc or call.verb, call.unit,
+        int if repeats is None else lambda: repeats.retried,
+    )  # fmt: skip
     kept: list[Any] = []
     done = [] if prefix is None else Returns([prefix.returns]).values()
 

@@ -41,6 +41,7 @@ class ChunkRecord:
     out: int = 0  # bytes of the task
     back: int = 0  # bytes of the answer
     failed: bool = False  # an exception ended the chunk
+    retried: int = 0  # calls that ran again after an exception
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -89,6 +90,11 @@ class Record:
     def function(self) -> float:
         """Seconds in the function, in all processes."""
         return math.fsum(piece.seconds for piece in self.pieces)
+
+    @property
+    def retried(self) -> int:
+        """Number of calls that ran again after an exception of ``retry_on``."""
+        return sum(piece.retried for piece in self.pieces)
 
     @property
     def transport(self) -> float:

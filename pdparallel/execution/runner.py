@@ -36,7 +36,7 @@ from typing import Any
 
 from pdparallel.checkpoint.store import opened
 from pdparallel.core.call import Call
-from pdparallel.core.cancellation import CancelToken, current, mark_started
+from pdparallel.core.cancellation import CancelToken, current, ending, mark_started
 from pdparallel.core.chunking import Chunk, PendingRanges, PendingUnits
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Outcome
@@ -183,7 +183,9 @@ def _by_engine(
     most_seconds: float | None = None,
 ) -> Generator[None, None, None]:
     """Run the pending units on an engine; a given ``parent`` works until it is ready, or alone if it never is."""
-    engine = open_engine(options)
+    ended = threading.Event()
+    with ending(ended):
+        engine = open_engine(options)
     encoder: CallEncoder | None = None
     scheduler: Scheduler | None = None
     try:
@@ -216,7 +218,10 @@ def _by_engine(
         if most_seconds is not None and scheduler is not None:
             wait(scheduler.left(), placement.MAX_THREAD_SECONDS)
         # After any exception, also an interrupt: no worker continues with a call that nobody waits for.
-        engine.close(kill=scheduler is not None and not scheduler.settled)
+        is_left = scheduler is not None and not scheduler.settled
+        if is_left:
+            ended.set()
+        engine.close(kill=is_left)
         if encoder is not None:
             observed.travelled_once(encoder.once)
             _close(encoder, [] if scheduler is None else scheduler.left())

@@ -185,7 +185,7 @@ class Scheduler:
                 self._show(one.chunk)
             self._clock.forget(future)
             self._collector.add(outcome)
-            self._bar.add(outcome.done, outcome.count_failed)
+            self._bar.add(outcome.done, outcome.count_failed, outcome.retried)
         elif isinstance(problem, WorkerDiedError):
             self._worker_died(one, future, problem)
         else:
@@ -298,7 +298,11 @@ class Scheduler:
     def _end_what_takes_too_long(self) -> None:
         for future, one in self._in_flight.items():
             running = self._encoder.running(one.chunk)
-            if running is not None and running.first != LOADING and self._clock.is_late(future, running.first):
+            if (
+                running is not None
+                and running.first != LOADING
+                and self._clock.is_late(future, running.first, running.turn)
+            ):
                 self._engine.kill(running.pid)
 
     # Failures of the function
@@ -330,15 +334,15 @@ class _Clock:
         self.check_interval = (
             None if seconds is None else min(max(seconds * CHECK_PART, MIN_CHECK_SECONDS), MAX_CHECK_SECONDS)
         )
-        self._seen: dict[Future[bytes], tuple[int, float]] = {}
+        self._seen: dict[Future[bytes], tuple[tuple[int, int], float]] = {}
         self._late: dict[Future[bytes], int] = {}
 
-    def is_late(self, future: Future[bytes], position: int) -> bool:
-        """Return whether a task has been at a position for too long; True only once per task."""
-        now = time.monotonic()
-        at, since = self._seen.setdefault(future, (position, now))
-        if at != position:
-            self._seen[future] = (position, now)
+    def is_late(self, future: Future[bytes], position: int, turn: int = 0) -> bool:
+        """Return whether a task has been at a call for too long; True only once per task."""
+        now, call = time.monotonic(), (position, turn)
+        at, since = self._seen.setdefault(future, (call, now))
+        if at != call or turn % 2:  # another call, or the wait before one
+            self._seen[future] = (call, now)
             return False
         if self._seconds is None or now - since <= self._seconds or future in self._late:
             return False

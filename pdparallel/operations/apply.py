@@ -42,8 +42,9 @@ from pdparallel.operations import build_result, concat
 from pdparallel.progress.reporter import ProgressScope
 from pdparallel.transport.data import take
 from pdparallel.typing import Combine, Func, ResultType, UnitFormat
-from pdparallel.worker.event_loop import awaiting
+from pdparallel.worker.event_loop import awaiting, without_coroutines
 from pdparallel.worker.loop import calling, record
+from pdparallel.worker.retrying import retrying
 
 __all__ = [
     "apply_chunks",
@@ -69,8 +70,8 @@ def apply_frame(
     tries = result_type not in ("broadcast", "reduce")
     if goes_to_pandas(func) or (by_pandas and (tries or options.errors == "raise")):
         work = work_of(func, args, kwargs, unit_format, options)
+        func = awaiting(func) if goes_to_pandas(func) else retrying(without_coroutines(work))[0].func
         mark_started()
-        func = awaiting(func)
         with random_state.whole(work.seed) if goes_to_pandas(func) else inline_context(work):
             return df.apply(func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), **kwargs)
     prefix: Outcome | None = None

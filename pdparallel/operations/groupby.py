@@ -42,7 +42,8 @@ from pdparallel.operations.build_result import PLAIN_NUMBERS, values_for_series
 from pdparallel.progress.reporter import ProgressScope, count_calls
 from pdparallel.transport.data import is_big
 from pdparallel.typing import Func
-from pdparallel.worker.event_loop import awaiting
+from pdparallel.worker.event_loop import awaiting, without_coroutines
+from pdparallel.worker.retrying import retrying
 
 __all__ = ["call_grouped", "is_replaced"]
 
@@ -68,8 +69,9 @@ def call_grouped(
     check_func(func)
     options = options_for(func, resolve(given))
     plan = GroupByPlan(grouped(), method, func, args, kwargs, options)
+    repeated, _ = retrying(without_coroutines(plan.work) if plan.work.is_async else plan.work)
     driver = GroupDriver(
-        count_calls(func, options.progress, options.desc or plan.verb, "group"), plan, options, plan.fill
+        count_calls(repeated.func, options.progress, options.desc or plan.verb, "group"), plan, options, plan.fill
     )
     unit, first, of_first = None, None, plan.of_first(bound)
     if of_first is None and is_plain_call(options):
@@ -108,8 +110,8 @@ class GroupByPlan:
         self._grouped = grouped
         self._method = method
         self._func = func
-        self._args = tuple(args)
-        self._kwargs = dict(kwargs)
+        #: The passes share it, and so one rate.
+        self.work = work_of(func, args, dict(kwargs), "unit", options)
         self._options = options
         self._of_frame = grouped.obj.ndim == 2
         self.looks_again = method == "transform"
@@ -277,7 +279,7 @@ class GroupByPlan:
     def _call(self, units: Units, func: Func, label: Callable[[int], Any], options: Options | None = None) -> Call:
         return Call(
             verb=self.verb,
-            work=work_of(func, self._args, self._kwargs, "unit", options or self._options),
+            work=replace(self.work, func=func, seed=(options or self._options).seed),
             data=units,
             n=len(units),
             unit="group",

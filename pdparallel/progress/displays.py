@@ -52,12 +52,14 @@ class State:
     count: int
     phase: str = ""  # empty while units are counted
     failed: int = 0
+    retried: int = 0
 
     @property
     def notes(self) -> str:
-        """Text beside the count: the failed units, and the phase."""
+        """Text beside the count: the failed units, the repeated calls, and the phase."""
         failed = f"{self.failed:,} failed" if self.failed else ""
-        return ", ".join(filter(None, [failed, self.phase]))
+        retried = f"{self.retried:,} retried" if self.retried else ""
+        return ", ".join(filter(None, [failed, retried, self.phase]))
 
     @property
     def is_large(self) -> bool:

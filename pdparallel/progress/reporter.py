@@ -43,7 +43,7 @@ class Bar:
     #: Seconds between two calls of ``under_way``; None if it needs none.
     check_interval: float | None = None
 
-    def add(self, units: int, failed: Callable[[], int] = int) -> None:
+    def add(self, units: int, failed: Callable[[], int] = int, retried: int = 0) -> None:
         """Add finished units; ``failed`` counts failed calls among them, and runs only if the bar is shown."""
 
     def under_way(self, units: Callable[[], int]) -> None:
@@ -79,11 +79,12 @@ class _Shown(Bar):
         if state.before and display.is_users:
             self._show(display.draw)
 
-    def add(self, units: int, failed: Callable[[], int] = int) -> None:
+    def add(self, units: int, failed: Callable[[], int] = int, retried: int = 0) -> None:
         if self._display is None:
             return
         self._done += units
         self._state.failed += failed()
+        self._state.retried += retried
         self._count(self._done)
         if time.perf_counter() >= self._next:
             self._show(self._display.draw)
@@ -249,20 +250,26 @@ class bar:  # noqa: N801 - no generator, because its warnings would point at con
             self._bar.begin_phase(SHAPING)
 
 
-def count_calls(func: Func, kind: Progress, label: str, unit: str) -> Func:
-    """Wrap a function that pandas calls in this process, so that each call counts as a unit of the scope."""
+def count_calls(func: Func, kind: Progress, label: str, unit: str, retried: Callable[[], int] = int) -> Func:
+    """Wrap a function that pandas calls in this process, so that each call counts as a unit of the scope.
+
+    ``retried`` returns the number of repeated calls so far.
+    """
     if kind is False:
         return func
+    before = 0
 
     @functools.wraps(func, assigned=("__name__",), updated=())
     def one(*args: Any, **kwargs: Any) -> Any:
+        nonlocal before
         value = func(*args, **kwargs)
+        before, new = retried(), retried() - before
         around = _around.get()
         if around is not None:
             if around.bar is None:
                 around.bar_for(kind, State(label, unit, None, 0, 0))
             if around.bar is not None:
-                around.bar.add(1, lambda: type(value) is Failed)
+                around.bar.add(1, lambda: type(value) is Failed, new)
         return value
 
     return one

@@ -331,6 +331,8 @@ def _parts_of_work(work: Work) -> Iterator[tuple[str, Any]]:
         yield "the initializer", work.initializer.func
         for at, value in enumerate(work.initializer.args):
             yield f"argument initargs[{at}]", value
+    if work.retry is not None:
+        yield "the option retry_on", work.retry.on
     for at, value in enumerate(work.args):
         yield f"argument args[{at}]", value
     for key, value in work.kwargs.items():

@@ -89,7 +89,12 @@ def encode_outcome(outcome: Outcome, table: SharedTable, errors: Errors = "raise
             returns, places = _without_the_bad_ones(list(outcome.returns), table)
     ended = None if failure is None else _encode_failure(failure, table)
     timing = None if outcome.timing is None else outcome.timing._replace(written=time.perf_counter())
-    head = dump((outcome.chunk, ended, _encode_places(places, table), outcome.seconds, timing, outcome.assigned), table)
+    head = dump(
+        (
+            outcome.chunk, ended, _encode_places(places, table), outcome.seconds, timing, outcome.assigned,
+            outcome.retried,
+        ), table,
+    )  # fmt: skip
     return [memoryview(head), memoryview(returns), *buffers]
 
 
@@ -112,7 +117,7 @@ def raised_by_function(exception: BaseException) -> bool:
 def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
     """Rebuild an outcome in the parent; returns that cannot be rebuilt become a failure."""
     head, returns, *rest = buffers
-    chunk, failure, places, seconds, timing, assigned = load(head, table)
+    chunk, failure, places, seconds, timing, assigned, retried = load(head, table)
     try:
         values = load(returns, table, rest)
     except Exception as error:
@@ -121,11 +126,11 @@ def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
             f"{described(error)}. Return plain data, or use engine='thread'."
         )
         loading.__cause__ = error
-        return Outcome(chunk, [], Failure(0, loading), 0.0, timing)
+        return Outcome(chunk, [], Failure(0, loading), 0.0, timing, retried=retried)
     if places:
         values = _with_places(values, places, table)
     ended = None if failure is None else _decode_failure(failure, table)
-    return Outcome(chunk, values, ended, seconds, timing, assigned)
+    return Outcome(chunk, values, ended, seconds, timing, assigned, retried)
 
 
 def _up_to_the_first_bad_one(returns: list[Any], table: SharedTable, error: Exception) -> tuple[bytes, Failure]:

@@ -61,7 +61,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENO
 #: Bytes at the start of a mailbox for the notes of a worker.
 HEAD = 64
 
-_NOTES = struct.Struct("3q")
+_NOTES = struct.Struct("4q")
 
 #: Place in the head of the offset and size of a worker's output, and their format.
 _SAID_AT, _SAID = 32, struct.Struct("2q")
@@ -200,6 +200,8 @@ class Running(NamedTuple):
     pid: int
     first: int
     last: int
+    #: Changes before and after each wait for a retry, and is odd during it.
+    turn: int = 0
 
 
 class Mailbox(_File):
@@ -238,7 +240,7 @@ def post(path: str, buffers: Sequence[memoryview]) -> ArenaRef:
 
 
 def notes(path: str) -> memoryview:
-    """Map the head of a mailbox in a worker: three writable integers, the fields of :class:`Running`."""
+    """Map the head of a mailbox in a worker: four writable integers, the fields of :class:`Running`."""
     fd = _open_to_write(path)
     try:
         mapped = mmap.mmap(fd, HEAD, access=mmap.ACCESS_WRITE)

@@ -19,14 +19,16 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from types import CoroutineType, FunctionType
 from typing import Any, TypeVar
 
 from pdparallel.core.awaitables import is_awaitable, is_coroutine_function
+from pdparallel.core.call import Work
 from pdparallel.core.cancellation import callers_loop, current
 from pdparallel.core.lifetime import AT_SHUTDOWN, IdleTimer, at_exit
 
-__all__ = ["CLEANUP_SECONDS", "EventLoop", "acquire", "awaiting", "blocking", "release", "run_on", "waited"]
+__all__ = ["CLEANUP_SECONDS", "EventLoop", "acquire", "awaiting", "blocking", "release", "run_on", "waited", "without_coroutines"]
 
 R = TypeVar("R")
 
@@ -226,6 +228,11 @@ def awaiting(func: Any) -> Any:
         return blocking(lambda: value)() if type(value) is CoroutineType else value
 
     return call
+
+
+def without_coroutines(work: Work) -> Work:
+    """Return the work with a function that waits for its coroutines."""
+    return replace(work, func=awaiting(work.func), is_async=False)
 
 
 def waited(future: Future[R]) -> R:

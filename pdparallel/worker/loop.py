@@ -30,8 +30,9 @@ from pdparallel.data.iterate import UnitIterator
 from pdparallel.transport.outcomes import failure_keeper, raised_by_function
 from pdparallel.typing import Errors, ProgressSlots
 from pdparallel.worker.coroutines import record_coroutines
-from pdparallel.worker.event_loop import blocking
+from pdparallel.worker.event_loop import blocking, without_coroutines
 from pdparallel.worker.replicate_state import InitializerFolder
+from pdparallel.worker.retrying import retrying
 
 __all__ = ["calling", "prepare", "record"]
 
@@ -220,7 +221,8 @@ def _note_missing_global(exception: NameError, first: Initializer) -> None:
 
 def calling(work: Work) -> Callable[[Any], Any]:
     """Return a function of a unit that follows ``errors=``."""
-    call = blocking(_with_arguments(work)) if work.is_async else _with_arguments(work)
+    work, _ = retrying(without_coroutines(work) if work.is_async else work)
+    call = _with_arguments(work)
     return call if work.errors == "raise" else _guarded(call, work.errors)
 
 
@@ -290,6 +292,11 @@ def _record(
         with contextlib.suppress(Exception):
             note_initializer(exception)
         return Outcome(chunk, [], Failure(0, exception))
+    work, repeats = retrying(work)
+    if repeats is not None:
+        repeats.notes = notes
+        outcome = _record(work, feed, piece, chunk, until, notes, track_each_unit)
+        return replace(outcome, retried=repeats.retried)
     if work.seed is not None:
         with random_state.seeded(work.seed, chunk.start) as step:
             return _record(_with_streams(work, step), feed, piece, chunk, until, notes, track_each_unit)
