@@ -89,6 +89,8 @@ class Outcome:
     retried: int = 0
     #: Whether the function, which is no coroutine function, has returned coroutines, which were awaited.
     awaited: bool = False
+    #: Seconds in which the function waited; None if nobody measured it.
+    waited: float | None = None
 
     @property
     def done(self) -> int:

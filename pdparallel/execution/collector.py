@@ -32,6 +32,7 @@ class ResultCollector:
         self.failure: Outcome | None = None  # the one with the first failing position so far
         self.units = 0
         self.seconds = 0.0
+        self.measured = self.waited = 0.0  # seconds for which it is known whether the function waited; and if it did
         self._looked_at = 0
         self._fails = False
 
@@ -64,6 +65,9 @@ class ResultCollector:
     def _note(self, outcome: Outcome) -> None:
         self.units += len(outcome.chunk)
         self.seconds += outcome.seconds
+        if outcome.waited is not None:
+            self.measured += outcome.seconds
+            self.waited += outcome.waited
         self._note_failure(outcome)
         if self.keep is not None:
             self.keep(outcome)

@@ -32,6 +32,7 @@ from pdparallel.progress.reporter import Bar
 from pdparallel.transport.data import take
 from pdparallel.transport.module_state import DifferentCodeError
 from pdparallel.worker.loop import calling, record
+from pdparallel.worker.waiting import WaitClock
 
 __all__ = ["BLOCK_SECONDS", "MAX_IN_BLOCK", "InlineRunner", "outcome_of", "run_inline", "run_loop"]
 
@@ -48,9 +49,11 @@ BLOCK_SECONDS = 0.001
 MAX_IN_BLOCK = 512
 
 
-def run_inline(call: Call, feed: UnitIterator, chunk: Chunk, until: float = math.inf) -> Outcome:
+def run_inline(
+    call: Call, feed: UnitIterator, chunk: Chunk, until: float = math.inf, clock: WaitClock | None = None
+) -> Outcome:
     """Call the function for a chunk of units, but start no unit after the time ``until``."""
-    return record(call.work, feed, take(call.data, call.work.unit_format, chunk), chunk, until)
+    return record(call.work, feed, take(call.data, call.work.unit_format, chunk), chunk, until, clock=clock)
 
 
 def run_loop(work: Work, units: Sequence[Any]) -> Outcome:
@@ -119,6 +122,7 @@ class InlineRunner:
         self._latest: Outcome | None = None
         #: Whether the function has returned coroutines.
         self.awaited = False
+        self._clock = WaitClock() if watch.timed else None
 
     @property
     def reason(self) -> Reason:
@@ -245,10 +249,12 @@ class InlineRunner:
         done, seconds = self._collector.units, self._collector.seconds
         likely = 2 * self._worth.check_interval * done / seconds if seconds else 0
         chunk = self._gaps.first(self._options.chunk_size or max(self._gaps.few, int(likely)))
+        if self._clock is None and done:  # a small call, which is one chunk, does not pay for a clock
+            self._clock = WaitClock()
         if call.plan is None:
             until = time.perf_counter() + self._worth.check_interval
         self._watch.begins()
-        outcome = run_inline(call, self._feed, chunk, until)
+        outcome = run_inline(call, self._feed, chunk, until, self._clock)
         self._watch.did(outcome)
         self._collector.add(outcome)
         self._bar.add(outcome.done, outcome.count_failed, outcome.retried)

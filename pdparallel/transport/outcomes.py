@@ -89,12 +89,9 @@ def encode_outcome(outcome: Outcome, table: SharedTable, errors: Errors = "raise
             returns, places = _without_the_bad_ones(list(outcome.returns), table)
     ended = None if failure is None else _encode_failure(failure, table)
     timing = None if outcome.timing is None else outcome.timing._replace(written=time.perf_counter())
-    head = dump(
-        (
-            outcome.chunk, ended, _encode_places(places, table), outcome.seconds, timing, outcome.assigned,
-            outcome.retried,
-        ), table,
-    )  # fmt: skip
+    times = outcome.seconds, outcome.waited, timing
+    places_written = _encode_places(places, table)
+    head = dump((outcome.chunk, ended, places_written, times, outcome.assigned, outcome.retried), table)
     return [memoryview(head), memoryview(returns), *buffers]
 
 
@@ -117,7 +114,7 @@ def raised_by_function(exception: BaseException) -> bool:
 def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
     """Rebuild an outcome in the parent; returns that cannot be rebuilt become a failure."""
     head, returns, *rest = buffers
-    chunk, failure, places, seconds, timing, assigned, retried = load(head, table)
+    chunk, failure, places, (seconds, waited, timing), assigned, retried = load(head, table)
     try:
         values = load(returns, table, rest)
     except Exception as error:
@@ -130,7 +127,7 @@ def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
     if places:
         values = _with_places(values, places, table)
     ended = None if failure is None else _decode_failure(failure, table)
-    return Outcome(chunk, values, ended, seconds, timing, assigned, retried)
+    return Outcome(chunk, values, ended, seconds, timing, assigned, retried, waited=waited)
 
 
 def _up_to_the_first_bad_one(returns: list[Any], table: SharedTable, error: Exception) -> tuple[bytes, Failure]:

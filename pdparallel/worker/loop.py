@@ -33,6 +33,7 @@ from pdparallel.worker.coroutines import record_coroutines
 from pdparallel.worker.event_loop import blocking, without_coroutines
 from pdparallel.worker.replicate_state import InitializerFolder
 from pdparallel.worker.retrying import retrying
+from pdparallel.worker.waiting import WaitClock
 
 __all__ = ["calling", "prepare", "record"]
 
@@ -264,12 +265,12 @@ def _with_streams(work: Work, step: Callable[[], None]) -> Work:
 
 def record(
     work: Work, feed: UnitIterator, piece: Any, chunk: Chunk, until: float = math.inf,
-    notes: ProgressSlots | None = None, track_each_unit: bool = False,
+    notes: ProgressSlots | None = None, track_each_unit: bool = False, clock: WaitClock | None = None,
 ) -> Outcome:  # fmt: skip
     """Call the function for each unit of a piece; return a shorter chunk if the time is up, but one unit at least."""
     if work.is_async:
         return record_coroutines(work, piece, chunk, notes, track_each_unit)
-    outcome = _record(work, feed, piece, chunk, until, notes, track_each_unit)
+    outcome = _record(work, feed, piece, chunk, until, notes, track_each_unit, clock)
     if not outcome.awaits:
         return outcome
     returns = outcome.returns
@@ -284,7 +285,7 @@ def record(
 
 def _record(
     work: Work, feed: UnitIterator, piece: Any, chunk: Chunk, until: float, notes: ProgressSlots | None,
-    track_each_unit: bool,
+    track_each_unit: bool, clock: WaitClock | None = None,
 ) -> Outcome:  # fmt: skip
     try:
         prepare(work)
@@ -293,15 +294,17 @@ def _record(
             note_initializer(exception)
         return Outcome(chunk, [], Failure(0, exception))
     work, repeats = retrying(work)
-    if repeats is not None:
+    if repeats is not None:  # its waits are no waits of the function
         repeats.notes = notes
         outcome = _record(work, feed, piece, chunk, until, notes, track_each_unit)
         return replace(outcome, retried=repeats.retried)
     if work.seed is not None:
         with random_state.seeded(work.seed, chunk.start) as step:
-            return _record(_with_streams(work, step), feed, piece, chunk, until, notes, track_each_unit)
+            return _record(_with_streams(work, step), feed, piece, chunk, until, notes, track_each_unit, clock)
     recorder = _Recorder(work, until, chunk.start, notes, track_each_unit)
     failure = None
+    if clock is not None:
+        clock.start()
     began = time.perf_counter()
     try:
         feed(piece, recorder)
@@ -317,7 +320,9 @@ def _record(
             failure = Failure(len(recorder.returns), StopIteration(), by_function=True)
     try:
         assigned = recorder.assigned() if work.views else None
-        return Outcome(chunk, recorder.returns, failure, time.perf_counter() - began, None, assigned)
+        seconds = time.perf_counter() - began
+        waited = None if clock is None else clock.waited(seconds)
+        return Outcome(chunk, recorder.returns, failure, seconds, None, assigned, waited)
     finally:
         # The traceback refers to this frame and to the caller's. This reference cycle would keep the piece and the
         # mapping of the shared memory until the next garbage collection. A function that refers to the recorder is a

@@ -22,6 +22,7 @@ from pdparallel.worker.capture_output import hearing
 from pdparallel.worker.decode import answer, answer_to, load, open_task, task_of
 from pdparallel.worker.loop import record
 from pdparallel.worker.replicate_state import within
+from pdparallel.worker.waiting import WaitClock
 
 __all__ = [
     "become_a_worker",
@@ -44,6 +45,7 @@ _busy_lock = threading.Lock()
 
 class _Thread(threading.local):
     in_task = False
+    clock: WaitClock | None = None
 
 
 _thread = _Thread()
@@ -97,6 +99,7 @@ def _done(task: Task, during: AbstractContextManager[None]) -> bytes:
                 task.chunk,
                 notes=opened.notes,
                 track_each_unit=task.track_each_unit,
+                clock=_clock(task),
             )
         if task.timed:
             outcome = replace(outcome, timing=_timing(task, began, opened.ready, loaded))
@@ -104,6 +107,14 @@ def _done(task: Task, during: AbstractContextManager[None]) -> bytes:
             return answer(opened, outcome, heard.end)
         finally:
             del outcome  # breaks the reference cycle of its traceback; see record
+
+
+def _clock(task: Task) -> WaitClock:
+    """Return the clock of this thread; in the process of the call, other threads may run tasks at the same time."""
+    if _thread.clock is None:
+        among_others = task.made_here and _thread.in_task
+        _thread.clock = WaitClock(time.thread_time if among_others else time.process_time)
+    return _thread.clock
 
 
 def _timing(task: Task, began: float, ready: float, loaded: float) -> Timing | None:
