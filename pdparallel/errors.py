@@ -131,6 +131,10 @@ def _failed_calls_warning(message: str, failures: list[FailedCall]) -> FailedCal
 class PerformanceHint(UserWarning):
     """Warning that a call could be faster; its result is right.
 
+    It says that the function cannot be sent to workers, so that the call stays in this process. Or it says that
+    pdparallel does not know a new version of pandas or Python, and uses a slower way. Or it says that the function
+    waited for most of a call of more than five seconds, for example for a network. Each function gets that hint once.
+
     Examples
     --------
     >>> import warnings

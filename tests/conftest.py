@@ -109,6 +109,12 @@ def options_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_hint_of_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, a test whose function sleeps is not told that it waits."""
+    force(monkeypatch.setattr, hint_seconds=math.inf)
+
+
+@pytest.fixture(autouse=True)
 def no_file_is_left() -> Iterator[None]:
     """After each test there is no file more than before."""
     before = left_files()

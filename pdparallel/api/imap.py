@@ -31,6 +31,7 @@ from pdparallel.execution import failures
 from pdparallel.execution.placement import options_for
 from pdparallel.execution.collector import StreamingCollector, annotate_exception
 from pdparallel.execution.runner import check, path
+from pdparallel.execution.waiting import WaitingHint
 from pdparallel.operations import apply, concat
 from pdparallel.progress.reporter import ProgressScope, bar
 from pdparallel.typing import Errors, Func, OptionsButErrors
@@ -303,6 +304,7 @@ def _taken(
 ) -> _Numbered:  # fmt: skip
     """Run the call, yield its results, and at the end raise the first failure."""
     collector = StreamingCollector(call, ordered, options.workers * MAX_OF_A_WORKER)
+    hint = WaitingHint(options)
     problem: Exception | None = None
     with (
         bar(options.progress, total, options.desc or call.verb, call.unit, alone=True) as shown,
@@ -321,6 +323,7 @@ def _taken(
         if problem is not None:
             raise problem
         collector.raise_failure()
+    hint.give(call, collector)
 
 
 def _settled(call: Call, results: _Numbered) -> Generator[Any, None, None]:

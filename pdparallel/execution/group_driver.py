@@ -30,9 +30,11 @@ from pdparallel.execution.events import told_to_pandas
 from pdparallel.execution.pandas_driver import LeavingError, outside
 from pdparallel.execution.placement import PoolDecision
 from pdparallel.execution.runner import run
+from pdparallel.execution.waiting import Asked, WaitingHint
 from pdparallel.progress.reporter import of_all
 from pdparallel.typing import Func
 from pdparallel.worker.event_loop import blocking
+from pdparallel.worker.waiting import WaitClock
 
 __all__ = ["First", "GroupDriver", "GroupPass", "GroupPasses", "PassRecord"]
 
@@ -81,6 +83,10 @@ class GroupPasses(Protocol):
     def looks_again(self) -> bool:
         """Whether pandas reads the labels of a unit again after the call."""
 
+    @property
+    def verb(self) -> str:
+        """The method as users write it."""
+
     def size(self, number: int, first: First) -> int:
         """Return the number of answers in a pass."""
 
@@ -105,6 +111,8 @@ class PassRecord:
     first: First
     began: float
     seconds: float = 0.0
+    measured: float = 0.0
+    waited: float = 0.0
     answers: list[Any] = field(default_factory=list)
     given: list[GroupIdentity] = field(default_factory=list)
     raised: BaseException | None = None
@@ -122,7 +130,9 @@ class PassRecord:
         returns = self.returns()
         if group_pass.several:
             returns = [returns[at : at + group_pass.several] for at in range(0, len(returns), group_pass.several)]
-        return Outcome(Chunk(0, len(returns)), returns, None, self.seconds)
+        # The time before the first check is not measured.
+        waited = self.waited * self.seconds / self.measured if self.measured else None
+        return Outcome(Chunk(0, len(returns)), returns, None, self.seconds, waited=waited)
 
 
 class _HandOverError(BaseException):
@@ -156,6 +166,8 @@ class GroupDriver:
         self._trial: LazyTrial | None = None
         self._tried = False
         self._changed = False
+        self._clock: WaitClock | None = None
+        self._looked = 0.0
         self._for_workers = False
         # Of the pass that is answered: its number, the rest of it, and the exception that ends it.
         self._number = -1
@@ -169,12 +181,18 @@ class GroupDriver:
     def run(self, ask: Callable[[Func], Any]) -> tuple[bool, Any]:
         """Let pandas start; returns whether it came to the end, and its answer."""
         mark_started()
+        hint = WaitingHint(self._options)
         self._began = time.perf_counter()
         try:
             answer = outside(ask, self._recording())
         except _HandOverError:
             return False, None
         self._worth.record_inline_work()
+        if self._clock is not None:
+            groups, measured = sum(len(one.answers) for one in self._kept), sum(one.measured for one in self._kept)
+            waited = sum(one.waited for one in self._kept)
+            asked = Asked(self._predicted.verb, "group", self._func)
+            hint.judge(asked, time.perf_counter() - self._began, groups, measured, waited)
         return True, answer
 
     def _recording(self) -> Func:
@@ -239,6 +257,7 @@ class GroupDriver:
         self._trial = None
         kept = PassRecord(len(self._kept), First.of(unit), now)
         self._kept.append(kept)
+        self._restart_clock(now)
         # Measure from here on. What pandas did before says nothing about the function.
         self._next_look = now + self._worth.check_interval
         return kept
@@ -250,6 +269,11 @@ class GroupDriver:
         now = time.perf_counter()
         size, done = self._predicted.size(kept.number, kept.first), len(kept.answers)
         kept.seconds = now - kept.began
+        if self._clock is None:  # short calls do not pay for it
+            self._clock = WaitClock()
+        else:
+            kept.measured += now - self._looked
+            kept.waited += self._clock.waited(now - self._looked)
         # After a change of labels in place, pandas cannot be given that unit again.
         if done < size and not self._changed:
             left, cost = size - done, kept.seconds / done
@@ -269,6 +293,12 @@ class GroupDriver:
         looked = time.perf_counter()
         kept.began += looked - now  # the check is no part of the function's time
         self._next_look = looked if self._trial is not None else looked + self._worth.check_interval
+        self._restart_clock(looked)
+
+    def _restart_clock(self, now: float) -> None:
+        self._looked = now
+        if self._clock is not None:
+            self._clock.start()
 
     def _judge(self, kept: PassRecord, left: int, cost: float) -> None:
         """Leave pandas' loop if the trial shows that lazy groups save enough."""

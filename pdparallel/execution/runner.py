@@ -52,6 +52,7 @@ from pdparallel.execution.events import Watch, watch
 from pdparallel.execution.inline import InlineRunner
 from pdparallel.execution.placement import Placement, Reason, place
 from pdparallel.execution.scheduler import Scheduler
+from pdparallel.execution.waiting import COROUTINE, WaitingHint
 from pdparallel.progress.reporter import Bar, bar
 from pdparallel.transport.functions import level_of_the_user
 
@@ -72,6 +73,7 @@ def run(
         begun, prefix = dict(enumerate(prefix.returns, prefix.chunk.start)), None
         options = replace(options, engine="asyncio")
     collector = collector or ResultCollector(call)
+    hint = WaitingHint(options)
     with opened(call, options, collector) as finished:
         if prefix is not None:
             collector.add(prefix)
@@ -82,6 +84,7 @@ def run(
                 for _ in path(call, options, collector, gaps, shown, force_pool, prefix, begun):
                     pass
             collector.raise_failure()
+    hint.give(call, collector, 0.0 if prefix is None else prefix.seconds)
     return collector.returns()
 
 
@@ -93,7 +96,8 @@ def check(options: Options) -> None:
         if not engine.restarts:
             raise InvalidOptionError(
                 "timeout", options.timeout, f"None with engine={engine.name!r}",
-                "A time limit needs processes that can be ended: engine='process' or engine='pathos'.",
+                f"{'A thread' if engine.name == 'thread' else 'Its worker'} cannot be ended. Give engine='process', or "
+                f"{COROUTINE}, whose calls can be cancelled.",
             )  # fmt: skip
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pdparallel.execution import group_driver, placement, runner
+from pdparallel.execution import group_driver, placement, runner, waiting
+from pdparallel.worker.waiting import WaitClock
 
 __all__ = ["force"]
 
@@ -19,11 +20,15 @@ def force(
     unpooled_seconds: float | None = None,
     groups_tried: int | None = None,
     restart_pays: bool | None = None,
+    waiting_share: float | None = None,
+    hint_seconds: float | None = None,
     **thresholds: float,
 ) -> None:
     """Patch the decision where calls run; ``patch`` is ``monkeypatch.setattr`` or works like it.
 
-    ``thresholds`` are the constants of :mod:`pdparallel.execution.placement`, in lower case: ``look_seconds=-1.0``.
+    ``waiting_share`` is the part of its time that each function waits in this process. A hint on that follows calls
+    of more than ``hint_seconds``. ``thresholds`` are the constants of :mod:`pdparallel.execution.placement`, in lower
+    case: ``look_seconds=-1.0``.
     """
     for name, value in thresholds.items():
         assert name.upper() in vars(placement), f"placement has no threshold {name.upper()}"
@@ -41,3 +46,7 @@ def force(
         patch(group_driver, "LOOK_AFTER", groups_tried)
     if restart_pays is not None:
         patch(placement, "restart_pays", lambda *args: restart_pays)
+    if waiting_share is not None:
+        patch(WaitClock, "waited", lambda self, seconds: waiting_share * seconds)
+    if hint_seconds is not None:
+        patch(waiting, "HINT_SECONDS", hint_seconds)

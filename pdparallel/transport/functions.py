@@ -31,7 +31,7 @@ from pdparallel.transport.reducers import PROTOCOL, arriving, reduced, without_p
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.typing import Serializer
 
-__all__ = ["decode_work", "encode_work", "level_of_the_user", "not_sent"]
+__all__ = ["decode_work", "encode_work", "level_of_the_user", "not_sent", "user_function"]
 
 #: Largest depth of the search for an unpicklable part: "item 0 of attribute 'x' of ...".
 DEEPEST = 12
@@ -170,7 +170,7 @@ def _warn_of_sinks(work: Work, sinks: list[Any]) -> None:
         if function not in _told_sinks:
             _told_sinks.append(function)
             warnings.warn(
-                f"Messages that {_name(_of_the_user(work.func))} logs with loguru in a worker do not reach the sink "
+                f"Messages that {_name(user_function(work.func))} logs with loguru in a worker do not reach the sink "
                 f"{_name(function)} of this process. Log with the logging module or into a file.",
                 RuntimeWarning, stacklevel=level_of_the_user(),
             )  # fmt: skip
@@ -255,7 +255,7 @@ def _without(left_out: frozenset[Global], func: types.FunctionType, reduction: t
 
 
 def _explained(work: Work, serializer: Serializer, error: Exception) -> FunctionNotSerializableError:
-    name = _name(_of_the_user(work.func))
+    name = _name(user_function(work.func))
     name = name[:1].upper() + name[1:]
     if isinstance(error, CannotBeRebuiltError):
         return FunctionNotSerializableError(
@@ -280,7 +280,7 @@ def _large(work: Work, serializer: Serializer, size: int) -> str:
     parts = [(path, _size(value, serializer)) for path, value in _parts_of_work(work)]
     path, largest = max(parts, key=lambda part: part[1], default=("", 0))
     what = f"; {path} takes {largest:,} of them" if largest else ""
-    name = _name(_of_the_user(work.func))
+    name = _name(user_function(work.func))
     return (
         f"{name} and its arguments take {size:,} bytes{what}. Each call sends them, and each worker loads them. "
         "A column of the frame, or a file that the function opens, costs less."
@@ -337,10 +337,10 @@ def _parts_of_work(work: Work) -> Iterator[tuple[str, Any]]:
         yield f"argument args[{at}]", value
     for key, value in work.kwargs.items():
         yield f"argument {key!r}", value
-    yield from _parts(_of_the_user(work.func))
+    yield from _parts(user_function(work.func))
 
 
-def _of_the_user(func: Any) -> Any:
+def user_function(func: Any) -> Any:
     """Return the user's function, which a wrapper of this package may call."""
     while type(func).__module__.partition(".")[0] == __name__.partition(".")[0] and hasattr(func, "func"):
         func = func.func

@@ -157,7 +157,8 @@ OF_OPTIONS = {
     ),
     "df.par(engine='thread', timeout=1).apply_rows(f)": (
         "timeout=1.0 is not allowed: give None with engine='thread'. "
-        "A time limit needs processes that can be ended: engine='process' or engine='pathos'."
+        "A thread cannot be ended. Give engine='process', or make it a coroutine function (async def), whose calls can "
+        "be cancelled."
     ),
     # Without a name
     "df.par(4)": "df.par takes options by name. Did you mean df.par(n_workers=4)?",
