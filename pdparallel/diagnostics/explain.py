@@ -39,6 +39,7 @@ from pdparallel.execution import placement
 from pdparallel.execution.events import observing
 from pdparallel.execution.placement import COLD_WORTH_SECONDS, PoolDecision, Reason, transfer_cost
 from pdparallel.execution.records import Observer, Record
+from pdparallel.execution.waiting import COROUTINE, MANY_AT_ONCE, advice_for
 from pdparallel.transport.functions import encode_work
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.transport.task import Locality
@@ -157,8 +158,7 @@ def _with_plan(found: Explanation, call: Call, options: Options, outcome: Outcom
     if name == "serial":
         took = n * cost
     elif name == "thread":
-        # With the GIL only one thread computes at a time, but all threads can wait at once.
-        took = n * cost * max(0.0 if gil_is_off() else 1 - found.waiting, 1 / workers)
+        took = _in_threads(found, workers)
     elif name == "process" and not found.warm:
         start = placement.COLD_WORTH_SECONDS / 2
         meanwhile = start / cost if options.engine == "auto" else 0.0
@@ -168,6 +168,11 @@ def _with_plan(found: Explanation, call: Call, options: Options, outcome: Outcom
     return replace(found, engine=name, workers=workers, reason=reason, chunk_size=chunk_size, seconds=took)
 
 
+def _in_threads(found: Explanation, workers: int) -> float:
+    """Return the expected seconds in threads: with the GIL one of them computes at a time, but all can wait at once."""
+    return found.units * found.cost * max(0.0 if gil_is_off() else 1 - found.waiting, 1 / workers)
+
+
 # Limit of the speed-up, and advice
 
 #: Seconds of a call below which the function is light. Making a row takes about as long.
@@ -175,9 +180,6 @@ LIGHT = 20e-6
 
 #: Smallest number of bytes in unread columns that deserves the advice to leave them out.
 LARGE_BYTES = 1_000_000
-
-#: Workers for each core that the advice suggests for a function that waits.
-WAITING_WORKERS = 8
 
 #: Advice on a function that cannot be sent.
 MAKE_IN_WORKER = "create the object that cannot be sent inside the function or in initializer=, or use engine='thread'"
@@ -207,10 +209,7 @@ def _limit(found: Explanation) -> str:
 def _advice(found: Explanation, call: Call, options: Options, outcome: Outcome) -> Iterator[str]:
     """Yield changes that make the call faster, the most effective first."""
     if found.waiting >= MAIN_SHARE:
-        many = WAITING_WORKERS * found.cores
-        yield (
-            f"the function waits. Use more workers than cores, for example df.par(engine='thread', n_workers={many})"
-        )
+        yield from _of_waiting(found, call, options)
     elif found.function < LIGHT and _makes_numbers_of_numbers(found, call, outcome):
         yield (
             f"the function is light ({seconds(found.function)}) and computes numbers from numbers. An expression of "
@@ -223,6 +222,21 @@ def _advice(found: Explanation, call: Call, options: Options, outcome: Outcome) 
             yield from _of_columns(found, call, call.data)
         if options.chunk_size is not None and found.engine != "thread":
             yield from _of_chunk_size(found, options.chunk_size)
+
+
+def _of_waiting(found: Explanation, call: Call, options: Options) -> Iterator[str]:
+    """Yield the two ways to make more calls at once, with the time of the first."""
+    advice, waits = advice_for(found.waiting, options), f"the function waits {share(found.waiting)} of its time"
+    if advice is None:  # there are many workers
+        yield f"{waits}. You can also {COROUTINE}, with max_concurrency= as the number of calls at once"
+        return
+    workers = min(advice.n_workers, found.units)
+    if advice.engine == "thread":
+        took = _in_threads(found, workers)
+    else:
+        took = found.units * found.cost * max((1 - found.waiting) / found.cores, 1 / workers)
+    example = advice.example(call.verb, call.unit, call.data)
+    yield f"{waits}. {example} takes about {seconds(took)}. Or {COROUTINE}, with max_concurrency={MANY_AT_ONCE}"
 
 
 def _makes_numbers_of_numbers(found: Explanation, call: Call, outcome: Outcome) -> bool:

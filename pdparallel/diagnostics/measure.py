@@ -31,6 +31,7 @@ from pdparallel.transport.outcomes import described
 from pdparallel.transport.shared_classes import SharedTable, dump
 from pdparallel.typing import UnitFormat
 from pdparallel.worker.loop import calling, record
+from pdparallel.worker.waiting import WaitClock
 
 try:
     import resource
@@ -156,8 +157,9 @@ def _run_chunks(call: Call, feed: UnitIterator) -> list[_Run]:
 def _run(call: Call, feed: UnitIterator, chunk: Chunk, until: float = math.inf) -> _Run:
     """Call the function with the units of a chunk, and measure that."""
     piece = take(call.data, call.work.unit_format, chunk)
+    clock = WaitClock()
     switches, busy, began = _switches(), _computed(), time.perf_counter()
-    outcome = record(call.work, feed, piece, chunk, until)
+    outcome = record(call.work, feed, piece, chunk, until, clock=clock)
     elapsed, computed = time.perf_counter() - began, _computed() - busy
     return _Run(outcome, elapsed, computed, _switches() - switches)
 
@@ -168,9 +170,11 @@ def _summarized(call: Call, found: Explanation, runs: list[_Run]) -> Sample:
     chunks = [run.outcome.chunk for run in runs]
     stops = [one.start + run.calls if plan is None else one.stop for one, run in zip(chunks, runs, strict=True)]
     found = replace(found, calls=calls, sampled=tuple(zip((one.start for one in chunks), stops, strict=True)))
-    elapsed, computed, waits = map(math.fsum, zip(*(run[1:] for run in runs), strict=True))
-    # A thread waits for other threads now and then, even if the function never waits.
-    waiting = 0.0 if waits * CALLS_OF_A_WAIT < calls else max(0.0, 1 - computed / elapsed)
+    elapsed, waits = (math.fsum(getattr(run, name) for run in runs) for name in ("elapsed", "waits"))
+    waiting = 0.0
+    # A thread waits for other threads now and then, even if the function never waits. The number of waits may be NaN.
+    if _computed is time.process_time and not waits * CALLS_OF_A_WAIT < calls:
+        waiting = math.fsum(run.outcome.waited or 0.0 for run in runs) / elapsed
     # Without waits for a core, which a busy machine adds to computing.
     good = [
         replace(run.outcome, seconds=run.elapsed if waiting >= LARGE_SHARE else min(run.elapsed, run.computed))

@@ -19,6 +19,7 @@ from pdparallel import InvalidOptionError
 from pdparallel.diagnostics import explain, measure
 from pdparallel.execution import placement
 from pdparallel.execution.placement import Reason
+from pdparallel.testing._force import force
 from tests.conftest import children
 
 N = 400
@@ -185,6 +186,27 @@ class TestWhatItSees:
         assert threads.seconds < threads.seconds_here / 4
         assert "wait" in threads.limit
         assert "of it waiting" in repr(found)
+
+    def test_what_helps_a_function_that_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        force(monkeypatch.setattr, waiting_share=0.94)
+        for par, example in (
+            (DF.par(n_workers=2), "df.par(engine='thread', n_workers=32).apply_rows(func) takes about "),
+            (S.par(n_workers=2), "s.par(engine='thread', n_workers=32).map(func) takes about "),
+            (
+                DF.par(n_workers=2).groupby("key"),
+                "df.par(engine='thread', n_workers=32).groupby(...).apply(func) takes",
+            ),
+            (
+                DF.par(n_workers=40, engine="thread"),
+                ". You can also make it a coroutine function (async def), with max_",
+            ),
+        ):
+            found = par.explain(lambda unit: time.sleep(0.003))
+            share = round(100 * found.waiting)
+            advice = next(one for one in found.advice if "waits" in one)
+            assert advice.startswith(f"the function waits {share} % of its time. "), advice
+            assert example in advice
+            assert "make it a coroutine function (async def), with max_concurrency=" in advice
 
     @pytest.mark.usefixtures("unhurried")
     def test_the_columns_that_are_read(self) -> None:
