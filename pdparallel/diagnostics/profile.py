@@ -14,7 +14,7 @@ from typing import Any, Self
 import pandas as pd
 
 from pdparallel.core.call import Call
-from pdparallel.core.format import aligned, as_html, seconds, share, size
+from pdparallel.core.format import MAIN_SHARE, aligned, as_html, seconds, share, size
 from pdparallel.core.options import Options
 from pdparallel.core.tracebacks import trim_tracebacks
 from pdparallel.errors import InvalidOptionError
@@ -126,6 +126,8 @@ class Profile(Observer):
               calls that ran again after an exception of ``retry_on``.
             - ``began``: seconds from the start of the block. ``seconds``: from the start of the call to its result.
             - ``function``: seconds of the function in all workers, with making the units and waiting for retries.
+            - ``waiting``: the part of the function's time in which it waited, for example for a network. NaN if the
+              call was too short to measure it. Threads also wait for the GIL.
             - ``loading``: seconds to load the function in workers, with its imports.
             - ``transport``: seconds to write and read all data that is sent, in all processes.
             - ``shaping``: seconds to build the result.
@@ -164,6 +166,7 @@ class Profile(Observer):
             "began": record.began - self._began,
             "seconds": record.seconds,
             "function": record.function,
+            "waiting": record.waiting,
             "loading": record.loading,
             "transport": record.transport,
             "shaping": record.shaping,
@@ -188,7 +191,8 @@ class Profile(Observer):
               those of the operating system; 0 if not known.
             - ``sent`` to the engine, ``began`` and ``ended`` in the worker, ``received`` by this process: seconds from
               the start of the block.
-            - ``function``: seconds of the function, with making the units.
+            - ``function``: seconds of the function, with making the units. ``waited``: the part of them in which it
+              waited; NaN if not known.
             - ``load_function``, ``load`` (the data), ``pack``: seconds in the worker. ``write``, ``read``: seconds in
               this process.
             - ``bytes_out``, ``bytes_back``: bytes of the task and its result; 0 if only references are sent.
@@ -234,6 +238,7 @@ class Profile(Observer):
             "ended": piece.written - began,
             "received": piece.received - began,
             "function": piece.seconds,
+            "waited": piece.waited,
             "load_function": piece.ready - piece.began,
             "load": piece.loaded - piece.ready,
             "pack": piece.written - piece.called,
@@ -305,6 +310,8 @@ class Profile(Observer):
                 parts.append(f"{out} went out, {back} came back")
             if record.loading > SHOWN_LOADING_SECONDS:
                 parts.append(f"{seconds(record.loading)} of the workers' time went into loading the function")
+            if record.waiting >= MAIN_SHARE:
+                parts.append(f"the function waited {share(record.waiting)} of its time")
             if record.kept:
                 parts.append(f"{record.kept:,} {record.unit}s were in the checkpoint")
             if record.lost:

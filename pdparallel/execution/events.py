@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 import threading
 import time
@@ -191,6 +192,7 @@ class CallRecorder(Watch):
     def _add(self, piece: ChunkRecord, outcome: Outcome) -> None:
         piece.seconds, piece.failed = outcome.seconds, outcome.failure is not None
         piece.retried = outcome.retried
+        piece.waited = math.nan if outcome.waited is None else outcome.waited
         if outcome.failure is not None:
             self._record.error = type(outcome.failure.exception).__name__
         self._record.pieces.append(piece)

@@ -38,6 +38,7 @@ class ChunkRecord:
     received: float = math.nan  # the parent has received it
     taken: float = math.nan  # the parent has decoded it
     seconds: float = 0.0  # in the function
+    waited: float = math.nan  # of these, those in which the function waited
     out: int = 0  # bytes of the task
     back: int = 0  # bytes of the answer
     failed: bool = False  # an exception ended the chunk
@@ -95,6 +96,13 @@ class Record:
     def retried(self) -> int:
         """Number of calls that ran again after an exception of ``retry_on``."""
         return sum(piece.retried for piece in self.pieces)
+
+    @property
+    def waiting(self) -> float:
+        """Share of the function's time in which it waited; NaN if nobody measured it."""
+        measured = [piece for piece in self.pieces if not math.isnan(piece.waited)]
+        of_them = math.fsum(piece.seconds for piece in measured)
+        return math.fsum(piece.waited for piece in measured) / of_them if of_them else math.nan
 
     @property
     def transport(self) -> float:

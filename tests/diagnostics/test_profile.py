@@ -302,6 +302,20 @@ class TestWhereNobodyLooks:
         assert timings[1].pid == os.getpid()
 
 
+class TestWaiting:
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_the_part_of_the_function(self, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        if engine not in ("process", "pathos"):  # their workers measure it, by the clock of the machine
+            force(monkeypatch.setattr, waiting_share=0.75)
+        with pdparallel.profile() as p:
+            DF.par(engine=engine, n_workers=1).apply_rows(lambda row: time.sleep(0.002))
+        frame, waiting = p.to_frame(), p.calls.loc[1, "waiting"]
+        assert ((frame["waited"] >= 0) & (frame["waited"] <= frame["function"])).all()
+        if engine not in ("process", "pathos"):
+            assert waiting == pytest.approx(0.75)
+            assert "the function waited 75 % of its time" in repr(p)
+
+
 class TestShown:
     @pytest.fixture
     def p(self, no_rest_is_worth_it: None, monkeypatch: pytest.MonkeyPatch) -> pdparallel.Profile:
