@@ -27,7 +27,10 @@ import pandas as pd
 import pytest
 
 import pdparallel
+from pdparallel.core.options import Options
+from pdparallel.execution.waiting import Asked, WaitingHint
 from pdparallel.testing import assert_same
+from pdparallel.testing._force import force
 from tests.snippets import ROOT, run, without_bars
 
 pytestmark = pytest.mark.skipif(pd.__version__ < "3", reason="the pages show what pandas 3 prints")
@@ -55,7 +58,7 @@ SEEN = {
     "tutorial.md": 1,
     "how-to/resume-a-run.md": 1,
     "how-to/progress-and-output.md": 1,
-    "how-to/find-the-slow-part.md": 1,
+    "how-to/find-the-slow-part.md": 2,
     "explanation/how-it-works.md": 1,
     "explanation/guarantees.md": 1,
 }
@@ -302,10 +305,19 @@ def test_what_an_explanation_shows() -> None:
     df = pd.DataFrame({"a": range(500), "b": range(500), "note": "text"})
     with pdparallel.option_context(engine="process", n_workers=2):
         found = str(df.par.explain(lambda row: row["a"] * 2 + row["b"]))
-    (shown,) = (content for kind, content in blocks(PAGES["how-to/find-the-slow-part.md"]) if kind == "text")
+    shown, _ = (content for kind, content in blocks(PAGES["how-to/find-the-slow-part.md"]) if kind == "text")
     label = re.compile(r"^ {2,4}(\w+(?: \w+)*)  ", flags=re.MULTILINE)
     assert len(label.findall(shown)) > 10
     assert set(label.findall(shown)) - set(label.findall(found)) <= {"advice"}, found  # it depends on measurements
+
+
+def test_what_a_hint_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    force(monkeypatch.setattr, hint_seconds=5.0)
+    asked = Asked("apply_rows", "row", lambda row: row)
+    with pytest.warns(pdparallel.PerformanceHint) as found:
+        WaitingHint(Options(n_workers=2)).judge(asked, 12.0, 1_000, 24.0, 0.94 * 24.0)
+    _, shown = (content for kind, content in blocks(PAGES["how-to/find-the-slow-part.md"]) if kind == "text")
+    assert " ".join(shown.split()) == f"PerformanceHint: {found[0].message}"
 
 
 def moves() -> list[tuple[str, str]]:
