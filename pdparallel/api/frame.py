@@ -304,8 +304,9 @@ class FrameVerbs(Holding, Generic[AsSeries, AsFrame, AsEither]):
         if goes_to_pandas(func) or by_row != "compat" or engine not in (None, "python"):
             mark_started()
             own: dict[str, Any] = {} if engine is None else {"engine": engine, "engine_kwargs": engine_kwargs}
+            func = awaiting(func)
             return self._data().apply(
-                awaiting(func), axis=axis, raw=raw, result_type=result_type, args=tuple(args), by_row=by_row, **own, **kwargs
+                func, axis=axis, raw=raw, result_type=result_type, args=tuple(args), by_row=by_row, **own, **kwargs
             )
         check_func(func)
         if kwargs:

@@ -28,8 +28,8 @@ from pdparallel.core.validation import check_func
 from pdparallel.data.lazy_items import Source
 from pdparallel.errors import InvalidOptionError, Shown
 from pdparallel.execution import failures
-from pdparallel.execution.placement import options_for
 from pdparallel.execution.collector import StreamingCollector, annotate_exception
+from pdparallel.execution.placement import options_for
 from pdparallel.execution.runner import check, path
 from pdparallel.execution.waiting import WaitingHint
 from pdparallel.operations import apply, concat

@@ -73,7 +73,7 @@ def running_loop() -> AbstractEventLoop | None:
 
 
 def callers_loop() -> AbstractEventLoop | None:
-    """Return the event loop on which the call of this context was made and runs its coroutines; None if there is none."""
+    """Return the event loop on which the call of this context was made, and on which its coroutines run, or None."""
     stop = _current.get()
     if stop is None or stop.loop is None or running_loop() is stop.loop:
         return None  # a call that a coroutine makes must not wait for the coroutine's own loop

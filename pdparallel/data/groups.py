@@ -394,4 +394,5 @@ class EachColumn(Substitute):
 
     async def _awaited(self, columns: list[Any], args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
         given = list(map(GroupIdentity.of, columns))
-        return [as_aligned(await self.func(*each, *args, **kwargs), own) for *each, own in zip(columns, given, strict=True)]
+        returns = [await self.func(column, *args, **kwargs) for column in columns]
+        return list(map(as_aligned, returns, given))

@@ -37,7 +37,7 @@ from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import FunctionNotSerializableError, InvalidOptionError
 from pdparallel.execution import placement
 from pdparallel.execution.events import observing
-from pdparallel.execution.placement import COLD_WORTH_SECONDS, PoolDecision, Reason, transfer_cost
+from pdparallel.execution.placement import COLD_WORTH_SECONDS, COROUTINES, PoolDecision, Reason, transfer_cost
 from pdparallel.execution.records import Observer, Record
 from pdparallel.execution.waiting import COROUTINE, MANY_AT_ONCE, advice_for
 from pdparallel.transport.functions import encode_work
@@ -96,8 +96,12 @@ def explain(verb: str, unit: str, ask: Callable[[], Any], nothing: bool = False)
 
 def _explained(call: Call, options: Options) -> Explanation:
     problems: list[str] = []
-    with contextlib.closing(open_engine(options)) as engine:  # starts no worker before its first task
-        name, workers, locality = engine.name, engine.n_workers, engine.locality
+    if options.engine == "asyncio":
+        name, workers, locality = "asyncio", min(call.n, options.max_concurrency), Locality.PROCESS
+        call = replace(call, work=replace(call.work, max_concurrency=1, rate=None))  # to measure single calls
+    else:
+        with contextlib.closing(open_engine(options)) as engine:  # starts no worker before its first task
+            name, workers, locality = engine.name, engine.n_workers, engine.locality
     bytes_function = _bytes_of_function(call.work, options, problems)
     found = Explanation(
         verb=call.verb, unit=call.unit, units=call.n, cores=usable_cores().number, bytes_function=bytes_function,
@@ -135,7 +139,7 @@ def _with_plan(found: Explanation, call: Call, options: Options, outcome: Outcom
     """Add the expected engine with its reason, workers, chunk size and seconds."""
     cost, n, name, workers = found.cost, call.n, found.engine, found.workers
     shared, here = found.travel_workers, found.travel_parent
-    reason = "engine= names it"
+    reason = COROUTINES if call.work.is_async and name == "asyncio" else "engine= names it"
     if options.engine == "auto" and (options.timeout is not None or options.initializer is not None):
         reason = "timeout= and initializer= need workers"
     elif options.engine == "auto":
@@ -157,6 +161,10 @@ def _with_plan(found: Explanation, call: Call, options: Options, outcome: Outcom
     each = (cost + shared) / workers + here
     if name == "serial":
         took = n * cost
+    elif name == "asyncio":
+        chunk_size, took = 1, n * cost * max(1 - found.waiting, 1 / workers)
+        if options.rate_limit is not None:
+            took = max(took, n / options.rate_limit)
     elif name == "thread":
         took = _in_threads(found, workers)
     elif name == "process" and not found.warm:
@@ -193,6 +201,10 @@ def _limit(found: Explanation) -> str:
         return "one core: this process does all the work"
     if found.engine == "serial" or found.workers == 1:
         return "one worker"
+    if found.engine == "asyncio":
+        if found.waiting * found.workers < found.workers - 1:
+            return "one core: all coroutines share it while they do not wait"
+        return f"max_concurrency: {found.workers} calls wait at once"
     if found.engine == "thread" and found.waiting < MAIN_SHARE and not gil_is_off():
         return "the GIL: one thread computes at a time, so threads are for functions that wait"
     if travels > LARGE_SHARE * whole:
@@ -208,7 +220,10 @@ def _limit(found: Explanation) -> str:
 
 def _advice(found: Explanation, call: Call, options: Options, outcome: Outcome) -> Iterator[str]:
     """Yield changes that make the call faster, the most effective first."""
-    if found.waiting >= MAIN_SHARE:
+    if found.engine == "asyncio":
+        if found.waiting < MAIN_SHARE:
+            yield "the function computes more than it waits. df.par(engine='process') runs a loop in each worker"
+    elif found.waiting >= MAIN_SHARE:
         yield from _of_waiting(found, call, options)
     elif found.function < LIGHT and _makes_numbers_of_numbers(found, call, outcome):
         yield (
@@ -218,7 +233,12 @@ def _advice(found: Explanation, call: Call, options: Options, outcome: Outcome) 
     if call.work.unit_format == "row" and isinstance(call.data, pd.DataFrame):
         yield from _of_rows(found, call.data)
     if found.engine not in ("here", "serial"):
-        if found.columns_read and found.columns_unread and isinstance(call.data, pd.DataFrame):
+        if (
+            found.engine != "asyncio"
+            and found.columns_read
+            and found.columns_unread
+            and isinstance(call.data, pd.DataFrame)
+        ):
             yield from _of_columns(found, call, call.data)
         if options.chunk_size is not None and found.engine != "thread":
             yield from _of_chunk_size(found, options.chunk_size)

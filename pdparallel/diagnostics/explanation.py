@@ -192,6 +192,8 @@ class Explanation:
         start = (
             "" if self.engine not in ("auto", "process") else ", already running" if self.warm else ", not started yet"
         )
+        if self.engine == "asyncio":
+            return f"engine 'asyncio', up to {counted(self.workers, 'call')} at once"
         chunks = f", chunks of {counted(self.chunk_size, self.unit)}"
         return f"engine {self.engine!r}, {counted(self.workers, 'worker')}{start}{chunks}"
 

@@ -161,6 +161,8 @@ def _run(call: Call, feed: UnitIterator, chunk: Chunk, until: float = math.inf) 
     switches, busy, began = _switches(), _computed(), time.perf_counter()
     outcome = record(call.work, feed, piece, chunk, until, clock=clock)
     elapsed, computed = time.perf_counter() - began, _computed() - busy
+    if call.work.is_async:  # without the time to begin on the loop
+        elapsed = outcome.seconds
     return _Run(outcome, elapsed, computed, _switches() - switches)
 
 

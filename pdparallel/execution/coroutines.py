@@ -58,9 +58,7 @@ class CoroutineRunner:
         self._units_of = own_units(work.unit_format, work.func, work.given)
         self._keeps = options.checkpoint is not None
         self._came = threading.Event()
-        self._running = Coroutines(
-            work, self._came.set, begun=begun, wakes_for_each=collector.passes_on
-        )
+        self._running = Coroutines(work, self._came.set, begun=begun, wakes_for_each=collector.passes_on)
         self._size = 1 if collector.passes_on else MAX_CUT
         self._fed: deque[Chunk] = deque()  # what is not passed on yet; without scattered runs
         self._ready: dict[int, Any] = {}
@@ -68,7 +66,8 @@ class CoroutineRunner:
         self._failing: int | None = None
         self._has_fed_all = False
         self._retried = 0
-        self._since = self._scattered = time.perf_counter()
+        self._seconds = 0.0
+        self._scattered = time.perf_counter()
 
     def run(self) -> Generator[None, None, None]:
         """Run all pending units; yield each time the collector has got an outcome."""
@@ -84,7 +83,7 @@ class CoroutineRunner:
                     note_initializer(exception)
                 self._pass_on(Outcome(self._gaps.first(1), [], Failure(0, exception)))
                 return
-            self._since = self._scattered = time.perf_counter()
+            self._scattered = time.perf_counter()
             self._watch.begins()
             while True:
                 is_idle = running.is_idle
@@ -166,12 +165,13 @@ class CoroutineRunner:
         if not found:
             self._bar.under_way(lambda: len(ready))
             return False
-        retried = self._running.retried
+        running, retried = self._running, self._running.retried
         for outcome in found:
-            seconds = (now - self._since) * len(outcome.chunk) / sum(len(each.chunk) for each in found)
+            part = len(outcome.chunk) / sum(len(each.chunk) for each in found)
+            seconds = part * (running.seconds - self._seconds)
             self._pass_on(replace(outcome, seconds=seconds, retried=retried - self._retried))
             self._retried = retried
-        self._since = now
+        self._seconds = running.seconds
         self._watch.begins()
         return True
 
@@ -234,4 +234,4 @@ class CoroutineRunner:
     def _pass_on(self, outcome: Outcome) -> None:
         self._watch.did(outcome)
         self._collector.add(outcome)
-        self._bar.add(outcome.done, outcome.count_failed)
+        self._bar.add(outcome.done, outcome.count_failed, outcome.retried)

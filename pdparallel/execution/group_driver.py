@@ -239,7 +239,7 @@ class GroupDriver:
         return watch
 
     def _await(self, kept: PassRecord, value: Any) -> Any:
-        """Leave pandas' call, because the function gives coroutines; if its units are not known, await this one here."""
+        """Leave pandas' call, because the function gives coroutines. If its units are not known, wait for this one."""
         kept.answers.append(value)
         with contextlib.suppress(_UnforeseenError):
             self._so_far(kept)

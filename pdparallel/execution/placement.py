@@ -30,6 +30,7 @@ from pdparallel.transport.shared_classes import SharedTable, dump, load
 from pdparallel.worker.run_task import inside_worker
 
 __all__ = [
+    "COROUTINES",
     "Placement",
     "PoolDecision",
     "Reason",
@@ -92,6 +93,9 @@ LAZY_SECONDS = 2e-6
 
 #: Seconds of serializing that suffice to measure what a unit costs.
 ENOUGH_SECONDS = 0.0002
+
+#: The reason for an event loop, in words.
+COROUTINES = "the function is a coroutine function"
 
 #: Seconds of work that a pool could have done since the last pool ended.
 _unpooled_seconds = 0.0

@@ -122,7 +122,8 @@ def path(
             stop.uses_loop = options.engine == "asyncio" and stop.loop is not None
         mark_started()
         if options.engine == "asyncio":
-            yield from _on_loop(call, options, collector, gaps, shown, stop, observed, "engine= names it", begun)
+            why = placement.COROUTINES if call.work.is_async else "engine= names it"
+            yield from _on_loop(call, options, collector, gaps, shown, stop, observed, why, begun)
             return
         if place(options) is Placement.ENGINE:
             if gaps and collector.failure is None:

@@ -27,8 +27,8 @@ from typing import Any, Self
 
 from pdparallel.core import random_state
 from pdparallel.core.awaitables import is_awaitable
-from pdparallel.core.cancellation import callers_loop
 from pdparallel.core.call import Initializer, Work
+from pdparallel.core.cancellation import callers_loop
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.outcome import Failure, Outcome, note_initializer
 from pdparallel.core.retry import note_tries
@@ -39,6 +39,7 @@ from pdparallel.transport.outcomes import failure_keeper, raised_by_function
 from pdparallel.typing import ProgressSlots
 from pdparallel.worker.event_loop import CLEANUP_SECONDS, EventLoop, acquire, release, run_on, waited
 from pdparallel.worker.replicate_state import InitializerFolder
+from pdparallel.worker.waiting import WaitClock
 
 __all__ = ["Coroutines", "record_coroutines"]
 
@@ -53,16 +54,17 @@ _NOTHING: Any = object()
 
 
 def record_coroutines(
-    work: Work, piece: Any, chunk: Chunk, notes: ProgressSlots | None = None,
+    work: Work, piece: Any, chunk: Chunk, until: float = math.inf, notes: ProgressSlots | None = None,
     one_by_one: bool = False, begun: Mapping[int, Any] | None = None,
+    measures: bool = False,
 ) -> Outcome:  # fmt: skip
     """Call the function for each unit of a piece, some at once, and wait for all of them.
 
-    ``one_by_one`` finds the unit that ends its worker.
+    No call begins after the time ``until``, but the first one does. ``one_by_one`` finds the unit that ends its worker.
+    ``measures`` tells for how long single calls wait.
     """
     came = threading.Event()
-    running = Coroutines(work, came.set, 1 if one_by_one else None, begun, notes=notes)
-    began = time.perf_counter()
+    running = Coroutines(work, came.set, 1 if one_by_one else None, begun, notes, measures=measures)
     problem: Failure | None = None
     try:
         with running:
@@ -73,11 +75,17 @@ def record_coroutines(
                     note_initializer(exception)
                 return Outcome(chunk, [], Failure(0, exception))
             running.wants_more = False
-            units = [None] * len(begun) if begun is not None and work.retry is None else own_units(work.unit_format, work.func, work.given)(piece)
+            if begun is not None and work.retry is None:
+                units: list[Any] = [None] * len(begun)
+            else:
+                units = own_units(work.unit_format, work.func, work.given)(piece)
             running.feed(chunk.start, units)
             while not running.is_idle and problem is None:
-                came.wait(CHECK_SECONDS)
+                left = until - time.perf_counter()
+                came.wait(min(CHECK_SECONDS, max(left, 0.001)))
                 came.clear()
+                if left <= 0:
+                    running.begin_no_more()
                 at = running.stuck()
                 if at is not None:
                     problem = Failure(at - chunk.start, running.stuck_error())
@@ -92,8 +100,13 @@ def record_coroutines(
         lambda value: value is not _NOTHING and type(value) is not Failure,
         (found.get(at, _NOTHING) for at in range(chunk.start, chunk.start + n)),
     ))  # fmt: skip
+    if problem is None and len(returns) < n:  # the time was up
+        chunk = Chunk(chunk.start, chunk.start + len(returns))
     try:
-        return Outcome(chunk, returns, problem, time.perf_counter() - began, retried=running.retried)
+        return Outcome(
+            chunk, returns, problem, running.seconds, retried=running.retried,
+            waited=running.waited if measures else None,
+        )  # fmt: skip
     finally:
         problem = None  # its traceback refers to this frame
         found.clear()
@@ -119,13 +132,13 @@ class _Run:
 class Coroutines:
     """Calls of a function on an event loop: that of the caller of ``background``, or that of this process.
 
-    ``wake`` is called on the loop when the thread of the call should look. ``begun`` has returns of calls that were made
-    before, by position: a coroutine among them is awaited.
+    ``wake`` is called on the loop when the thread of the call should look. ``begun`` has what earlier calls of the
+    function returned, by position: a coroutine among them is awaited.
     """
 
     def __init__(
         self, work: Work, wake: Callable[[], None], most: int | None = None, begun: Mapping[int, Any] | None = None,
-        notes: ProgressSlots | None = None, wakes_for_each: bool = False,
+        notes: ProgressSlots | None = None, wakes_for_each: bool = False, measures: bool = False,
     ) -> None:  # fmt: skip
         self._work = work
         self._func = _function_of_a_unit(work)
@@ -149,6 +162,10 @@ class Coroutines:
         #: Position and return of each finished call; a :class:`Failure` in place of the return ends the call.
         self.finished: deque[tuple[int, Any]] = deque()
         self.retried = 0
+        #: Seconds of all calls together, and those in which they waited, if that is measured.
+        self.seconds = self.waited = 0.0
+        self._clock: WaitClock | None = None
+        self._measures = measures
         self.awaited = bool(begun)
 
     # The thread of the call
@@ -213,6 +230,10 @@ class Coroutines:
         """Cancel everything that has not ended."""
         self._on_loop(self._drop_behind, -1)
 
+    def begin_no_more(self) -> None:
+        """Forget the units whose calls have not begun."""
+        self._on_loop(self._forget_backlog)
+
     def _on_loop(self, call: Callable[..., None], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(call, *args)
@@ -258,6 +279,7 @@ class Coroutines:
     async def _call(self, run: _Run) -> None:
         work, began = self._work, 0.0
         while True:
+            called = time.perf_counter()
             try:
                 run.tries += 1
                 if work.rate is not None:
@@ -269,8 +291,12 @@ class Coroutines:
                 if work.timeout is not None:
                     run.began = time.monotonic()
                     run.timer = self._loop.call_later(work.timeout, self._is_late, run)
-                if run.tries == 1 and work.retry is not None:
-                    began = time.monotonic()
+                called = time.perf_counter()
+                if run.tries == 1:
+                    began = called
+                if self._measures:
+                    self._clock = self._clock or WaitClock(time.thread_time)
+                    self._clock.start()
                 if work.seed is not None:
                     value = await random_state.in_steps(work.seed, run.position, self._value(run))
                 else:
@@ -281,11 +307,13 @@ class Coroutines:
                         self.awaited = True
                         value = await value
                 if not run.is_late:
+                    self._note_time(called)
                     self._end(run, value)
                     return
                 raised: BaseException = asyncio.CancelledError()
             except BaseException as exception:
                 raised = exception
+            self._note_time(called)
             if run.timer is not None:
                 run.timer.cancel()
                 run.began = math.inf
@@ -314,11 +342,17 @@ class Coroutines:
                 self._end(run, _NOTHING)
                 return
         if run.tries > 1:
-            note_tries(raised, run.tries, time.monotonic() - began)
+            note_tries(raised, run.tries, time.perf_counter() - began)
         try:
             self._end(run, self._failed(raised))
         finally:
             del raised  # its traceback refers to this frame
+
+    def _note_time(self, called: float) -> None:
+        took = time.perf_counter() - called
+        self.seconds += took
+        if self._clock is not None:
+            self.waited += self._clock.waited(took)
 
     async def _value(self, run: _Run) -> Any:
         """Call the function and await its return, as one coroutine."""
@@ -411,6 +445,14 @@ class Coroutines:
             self._loop.call_later(CLEANUP_SECONDS, self._drop_behind, -1)
         if self._fed == self._ended:
             self._wake()
+
+    def _forget_backlog(self) -> None:
+        """Forget what has not begun; one call begins in any case."""
+        if self._alive or self.finished:
+            self._ended += len(self._backlog)
+            self._backlog.clear()
+            if self._fed == self._ended:
+                self._wake()
 
     def _drop(self, run: _Run) -> None:
         if run.is_over or run.is_dropped or run.task is None:

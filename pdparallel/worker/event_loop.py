@@ -28,7 +28,10 @@ from pdparallel.core.call import Work
 from pdparallel.core.cancellation import callers_loop, current
 from pdparallel.core.lifetime import AT_SHUTDOWN, IdleTimer, at_exit
 
-__all__ = ["CLEANUP_SECONDS", "EventLoop", "acquire", "awaiting", "blocking", "release", "run_on", "waited", "without_coroutines"]
+__all__ = [
+    "CLEANUP_SECONDS", "EventLoop", "acquire", "awaiting", "blocking", "release", "run_on", "waited",
+    "without_coroutines",
+]  # fmt: skip
 
 R = TypeVar("R")
 
@@ -162,9 +165,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_after_fork)
 
 
-def run_on(
-    loop: Any, call: Callable[[], Any], context: contextvars.Context | None = None
-) -> Future[Any]:
+def run_on(loop: Any, call: Callable[[], Any], context: contextvars.Context | None = None) -> Future[Any]:
     """Call a function on a loop, and await what it returns; the future gets the result."""
     future: Future[Any] = Future()
 
@@ -240,7 +241,8 @@ def waited(future: Future[R]) -> R:
     stop = current()
     try:
         if stop is not None:
-            wait([future, stop.requested], return_when=FIRST_COMPLETED)
+            either: list[Future[Any]] = [future, stop.requested]
+            wait(either, return_when=FIRST_COMPLETED)
             stop.raise_if_cancelled()
         return future.result()
     finally:

@@ -269,7 +269,9 @@ def record(
 ) -> Outcome:  # fmt: skip
     """Call the function for each unit of a piece; return a shorter chunk if the time is up, but one unit at least."""
     if work.is_async:
-        return record_coroutines(work, piece, chunk, notes, track_each_unit)
+        return record_coroutines(
+            work, piece, chunk, until, notes, track_each_unit, measures=clock is not None and work.max_concurrency == 1
+        )
     outcome = _record(work, feed, piece, chunk, until, notes, track_each_unit, clock)
     if not outcome.awaits:
         return outcome
@@ -277,7 +279,7 @@ def record(
     # A plain function, which has called a coroutine function.
     given = Chunk(chunk.start, chunk.start + len(returns))
     begun = dict(enumerate(returns, chunk.start))
-    awaited = record_coroutines(work, piece, given, notes, track_each_unit, begun)
+    awaited = record_coroutines(work, piece, given, math.inf, notes, track_each_unit, begun)
     if awaited.failure is None:
         awaited = replace(awaited, chunk=outcome.chunk, failure=outcome.failure)
     return replace(awaited, awaited=True)
@@ -322,7 +324,7 @@ def _record(
         assigned = recorder.assigned() if work.views else None
         seconds = time.perf_counter() - began
         waited = None if clock is None else clock.waited(seconds)
-        return Outcome(chunk, recorder.returns, failure, seconds, None, assigned, waited)
+        return Outcome(chunk, recorder.returns, failure, seconds, None, assigned, waited=waited)
     finally:
         # The traceback refers to this frame and to the caller's. This reference cycle would keep the piece and the
         # mapping of the shared memory until the next garbage collection. A function that refers to the recorder is a
