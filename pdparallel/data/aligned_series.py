@@ -236,14 +236,12 @@ class DetectChanges(DetectAligned):
                 value = as_aligned(materialized(value), None)
         else:
             value = DetectAligned.__call__(self, unit, *args, **kwargs)
-        if type(value) is CoroutineType:  # it got a unit of its own, which is not lazy
-            return then(value, lambda value: _with_labels(value, unit, index, columns))
-        if is_lazy(unit):
+        if type(value) is not CoroutineType and is_lazy(unit):
             return value
         if lazy is not None:
             of_series = type(lazy) is tuple
             index, columns = (lazy[4].index, None) if of_series else (lazy.index, lazy.source.data.columns)
-        return _with_labels(value, unit, index, columns)
+        return then(value, lambda value: _with_labels(value, unit, index, columns))
 
 
 def _with_labels(value: Any, unit: Any, index: pd.Index, columns: pd.Index | None) -> Any:

@@ -19,7 +19,7 @@ import pandas as pd
 from pandas.api.types import is_object_dtype, is_scalar
 
 from pdparallel.compat import PANDAS_2, no_copy, without_copy_warnings
-from pdparallel.core.awaitables import Substitute, is_coroutine_function
+from pdparallel.core.awaitables import Substitute, gives_coroutine, is_coroutine_function, then
 from pdparallel.core.units import InColumns, Units
 from pdparallel.data.aligned_series import GroupIdentity, as_aligned
 from pdparallel.data.fastpath.group import LazyGroups
@@ -372,27 +372,35 @@ class GroupsByColumn(InColumns):
 
 @dataclass(frozen=True, slots=True)
 class EachColumn(Substitute):
-    """Wrapper that calls the function with each column of a group and returns a list."""
+    """Wrapper that calls the function with each column of a group and gives a list."""
 
     func: Func
 
-    def __call__(self, group: pd.DataFrame, *args: Any, **kwargs: Any) -> list[Any]:
+    def __call__(self, group: pd.DataFrame, *args: Any, **kwargs: Any) -> Any:
         returns: list[Any] = []
 
         def keep(column: Any) -> None:
             given = GroupIdentity.of(column)
-            returns.append(as_aligned(self.func(column, *args, **kwargs), given))
+            returns.append(then(self.func(column, *args, **kwargs), lambda value: as_aligned(value, given)))
 
         each: Any = group
         if is_coroutine_function(self.func):
             columns: list[Any] = []
             each.apply(lambda column: columns.append(column.copy(deep=False)), axis=0)
-            returns = self._awaited(columns, args, kwargs)  # type: ignore[assignment]  # a coroutine of them
-        else:
-            each.apply(keep, axis=0)
-        return returns
+            return self._awaited(columns, args, kwargs)  # a coroutine, as of such a function
+        each.apply(keep, axis=0)
+        return _all_awaited(returns) if any(map(gives_coroutine, returns)) else returns
 
     async def _awaited(self, columns: list[Any], args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
         given = list(map(GroupIdentity.of, columns))
         returns = [await self.func(column, *args, **kwargs) for column in columns]
         return list(map(as_aligned, returns, given))
+
+
+async def _all_awaited(returns: list[Any]) -> list[Any]:
+    """Await the coroutines among some returns, one after the other."""
+    try:
+        return [await value if gives_coroutine(value) else value for value in returns]
+    finally:
+        for value in filter(gives_coroutine, returns):
+            value.close()  # those after one that raised

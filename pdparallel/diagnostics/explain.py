@@ -121,7 +121,7 @@ def _explained(call: Call, options: Options) -> Explanation:
     speed_up = seconds_pandas / found.seconds
     found = replace(found, seconds_here=call.n * found.cost, seconds_pandas=seconds_pandas, speed_up=speed_up)
     more = _advice(found, call, options, outcome)
-    return replace(found, limit=_limit(found), advice=(*found.advice, *more))
+    return replace(found, limit=_limit(found, options), advice=(*found.advice, *more))
 
 
 def _bytes_of_function(work: Work, options: Options, problems: list[str]) -> int | None:
@@ -193,7 +193,7 @@ LARGE_BYTES = 1_000_000
 MAKE_IN_WORKER = "create the object that cannot be sent inside the function or in initializer=, or use engine='thread'"
 
 
-def _limit(found: Explanation) -> str:
+def _limit(found: Explanation, options: Options) -> str:
     """Return the limit of the speed-up in words."""
     travels = found.travel_workers / found.workers + found.travel_parent
     whole = found.cost / found.workers + travels
@@ -201,6 +201,8 @@ def _limit(found: Explanation) -> str:
         return "one core: this process does all the work"
     if found.engine == "serial" or found.workers == 1:
         return "one worker"
+    if options.rate_limit is not None and found.seconds * options.rate_limit <= found.units:
+        return f"rate_limit: {options.rate_limit:g} calls per second"
     if found.engine == "asyncio":
         if found.waiting * found.workers < found.workers - 1:
             return "one core: all coroutines share it while they do not wait"

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from pdparallel.core.awaitables import then
 from pdparallel.core.call import Call
 from pdparallel.core.cancellation import current, mark_started
 from pdparallel.core.chunking import Chunk
@@ -220,12 +221,10 @@ class GroupDriver:
                 else:
                     value = self._trial.call(func, unit, args, kwargs)
             except BaseException as exception:
-                kept.raised = exception
-                with contextlib.suppress(Exception):  # the exception matters more than its note
-                    annotate_exception(Failure(0, exception), passes.place(kept.number, unit, len(kept.answers)))
+                self._note_raised(kept, unit, exception)
                 raise
             if type(value) is CoroutineType:
-                value = self._await(kept, value)
+                value = self._await(kept, value, unit)
             kept.answers.append(value)
             if looks_again and not (unit.index.is_(index) and (columns is None or unit.columns.is_(columns))):
                 self._changed = True
@@ -238,16 +237,28 @@ class GroupDriver:
         watch.__name__ = getattr(func, "__name__", "<function>")  # which pandas looks at
         return watch
 
-    def _await(self, kept: PassRecord, value: Any) -> Any:
+    def _await(self, kept: PassRecord, value: Any, unit: Any) -> Any:
         """Leave pandas' call, because the function gives coroutines. If its units are not known, wait for this one."""
-        kept.answers.append(value)
+        given = GroupIdentity.of(unit)
+        kept.answers.append(then(value, lambda value: as_aligned(value, given)))
         with contextlib.suppress(_UnforeseenError):
             self._so_far(kept)
             group_pass = self._pass(kept.number, kept.first)
-            if group_pass is not None and not group_pass.several:
+            if group_pass is not None and not group_pass.several and not self._predicted.looks_again:
                 raise _HandOverError
-        kept.answers.pop()
-        return blocking(lambda: value)()
+        kept.answers.pop().close()  # of the wrapper only
+        try:
+            return blocking(lambda: value)()
+        except BaseException as exception:
+            self._note_raised(kept, unit, exception)
+            raise
+
+    def _note_raised(self, kept: PassRecord, unit: Any, exception: BaseException) -> None:
+        """Keep the exception of a call, and add a note of its group."""
+        kept.raised = exception
+        with contextlib.suppress(Exception):  # the exception matters more than its note
+            place = self._predicted.place(kept.number, unit, len(kept.answers))
+            annotate_exception(Failure(0, exception), place)
 
     def _start_pass(self, unit: Any) -> PassRecord:
         """Start the record of the next pass."""

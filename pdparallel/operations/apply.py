@@ -326,7 +326,7 @@ def call_by_chunks(
 def of_no_rows(call: Call) -> Any:
     """Call the function with the empty chunk, which has no position for a runner."""
     with inline_context(call.work):
-        return calling(call.work)(call.data)
+        return calling(without_coroutines(call.work))(call.data)
 
 
 def _settled_pieces(
