@@ -43,8 +43,9 @@ def identity_of(call: Call) -> Identity:
     digester = Digester(not_sent(work))
     innermost = _innermost(work.func)
     details = dict(digester.parts_of(innermost)) if isinstance(innermost, types.FunctionType) else {}
-    # errors= does not change what succeeds, and each file names its own. ``views`` follows from the data.
-    known = ("func", "args", "kwargs", "unit_format", "initializer", "errors", "views")
+    # errors=, retries and rates do not change what succeeds, and each file names its errors=. ``views`` follows from
+    # the data.
+    known = ("func", "args", "kwargs", "unit_format", "initializer", "errors", "views", "retry", "rate")
     rest = [(field.name, getattr(work, field.name)) for field in dataclasses.fields(work) if field.name not in known]
     parts = {
         "verb": digester.named("verb", (call.verb, work.unit_format, call.unit)),
