@@ -249,6 +249,24 @@ class Options:
         returned = par_on(cluster, S, errors="return").map(func)
         assert isinstance(returned["r7"], ZeroDivisionError)
 
+    def test_retries(self, cluster: Any, tmp_path: Path) -> None:
+        def func(x: int) -> int:
+            file = tmp_path / str(x)
+            file.write_text((file.read_text() if file.exists() else "") + "x")
+            if file.stat().st_size < 3:
+                raise ConnectionError
+            return x * 2
+
+        with pdparallel.profile() as p:
+            par = par_on(cluster, S, retry_on=ConnectionError, retry_wait=0)
+            assert_same_as_pandas(lambda: par.map(func), lambda: S.map(lambda x: x * 2))
+        assert p.calls["retried"].tolist() == [24]
+        assert [file.read_text() for file in tmp_path.iterdir()] == ["xxx"] * 12
+
+    def test_no_rate(self, cluster: Any) -> None:
+        with pytest.raises(pdparallel.InvalidOptionError, match=r"rate_limit=5\.0 is not allowed"):
+            par_on(cluster, S, rate_limit=5).map(str)
+
     def test_seed(self, cluster: Any) -> None:
         draw = lambda x: np.random.random()
         assert_same_as_pandas(
