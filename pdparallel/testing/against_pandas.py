@@ -80,7 +80,7 @@ def assert_same_as_pandas(
             raise InvalidOptionError("pandas", pandas, "a function that makes the call of pandas, if there is no obj=")
         _assert_same(_attempt(ours), _attempt(pandas))
         return
-    for name in ("engine", "timeout", "chunk_size"):
+    for name in ("engine", "timeout", "rate_limit", "chunk_size"):
         if name in options:
             raise InvalidOptionError(name, options[name], "other options", "The test runs in this process and sets it.")
     checked(options)
@@ -174,8 +174,8 @@ def serial(chunk_size: int | None = None) -> Iterator[None]:
 
     Notes
     -----
-    ``timeout=`` does nothing in the block, because pdparallel cannot end this process. A function that ends its worker
-    ends this process. For a whole test suite, in ``conftest.py``::
+    ``timeout=`` and ``rate_limit=`` do nothing in the block. A function that ends its worker ends this process.
+    For a whole test suite, in ``conftest.py``::
 
         @pytest.fixture(autouse=True)
         def no_workers():
@@ -195,7 +195,7 @@ def serial(chunk_size: int | None = None) -> Iterator[None]:
     >>> set(pids) == {os.getpid()}, seen                # here, and with a copy of the list
     (True, [])
     """
-    forced: dict[str, Any] = {"engine": SerialEngine(Locality.HOST), "timeout": None}
+    forced: dict[str, Any] = {"engine": SerialEngine(Locality.HOST), "timeout": None, "rate_limit": None}
     if chunk_size is not None:
         forced |= options.checked({"chunk_size": chunk_size})
     with options.forcing(forced):
@@ -206,4 +206,4 @@ def as_options(locality: Locality, chunk_size: int) -> dict[str, Any]:
     """Return options for a call in this process that serializes as for a worker."""
     if chunk_size < 1:
         raise InvalidOptionError("chunk_size", chunk_size, "a whole number of at least 1")
-    return {"engine": SerialEngine(locality), "n_workers": 2, "chunk_size": chunk_size}
+    return {"engine": SerialEngine(locality), "n_workers": 2, "rate_limit": None, "chunk_size": chunk_size}

@@ -220,7 +220,8 @@ class FitnessRun:
         items = [(unit, name_of(unit)) for unit in (unit.copy() for unit in self.units)]
         values = pdparallel.map(
             _OfNamed(self._variables.fresh(), self._args, self._kwargs), items,
-            engine="process", n_workers=1, errors="return", retries=0, seed=self._seed, checkpoint=None, progress=False,
+            engine="process", n_workers=1, errors="return", retries=0, rate_limit=None, seed=self._seed,
+            checkpoint=None, progress=False,
         )  # fmt: skip
         self.calls_in_a_worker = len(items)
         for at in steady:

@@ -246,6 +246,17 @@ def test_the_clock_begins_anew_with_each_unit(monkeypatch: pytest.MonkeyPatch) -
     assert clock.forget(task) is None  # type: ignore[arg-type]
 
 
+def test_the_clock_stands_still_while_a_retry_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    clock, task = _Clock(1.0), object()
+    asked: list[Any] = []
+    for seconds, turn in [(0.0, 0), (0.9, 0), (1.5, 1), (60.0, 1), (60.5, 2), (61.4, 2), (61.6, 2)]:
+        now[0] = seconds
+        asked.append(clock.is_late(task, 1, turn))  # type: ignore[arg-type]
+    assert asked == [False] * 6 + [True]
+
+
 def test_a_worker_that_cannot_start_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pdparallel.worker.process._limit_threads", _crash)
     with pytest.raises(WorkerStartError, match="exit code 7 while it started") as caught:

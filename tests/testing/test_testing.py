@@ -302,7 +302,7 @@ def test_options_of_the_calls():
 
     want = pd.Series([1.0, np.nan, 3.0], index=FRAME.index, name="x")
     assert_same_as_pandas(lambda par: par.map(func), lambda s: want, FRAME["x"], errors="coerce", n_workers=3)
-    for given in ({"engine": "serial"}, {"timeout": 3}, {"chunk_sise": 3}):
+    for given in ({"engine": "serial"}, {"timeout": 3}, {"rate_limit": 3}, {"chunk_sise": 3}):
         with pytest.raises(InvalidOptionError, match=next(iter(given))):
             assert_same_as_pandas(lambda df: df.map(str), obj=FRAME, **given)
     with pytest.raises(InvalidOptionError, match="chunk_size"):
@@ -332,7 +332,12 @@ def test_serial_takes_every_call_by_way_of_bytes():
         return threading.get_ident()
 
     with serial():
-        for options in ({}, {"engine": "process"}, {"engine": "pathos", "timeout": 3}, {"engine": "thread"}):
+        for options in (
+            {},
+            {"engine": "process"},
+            {"engine": "pathos", "timeout": 3},
+            {"engine": "thread", "rate_limit": 9},
+        ):
             assert set(pd.Series([1, 2]).par(**options).map(func)) == {here}
         with pytest.raises(FunctionNotSerializableError, match="generator"):
             pdparallel.map(lambda x, of=(x for x in ()): x, [1])

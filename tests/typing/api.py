@@ -196,6 +196,11 @@ iterator: Iterator[str] = pdparallel.imap(str, [1, 2])
 pdparallel.set_options(n_workers=4, serializer="cloudpickle", progress=True, desc="prices")
 with pdparallel.option_context(engine="thread", retries=0, checkpoint="night"):
     pass
+with pdparallel.option_context(retry_on=OSError, retry_wait=0.5, rate_limit="600/min", max_concurrency=100):
+    pass
+pdparallel.set_options(retry_on=(OSError, KeyError), rate_limit=10)
+pdparallel.set_options(retry_on=lambda error: "429" in str(error), retry_wait=datetime.timedelta(seconds=1))
+pdparallel.set_options(retry_on=(), rate_limit=None)
 with pdparallel.accelerate(n_workers=2):
     pass
 df.apply(number, axis=1, engine=pdparallel.engine(n_workers=2))
