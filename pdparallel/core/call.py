@@ -119,7 +119,8 @@ def work_of(
         raise InvalidOptionError("args", args, "a tuple of arguments for the function", hint) from None
     return Work(
         func, given, kwargs, unit_format, options.errors, options.seed, first, views, policy_of(options),
-        rate_of(options), is_coroutine_function(func), options.max_concurrency, options.timeout,
+        None if options.rate_limit is None else rate_of(options), is_coroutine_function(func),
+        options.max_concurrency, options.timeout,
     )  # fmt: skip
 
 

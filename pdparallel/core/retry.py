@@ -18,7 +18,7 @@ from typing import Any
 from pdparallel.core.options import Options
 from pdparallel.errors import InvalidOptionError
 
-__all__ = ["RateLimit", "RetryPolicy", "note_tries", "policy_of", "rate_of", "retry_after"]
+__all__ = ["RateLimit", "RetryPolicy", "has_retries", "note_tries", "policy_of", "rate_of", "retry_after"]
 
 #: Longest wait in seconds that doubling leads to.
 MAX_WAIT_SECONDS = 60.0
@@ -67,12 +67,17 @@ class RetryPolicy:
         return max(_random.uniform(0.0, most), retry_after(exception) or 0.0)
 
 
+def has_retries(options: Options) -> bool:
+    """Return whether any exception leads to another call."""
+    on = options.retry_on
+    return not (isinstance(on, tuple) and not on) and options.retries > 0
+
+
 def policy_of(options: Options) -> RetryPolicy | None:
     """Return the retries of a call, or None if no exception leads to one."""
-    on = options.retry_on
-    if options.retries == 0 or (isinstance(on, tuple) and not on):
+    if not has_retries(options):
         return None
-    return RetryPolicy(on, options.retries, options.retry_wait)
+    return RetryPolicy(options.retry_on, options.retries, options.retry_wait)
 
 
 #: Engines in this process, whose calls can share one rate.

@@ -22,7 +22,7 @@ from pdparallel.core.columnar import Texts
 from pdparallel.core.cpu_count import gil_is_off
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Failed, Outcome
-from pdparallel.core.retry import policy_of
+from pdparallel.core.retry import has_retries
 from pdparallel.core.returns import pack
 from pdparallel.execution.events import observed
 from pdparallel.transport.data import cut_out
@@ -138,7 +138,7 @@ def is_plain_call(options: Options) -> bool:
     return (
         not observed() and options.errors == "raise" and options.progress is False
         and options.seed is None and options.checkpoint is None and options.rate_limit is None
-        and policy_of(options) is None and not _needs_engine(options)
+        and not has_retries(options) and not _needs_engine(options)
     )  # fmt: skip
 
 

@@ -188,8 +188,9 @@ def _by_engine(
     most_seconds: float | None = None,
 ) -> Generator[None, None, None]:
     """Run the pending units on an engine; a given ``parent`` works until it is ready, or alone if it never is."""
-    ended = threading.Event()
-    with ending(ended):
+    is_pausing = call.work.retry is not None or call.work.rate is not None
+    ended = threading.Event() if is_pausing else None
+    with contextlib.nullcontext() if ended is None else ending(ended):
         engine = open_engine(options)
     encoder: CallEncoder | None = None
     scheduler: Scheduler | None = None
@@ -224,7 +225,7 @@ def _by_engine(
             wait(scheduler.left(), placement.MAX_THREAD_SECONDS)
         # After any exception, also an interrupt: no worker continues with a call that nobody waits for.
         is_left = scheduler is not None and not scheduler.settled
-        if is_left:
+        if is_left and ended is not None:
             ended.set()
         engine.close(kill=is_left)
         if encoder is not None:
