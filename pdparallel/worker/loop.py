@@ -298,8 +298,8 @@ def _record(
     work, repeats = retrying(work)
     if repeats is not None:  # its waits are no waits of the function
         repeats.notes = notes
-        outcome = _record(work, feed, piece, chunk, until, notes, track_each_unit)
-        return replace(outcome, retried=repeats.retried)
+        # No variable refers to the outcome, because the traceback of its failure refers to this frame.
+        return replace(_record(work, feed, piece, chunk, until, notes, track_each_unit), retried=repeats.retried)
     if work.seed is not None:
         with random_state.seeded(work.seed, chunk.start) as step:
             return _record(_with_streams(work, step), feed, piece, chunk, until, notes, track_each_unit, clock)
