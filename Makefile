@@ -15,7 +15,7 @@ PROCESSES := engines checkpoint progress diagnostics cli \
 	$(patsubst %,execution/test_%.py,big interrupt runner scheduler stop_iteration) \
 	$(patsubst %,api/test_%.py,background editor imap typing) \
 	$(patsubst %,testing/test_%.py,leaks saboteurs) \
-	$(patsubst %,project/test_%.py,benchmarks contributing docs docs_snippets docstrings faults frontends fuzz layers limited package pythons readme stress)
+	$(patsubst %,project/test_%.py,benchmarks contributing docs docs_snippets docstrings faults frontends fuzz layers limited package pythons readme service stress)
 # A test waits as often as it computes: for processes that start, sleep, or are ended.
 JOBS := -n 4 --dist loadfile --no-loadscope-reorder
 # Each in a process of its own, two at a time: they wait more than they compute.
