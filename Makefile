@@ -24,7 +24,7 @@ CLUSTERS := ray dask others
 LIMITED = $(PYTHON) -m tests.limited
 LIMIT = $(LIMITED) 3600 $(BIN)/python
 LIMIT_OLD = ORACLE=quarter $(LIMITED) 3600 $(OLD)/bin/python
-# What the benchmarks compare with: four packages that do not run on pandas 3.
+# What the benchmarks compare with: packages that do not run on pandas 3.
 PEERS := .venv-peers
 SCREENSHOTS := .venv-screenshots
 DOCS := .venv-docs
@@ -62,7 +62,7 @@ $(VENV)/installed: ON := $(NEWEST)
 $(OLD)/installed: ON := $(OLDEST)
 $(VENV)/installed: WHAT = -e '.[test,lint,notebooks,bench,dask,ray]' 'pandas>=3'
 $(OLD)/installed: WHAT = -e '.[test]' 'pandas==2.2.*'
-$(PEERS)/installed: WHAT = -e . 'pandas==2.3.*' pandarallel mapply parallel-pandas swifter
+$(PEERS)/installed: WHAT = -e . 'pandas==2.3.*' aiopandas pandarallel mapply parallel-pandas swifter
 $(SCREENSHOTS)/installed: WHAT = -e '.[screenshots]' 'pandas>=3'
 $(DOCS)/installed: WHAT = -e '.[docs]' 'pandas>=3'
 $(RELEASE)/installed: WHAT = build twine 'readme_renderer[md]'

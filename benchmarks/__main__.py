@@ -20,6 +20,7 @@ from benchmarks import (
     scale,
     small,
     speed,
+    waiting,
     when_it_helps,
 )
 from benchmarks.measure import folder
@@ -34,6 +35,7 @@ ALL = {
     "scale": scale.main,
     "memory": memory.main,
     "progress": progress.main,
+    "waiting": waiting.main,
     "cluster": cluster.main,
     "handover": handover.main,
     "constants": constants.main,

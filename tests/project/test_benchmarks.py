@@ -29,6 +29,7 @@ from benchmarks import (
     small,
     speed,
     tries,
+    waiting,
 )
 from benchmarks.__main__ import ALL, main
 from benchmarks.works import BY_NAME, FAULTS, WORKS, Groups
@@ -89,6 +90,22 @@ def test_a_bar_changes_nothing(engine):
     found = progress.measure(engine, 30, 1)
     assert len(found) == 3
     assert all(cost.same for cost in found)
+
+
+def test_rows_that_wait_give_the_same_by_each_way():
+    pytest.importorskip("joblib")
+    found = waiting.measure(waiting.Case("wait", 12, 0.01, 2))
+    assert len(found) >= 6
+    assert all(row.same for row in found)
+    assert all(row.limit == "1.15 times" for row in found if "coroutines" in row.way)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_memory_of_rows_that_wait_is_measured_in_a_new_process():
+    found = waiting.in_new_process(sys.executable, {"way": waiting.BARE, "rows": 2_000})
+    assert waiting.Peak(**found).rows == 2_000
+    with pytest.raises(RuntimeError, match="KeyError: 'no such'"):
+        waiting.in_new_process(sys.executable, {"way": "no such", "rows": 1})
 
 
 def test_names_are_unique():
