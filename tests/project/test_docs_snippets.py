@@ -45,7 +45,8 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 #: Optional packages that a page, or a file of a page, needs.
 NEEDED = {
-    "how-to/http-api.md": ("requests",),
+    "how-to/http-api.md": ("httpx", "requests"),
+    "how-to/http-api.md server.py": ("fastapi",),
     "how-to/files-and-images.md": ("PIL",),
     "how-to/larger-than-memory.md clean_parquet.py": ("pyarrow",),
     "how-to/dask-and-ray.md on_dask.py": ("distributed",),
@@ -98,14 +99,20 @@ def skip_unless_there(*keys: str) -> None:
 
 
 class Api(http.server.BaseHTTPRequestHandler):
-    """The services of the pages: rates, and a language model that refuses each fourth question once."""
+    """The services of the pages: rates, the same from a busy service, and a language model.
+
+    The busy service refuses each first question, the language model each fourth.
+    """
 
     rates = {"EUR": 1.0, "NOK": 11.7, "JPY": 162.3}
     refused: set[str] = set()
     questions = 0
 
     def do_GET(self) -> None:
-        self.answer({"rate": self.rates[self.path.rpartition("/")[2]]})
+        if self.path.startswith("/busy/") and self.path not in self.refused:
+            self.refuse(self.path)
+        else:
+            self.answer({"rate": self.rates[self.path.rpartition("/")[2]]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -113,14 +120,17 @@ class Api(http.server.BaseHTTPRequestHandler):
         number = int(re.search(r"\d+", prompt)[0])
         type(self).questions += 1
         if number % 4 == 0 and prompt not in self.refused:
-            self.refused.add(prompt)
-            self.send_response(429)
-            self.send_header("Retry-After", "0.01")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.refuse(prompt)
             return
         text = f"Good soup, slow waiter, number {number}."
         self.answer({"choices": [{"message": {"content": text}}]})
+
+    def refuse(self, question: str) -> None:
+        self.refused.add(question)
+        self.send_response(429)
+        self.send_header("Retry-After", "0.01")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def answer(self, content: object) -> None:
         body = json.dumps(content).encode()
@@ -152,6 +162,7 @@ def api() -> Iterator[str]:
 
 def local(text: str, api: str) -> str:
     """Replace the services by those on this machine."""
+    text = text.replace("https://busy.example.com", f"http://{api}/busy")
     return re.sub(r"https://(api|llm)\.example\.com", f"http://{api}", text)
 
 
