@@ -388,6 +388,29 @@ def test_many_rows_are_as_pandas_own(func: Any, engine: str, monkeypatch: pytest
     assert_same_as_pandas(lambda: _many().par(**how).apply_rows(func), lambda: _many().apply(func, axis=1))
 
 
+@pytest.mark.parametrize("rows", [20, 300])
+@pytest.mark.parametrize("key", ["w", ("w", 1), ["w"], slice("w", "b", 0)], ids=repr)
+def test_an_error_has_the_context_that_pandas_gives_it(key: Any, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traceback shows each context, so one of ours would be a second error above pandas' own."""
+    monkeypatch.setattr(lazy_rows, "ROWS_LISTED", 64)
+
+    def fails(row: Any) -> Any:
+        return row[key]
+
+    def shown(call: Callable[[], Any]) -> list[type[BaseException]]:
+        with pytest.raises((LookupError, ValueError)) as caught:
+            call()
+        found: list[type[BaseException]] = []
+        error: BaseException | None = caught.value
+        while error is not None:
+            found.append(type(error))
+            error = error.__cause__ or error.__context__
+        return found
+
+    frame = _many().head(rows)
+    assert shown(lambda: frame.par(engine="serial").apply_rows(fails)) == shown(lambda: frame.apply(fails, axis=1))
+
+
 def test_a_row_that_is_kept_has_its_own_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a generator, a frame of a traceback, a list or a loop that ended early."""
     monkeypatch.setattr(lazy_rows, "ROWS_LISTED", 64)

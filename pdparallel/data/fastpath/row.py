@@ -545,7 +545,8 @@ class _Row(pd.Series):
             columns, at = self._lazy
             return columns[key][at]
         except (KeyError, TypeError):  # not a label, or not hashable
-            return _plain(self)[key]
+            pass
+        return _plain(self)[key]  # not above, so that pandas' error has no context
 
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc] # the stubs call it final
         if type(self) is pd.Series:
@@ -644,7 +645,8 @@ class _Current(dict[str, Any]):
             try:
                 return self[key]
             except TypeError:  # not hashable
-                return materialized(row)[key]
+                pass
+            return materialized(row)[key]
 
         def get(row: Any, key: Any, default: Any = None) -> Any:
             return self[key] if type(key) is str and key in self else _Row.get(row, key, default)
@@ -669,10 +671,12 @@ class _Current(dict[str, Any]):
         try:
             value = columns[label][self.step[0][0]]
         except KeyError:
-            return _plain(self.row)[label]
-        if type(label) is str:
-            columns.items_asked.append(label)
-        return value
+            pass
+        else:
+            if type(label) is str:
+                columns.items_asked.append(label)
+            return value
+        return _plain(self.row)[label]  # not above, so that pandas' error has no context
 
 
 #: Those that no loop uses now: their classes are made once.
