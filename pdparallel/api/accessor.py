@@ -142,12 +142,14 @@ class _Par(Holding, Generic[Futures]):
 
     if not TYPE_CHECKING:  # a type checker then allows any name
 
+        @trim_tracebacks
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             verbs = [verb for verb in dir(type(self)) if not verb.startswith("_")]
             raise missing_attribute(name, place_of(self._obj), verbs, self._obj)
 
+        @trim_tracebacks
         def __getitem__(self, key: Any) -> Any:
             raise not_selected(key, self._obj)
 

@@ -154,6 +154,24 @@ def test_a_mistake_shows_the_users_line_only(call: Callable[[], Any]) -> None:
     assert files(error) == [__file__]
 
 
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        (lambda: DF.par.applyrows, AttributeError),
+        (lambda: DF["a"].par.mapp, AttributeError),
+        (lambda: DF.par.background.applyrows, AttributeError),
+        (lambda: DF.par.groupby("k").aply, AttributeError),
+        (lambda: DF.par.rolling(2).aply, AttributeError),
+        (lambda: DF.par["a"], TypeError),
+        (lambda: DF.par.groupby("k")["b"], KeyError),
+    ],
+)
+def test_a_wrong_name_shows_the_users_line_only(call: Callable[[], Any], kind: type[Exception]) -> None:
+    error = raised(call)
+    assert type(error) is kind
+    assert own(error) == []
+
+
 def test_missing_arguments() -> None:
     error = raised(lambda: DF.par.apply_rows())
     assert type(error) is TypeError
