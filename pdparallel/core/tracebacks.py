@@ -104,7 +104,7 @@ def remove_own_frames(error: BaseException) -> None:
     with contextlib.suppress(Exception):  # the error matters more than its lines
         if not _wants_all() and not _is_our_fault(error):
             for one in _with_causes(error):
-                _set_traceback(one, _without_own(one.__traceback__))
+                _set_traceback(one, _without_own(one.__traceback__, _interrupts_a_wait(one)))
 
 
 def _with_causes(error: BaseException) -> list[BaseException]:
@@ -145,6 +145,16 @@ def _is_our_fault(error: BaseException) -> bool:
     return True
 
 
+def _interrupts_a_wait(error: BaseException) -> bool:
+    """Return True for an interrupt while this package waits for workers, by functions of the standard library."""
+    if not isinstance(error, KeyboardInterrupt) or below_the_callers(error.__traceback__)[1]:
+        return False
+    for frame in reversed(list(_frames(error.__traceback__))):
+        if not _is_of_python(frame):
+            return _is_own(frame) and frame.f_code.co_name != "raise_failure"  # which raises errors of the function
+    return False
+
+
 def _frames(tb: TracebackType | None) -> Iterator[FrameType]:
     while tb is not None:
         yield tb.tb_frame
@@ -162,15 +172,20 @@ def _is_of_python(frame: FrameType) -> bool:
     return is_standard and not any(folder in file for folder in _INSTALLED)
 
 
-def _without_own(tb: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without our frames, and without frames of contextlib below ours."""
+def _without_own(tb: TracebackType | None, waits: bool = False) -> TracebackType | None:
+    """Return a traceback without our frames, without contextlib below ours, and with ``waits`` without all below."""
     kept = []
     below_own = False
+    above_own = None
     while tb is not None:
-        below_own = _is_own(tb.tb_frame) or (below_own and tb.tb_frame.f_globals.get("__name__") == "contextlib")
+        is_own = _is_own(tb.tb_frame)
+        below_own = is_own or (below_own and tb.tb_frame.f_globals.get("__name__") == "contextlib")
         if not below_own:
             kept.append(tb)
+        above_own = len(kept) if is_own else above_own
         tb = tb.tb_next
+    if waits:
+        del kept[above_own:]
     following = None
     for one in reversed(kept):
         following = TracebackType(following, one.tb_frame, one.tb_lasti, one.tb_lineno)

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import subprocess
 import sys
+import threading
 import traceback
 import types
 from collections.abc import Callable
@@ -181,6 +182,19 @@ def test_missing_arguments() -> None:
 def test_a_worker_that_dies() -> None:
     error = raised(lambda: DF["a"].par(engine="process", n_workers=2, retries=0).map(saboteurs.ends(code=3)))
     assert isinstance(error, WorkerDiedError)
+    assert files(error) == [__file__]
+
+
+def test_an_interrupt_shows_no_line_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    of_python = types.FunctionType(interrupted.__code__.replace(co_filename=threading.__file__), {})
+    error = raised(lambda: DF["a"].par(engine="serial").map(of_python))
+    assert files(error) == [__file__, threading.__file__]  # the user's function
+    monkeypatch.setattr(apply, "goes_to_pandas", of_python)
+    error = raised(lambda: DF.par.apply_rows(of_row))
+    assert type(error) is KeyboardInterrupt
     assert files(error) == [__file__]
 
 
