@@ -6,9 +6,11 @@ import importlib
 import json
 import os
 import pkgutil
+import re
 import stat
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -300,6 +302,20 @@ def test_every_benchmark_can_be_named():
     assert set(ALL) <= modules
     with pytest.raises(SystemExit):
         main(["no such"])
+
+
+def test_each_constant_stands_beside_the_benchmark_that_chose_it():
+    root = Path(benchmarks.__file__).parents[1]
+    chosen = set()
+    for path in (root / "pdparallel").rglob("*.py"):
+        for comment, names in re.findall(r"((?:^#: .*\n)+)([A-Z][A-Z_, ]+) = ", path.read_text(), re.MULTILINE):
+            for benchmark in re.findall(r"``benchmarks/(\w+\.py)``", comment):
+                chosen |= {(benchmark, name, path.relative_to(root).as_posix()) for name in names.split(", ")}
+    told = set()
+    for line in (root / "benchmarks" / "README.md").read_text().splitlines():
+        for names, path in re.findall(r"((?:`[A-Z_]+`(?:, )?)+) \(`([^`]+)`\)", line if line.startswith("| `") else ""):
+            told |= {(line.split("`")[1], name, path) for name in re.findall(r"[A-Z_]+", names)}
+    assert told == chosen
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
