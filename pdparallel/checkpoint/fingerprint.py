@@ -45,7 +45,20 @@ def identity_of(call: Call) -> Identity:
     details = dict(digester.parts_of(innermost)) if isinstance(innermost, types.FunctionType) else {}
     # errors=, retries and rates do not change what succeeds, and each file names its errors=. ``views`` follows from
     # the data.
-    known = ("func", "args", "kwargs", "unit_format", "initializer", "errors", "views", "retry", "rate")
+    known = (
+        "func",
+        "args",
+        "kwargs",
+        "unit_format",
+        "initializer",
+        "errors",
+        "views",
+        "retry",
+        "rate",
+        "max_concurrency",
+        "timeout",
+        "is_async",
+    )
     rest = [(field.name, getattr(work, field.name)) for field in dataclasses.fields(work) if field.name not in known]
     parts = {
         "verb": digester.named("verb", (call.verb, work.unit_format, call.unit)),

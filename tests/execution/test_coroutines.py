@@ -375,6 +375,7 @@ def test_async_generators_are_closed():
     async def first(value):
         async for number in numbers():
             return number
+        return None
 
     assert pd.Series(range(5)).par.map(first).tolist() == [0] * 5
     pdparallel.shutdown()
