@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import inspect
 import sys
 import types
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ class Assigned(NamedTuple):
 def assigned_by(initializer: Any) -> Assigned:
     """Return the variables that an initializer assigns, itself or in the functions that it calls."""
     walk = _Walk()
-    walk.visit(initializer, True)
+    walk.visit(initializer, True, is_awaited=True)
     surely = walk.surely - walk.read_first
     others = (walk.perhaps | walk.surely) - surely
     return Assigned(frozenset(surely), {one: walk.values[one] for one in others if one in walk.values})
@@ -47,12 +48,16 @@ class _Walk:
         self.values: dict[Global, Any] = {}
         self._seen: set[int] = set()
 
-    def visit(self, value: Any, always: bool) -> None:
-        """Read the functions that a call of the value runs; ``always`` if the call surely happens."""
+    def visit(self, value: Any, always: bool, is_awaited: bool = False) -> None:
+        """Read the functions that a call of the value runs; ``always`` if the call surely happens.
+
+        Coroutine functions count as called only if the coroutine is awaited for sure.
+        """
         for func, is_called in _functions_of(value):
             if id(func) not in self._seen:
                 self._seen.add(id(func))
-                self._go_through(func, func.__code__, always and is_called)
+                runs = is_awaited or not func.__code__.co_flags & inspect.CO_COROUTINE
+                self._go_through(func, func.__code__, always and is_called and runs)
 
     def _go_through(self, func: types.FunctionType, code: types.CodeType, always: bool) -> None:
         own = func.__globals__
@@ -120,13 +125,18 @@ _NAMES_BY_TEXT = frozenset(("globals", "setattr", "vars", "__dict__"))
 
 def _steps(code: types.CodeType, always: bool) -> Iterator[tuple[dis.Instruction, bool]]:
     """Yield the instructions, and whether each runs whenever the code does."""
+    steps = list(dis.get_instructions(code))
+    # The entries of a coroutine for its own end, and for each await, catch nothing.
+    own = {step.offset for step in steps if step.opname in ("CLEANUP_THROW", "CALL_INTRINSIC_1")}
     protected = [
-        (entry.start, entry.end) for entry in dis.Bytecode(code).exception_entries  # type: ignore[attr-defined]
-    ]  # fmt: skip
+        (entry.start, entry.end)
+        for entry in dis.Bytecode(code).exception_entries  # type: ignore[attr-defined]
+        if entry.target not in own
+    ]
     withs = _ranges_of_with(code)
     jumped_over, is_left = -1, not always or bool(code.co_flags & _STARTS_LATER)
-    for step in dis.get_instructions(code):
-        if step.opname.startswith(("CACHE", "EXTENDED_ARG", "PUSH_NULL", "NOP", "RESUME")):
+    for step in steps:
+        if step.opname.startswith(("CACHE", "EXTENDED_ARG", "PUSH_NULL", "NOP", "RESUME", "RETURN_GENERATOR")):
             continue
         is_tried = any(start <= step.offset < end for start, end in protected if (start, end) not in withs)
         yield step, not is_left and step.offset >= jumped_over and not is_tried
@@ -136,8 +146,8 @@ def _steps(code: types.CodeType, always: bool) -> Iterator[tuple[dis.Instruction
             is_left = True
 
 
-#: Flags of code that only runs when its result is requested: generators, coroutines, asynchronous generators.
-_STARTS_LATER = 0x20 | 0x80 | 0x200
+#: Flags of code that only runs when its result is requested.
+_STARTS_LATER = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 _JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
 

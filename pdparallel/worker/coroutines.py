@@ -75,8 +75,8 @@ def record_coroutines(
                     note_initializer(exception)
                 return Outcome(chunk, [], Failure(0, exception))
             running.wants_more = False
-            if begun is not None and work.retry is None:
-                units: list[Any] = [None] * len(begun)
+            if begun is not None and len(begun) == len(chunk) and work.retry is None:
+                units: list[Any] = [None] * len(chunk)
             else:
                 units = own_units(work.unit_format, work.func, work.given)(piece)
             running.feed(chunk.start, units)

@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from types import CoroutineType
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,9 @@ BLOCK_SECONDS = 0.001
 #: Largest number of units in a block.
 MAX_IN_BLOCK = 1 << 20
 
+#: Frequent types of returns that are no Series and no coroutine.
+_SCALARS = frozenset((bool, float, int, str, tuple, list, dict, type(None), np.float64, np.int64, np.bool_))
+
 #: Ids of functions of C that users often call with values. Compared by identity, because the ``==`` of a user's object
 #: may do anything.
 _OF_C = frozenset(
@@ -63,6 +67,10 @@ def _no_unit(unit: Any) -> None:
 
 class _TimeIsUpError(Exception):
     """Exception that ends the iteration between two units."""
+
+
+class _CoroutineError(_TimeIsUpError):
+    """Exception that ends the iteration after a coroutine, which reads its unit later. The next unit may reuse it."""
 
 
 class _Recorder:
@@ -91,10 +99,14 @@ class _Recorder:
 
         def call_shared(unit: Any) -> None:
             value = call(unit)
-            # Units may be one Series object whose data changes. If the function returns it, a copy keeps its data,
-            # as in pandas' own loop. A Series without other references is not that object.
-            if isinstance(value, pd.Series) and sys.getrefcount(value) > FRESH:
-                value = value.copy(deep=False)
+            if type(value) not in _SCALARS:
+                # Units may be one Series object whose data changes. If the function returns it, a copy keeps its data,
+                # as in pandas' own loop. A Series without other references is not that object.
+                if isinstance(value, pd.Series) and sys.getrefcount(value) > FRESH:
+                    value = value.copy(deep=False)
+                elif type(value) is CoroutineType:
+                    keep(value)
+                    raise _CoroutineError
             keep(value)
 
         return call_shared
@@ -105,11 +117,15 @@ class _Recorder:
 
         def call_shared(unit: Any) -> None:
             value = call(unit)
-            if isinstance(value, pd.Series):
-                if self._shared is None and _share(value, unit):
-                    self._shared = len(returns)
-                if sys.getrefcount(value) > FRESH:
-                    value = value.copy(deep=False)
+            if type(value) not in _SCALARS:
+                if isinstance(value, pd.Series):
+                    if self._shared is None and _share(value, unit):
+                        self._shared = len(returns)
+                    if sys.getrefcount(value) > FRESH:
+                        value = value.copy(deep=False)
+                elif type(value) is CoroutineType:
+                    keep(value)
+                    raise _CoroutineError
             keep(value)
 
         return call_shared
@@ -277,11 +293,14 @@ def record(
         return outcome
     returns = outcome.returns
     # A plain function, which has called a coroutine function.
-    given = Chunk(chunk.start, chunk.start + len(returns))
+    if until == math.inf and outcome.failure is None:
+        given = outcome_chunk = chunk
+    else:
+        given, outcome_chunk = Chunk(chunk.start, chunk.start + len(returns)), outcome.chunk
     begun = dict(enumerate(returns, chunk.start))
     awaited = record_coroutines(work, piece, given, math.inf, notes, track_each_unit, begun)
     if awaited.failure is None:
-        awaited = replace(awaited, chunk=outcome.chunk, failure=outcome.failure)
+        awaited = replace(awaited, chunk=outcome_chunk, failure=outcome.failure)
     return replace(awaited, awaited=True)
 
 

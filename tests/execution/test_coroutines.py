@@ -18,6 +18,7 @@ import pdparallel
 from pdparallel.core.cancellation import current
 from pdparallel.errors import CallTimeoutError, FailedCallsWarning, InvalidOptionError
 from pdparallel.testing.leaks import wait_until
+from pdparallel.transport.assigned import assigned_by
 from pdparallel.worker import coroutines, event_loop
 
 N = 60
@@ -138,6 +139,24 @@ def test_no_rows_and_few(df):
             got = part.par.apply_rows(func)
             assert type(got) is type(part.apply(plain_read, axis=1))
             assert got.equals(part.apply(plain_read, axis=1))
+
+
+@pytest.mark.parametrize("columns", [["a"], ["a", "b"], ["a", "t"]])
+def test_each_coroutine_reads_its_own_row(columns):
+    async def late(row):
+        await asyncio.sleep(0)
+        return row["a"]
+
+    frame = pd.DataFrame({"a": range(300), "b": 1.5, "t": "text"})[columns]
+    for engine in ENGINES:
+        par = frame.par(engine=engine)
+        assert par.apply_rows(lambda row: late(row)).tolist() == list(range(300))
+        assert par.apply_rows(lambda row: late(row) if row["a"] > 40 else -1).tolist() == [-1] * 41 + list(
+            range(41, 300)
+        )
+    wide = frame.head(3).T if len(columns) == 1 else pd.DataFrame(np.arange(120).reshape(2, 60), index=["a", "b"])
+    for engine in ENGINES:
+        assert wide.par(engine=engine).apply_cols(lambda column: late(column)).tolist() == wide.loc["a"].tolist()
 
 
 def test_a_function_that_gives_coroutines_for_some():
@@ -661,3 +680,28 @@ def test_token_is_not_left(df):
     df.par.apply_rows(read)
     assert event_loop._kept is not None
     assert event_loop._kept.users == 0
+
+
+def test_what_a_coroutine_assigns_is_not_sent():
+    namespace = {}
+    exec(ASSIGNS, namespace)
+    surely, perhaps = assigned_by(namespace["begin"])
+    assert {name for _, name in surely} == {"client", "pool"}
+    assert {name for _, name in perhaps} == {"late", "other"}
+
+
+ASSIGNS = """
+client = pool = late = other = None
+
+async def helper():
+    global other
+    other = 1
+
+async def begin(url=None):
+    global client, pool, late
+    client = 5
+    await helper()
+    pool = 4
+    if url:
+        late = 3
+"""
