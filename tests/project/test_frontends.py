@@ -403,6 +403,56 @@ def test_jupyter_kernel(kernel: Kernel) -> None:
         assert shown == {"stdout": "8002000\n"}
 
 
+COROUTINES = """
+import asyncio, pandas as pd, pdparallel
+
+frame, left = pd.DataFrame({"a": range(40)}), []
+
+class Client:
+    def __init__(self):
+        self.loop = asyncio.get_running_loop()
+    async def get(self, value):
+        assert asyncio.get_running_loop() is self.loop
+        await asyncio.sleep(0.001)
+        return value * 2
+
+async def read(row):
+    await asyncio.sleep(0.001)
+    return row["a"] * 2
+
+async def hangs(row):
+    try:
+        await asyncio.sleep(600)
+    finally:
+        left.append(row["a"])
+"""
+
+
+def test_coroutines_in_a_jupyter_kernel(kernel: Kernel) -> None:
+    run, shown = kernel.run, kernel.shown
+    run(COROUTINES)
+    for engine in ("auto", "process"):
+        run(f"print(frame.par(engine={engine!r}).apply_rows(read).sum())")
+        assert shown == {"stdout": "1560\n"}
+    run("client = Client()\nprint((await frame.par.background.apply_rows(lambda row: client.get(row['a']))).sum())")
+    assert shown == {"stdout": "1560\n"}
+    run("future = frame.par.background.apply_rows(lambda row: client.get(row['a']))")
+    assert shown == {}
+    run("print((await future).sum())")
+    assert shown == {"stdout": "1560\n"}
+    run("frame.par.background.apply_rows(hangs).result()")
+    assert "Write: result = await future" in shown.pop("error")
+    run("left.clear()")
+    stop = threading.Timer(1.5, os.killpg, (os.getpgid(kernel.manager.provisioner.pid), signal.SIGINT))
+    stop.start()
+    run("frame.par(max_concurrency=4).apply_rows(hangs)")
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.pop("error"))
+    assert "KeyboardInterrupt" in plain
+    assert "threading.py" not in plain
+    run("print(len(left), frame.par.apply_rows(read).sum())")
+    assert shown == {"stdout": "4 1560\n"}
+
+
 HELPERS = """
 import deeper
 
