@@ -58,7 +58,11 @@ _CALLERS = {
             }
         ),
     ),
-    "pdparallel.data.groups": frozenset({"keep"}),  # its __call__ calls pandas first
+    "pdparallel.data.groups": frozenset({"keep", "_awaited", "_all_awaited"}),  # its __call__ calls pandas first
+    "pdparallel.worker.coroutines": frozenset({"_call", "_value", "<lambda>"}),
+    "pdparallel.worker.event_loop": frozenset({"run", "call", "<lambda>"}),
+    "pdparallel.core.awaitables": frozenset({"_awaited"}),
+    "pdparallel.core.random_state": frozenset({"in_steps"}),
     "pdparallel.worker.replicate_state": frozenset({"__init__"}),  # calls the initializer
 }
 

@@ -69,6 +69,11 @@ class CoroutineRunner:
         self._seconds = 0.0
         self._scattered = time.perf_counter()
 
+    @property
+    def awaited(self) -> bool:
+        """Whether the function returned something to await."""
+        return self._running.awaited
+
     def run(self) -> Generator[None, None, None]:
         """Run all pending units; yield each time the collector has got an outcome."""
         running = self._running

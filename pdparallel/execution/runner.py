@@ -172,7 +172,14 @@ def _on_loop(
         observed.decided("there is nothing left to do")
         return
     observed.decided(why, "asyncio", options.max_concurrency)
-    yield from CoroutineRunner(call, options, collector, shown, gaps, stop, observed, begun).run()
+    runner = CoroutineRunner(call, options, collector, shown, gaps, stop, observed, begun)
+    yield from runner.run()
+    if not runner.awaited and collector.failure is None:
+        warnings.warn(
+            "The function returned nothing to await, so its calls ran one after the other. Make it a coroutine "
+            "function (async def), or use engine='thread'.",
+            PerformanceHint, stacklevel=level_of_the_user(),
+        )  # fmt: skip
 
 
 def _by_engine(

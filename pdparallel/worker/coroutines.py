@@ -13,14 +13,12 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-import itertools
 import math
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from sys import getrefcount
 from types import CoroutineType, TracebackType
 from typing import Any, Self
@@ -29,19 +27,17 @@ from pdparallel.core import random_state
 from pdparallel.core.awaitables import is_awaitable
 from pdparallel.core.call import Initializer, Work
 from pdparallel.core.cancellation import callers_loop
-from pdparallel.core.chunking import Chunk
-from pdparallel.core.outcome import Failure, Outcome, note_initializer
+from pdparallel.core.outcome import Failure
 from pdparallel.core.retry import note_tries
 from pdparallel.data.fastpath.base import FRESH, is_lazy, materialized
-from pdparallel.data.iterate import own_units
 from pdparallel.errors import CallTimeoutError
-from pdparallel.transport.outcomes import failure_keeper, raised_by_function
+from pdparallel.transport.outcomes import failure_keeper
 from pdparallel.typing import ProgressSlots
 from pdparallel.worker.event_loop import CLEANUP_SECONDS, EventLoop, acquire, release, run_on, waited
 from pdparallel.worker.replicate_state import InitializerFolder
 from pdparallel.worker.waiting import WaitClock
 
-__all__ = ["Coroutines", "record_coroutines"]
+__all__ = ["CHECK_SECONDS", "NOTHING", "Coroutines"]
 
 #: Tasks for each slot: those that run, and those that wait for a retry.
 TASKS_PER_SLOT = 2
@@ -50,67 +46,7 @@ TASKS_PER_SLOT = 2
 CHECK_SECONDS = 0.25
 
 #: Stands for no value.
-_NOTHING: Any = object()
-
-
-def record_coroutines(
-    work: Work, piece: Any, chunk: Chunk, until: float = math.inf, notes: ProgressSlots | None = None,
-    one_by_one: bool = False, begun: Mapping[int, Any] | None = None,
-    measures: bool = False,
-) -> Outcome:  # fmt: skip
-    """Call the function for each unit of a piece, some at once, and wait for all of them.
-
-    No call begins after the time ``until``, but the first one does. ``one_by_one`` finds the unit that ends its worker.
-    ``measures`` tells for how long single calls wait.
-    """
-    came = threading.Event()
-    running = Coroutines(work, came.set, 1 if one_by_one else None, begun, notes, measures=measures)
-    problem: Failure | None = None
-    try:
-        with running:
-            try:
-                running.initialize()
-            except BaseException as exception:
-                with contextlib.suppress(Exception):
-                    note_initializer(exception)
-                return Outcome(chunk, [], Failure(0, exception))
-            running.wants_more = False
-            if begun is not None and len(begun) == len(chunk) and work.retry is None:
-                units: list[Any] = [None] * len(chunk)
-            else:
-                units = own_units(work.unit_format, work.func, work.given)(piece)
-            running.feed(chunk.start, units)
-            while not running.is_idle and problem is None:
-                left = until - time.perf_counter()
-                came.wait(min(CHECK_SECONDS, max(left, 0.001)))
-                came.clear()
-                if left <= 0:
-                    running.begin_no_more()
-                at = running.stuck()
-                if at is not None:
-                    problem = Failure(at - chunk.start, running.stuck_error())
-    except BaseException as exception:
-        problem = Failure(0, exception, by_function=raised_by_function(exception))
-    found = dict(running.finished)
-    failing = [at for at, value in found.items() if type(value) is Failure]
-    if failing:
-        problem = replace(found[min(failing)], offset=min(failing) - chunk.start)
-    n = 1 if work.unit_format == "chunk" else len(chunk)
-    returns = list(itertools.takewhile(
-        lambda value: value is not _NOTHING and type(value) is not Failure,
-        (found.get(at, _NOTHING) for at in range(chunk.start, chunk.start + n)),
-    ))  # fmt: skip
-    if problem is None and len(returns) < n:  # the time was up
-        chunk = Chunk(chunk.start, chunk.start + len(returns))
-    try:
-        return Outcome(
-            chunk, returns, problem, running.seconds, retried=running.retried,
-            waited=running.waited if measures else None,
-        )  # fmt: skip
-    finally:
-        problem = None  # its traceback refers to this frame
-        found.clear()
-        failing.clear()
+NOTHING: Any = object()
 
 
 class _Run:
@@ -193,12 +129,8 @@ class Coroutines:
             for value in self._begun.values():
                 if type(value) is CoroutineType:
                     value.close()  # it was never begun
-            self._release()
-
-    def _release(self) -> None:
-        if self._own is not None:
-            release(self._own, is_broken=self._is_broken)
-            self._own = None
+            if self._own is not None:
+                release(self._own, is_broken=self._is_broken)
 
     def _wait_for_cleanup(self) -> None:
         ended = threading.Event()
@@ -300,8 +232,8 @@ class Coroutines:
                 if work.seed is not None:
                     value = await random_state.in_steps(work.seed, run.position, self._value(run))
                 else:
-                    value = self._begun.pop(run.position, _NOTHING) if self._begun else _NOTHING
-                    if value is _NOTHING:
+                    value = self._begun.pop(run.position, NOTHING) if self._begun else NOTHING
+                    if value is NOTHING:
                         value = self._func(run.unit)
                     if type(value) is CoroutineType or is_awaitable(value):
                         self.awaited = True
@@ -318,11 +250,12 @@ class Coroutines:
                 run.timer.cancel()
                 run.began = math.inf
             if run.is_over or run.is_dropped:
-                self._end(run, _NOTHING)
+                self._end(run, NOTHING)
                 return
             if run.is_late:
                 raised, run.is_late = self._timeout_error(raised), False
-                _uncancel(run.task)
+                while run.task is not None and run.task.cancelling():  # it goes on
+                    run.task.uncancel()
             try:
                 if work.retry is None or not work.retry.allows(raised, run.tries):
                     break
@@ -339,7 +272,7 @@ class Coroutines:
                 if not run.is_dropped:  # the user's loop ends
                     raised = exception
                     break
-                self._end(run, _NOTHING)
+                self._end(run, NOTHING)
                 return
         if run.tries > 1:
             note_tries(raised, run.tries, time.perf_counter() - began)
@@ -356,8 +289,8 @@ class Coroutines:
 
     async def _value(self, run: _Run) -> Any:
         """Call the function and await its return, as one coroutine."""
-        value = self._begun.pop(run.position, _NOTHING)
-        if value is _NOTHING:
+        value = self._begun.pop(run.position, NOTHING)
+        if value is NOTHING:
             value = self._func(run.unit)
         if is_awaitable(value):
             self.awaited = True
@@ -387,7 +320,7 @@ class Coroutines:
         if run.timer is not None:
             run.timer.cancel()
         self._alive.discard(run)
-        if value is not _NOTHING and not run.is_dropped:
+        if value is not NOTHING and not run.is_dropped:
             self.finished.append((run.position, value))
             if type(value) is Failure:
                 self._drop_behind(run.position)
@@ -460,7 +393,7 @@ class Coroutines:
         run.is_dropped = True
         run.task.cancel()
         if not run.tries:  # it has not begun, and never will
-            self._end(run, _NOTHING)
+            self._end(run, NOTHING)
             return
         self._loop.call_later(CLEANUP_SECONDS, self._abandon, run, run.tries)
 
@@ -469,13 +402,7 @@ class Coroutines:
         if run.is_over or not (run.is_dropped or (run.is_late and run.tries == tries)):
             return
         self._is_broken = True
-        self._end(run, self._failed(self._timeout_error()) if run.is_late else _NOTHING)
-
-
-def _uncancel(task: asyncio.Task[None] | None) -> None:
-    """Forget that a task was cancelled, because it goes on."""
-    while task is not None and task.cancelling():
-        task.uncancel()
+        self._end(run, self._failed(self._timeout_error()) if run.is_late else NOTHING)
 
 
 async def _slot_of(rate: Any) -> None:
@@ -515,6 +442,6 @@ def _initialized(work: Work, loop: asyncio.AbstractEventLoop) -> list[tuple[Any,
     context = before.copy()
     call = functools.partial(first.func, *first.args)
     folder = InitializerFolder(lambda: waited(run_on(loop, call, context)))
-    own = [(variable, value) for variable, value in context.items() if before.get(variable, _NOTHING) is not value]
+    own = [(variable, value) for variable, value in context.items() if before.get(variable, NOTHING) is not value]
     _initializers[first] = loop, folder, own
     return own

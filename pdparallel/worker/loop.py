@@ -30,8 +30,8 @@ from pdparallel.data.fastpath.base import FRESH, is_lazy
 from pdparallel.data.iterate import UnitIterator
 from pdparallel.transport.outcomes import failure_keeper, raised_by_function
 from pdparallel.typing import Errors, ProgressSlots
-from pdparallel.worker.coroutines import record_coroutines
 from pdparallel.worker.event_loop import blocking, without_coroutines
+from pdparallel.worker.record_coroutines import record_coroutines
 from pdparallel.worker.replicate_state import InitializerFolder
 from pdparallel.worker.retrying import retrying
 from pdparallel.worker.waiting import WaitClock

@@ -675,6 +675,11 @@ def test_an_eager_loop(df):
     assert asyncio.run(main()).tolist() == list(range(5_000))
 
 
+def test_a_function_that_returns_nothing_to_await(df):
+    with pytest.warns(pdparallel.PerformanceHint, match="engine='thread'"):
+        assert df.par(engine="asyncio").apply_rows(plain_read).equals(df.apply(plain_read, axis=1))
+
+
 def test_token_is_not_left(df):
     assert current() is None
     df.par.apply_rows(read)

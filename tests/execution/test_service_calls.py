@@ -207,7 +207,8 @@ print(json.dumps(values))
 def test_a_script_without_guard(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     with Service() as service:
-        command = [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", str(tmp_path / "script.py"), service.url]
+        strict = ["-W", "error", "-W", "ignore::ResourceWarning"]
+        command = [sys.executable, *strict, str(tmp_path / "script.py"), service.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.stderr == ""
     assert json.loads(done.stdout) == [EXPECTED.head(20).tolist()] * 2
