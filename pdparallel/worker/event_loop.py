@@ -27,6 +27,7 @@ from pdparallel.core.awaitables import is_awaitable, is_coroutine_function
 from pdparallel.core.call import Work
 from pdparallel.core.cancellation import callers_loop, current
 from pdparallel.core.lifetime import AT_SHUTDOWN, IdleTimer, at_exit
+from pdparallel.core.tasks import in_task
 
 __all__ = [
     "CLEANUP_SECONDS", "EventLoop", "acquire", "awaiting", "blocking", "release", "run_on", "waited",
@@ -63,7 +64,7 @@ class EventLoop:
         return threading.current_thread() is self._thread
 
     def end(self, *, wait: bool = True) -> None:
-        """Cancel what is left and close the loop; wait for that a little."""
+        """Cancel the remaining tasks and close the loop; wait for that a little."""
         self._is_ending = True
         with contextlib.suppress(RuntimeError):  # it is closed
             self.loop.call_soon_threadsafe(self.loop.stop)
@@ -71,13 +72,11 @@ class EventLoop:
             self._thread.join(2 * CLEANUP_SECONDS)
 
     def _run(self) -> None:
-        from pdparallel.worker.run_task import in_task  # which imports this module
-
         asyncio.set_event_loop(self.loop)
         with in_task():
             while not self._is_ending:
-                # A task of the function may stop the loop, or raise SystemExit through it. Whoever awaits that task
-                # gets the exception, too.
+                # A task of the function may stop the loop, or raise SystemExit through it. The code that awaits that
+                # task gets the exception, too.
                 with contextlib.suppress(BaseException):
                     self.loop.run_forever()
             with contextlib.suppress(BaseException):

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from pdparallel.core import options, random_state
 from pdparallel.core.outcome import Failure, Timing
+from pdparallel.core.tasks import in_task, is_in_task
 from pdparallel.transport.reducers import Variables
 from pdparallel.transport.task import Task
 from pdparallel.worker.capture_output import hearing
@@ -27,7 +28,6 @@ from pdparallel.worker.waiting import WaitClock
 __all__ = [
     "become_a_worker",
     "idle_seconds",
-    "in_task",
     "inside_task",
     "inside_worker",
     "run_parts",
@@ -44,7 +44,6 @@ _busy_lock = threading.Lock()
 
 
 class _Thread(threading.local):
-    in_task = False
     clock: WaitClock | None = None
 
 
@@ -112,7 +111,7 @@ def _done(task: Task, during: AbstractContextManager[None]) -> bytes:
 def _clock(task: Task) -> WaitClock:
     """Return the clock of this thread; in the process of the call, other threads may run tasks at the same time."""
     if _thread.clock is None:
-        among_others = task.made_here and _thread.in_task
+        among_others = task.made_here and is_in_task()
         _thread.clock = WaitClock(time.thread_time if among_others else time.process_time)
     return _thread.clock
 
@@ -156,19 +155,10 @@ def run_parts(head: bytes, work: bytes, piece: memoryview, during: AbstractConte
         return _done(task_of(head, work, piece), during or contextlib.nullcontext())
 
 
-@contextlib.contextmanager
-def in_task() -> Iterator[None]:
-    before, _thread.in_task = _thread.in_task, True
-    try:
-        yield
-    finally:
-        _thread.in_task = before
-
-
 def inside_task() -> bool:
     """Return True if this thread runs a task: a call from here that waits for other threads may deadlock."""
     # All threads of the pool may wait likewise, or may wait for this thread's lock of the random numbers.
-    return _thread.in_task or random_state.busy()
+    return is_in_task() or random_state.busy()
 
 
 def inside_worker() -> bool:
