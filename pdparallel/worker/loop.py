@@ -288,19 +288,28 @@ def record(
         return record_coroutines(
             work, piece, chunk, until, notes, track_each_unit, measures=clock is not None and work.max_concurrency == 1
         )
-    outcome = _record(work, feed, piece, chunk, until, notes, track_each_unit, clock)
+    # No variable of this frame refers to the outcome, because the traceback of its failure refers to this frame.
+    return _awaited(
+        _record(work, feed, piece, chunk, until, notes, track_each_unit, clock),
+        work, piece, chunk if until == math.inf else None, notes, track_each_unit,
+    )  # fmt: skip
+
+
+def _awaited(
+    outcome: Outcome, work: Work, piece: Any, whole: Chunk | None, notes: ProgressSlots | None, track_each_unit: bool
+) -> Outcome:
+    """Await the coroutines that a plain function has returned, and run the rest of a ``whole`` chunk."""
     if not outcome.awaits:
         return outcome
-    returns = outcome.returns
-    # A plain function, which has called a coroutine function.
-    if until == math.inf and outcome.failure is None:
-        given = outcome_chunk = chunk
+    returns, chunk = outcome.returns, outcome.chunk
+    if whole is not None and outcome.failure is None:
+        given = chunk = whole
     else:
-        given, outcome_chunk = Chunk(chunk.start, chunk.start + len(returns)), outcome.chunk
+        given = Chunk(chunk.start, chunk.start + len(returns))
     begun = dict(enumerate(returns, chunk.start))
     awaited = record_coroutines(work, piece, given, math.inf, notes, track_each_unit, begun)
     if awaited.failure is None:
-        awaited = replace(awaited, chunk=outcome_chunk, failure=outcome.failure)
+        awaited = replace(awaited, chunk=chunk, failure=outcome.failure)
     return replace(awaited, awaited=True)
 
 
