@@ -364,7 +364,7 @@ class TestShown:
         with pdparallel.profile() as p:
             pass
         assert repr(p) == "pdparallel profile: 0 calls"
-        assert p.calls.shape == (0, 23)
+        assert p.calls.shape == (0, 24)
         assert p.to_frame().empty
         assert "0 calls" in p._repr_html_()
 
