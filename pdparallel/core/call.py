@@ -94,9 +94,12 @@ class Call:
         return in_words(self.unit, self.label(position), self.start + position)
 
     def subject(self, chunk: Chunk) -> str:
-        """Return the first unit of a chunk as the start of a sentence: ``Row 'x17' (position 17)``, or ``Row 17``."""
+        """Return a unit as the start of a sentence: ``Row 'x17' (position 17)``, or ``Row 17``; or that it is unknown."""
         if self.work.unit_format == "chunk":
             return f"The chunk of rows {chunk.start} to {chunk.stop - 1}"
+        if len(chunk) > 1:
+            first, last = self.start + chunk.start, self.start + chunk.stop - 1
+            return f"One of the {self.unit}s at positions {first} to {last}"
         position = self.start + chunk.start
         label = format_label(self.label(chunk.start))
         place = "" if label == str(position) else f" (position {position})"

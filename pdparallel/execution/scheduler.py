@@ -79,7 +79,8 @@ class Scheduler:
         self._given_up: list[Outcome] = []
         self._clock = _Clock(self._timeout)
         # Workers note cheap units in groups, and only a retry finds the guilty one. Otherwise they must note each unit.
-        self._one_by_one = self._timeout is not None or options.retries == 0
+        # Coroutines run at the same time, so without a retry nothing tells which of them is guilty.
+        self._one_by_one = self._timeout is not None or (options.retries == 0 and not call.work.is_async)
 
     def run(self, chunks: Iterator[Chunk]) -> Iterator[None]:
         """Run the chunks; yield each time the collector has got an outcome."""
@@ -220,7 +221,7 @@ class Scheduler:
             self._show(one.chunk, units)
             self._give_up(units, _took_too_long(self._call, units, self._timeout or 0.0), self._collector.add)
             self._run_again(one.chunk, units)
-        elif one.deaths >= self._retries and alone:
+        elif one.deaths >= self._retries and (alone or self._retries == 0):
             tell = self._collector.add if self._collector.passes_on else self._given_up.append
             self._show(one.chunk, units)
             self._give_up(units, self._named(problem, units, one.deaths + 1), tell)

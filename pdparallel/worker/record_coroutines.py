@@ -44,6 +44,9 @@ def record_coroutines(
                     note_initializer(exception)
                 return Outcome(chunk, [], Failure(0, exception))
             running.wants_more = False
+            if notes is not None:  # of all units, because any of them may end the worker
+                notes[2] = chunk.stop - 1
+                notes[1] = chunk.start
             if begun is not None and len(begun) == len(chunk) and work.retry is None:
                 units: list[Any] = [None] * len(chunk)
             else:

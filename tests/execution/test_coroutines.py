@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import random
 import threading
 import time
@@ -16,7 +17,7 @@ import pytest
 
 import pdparallel
 from pdparallel.core.cancellation import current
-from pdparallel.errors import CallTimeoutError, FailedCallsWarning, InvalidOptionError
+from pdparallel.errors import CallTimeoutError, FailedCallsWarning, InvalidOptionError, WorkerDiedError
 from pdparallel.testing.leaks import wait_until
 from pdparallel.transport.assigned import assigned_by
 from pdparallel.worker import coroutines, event_loop
@@ -299,6 +300,28 @@ def test_a_call_that_blocks_the_loop(monkeypatch):
 
 
 # Failures
+
+
+@pytest.mark.parametrize(("retries", "message"), [
+    (2, r"Row 17 crashed its worker \(exit code 3\) in all 3 attempts"),
+    (1, r"Row 17 crashed its worker \(exit code 3\) in both attempts"),
+    (0, r"One of the rows at positions 10 to 19 crashed its worker \(exit code 3\)\."),
+])  # fmt: skip
+def test_the_row_that_ends_its_worker_is_found(df, retries, message):
+    async def ends(row):
+        await asyncio.sleep(0)
+        if row["a"] == 17:
+            os._exit(3)
+        return row["a"]
+
+    options = {"engine": "process", "n_workers": 2, "chunk_size": 10, "retries": retries}
+    with pytest.raises(WorkerDiedError, match=message):
+        df.par(**options).apply_rows(ends)
+    with pytest.warns(FailedCallsWarning):
+        kept = df.par(**options, errors="coerce").apply_rows(ends)
+    lost = [17] if retries else [*range(10, 20)]
+    assert kept.drop(lost).tolist() == df["a"].drop(lost).tolist()
+    assert kept[lost].isna().all()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
