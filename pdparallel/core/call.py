@@ -94,7 +94,7 @@ class Call:
         return in_words(self.unit, self.label(position), self.start + position)
 
     def subject(self, chunk: Chunk) -> str:
-        """Return a unit as the start of a sentence: ``Row 'x17' (position 17)``, or ``Row 17``; or that it is unknown."""
+        """Return a unit as the start of a text: ``Row 'x17' (position 17)``, or ``Row 17``, or one of several."""
         if self.work.unit_format == "chunk":
             return f"The chunk of rows {chunk.start} to {chunk.stop - 1}"
         if len(chunk) > 1:

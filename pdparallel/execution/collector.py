@@ -33,6 +33,7 @@ class ResultCollector:
         self.units = 0
         self.seconds = 0.0
         self.measured = self.waited = 0.0  # seconds for which it is known whether the function waited; and if it did
+        self.awaited = call.work.is_async  # whether the units are coroutines, some of which run at the same time
         self._looked_at = 0
         self._fails = False
 
@@ -65,6 +66,7 @@ class ResultCollector:
     def _note(self, outcome: Outcome) -> None:
         self.units += len(outcome.chunk)
         self.seconds += outcome.seconds
+        self.awaited = self.awaited or outcome.awaited
         if outcome.waited is not None:
             self.measured += outcome.seconds
             self.waited += outcome.waited

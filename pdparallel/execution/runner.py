@@ -58,6 +58,9 @@ from pdparallel.transport.functions import level_of_the_user
 
 __all__ = ["check", "path", "run"]
 
+#: Coroutines in a chunk for each one that runs at a time, while much is left. A chunk ends with its slowest ones.
+ROUNDS_OF_COROUTINES = 4
+
 
 def run(
     call: Call,
@@ -289,12 +292,17 @@ def _chunks(
         # Slower units mean that the engine (threads) gains nothing. The rest stays pending.
         if most_seconds is not None and collector.seconds - seconds > most_seconds * (collector.units - units):
             return
-        cost = collector.seconds / collector.units if collector.units else None
+        at_once = options.max_concurrency if collector.awaited else 1
+        cost = collector.seconds / collector.units / at_once if collector.units else None
         size = options.chunk_size or gaps.next_size(
             engine.n_workers, cost, encoder.bytes_of_a_unit, engine.task_seconds
         )
-        if cost is None and options.chunk_size is None and (options.checkpoint is not None or stop is not None):
+        is_kept = options.checkpoint is not None or stop is not None
+        if cost is None and options.chunk_size is None and is_kept:
             size = 1  # a long first chunk would reach no checkpoint for hours, and could not be cancelled
+        elif at_once > 1 and options.chunk_size is None:
+            rounds = 1 if is_kept or collector.passes_on else ROUNDS_OF_COROUTINES
+            size = max(size, min(rounds * at_once, -(-len(gaps) // engine.n_workers)))
         most = encoder.most_units(engine.in_flight)
         if most is not None and options.chunk_size is None:
             size = min(size, most)

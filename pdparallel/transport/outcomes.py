@@ -91,7 +91,9 @@ def encode_outcome(outcome: Outcome, table: SharedTable, errors: Errors = "raise
     timing = None if outcome.timing is None else outcome.timing._replace(written=time.perf_counter())
     times = outcome.seconds, outcome.waited, timing
     places_written = _encode_places(places, table)
-    head = dump((outcome.chunk, ended, places_written, times, outcome.assigned, outcome.retried), table)
+    head = dump(
+        (outcome.chunk, ended, places_written, times, outcome.assigned, outcome.retried, outcome.awaited), table
+    )
     return [memoryview(head), memoryview(returns), *buffers]
 
 
@@ -114,7 +116,7 @@ def raised_by_function(exception: BaseException) -> bool:
 def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
     """Rebuild an outcome in the parent; returns that cannot be rebuilt become a failure."""
     head, returns, *rest = buffers
-    chunk, failure, places, (seconds, waited, timing), assigned, retried = load(head, table)
+    chunk, failure, places, (seconds, waited, timing), assigned, retried, awaited = load(head, table)
     try:
         values = load(returns, table, rest)
     except Exception as error:
@@ -127,7 +129,7 @@ def decode_outcome(buffers: list[memoryview], table: SharedTable) -> Outcome:
     if places:
         values = _with_places(values, places, table)
     ended = None if failure is None else _decode_failure(failure, table)
-    return Outcome(chunk, values, ended, seconds, timing, assigned, retried, waited=waited)
+    return Outcome(chunk, values, ended, seconds, timing, assigned, retried, awaited, waited=waited)
 
 
 def _up_to_the_first_bad_one(returns: list[Any], table: SharedTable, error: Exception) -> tuple[bytes, Failure]:

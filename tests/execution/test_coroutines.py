@@ -210,6 +210,23 @@ def test_no_more_at_once_than_max_concurrency(engine):
     assert 2 <= most <= 7
 
 
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_worker_runs_many_slow_coroutines_at_once(tmp_path, is_async):
+    async def waits(value):
+        mine = tmp_path / f"{value}-{os.getpid()}"
+        mine.touch()
+        await asyncio.sleep(0.15)
+        at_once = len(list(tmp_path.glob(f"*-{os.getpid()}")))
+        mine.unlink()
+        return at_once
+
+    items = pd.Series(range(100))
+    func = waits if is_async else lambda value: waits(value)
+    options = {"engine": "process", "n_workers": 2, "max_concurrency": 10}
+    assert items.par(**options).map(func).max() == 10
+    assert items.par(**options, checkpoint=tmp_path / "kept").map(func).max() == 10
+
+
 def test_no_more_tasks_than_twice_max_concurrency():
     tasks = []
 
