@@ -78,7 +78,9 @@ class CoroutineRunner:
         """Run all pending units; yield each time the collector has got an outcome."""
         running = self._running
         if self._stop is not None:
-            self._stop.requested.add_done_callback(lambda _: self._came.set())
+            # Without this runner: a client that the function keeps may refer to the token through its context.
+            came = self._came
+            self._stop.requested.add_done_callback(lambda _: came.set())
         wait = CHECK_SECONDS if self._bar.check_interval is None else min(CHECK_SECONDS, self._bar.check_interval)
         with running, self._kept():
             try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import os
 import random
 import threading
 import time
+import weakref
 from collections import Counter
 from concurrent.futures import CancelledError
 
@@ -669,6 +671,36 @@ def test_calls_inside_coroutines(df):
     expected = [int(df.apply(plain_read, axis=1).sum())] * 3
     assert df.head(3).par.apply_rows(nested).tolist() == expected
     assert asyncio.run(main()) == expected
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_a_task_that_goes_on_keeps_no_data(is_cancelled):
+    class Value:
+        pass
+
+    began, going_on = threading.Event(), []
+
+    async def connects(value):
+        going_on.append(asyncio.create_task(asyncio.sleep(60)))  # its context is that of the call
+        began.set()
+        await asyncio.sleep(60 if is_cancelled else 0)
+        return 1
+
+    values = pd.Series([Value()])
+    value = weakref.ref(values[0])
+    future = values.par.background.map(connects)
+    assert began.wait(30)
+    if is_cancelled:
+        future.cancel()
+    else:
+        assert future.result(30).tolist() == [1]
+    del values, future
+
+    def is_free():
+        gc.collect()
+        return value() is None
+
+    assert wait_until(is_free, 10)
 
 
 def test_the_loop_stays_for_the_next_call(df):
