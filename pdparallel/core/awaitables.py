@@ -10,7 +10,9 @@ from typing import Any
 
 from pdparallel.typing import Func
 
-__all__ = ["Substitute", "gives_coroutine", "is_awaitable", "is_coroutine_function", "then"]
+__all__ = [
+    "Substitute", "gives_coroutine", "is_async_generator_function", "is_awaitable", "is_coroutine_function", "then",
+]  # fmt: skip
 
 
 class Substitute:
@@ -28,13 +30,27 @@ def is_coroutine_function(func: Any) -> bool:
     >>> is_coroutine_function(functools.partial(wait, 1)), is_coroutine_function(len)
     (True, False)
     """
+    return _is_kind(func, inspect.iscoroutinefunction)
+
+
+def is_async_generator_function(func: Any) -> bool:
+    """Return whether a call gives an async generator, which cannot be awaited.
+
+    >>> async def numbers(): yield 1
+    >>> is_async_generator_function(numbers), is_coroutine_function(numbers)
+    (True, False)
+    """
+    return _is_kind(func, inspect.isasyncgenfunction)
+
+
+def _is_kind(func: Any, is_kind: Callable[[Any], bool]) -> bool:
     while isinstance(func, (functools.partial, Substitute)):
         func = func.func
-    if inspect.iscoroutinefunction(func):
+    if is_kind(func):
         return True
     if isinstance(func, type) or inspect.isroutine(func):
         return False
-    return inspect.iscoroutinefunction(getattr(type(func), "__call__", None))  # noqa: B004 - its kind matters
+    return is_kind(getattr(type(func), "__call__", None))  # noqa: B004 - its kind matters
 
 
 def gives_coroutine(value: object) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pdparallel.core.awaitables import is_coroutine_function
+from pdparallel.core.awaitables import is_async_generator_function, is_coroutine_function
 from pdparallel.core.chunking import Chunk
 from pdparallel.core.format import shortened
 from pdparallel.core.options import Options
@@ -120,6 +120,10 @@ def work_of(
     except TypeError:
         hint = f"For one argument: args=({format_label(args)},)."
         raise InvalidOptionError("args", args, "a tuple of arguments for the function", hint) from None
+    if is_async_generator_function(func):
+        text = "The function is an async generator, which gives many values for one. "
+        text += "Give a coroutine function: async def with return instead of yield."
+        raise InvalidOptionError("func", func, "a function or a coroutine function", message=text)
     return Work(
         func, given, kwargs, unit_format, options.errors, options.seed, first, views, policy_of(options),
         None if options.rate_limit is None else rate_of(options), is_coroutine_function(func),

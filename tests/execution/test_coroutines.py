@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import os
 import random
@@ -260,6 +261,40 @@ def test_bad_input_is_refused_before_any_call(df):
             df.par(**options).apply_rows(call)
         assert next(iter(options)) in str(refused.value)
     assert not calls
+
+
+async def numbers(value):
+    yield value
+
+
+class Numbers:
+    async def __call__(self, value):
+        yield value
+
+
+@pytest.mark.parametrize("func", [numbers, functools.partial(numbers), Numbers()], ids=["plain", "partial", "object"])
+def test_async_generators_are_refused(df, func):
+    s = df["a"]
+    for call in (
+        df.par.apply_rows,
+        df.par(engine="process").apply_rows,
+        df.par(engine="asyncio").apply_cols,
+        df.par.map,
+        df.par.apply_chunks,
+        df.par.explain,
+        df.par.groupby("k").apply,
+        s.par.map,
+        s.par.apply,
+        s.par.rolling(2).apply,
+        s.par.groupby(df["k"]).transform,
+        lambda func: pdparallel.map(func, [1, 2]),
+        lambda func: next(pdparallel.imap(func, [1, 2])),
+        lambda func: df.par.background.apply_rows(func).result(),
+    ):
+        with pytest.raises(
+            InvalidOptionError, match=r"^The function is an async generator.* Give a coroutine function"
+        ):
+            call(func)
 
 
 def test_time_limit(df):
