@@ -50,7 +50,7 @@ class AlignedSeries(ReturnPlaceholder):
 
     def restore(self, unit: Any) -> pd.Series:
         name = unit.name if self.is_named_as_the_unit else self.name
-        return pd.Series(self.values, index=unit.index, name=name, copy=False)
+        return pd.Series(self.values, index=unit.index, name=name, dtype=self.values.dtype, copy=False)
 
     def missing(self, rows: int) -> AlignedSeries:
         """Return a placeholder of missing values only, of the same dtype if that has a missing value."""

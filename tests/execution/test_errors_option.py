@@ -35,7 +35,7 @@ from pdparallel.api import imap
 from pdparallel.core.outcome import Failed
 from pdparallel.core.returns import Returns, pack
 from pdparallel.testing import assert_same, saboteurs
-from pdparallel.worker import loop
+from pdparallel.transport import outcomes
 from tests.oracle.frames import DTYPES, LABELS, VALUES
 from tests.oracle.ways import assert_same_on_all, drawn, ways_for
 
@@ -760,14 +760,14 @@ class TestFailures:
 
     @pytest.mark.parametrize("engine", ["serial", "thread", "process"])
     def test_of_very_many_all_places_are_told(self, engine: str) -> None:
-        n = 3 * loop.MAX_KEPT
+        n = 3 * outcomes.MAX_KEPT
         failures = self.failures(
             lambda: pd.Series(["x"] * n).par(errors="coerce", engine=engine, n_workers=2, chunk_size=n).map(int)
         )
         assert failures["position"].tolist() == [*range(n)]
         kept = failures["exception"].notna().to_numpy()
-        assert kept[: loop.MAX_KEPT].all()
-        assert not kept[loop.MAX_KEPT :].any()
+        assert kept[: outcomes.MAX_KEPT].all()
+        assert not kept[outcomes.MAX_KEPT :].any()
 
     def test_a_warning_travels(self) -> None:
         with pytest.warns(FailedCallsWarning) as caught:

@@ -71,6 +71,7 @@ FRAMES = {
     "levels": lambda: _plain().set_axis(pd.MultiIndex.from_product([[1, 2], list("abcd")], names=["one", "two"])),
     "named labels": lambda: _plain().rename_axis("row").rename_axis(columns="column"),
     "objects": _with(o=_objects),
+    "objects that are texts": _with(o=lambda: pd.Series(list("pqrstuvw"), index=list("stuvwxyz"), dtype=object)),
     "extension types": _with(
         i=lambda: pd.array([1, None, 3, 4, 5, None, 7, 8], dtype="Int64"),
         c=lambda: pd.Categorical(list("ppqqrrpq"), categories=list("pqrs")),
@@ -312,6 +313,18 @@ def test_series(s, by, method, func):
         return getattr(obj.groupby(None if keys is None else keys(series), **how), method)(function)
 
     assert_same_on_all(SERIES[s], call, call, ways_for(s, by, method, func))
+
+
+@pytest.mark.parametrize("method", ["apply", "agg", "transform"])
+@pytest.mark.parametrize("func", ["the group", "a copy", "some rows", "rows turned round"])
+def test_objects_that_are_texts(method, func):
+    """pandas finds the dtype of texts in a list or an array, but objects stay objects here."""
+    make = FRAMES["objects that are texts"]
+
+    def call(obj):
+        return getattr(obj.groupby("key")["o"], method)(OF_A_GROUP[func])
+
+    assert_same_on_all(make, call, call)
 
 
 @pytest.mark.parametrize(
