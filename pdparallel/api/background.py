@@ -74,6 +74,7 @@ class Running(Future[R]):
         super().__init__()
         self._stop = stop
         self._verb = verb
+        self._made_in = threading.get_ident()
         self._began = time.monotonic()
         self._ended: float | None = None
         self._lock = threading.Lock()
@@ -189,8 +190,7 @@ class Running(Future[R]):
 
     def _refuse_to_block(self) -> None:
         """Raise if the coroutines of the call run on the loop of this thread, so that waiting here would never end."""
-        loop = self._stop.loop
-        if loop is None or running_loop() is not loop:
+        if self._stop.loop is None or threading.get_ident() != self._made_in:
             return
         while not self.done():
             if self._stop.uses_loop:

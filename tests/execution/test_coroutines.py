@@ -658,6 +658,22 @@ def test_background_calls_use_the_loop_of_the_caller(df, is_async):
     assert asyncio.run(main()).equals(df.apply(plain_read, axis=1))
 
 
+def test_a_loop_that_is_stopped_does_not_hang(df):
+    async def main():
+        return df.par.background.apply_rows(read)
+
+    loop = asyncio.new_event_loop()
+    future = loop.run_until_complete(main())
+    with pytest.raises(RuntimeError, match="await future"):
+        future.result()
+
+    async def awaited():
+        return await future
+
+    assert loop.run_until_complete(awaited()).equals(df.apply(plain_read, axis=1))
+    loop.close()
+
+
 def test_a_background_call_that_is_cancelled(df):
     cleaned = []
 
