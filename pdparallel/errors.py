@@ -323,7 +323,7 @@ class WorkerStartError(WorkerDiedError):
 
 
 class CallTimeoutError(PdParallelError, TimeoutError):
-    """Error that a call of the function took longer than ``timeout=`` allows. Its worker was ended.
+    """Error that a call of the function took longer than ``timeout=`` allows. Its worker or its coroutine was ended.
 
     Parameters
     ----------

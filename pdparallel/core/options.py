@@ -57,7 +57,8 @@ class Options:
         functions without side effects. They only read their row or value, and name nothing that threads could change.
         ``"process"`` and ``"pathos"`` use processes, ``"thread"`` uses threads, and ``"serial"`` uses no workers.
         ``"dask"`` uses the cluster of the current client, or a new one on this machine.
-        ``"ray"`` uses the running Ray, or a new one on this machine. ``"asyncio"`` is for coroutine functions.
+        ``"ray"`` uses the running Ray, or a new one on this machine. ``"asyncio"`` runs coroutines on an event
+        loop in a thread of this process. ``"auto"`` chooses it for coroutine functions (``async def``).
         ``"tcp://scheduler:8786"`` is the address of a Dask scheduler. An object can be any
         :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a pathos pool, or a ``Client`` or cluster
         of ``dask.distributed``.
@@ -100,7 +101,8 @@ class Options:
         How many calls may begin per second: ``10``, ``"600/min"`` or ``"1000/hour"``. Calls begin at even distances,
         and retries count. Only for engines in this process: ``"thread"``, ``"serial"`` and ``"asyncio"``.
     timeout : float, default None
-        Seconds that one call of the function may take. Then pdparallel ends its worker. For worker processes only.
+        Seconds that one call of the function may take. Then pdparallel ends its worker process, or cancels its
+        coroutine. Not for other functions in threads.
     threads_per_worker : int, default None
         Threads that BLAS, OpenMP and Arrow may use in each worker process. None means cores // workers.
     serializer : str, default "dill"
@@ -116,7 +118,8 @@ class Options:
     initializer : callable, default None
         A function that each worker calls once, before its first call of the function. It can load a model into a global
         variable that the function reads. With an initializer no row runs in this process, except with
-        ``engine="thread"`` and ``"serial"``. A worker that has run it for the same function does not run it again.
+        ``engine="thread"``, ``"serial"`` and ``"asyncio"``. It may be a coroutine function, which runs on the event
+        loop of the calls. A worker that has run it for the same function does not run it again.
     initargs : tuple, default ()
         Arguments of the initializer.
     capture_output : bool, default None

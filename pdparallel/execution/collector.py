@@ -33,7 +33,7 @@ class ResultCollector:
         self.units = 0
         self.seconds = 0.0
         self.measured = self.waited = 0.0  # seconds for which it is known whether the function waited; and if it did
-        self.awaited = call.work.is_async  # whether the units are coroutines, some of which run at the same time
+        self.awaited = call.work.is_async  # whether units are coroutines, so that several run at the same time
         self._looked_at = 0
         self._fails = False
 

@@ -60,7 +60,7 @@ SEEN = {
     "how-to/resume-a-run.md": 1,
     "how-to/progress-and-output.md": 1,
     "how-to/find-the-slow-part.md": 2,
-    "explanation/how-it-works.md": 1,
+    "explanation/how-it-works.md": 2,
     "explanation/guarantees.md": 1,
 }
 
