@@ -190,7 +190,8 @@ class Running(Future[R]):
 
     def _refuse_to_block(self) -> None:
         """Raise if the coroutines of the call run on the loop of this thread, so that waiting here would never end."""
-        if self._stop.loop is None or threading.get_ident() != self._made_in:
+        loop = self._stop.loop
+        if loop is None or threading.get_ident() != self._made_in or loop.is_closed():  # then the call ends
             return
         while not self.done():
             if self._stop.uses_loop:

@@ -7,7 +7,10 @@ the middle of a chunk, 16 and 19 are its first and last, and 0 and 39 the first 
 from __future__ import annotations
 
 import _thread
+import asyncio
 import contextlib
+import functools
+import importlib.util
 import io
 import itertools
 import multiprocessing.util
@@ -39,8 +42,9 @@ from pdparallel.testing.saboteurs import (
     loops,
     raises,
 )
+from tests.service import Service
 
-__all__ = ["ENGINES", "FAULTS", "Fault"]
+__all__ = ["ENGINES", "FAULTS", "Fault", "func_for"]
 
 N = 40
 DF = pd.DataFrame({"a": range(N), "b": 1.5}, index=[f"x{at}" for at in range(N)])
@@ -53,8 +57,15 @@ ENGINES: dict[str, dict[str, Any]] = {
     "pathos": {"engine": "pathos"},
     "thread": {"engine": "thread"},
     "serial": {"engine": "serial"},
+    "asyncio": {"engine": "asyncio"},
 }
 PROCESSES = ("process, forkserver", "process, spawn", "process, fork", "pathos")
+
+#: Where coroutine functions are awaited: on the loop of this process, and on one in each worker.
+LOOPS = ("asyncio", "process, forkserver")
+
+#: Where the tests have a service and a client for it.
+WITH_SERVICE = ("asyncio",) if all(map(importlib.util.find_spec, ("aiohttp", "httpx"))) else ()
 
 #: Seconds within which an error comes that needs no new worker; one with new workers; and one by pathos, whose pool
 #: takes seconds to end.  A machine under load gets more, but far less than the five minutes that a hang would take.
@@ -88,6 +99,19 @@ class Fault:
     says: str = ""
     engines: tuple[str, ...] = tuple(ENGINES)
     limit: float = SOON
+
+
+def func_for(options: dict[str, Any], func: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function, or its coroutine twin for an event loop."""
+    if options["engine"] != "asyncio":
+        return func
+
+    @functools.wraps(func)
+    async def twin(*args: Any) -> Any:
+        await asyncio.sleep(0)
+        return func(*args)
+
+    return twin
 
 
 # Sabotage of a running function
@@ -163,7 +187,7 @@ def _initialized_by(sabotage: Callable[[], Any]) -> Callable[[dict[str, Any]], A
 
     def call(options: dict[str, Any]) -> Any:
         par = DF.par(**options, n_workers=2, chunk_size=4, initializer=sabotage)
-        return par.apply_rows(lambda row: row["b"])
+        return par.apply_rows(func_for(options, lambda row: row["b"]))
 
     return call
 
@@ -175,7 +199,7 @@ def _at(position: int, sabotage: Callable[[], Any], **more: Any) -> Callable[[di
         def func(row: Any) -> Any:
             return sabotage() if row["a"] == position else row["b"]
 
-        return DF.par(**options, n_workers=2, chunk_size=4, **more).apply_rows(func)
+        return DF.par(**options, n_workers=2, chunk_size=4, **more).apply_rows(func_for(options, func))
 
     return call
 
@@ -248,16 +272,15 @@ def _iterator_is_closed_half_way(options: dict[str, Any]) -> Any:
 
 
 def _iterator_is_dropped_half_way(options: dict[str, Any]) -> Any:
-    return next(pdparallel.imap(lambda x: x, itertools.count(), **options, n_workers=2))
+    return next(pdparallel.imap(func_for(options, lambda x: x), itertools.count(), **options, n_workers=2))
 
 
 def _iterated(position: int, sabotage: Callable[[], Any]) -> Callable[[dict[str, Any]], Any]:
     """An iterator that is gone through, with a sabotaged item."""
 
     def call(options: dict[str, Any]) -> Any:
-        items = pdparallel.imap(
-            lambda x: sabotage() if x == position else x, itertools.count(), **options, n_workers=2, chunk_size=4
-        )
+        func = func_for(options, lambda x: sabotage() if x == position else x)
+        items = pdparallel.imap(func, itertools.count(), **options, n_workers=2, chunk_size=4)
         return sum(items)
 
     return call
@@ -268,7 +291,7 @@ def _iterable_that_raises(options: dict[str, Any]) -> Any:
         yield from range(17)
         raise LookupError("no further item")
 
-    return list(pdparallel.imap(lambda x: x, items(), **options, n_workers=2, chunk_size=4))
+    return list(pdparallel.imap(func_for(options, lambda x: x), items(), **options, n_workers=2, chunk_size=4))
 
 
 def _background_is_cancelled(options: dict[str, Any]) -> Any:
@@ -277,7 +300,10 @@ def _background_is_cancelled(options: dict[str, Any]) -> Any:
     def func(row: Any) -> Any:
         with contextlib.suppress(OSError):
             os.rmdir(begun)
+        if options["engine"] == "asyncio":
+            return asyncio.sleep(300)
         time.sleep(0.05 if options["engine"] in ("thread", "serial") else 300)
+        return None
 
     future = DF.par(**options, n_workers=2, chunk_size=1).background.apply_rows(func)
     while os.path.exists(begun) and not future.done():
@@ -291,7 +317,7 @@ def _in_the_background(position: int, sabotage: Callable[[], Any]) -> Callable[[
         def func(row: Any) -> Any:
             return sabotage() if row["a"] == position else row["b"]
 
-        return DF.par(**options, n_workers=2, chunk_size=4).background.apply_rows(func).result()
+        return DF.par(**options, n_workers=2, chunk_size=4).background.apply_rows(func_for(options, func)).result()
 
     return call
 
@@ -303,7 +329,7 @@ def _shown_by(progress: Callable[[int, int], object]) -> Callable[[dict[str, Any
         par = DF.par(**options, n_workers=2, chunk_size=4, progress=progress)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the progress display failed", UserWarning)
-            assert par.apply_rows(lambda row: row["b"]).tolist() == [1.5] * N
+            assert par.apply_rows(func_for(options, lambda row: row["b"])).tolist() == [1.5] * N
 
     return call
 
@@ -312,9 +338,112 @@ def _standard_error_is_closed(options: dict[str, Any]) -> Any:
     before, sys.stderr = sys.stderr, io.StringIO()
     sys.stderr.close()
     try:
-        return DF.par(**options, n_workers=2, chunk_size=4, progress=True).apply_rows(lambda row: row["b"])
+        par = DF.par(**options, n_workers=2, chunk_size=4, progress=True)
+        return par.apply_rows(func_for(options, lambda row: row["b"]))
     finally:
         sys.stderr = before
+
+
+# Sabotage of coroutines
+
+
+def _awaited_at(position: int, sabotage: Callable[[], Any], **more: Any) -> Callable[[dict[str, Any]], Any]:
+    """A call of a coroutine function that awaits the sabotage at a row."""
+
+    def call(options: dict[str, Any]) -> Any:
+        async def func(row: Any) -> Any:
+            await asyncio.sleep(0)
+            return await sabotage() if row["a"] == position else row["b"]
+
+        return DF.par(**options, n_workers=2, chunk_size=4, **more).apply_rows(func)
+
+    return call
+
+
+async def _wait() -> None:
+    await asyncio.sleep(300)
+
+
+async def _cancel() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+async def _ignore_cancellation() -> None:
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(8)
+
+
+async def _block() -> None:
+    time.sleep(8)
+
+
+async def _close_the_loop() -> None:
+    asyncio.get_running_loop().close()
+
+
+async def _stop_the_loop() -> float:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0.001)
+    return 1.5
+
+
+async def _leave_a_task() -> float:
+    asyncio.get_running_loop().create_task(asyncio.sleep(300))
+    return 1.5
+
+
+async def _exit_in_a_task() -> None:
+    async def exits() -> None:
+        raise SystemExit(3)
+
+    await asyncio.get_running_loop().create_task(exits())
+
+
+async def _interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.sleep(300)
+
+
+def _callers_loop_ends(options: dict[str, Any]) -> Any:
+    """The loop that runs the coroutines ends before the call."""
+
+    async def main() -> Any:
+        return DF.par(**options).background.apply_rows(lambda row: _wait())
+
+    return asyncio.run(main()).result()
+
+
+def _service_dies_half_way(options: dict[str, Any]) -> Any:
+    """The call fails, and the same call goes on when the service lives again."""
+    import httpx
+
+    folder = tempfile.mkdtemp(prefix="pdparallel-kept-")
+    try:
+        with Service(latency=0.005, dies_after=20) as service:
+            url = f"{service.url}/rows/"
+
+            async def fetch(row: Any) -> Any:
+                async with httpx.AsyncClient(verify=False) as client:
+                    answer = await client.get(f"{url}{row['a']}")
+                    return answer.json()["value"]
+
+            par = DF.par(**options, checkpoint=os.path.join(folder, "kept"), max_concurrency=4)
+            try:
+                par.apply_rows(fetch)
+            except httpx.TransportError:
+                service.restart()
+            else:
+                raise AssertionError("the service did not die")
+            assert par.apply_rows(fetch).tolist() == [a**2 for a in range(N)]
+            # Those that succeeded run again only if the answer was lost with the service.
+            assert service.successes().total() <= N + 4
+    finally:
+        shutil.rmtree(folder)
 
 
 def _killed_anyway(position: int, how: Callable[[], Any], says: str) -> dict[str, Any]:
@@ -370,6 +499,23 @@ FAULTS: tuple[Fault, ...] = (
           NEW_WORKERS),
     Fault("running", "SIGSTOP, timeout=1", _at(17, kills(signal.SIGSTOP), timeout=1), CallTimeoutError, "Row 'x17'",
           PROCESSES, NEW_WORKERS),
+    Fault("awaited", "it cancels itself", _awaited_at(17, _cancel), asyncio.CancelledError, "row 'x17'", LOOPS),
+    Fault("awaited", "it waits without end, timeout=1", _awaited_at(17, _wait, timeout=1), CallTimeoutError,
+          "in row 'x17'", LOOPS),
+    Fault("awaited", "it ignores that it is cancelled, timeout=1", _awaited_at(17, _ignore_cancellation, timeout=1),
+          CallTimeoutError, "in row 'x17'", LOOPS),
+    Fault("awaited", "it blocks its event loop, timeout=1", _awaited_at(17, _block, timeout=1), CallTimeoutError,
+          "in row 'x17'", LOOPS),
+    Fault("awaited", "it closes its event loop", _awaited_at(17, _close_the_loop), RuntimeError, "row 'x17'", LOOPS),
+    Fault("awaited", "it stops its event loop", _awaited_at(17, _stop_the_loop), None, engines=LOOPS),
+    Fault("awaited", "it leaves a task", _awaited_at(17, _leave_a_task), None, engines=LOOPS),
+    Fault("awaited", "SystemExit in a task of its own", _awaited_at(17, _exit_in_a_task), SystemExit, "row 'x17'",
+          LOOPS),
+    Fault("awaited", "SIGINT", _awaited_at(17, _interrupt), KeyboardInterrupt, engines=LOOPS[:1]),
+    Fault("awaited", "the loop of the caller ends", _callers_loop_ends, RuntimeError, "The event loop was closed",
+          LOOPS[:1]),
+    Fault("awaited", "the service dies, and the same call goes on", _service_dies_half_way, None,
+          engines=WITH_SERVICE, limit=NEW_WORKERS),
     Fault("running", "memory beyond RLIMIT_AS", _at(17, _balloon), MemoryError, "row 'x17'", PROCESSES),
     Fault("running", "standard output is closed", _at(17, _close_stdout), None, engines=PROCESSES),
     Fault("running", "it forks, the child ends", _at(17, _fork_and_end), None, engines=PROCESSES),

@@ -11,10 +11,10 @@ import pytest
 import pdparallel
 from pdparallel.engines.registry import let_pools_go
 from tests.conftest import left_files, wait_until, workers
-from tests.faults.table import ENGINES, FAULTS, Fault
+from tests.faults.table import ENGINES, FAULTS, Fault, func_for
 
 #: The whole table takes minutes; tests run what differs most, and ``FAULTS=all`` all.
-SOME = ("process, forkserver", "serial")
+SOME = ("process, forkserver", "serial", "asyncio")
 ALL = os.environ.get("FAULTS") == "all"
 
 CASES = [(fault, engine) for fault in FAULTS for engine in fault.engines if ALL or engine in SOME]
@@ -55,7 +55,7 @@ def run(fault: Fault, engine: str, let_go: bool = True) -> Seen:
             raise
         error = raised
     seconds = time.monotonic() - began
-    again = pdparallel.map(abs, [-1, -2, -3], **ENGINES[engine], n_workers=2)
+    again = pdparallel.map(func_for(ENGINES[engine], abs), [-1, -2, -3], **ENGINES[engine], n_workers=2)
     assert again == [1, 2, 3], "the next call"
     return Seen(error, seconds, what_is_left(before) if let_go else [])
 
