@@ -26,8 +26,8 @@ MAX_WAIT_SECONDS = 60.0
 #: Longest ``Retry-After`` in seconds for which a call waits.
 MAX_RETRY_AFTER_SECONDS = 3_600.0
 
-#: Part by which calls begin further apart than the rate says, so that a timer may be late.
-SPARE_PART = 0.01
+#: Part by which calls begin further apart than the rate says, so that timers and the network may be late.
+SPARE_PART = 0.03
 
 #: Seconds that a call may begin after its slot. Later calls are then not delayed by it.
 LATE_SECONDS = 0.01
@@ -165,7 +165,7 @@ class RateLimit:
     A call first takes a slot with :meth:`reserve` and waits for it. If timers may be late by more than 10 ms, it then
     asks :meth:`begin`. At most ``per_second`` calls begin in any second::
 
-        slots    |---------|---------|---------|---------|   1.01 / per_second seconds apart
+        slots    |---------|---------|---------|---------|   1.03 / per_second seconds apart
         begins   |           |       |         |             a late begin delays no later slot
     """
 

@@ -226,7 +226,7 @@ class TestRate:
     def test_the_rate_is_used(self, late: str) -> None:
         clock = Clock()
         begins = begins_of(RateLimit(50, clock), clock, LATE[late], 500)
-        assert begins[-1] - begins[0] <= 500 / 50 * 1.02
+        assert begins[-1] - begins[0] <= 500 / 50 * 1.04
 
     def test_calls_that_take_long_wait_for_nothing(self) -> None:
         clock = Clock()
@@ -248,7 +248,7 @@ class TestRate:
         """Many calls take their slots at once, as coroutines do."""
         clock = Clock()
         limit = RateLimit(10, clock)
-        assert np.diff([limit.reserve() for _ in range(20)]).round(6).tolist() == [0.101] * 19
+        assert np.diff([limit.reserve() for _ in range(20)]).round(6).tolist() == [0.103] * 19
 
     def test_no_two_threads_have_the_same_slot(self) -> None:
         clock = Clock()
@@ -262,7 +262,7 @@ class TestRate:
             thread.start()
         for thread in threads:
             thread.join()
-        assert np.diff(sorted(waits)).min() == pytest.approx(0.0101)
+        assert np.diff(sorted(waits)).min() == pytest.approx(0.0103)
 
     def test_its_clock_never_goes_back(self) -> None:
         assert RateLimit(1)._clock is time.monotonic
