@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -17,6 +18,13 @@ from tests.service import Service
 httpx = pytest.importorskip("httpx")
 aiohttp = pytest.importorskip("aiohttp")
 requests = pytest.importorskip("requests")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in.*(socket|ransport):pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 N = 200
 ROWS = pd.DataFrame({"key": range(N)})
@@ -42,6 +50,7 @@ client = None
 def no_client_is_left():
     yield
     pdparallel.map(lambda _: close(), [0])
+    gc.collect()  # the clients of earlier calls, which nobody closed
 
 
 async def fetch(row):
