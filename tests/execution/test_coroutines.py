@@ -90,6 +90,7 @@ def test_kinds_of_rows(df, kind):
     assert df.par.apply_rows(first, rows=kind).tolist() == list(range(N))
 
 
+@pytest.mark.filterwarnings("ignore:DataFrameGroupBy.apply operated:DeprecationWarning")  # of pandas 2
 @pytest.mark.parametrize("method", ["apply", "agg", "transform", "filter"])
 @pytest.mark.parametrize("is_async", [True, False])
 def test_groups(df, method, is_async):
