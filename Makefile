@@ -95,7 +95,7 @@ test-oldest: $(OLD)/installed
 	$(LIMIT_OLD) -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/faults --ignore tests/clusters $(PROCESSES:%=--ignore tests/%)
 
 notebooks: $(VENV)/installed
-	$(LIMIT) -m pytest --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
+	$(LIMIT) -m pytest -n 2 --nbmake --nbmake-timeout=600 --timeout=900 -p no:randomly notebooks
 
 package: $(VENV)/installed
 	$(BIN)/python -m pytest -p no:randomly tests/project/test_package.py
