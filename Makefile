@@ -60,8 +60,8 @@ help:
 ON = $(PYTHON)
 $(VENV)/installed: ON := $(NEWEST)
 $(OLD)/installed: ON := $(OLDEST)
-$(VENV)/installed: WHAT = -e '.[test,lint,notebooks,bench,dask,ray]' 'pandas>=3'
-$(OLD)/installed: WHAT = -e '.[test]' 'pandas==2.2.*'
+$(VENV)/installed: WHAT = -e '.[test,lint,notebooks,bench,dask,ray,numba]' 'pandas>=3'
+$(OLD)/installed: WHAT = -e '.[test,numba]' 'pandas==2.2.*'
 $(PEERS)/installed: WHAT = -e . 'pandas==2.3.*' aiopandas pandarallel mapply parallel-pandas swifter
 $(SCREENSHOTS)/installed: WHAT = -e '.[screenshots]' 'pandas>=3'
 $(DOCS)/installed: WHAT = -e '.[docs]' 'pandas>=3'

@@ -29,7 +29,9 @@ from pdparallel.engines.registry import shutdown
 from pdparallel.errors import (
     CallTimeoutError,
     CheckpointError,
+    CompiledResultDiffersError,
     FailedCallsWarning,
+    FunctionNotCompilableError,
     FunctionNotSerializableError,
     InvalidOptionError,
     PdParallelError,
@@ -45,8 +47,10 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "CallTimeoutError",
     "CheckpointError",
+    "CompiledResultDiffersError",
     "Explanation",
     "FailedCallsWarning",
+    "FunctionNotCompilableError",
     "FunctionNotSerializableError",
     "InvalidOptionError",
     "Options",

@@ -4,6 +4,8 @@
     ├── InvalidOptionError(ValueError)             before any process starts
     ├── CheckpointError(RuntimeError)              before anything runs; names the differences, or what is missing
     ├── FunctionNotSerializableError(TypeError)    before any process starts; names the variable
+    ├── FunctionNotCompilableError(TypeError)      with engine="numba", before anything runs; names the line
+    ├── CompiledResultDiffersError(ArithmeticError) with engine="numba": Python gives another result; names the row
     ├── ResultNotSerializableError(TypeError)      a return cannot be sent back; names its position
     ├── WorkerDiedError(RuntimeError)              a worker process ended in the middle of the work
     │   └── WorkerStartError                       ... or before it was ready for work
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CallTimeoutError",
     "CheckpointError",
+    "CompiledResultDiffersError",
     "FailedCallsWarning",
+    "FunctionNotCompilableError",
     "FunctionNotSerializableError",
     "InvalidOptionError",
     "PdParallelError",
@@ -243,6 +247,37 @@ class FunctionNotSerializableError(PdParallelError, TypeError):
     ... except pdparallel.FunctionNotSerializableError as error:
     ...     print("argument 'numbers'" in str(error))
     True
+    """
+
+
+class FunctionNotCompilableError(PdParallelError, TypeError):
+    """Error that ``engine="numba"`` cannot compile the function, or that its units are no numbers.
+
+    The message has the line of the function, the reason, and what to do. Nothing has run.
+
+    Examples
+    --------
+    >>> import pandas as pd, pdparallel
+    >>> df = pd.DataFrame({"a": [1.0, 2.0]})
+    >>> try:
+    ...     df.par(engine="numba").apply_rows(lambda row: str(row["a"]))
+    ... except pdparallel.FunctionNotCompilableError as error:
+    ...     print("str" in str(error))
+    True
+    """
+
+
+class CompiledResultDiffersError(PdParallelError, ArithmeticError):
+    """Error that compiled code and Python give different results for a row.
+
+    The message has the row, both results, and the usual causes.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, pdparallel
+    >>> df = pd.DataFrame({"a": [0.1, 0.2], "b": [0.3, 0.4]})
+    >>> df.par(engine="numba", check=1e-12).apply_rows(lambda row: np.exp(row["a"])).round(3).tolist()
+    [1.105, 1.221]
     """
 
 

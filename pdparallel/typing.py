@@ -41,7 +41,7 @@ __all__ = [
 #: A user's function.
 Func: TypeAlias = Callable[..., Any]
 #: The engines that have a name; see ``engine=`` of :class:`pdparallel.Options`.
-EngineName: TypeAlias = Literal["auto", "process", "pathos", "thread", "serial", "asyncio", "dask", "ray"]
+EngineName: TypeAlias = Literal["auto", "process", "pathos", "thread", "serial", "asyncio", "numba", "dask", "ray"]
 #: What happens after the function raises.
 Errors: TypeAlias = Literal["raise", "coerce", "return"]
 #: How worker processes start.
@@ -153,6 +153,7 @@ class OptionsButErrors(TypedDict, total=False):
     initializer: Callable[..., Any] | None
     initargs: tuple[Any, ...] | list[Any]
     capture_output: bool | None
+    check: float | Literal["exact"] | None
 
 
 class OptionsDict(OptionsButErrors, total=False):

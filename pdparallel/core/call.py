@@ -81,6 +81,8 @@ class Call:
     validate_prefix: Callable[[Returns], Any] | None = field(default=None)
     #: Calls the function with the row at a position, as pandas does after an assignment to an earlier row.
     again: Callable[[int], Any] | None = field(default=None)
+    #: Whether the result shows the types of values in tuples and lists: 1 is not ``np.int64(1)`` there.
+    shows_types: bool = True
     #: Position of the first unit in messages, if an earlier call did the units before it.
     start: int = 0
 

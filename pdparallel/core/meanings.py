@@ -26,4 +26,5 @@ MEANINGS: dict[str, str] = {
     "initializer": "A function that each worker calls once, before the first row.",
     "initargs": "Arguments of the initializer.",
     "capture_output": "Whether output of workers is shown where you made the call. None: yes.",
+    "check": "With engine='numba': how equal compiled results must be to Python's. None: no check.",
 }

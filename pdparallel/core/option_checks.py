@@ -179,6 +179,8 @@ def _engine(name: str, value: Any) -> Any:
             raise unknown_engine(name, value, f"{allowed}, or the address of a Dask scheduler")
         if value == "ray":
             _installed(name, value, "ray", "ray")
+        elif value == "numba":
+            _installed(name, value, "numba", "numba")
         elif value == "dask" or "://" in value:
             _installed(name, value, "distributed", "dask")
         return value
@@ -217,6 +219,16 @@ def _progress(name: str, value: Any) -> Any:
     allowed = "one of True, False, " + ", ".join(map(repr, _PROGRESS))
     allowed += _or_not_text(name, ", a logging.Logger, or a function of (done, total)")
     raise InvalidOptionError(name, value, allowed)
+
+
+def _check(name: str, value: Any) -> Any:
+    if value is None or (isinstance(value, str) and value == "exact"):
+        return value
+    number = math.nan if isinstance(value, datetime.timedelta) else _real(value)
+    if not 0 < number < 1:
+        allowed = "'exact', or a relative tolerance between 0 and 1" + _or_not_text(name, ", or None for no check")
+        raise InvalidOptionError(name, value, allowed)
+    return number
 
 
 def _desc(name: str, value: Any) -> Any:
@@ -290,6 +302,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "initializer": _initializer,
     "initargs": _initargs,
     "capture_output": _yes_or_no,
+    "check": _check,
 }
 
 
@@ -297,7 +310,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
 _WHOLE_NUMBERS = frozenset(
     ("n_workers", "max_concurrency", "chunk_size", "retries", "threads_per_worker", "seed")
 )  # fmt: skip
-_NUMBERS = frozenset(("retry_wait", "rate_limit", "timeout"))
+_NUMBERS = frozenset(("retry_wait", "rate_limit", "timeout", "check"))
 
 
 def from_text(name: str, text: str) -> Any:

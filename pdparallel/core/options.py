@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 
 from pdparallel.core import mistakes
 from pdparallel.core.cpu_count import usable_cores
@@ -59,6 +59,7 @@ class Options:
         ``"dask"`` uses the cluster of the current client, or a new one on this machine.
         ``"ray"`` uses the running Ray, or a new one on this machine. ``"asyncio"`` runs coroutines on an event
         loop in a thread of this process. ``"auto"`` chooses it for coroutine functions (``async def``).
+        ``"numba"`` compiles a function of numbers, and runs it in threads of this process.
         ``"tcp://scheduler:8786"`` is the address of a Dask scheduler. An object can be any
         :class:`concurrent.futures.Executor`, a :mod:`multiprocessing` pool, a pathos pool, or a ``Client`` or cluster
         of ``dask.distributed``.
@@ -125,6 +126,10 @@ class Options:
     capture_output : bool, default None
         True shows here the prints, logs and warnings of the function in worker processes, after each chunk. False
         leaves them to the streams and handlers of the workers. None means True.
+    check : "exact", float or None, default "exact"
+        With ``engine="numba"``: Python computes up to 1,000 rows, too, and a few of each chunk. Their results must be
+        equal to those of the compiled code. A float such as ``1e-12`` is the relative tolerance of that. It also allows
+        functions whose last digits differ in compiled code. None computes no row twice.
 
     See Also
     --------
@@ -157,6 +162,7 @@ class Options:
     initializer: Callable[..., Any] | None = None
     initargs: tuple[Any, ...] = ()
     capture_output: bool | None = None
+    check: float | Literal["exact"] | None = "exact"
 
     def __repr__(self) -> str:
         fields = [(field.name, getattr(self, field.name), field.default) for field in dataclasses.fields(self)]

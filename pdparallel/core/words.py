@@ -70,6 +70,7 @@ OPTION_WORDS: dict[str, tuple[str, ...]] = {
     "initializer": ("init", "init_func", "worker_init"),
     "initargs": ("init_args", "initializer_args"),
     "capture_output": ("capture", "redirect_output"),
+    "check": ("atol", "rtol", "tolerance", "verify"),
     "columns": ("cols", "column", "subset", "usecols"),
 }  # fmt: skip
 
@@ -106,6 +107,7 @@ ENGINE_WORDS: dict[str, tuple[str, ...]] = {
         "aio", "aiometer", "aiopandas", "anyio", "async", "coroutine", "coroutines", "event_loop", "eventloop",
         "gather", "loop", "trio", "uvloop",
     ),
+    "numba": ("bodo", "compiled", "cython", "jit", "llvm", "njit", "numexpr", "pythran"),
     "dask": ("distributed", "swifter"),
 }  # fmt: skip
 

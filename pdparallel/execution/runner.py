@@ -93,6 +93,12 @@ def run(
 
 def check(options: Options) -> None:
     """Reject options that the engine does not support, before anything runs."""
+    if options.engine == "numba":
+        for name, value in (("timeout", options.timeout), ("initializer", options.initializer)):
+            if value is not None:
+                hint = "Compiled code runs in this process. Give engine='process'."
+                raise InvalidOptionError(name, value, "None with engine='numba'", hint)
+        return
     if options.timeout is None or options.engine == "asyncio":
         return
     with contextlib.closing(open_engine(options)) as engine:  # it starts nothing before its first task
@@ -127,6 +133,9 @@ def path(
         if options.engine == "asyncio":
             why = placement.COROUTINES if call.work.is_async else "engine= names it"
             yield from _on_loop(call, options, collector, gaps, shown, stop, observed, why, begun)
+            return
+        if options.engine == "numba":
+            yield from _compiled(call, options, collector, gaps, shown, stop, observed)
             return
         if place(options) is Placement.ENGINE:
             if gaps and collector.failure is None:
@@ -183,6 +192,20 @@ def _on_loop(
             "function (async def), or use engine='thread'.",
             PerformanceHint, stacklevel=level_of_the_user(),
         )  # fmt: skip
+
+
+def _compiled(
+    call: Call, options: Options, collector: ResultCollector, gaps: PendingUnits, shown: Bar, stop: CancelToken | None,
+    observed: Watch,
+) -> Generator[None, None, None]:  # fmt: skip
+    """Run the pending units with a compiled function."""
+    if not gaps or collector.failure is not None:
+        observed.decided("there is nothing left to do")
+        return
+    from pdparallel.execution.compiled import CompiledRunner  # few calls need it
+
+    observed.decided("engine= names it", "numba", options.workers)
+    yield from CompiledRunner(call, options, collector, shown, gaps, stop, observed).run()
 
 
 def _by_engine(

@@ -113,6 +113,7 @@ def apply_frame(
             else None
         ),
         again=functools.partial(_again, data, work) if views else None,
+        shows_types=result_type != "expand",
     )
     raw = raw and result_type != "broadcast"
     fill = failures.in_frame(df, axis, raw, result_type)

@@ -38,8 +38,8 @@ FOLDERS: list[set[str]] = [
 RANK = {name: rank for rank, names in enumerate(FOLDERS) for name in names}
 
 #: What an engine may import of its own folder: no engine imports another one.
-SHARED_BY_ENGINES = {"base", "cluster_worker", "pool_cache", "pool_futures", "process_pool", "process_start"}
-ENGINES = {"serial", "thread", "process", "pathos", "executor", "dask", "ray", "ray_driver"}
+SHARED_BY_ENGINES = {"base", "cluster_worker", "numba_checked", "pool_cache", "pool_futures", "process_pool", "process_start"}
+ENGINES = {"serial", "thread", "process", "pathos", "executor", "numba", "dask", "ray", "ray_driver"}
 
 
 def modules() -> list[str]:
@@ -161,7 +161,8 @@ def test_exports_exist(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_public_names() -> None:
     assert set(pdparallel.__all__) == {
-        "CallTimeoutError", "CheckpointError", "FailedCallsWarning", "FunctionNotSerializableError",
+        "CallTimeoutError", "CheckpointError", "CompiledResultDiffersError", "FailedCallsWarning",
+        "FunctionNotCompilableError", "FunctionNotSerializableError",
         "InvalidOptionError", "Options",
         "PdParallelError", "PerformanceHint",
         "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",

@@ -1,0 +1,635 @@
+"""Functions of numbers, compiled by numba: ``engine="numba"``.
+
+Compiled code gives Python's result, or raises so that Python computes the row. See :mod:`.numba_checked`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import dis
+import functools
+import inspect
+import linecache
+import re
+import threading
+import types as python_types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import pandas as pd
+from numba import types
+from numba.core import ir
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.untyped_passes import IRProcessing
+
+from pdparallel.core.call import Work
+from pdparallel.core.format import shortened
+from pdparallel.data.numeric_units import Layout
+from pdparallel.engines import numba_checked as checked
+from pdparallel.errors import FunctionNotCompilableError
+
+__all__ = ["Compiled", "compiled"]
+
+#: Number of compiled functions that are kept.
+MAX_KEPT = 64
+
+#: Largest number of values in an array that a function uses as a constant.
+MAX_CONSTANTS = 100_000
+
+#: One compilation at a time; numba has such a lock, too.
+_lock = threading.RLock()
+
+
+class _NotCompilableError(Exception):
+    """Error that a function cannot be compiled, with the reason and the line."""
+
+    def __init__(self, reason: str, line: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.line = reason, line
+
+
+class _Dependency(NamedTuple):
+    """A value that compiled code contains: a global, a variable of an outer function, or an attribute of a module."""
+
+    kind: str
+    owner: Any  # the function, None for the user's function itself, or the module
+    name: str
+    value: Any
+
+
+class _Compilation:
+    """State of one compilation."""
+
+    def __init__(self, func: python_types.FunctionType, exact: bool) -> None:
+        self.func = func
+        self.exact = exact
+        self.dependencies: list[_Dependency] = []
+        self.dispatchers: dict[Any, Any] = {}
+
+    def dispatcher(self, func: python_types.FunctionType) -> Any:
+        """Return a function for compilation."""
+        if func not in self.dispatchers:
+            code = func.__code__
+            if any(step.opname == "PUSH_EXC_INFO" for step in dis.get_instructions(code)):
+                reason = "it has a 'try' or 'with' block. Compiled code cannot tell which exceptions that catches"
+                raise _NotCompilableError(reason, code.co_firstlineno)
+            if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+                raise _NotCompilableError("it is a generator or a coroutine function", code.co_firstlineno)
+            copy = python_types.FunctionType(code, func.__globals__, func.__name__, func.__defaults__, func.__closure__)
+            copy.__kwdefaults__ = func.__kwdefaults__
+            self.dispatchers[func] = numba.njit(nogil=True, error_model="python", pipeline_class=_Pipeline)(copy)
+        return self.dispatchers[func]
+
+    def in_place_of(self, value: Any, name: str, loc: Any) -> Any:
+        """Return what compiled code uses in place of a value; refuse a value that differs there."""
+        if id(value) in checked.SUBSTITUTES:
+            return checked.SUBSTITUTES[id(value)]
+        if id(value) in checked.ALLOWED or _is_constant(value):
+            return value
+        if isinstance(value, python_types.FunctionType) and not _is_of_library(value):
+            return self.dispatcher(value)
+        if _is_dispatcher(value) or not self.exact or str(getattr(value, "__module__", "")).startswith("numba."):
+            return value
+        if not callable(value):
+            raise _NotCompilableError(
+                f"it uses {name}, which is a {type(value).__name__}. Compiled code can use numbers, tuples and arrays "
+                "of numbers, and functions of them", loc.line,
+            )  # fmt: skip
+        advice = checked.REFUSED.get(name.replace("numpy.", "np."), "Use Python's operators and functions of math")
+        raise _NotCompilableError(
+            f"it uses {name}, whose result may differ in compiled code. {advice}. Or allow small differences: "
+            "df.par(engine='numba', check=1e-12)", loc.line,
+        )  # fmt: skip
+
+
+def _is_of_library(func: Any) -> bool:
+    return str(func.__module__).partition(".")[0] in ("numpy", "math", "pandas", "scipy")
+
+
+_current = threading.local()
+
+
+def _is_dispatcher(value: Any) -> bool:
+    return isinstance(value, numba.core.registry.CPUDispatcher)
+
+
+def _is_constant(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_constant, value))
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "biuf" and value.size <= MAX_CONSTANTS
+    return value is None or isinstance(value, (bool, int, float, str, np.generic))
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)
+class _Checked(FunctionPass):
+    """Pass that replaces operators, and functions of Python, by checked ones."""
+
+    _name = "pdparallel_checked"
+
+    def __init__(self) -> None:
+        FunctionPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        compilation: _Compilation = _current.compilation
+        code = state.func_ir.func_id
+        func = next(
+            (one for one, dispatcher in compilation.dispatchers.items() if dispatcher.py_func is code.func), code.func
+        )
+        modules: dict[str, tuple[str, Any]] = {}
+        self._methods: dict[str, tuple[Any, Any]] = {}
+        for block in state.func_ir.blocks.values():
+            body: list[Any] = []
+            for statement in block.body:
+                self._rewrite(compilation, func, statement, block, body, modules)
+            block.body = body
+        return True
+
+    def _rewrite(
+        self, compilation: _Compilation, func: Any, statement: Any, block: Any, body: list[Any],
+        modules: dict[str, tuple[str, Any]],
+    ) -> None:  # fmt: skip
+        value, loc = getattr(statement, "value", None), statement.loc
+        if isinstance(statement, (ir.SetItem, ir.StaticSetItem, ir.SetAttr, ir.DelItem)):
+            raise _NotCompilableError("it writes into an object. Compute a new value instead", loc.line)
+        if not isinstance(statement, ir.Assign):
+            body.append(statement)
+            return
+        if isinstance(value, (ir.Global, ir.FreeVar)):
+            kind = "global" if isinstance(value, ir.Global) else "free"
+            owner = None if func is compilation.func else func
+            compilation.dependencies.append(_Dependency(kind, owner, value.name, _frozen(value.value)))
+            if isinstance(value.value, python_types.ModuleType):
+                modules[statement.target.name] = (value.name, value.value)
+            else:
+                name = value.name
+                if kind == "global" and getattr(value.value, "__module__", "") in ("math", "numpy"):
+                    name = f"{value.value.__module__}.{name}"
+                made = compilation.in_place_of(value.value, name, loc)
+                statement = ir.Assign(ir.Global(value.name, made, loc), statement.target, loc)
+        elif isinstance(value, ir.Expr) and value.op == "getattr" and value.value.name in modules:
+            name, module = modules[value.value.name]
+            found = getattr(module, value.attr, None)
+            if "random" in (value.attr, module.__name__.rpartition(".")[2]):
+                raise _NotCompilableError("it draws random numbers. Compiled code draws others", loc.line)
+            if found is None:
+                raise _NotCompilableError(f"{name}.{value.attr} does not exist", loc.line)
+            if isinstance(found, python_types.ModuleType):
+                modules[statement.target.name] = (f"{name}.{value.attr}", found)
+            else:
+                compilation.dependencies.append(_Dependency("attribute", module, value.attr, _frozen(found)))
+                made = compilation.in_place_of(found, f"{name}.{value.attr}", loc)
+                statement = ir.Assign(ir.Global(value.attr, made, loc), statement.target, loc)
+        elif isinstance(value, ir.Expr) and value.op == "getattr" and value.attr in checked.METHODS:
+            self._methods[statement.target.name] = value.value, checked.METHODS[value.attr]
+        elif isinstance(value, ir.Expr) and value.op == "call" and value.func.name in self._methods:
+            array, stands = self._methods[value.func.name]
+            name = self._variable(block, body, "method", stands, loc)
+            statement = ir.Assign(ir.Expr.call(name, [array, *value.args], value.kws, loc), statement.target, loc)
+        elif isinstance(value, ir.Expr) and value.op in ("binop", "inplace_binop", "unary"):
+            op = value.fn if value.op != "inplace_binop" else value.immutable_fn
+            stands = checked.ARITHMETIC.get(op) or checked.COMPARISONS.get(op)
+            if stands is not None:
+                operands = (value.value,) if value.op == "unary" else (value.lhs, value.rhs)
+                name = self._variable(block, body, getattr(op, "__name__", "operator"), stands, loc)
+                statement = ir.Assign(ir.Expr.call(name, operands, (), loc), statement.target, loc)
+        body.append(statement)
+
+    def _variable(self, block: Any, body: list[Any], shown: str, value: Any, loc: Any) -> Any:
+        """Assign a function to a new variable, and return the variable."""
+        self._number = getattr(self, "_number", 0) + 1
+        variable = ir.Var(block.scope, f"$checked.{self._number}", loc)
+        body.append(ir.Assign(ir.Global(shown, value, loc), variable, loc))
+        return variable
+
+
+def _frozen(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+class _Pipeline(CompilerBase):
+    """Compiler of numba with the pass that checks operators."""
+
+    def define_pipelines(self) -> list[Any]:
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.add_pass_after(_Checked, IRProcessing)
+        passes.finalize()
+        return [passes]
+
+
+# Kinds of returns
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What a compiled function returns: the type of each value, and whether Python may return an integer there."""
+
+    dtypes: tuple[np.dtype, ...]
+    #: Whether a float may be an integer in Python, because another line returns one.
+    mixed: tuple[bool, ...]
+    #: tuple or list, or None for a single number.
+    container: type | None
+    length: int | None = None
+
+
+def _letter(kind: Any) -> Any:
+    kind = kind.literal_type if isinstance(kind, types.Literal) else kind
+    if isinstance(kind, types.BaseTuple):
+        return tuple(map(_letter, kind.types))
+    if isinstance(kind, types.Boolean):
+        return "b"
+    if isinstance(kind, types.Integer):
+        return "i"
+    return "f" if isinstance(kind, types.Float) else str(kind)
+
+
+def _joins(func: Any, annotation: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield the letters of source and target, and the place, of each conversion in typed code."""
+    kinds = annotation.typemap
+    for block in annotation.blocks.values():
+        for statement in block.body:
+            if not isinstance(statement, ir.Assign):
+                continue
+            value, target = statement.value, kinds.get(statement.target.name)
+            sources: list[Any] = []
+            if isinstance(value, ir.Var):
+                sources = [value]
+            elif isinstance(value, ir.Expr) and value.op == "cast":
+                sources = [value.value]
+            elif isinstance(value, ir.Expr) and value.op == "phi":
+                sources = [one for one in value.incoming_values if one is not ir.UNDEFINED]
+            elif isinstance(value, ir.Expr) and value.op in ("build_list", "build_set"):
+                inner = getattr(target, "dtype", None)
+                for one in value.items:
+                    if _letter(kinds[one.name]) != _letter(inner):
+                        raise _NotCompilableError(
+                            "it makes a list of different types. Make a tuple", statement.loc.line
+                        )
+                continue
+            elif isinstance(value, ir.Expr) and value.op == "call" and _is_extreme(kinds.get(value.func.name)):
+                sources = list(value.args)
+            for source in sources:
+                source_kind = kinds.get(source.name)
+                if source_kind is not None and target is not None:
+                    yield _letter(source_kind), _letter(target), statement
+
+
+def _is_extreme(kind: Any) -> bool:
+    return getattr(kind, "typing_key", None) in (builtins.min, builtins.max)
+
+
+def _review(compilation: _Compilation) -> bool:
+    """Return whether integers may become floats somewhere; refuse functions that mix bools and numbers."""
+    mixed = False
+    for func, dispatcher in compilation.dispatchers.items():
+        for made in dispatcher.overloads.values():
+            annotation = made.type_annotation
+            _review_rows(compilation, annotation)
+            for source, target, statement in _joins(func, annotation):
+                for one, other in _pairs(source, target):
+                    if one == other:
+                        continue
+                    if "b" in (one, other):
+                        raise _NotCompilableError(
+                            "it gives True or False in one place and a number in another", statement.loc.line
+                        )
+                    mixed = mixed or (one, other) == ("i", "f")
+    return mixed
+
+
+def _pairs(source: Any, target: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(source, tuple) and isinstance(target, tuple) and len(source) == len(target):
+        for one, other in zip(source, target, strict=True):
+            yield from _pairs(one, other)
+    else:
+        yield source, target
+
+
+#: Names that a Series has itself.
+_OF_SERIES = frozenset(dir(pd.Series))
+
+
+def _review_rows(compilation: _Compilation, annotation: Any) -> None:
+    """Refuse access to a row that means something else in pandas."""
+    for block in annotation.blocks.values():
+        for statement in block.body:
+            value = getattr(statement, "value", None)
+            if compilation.exact and isinstance(value, ir.Expr) and value.op == "call":
+                called = annotation.typemap.get(value.func.name)
+                if isinstance(called, types.BoundFunction) and isinstance(called.this, types.Array):
+                    name = str(called.typing_key[-1])
+                    if name not in checked.ALLOWED_METHODS:
+                        raise _NotCompilableError(
+                            f"it uses the method {name}() of an array, whose result may differ in compiled code. "
+                            "Allow small differences: df.par(engine='numba', check=1e-12)",
+                            statement.loc.line,
+                        )
+            if not isinstance(value, ir.Expr) or value.op not in ("getattr", "static_getitem", "getitem"):
+                continue
+            kind = annotation.typemap.get(value.value.name)
+            if not isinstance(kind, types.Record):
+                continue
+            if value.op == "getattr" and value.attr in _OF_SERIES:
+                raise _NotCompilableError(
+                    f"row.{value.attr} belongs to each Series. Write row[{value.attr!r}] for the column",
+                    statement.loc.line,
+                )
+            if value.op == "static_getitem" and isinstance(value.index, int):
+                raise _NotCompilableError(f"row[{value.index}] is no label of a column", statement.loc.line)
+
+
+def _kinds_of(kind: Any, mixed: bool) -> Kinds:
+    """Return the kinds of a return type."""
+    if isinstance(kind, types.BaseTuple) and len(kind):
+        each = tuple(_dtype_of(one) for one in kind.types)
+        return Kinds(each, tuple(mixed and dtype.kind == "f" for dtype in each), tuple, len(each))
+    if isinstance(kind, (types.List, types.ListType)):
+        dtype = _dtype_of(kind.dtype)
+        return Kinds((dtype,), (mixed and dtype.kind == "f",), list)
+    dtype = _dtype_of(kind)
+    return Kinds((dtype,), (mixed and dtype.kind == "f",), None)
+
+
+def _dtype_of(kind: Any) -> np.dtype:
+    kind = kind.literal_type if isinstance(kind, types.Literal) else kind
+    if isinstance(kind, types.Boolean):
+        return np.dtype(bool)
+    if isinstance(kind, (types.Integer, types.Float)):
+        return np.dtype(str(kind))
+    if kind == types.none:
+        raise _NotCompilableError("it returns None. Return a number, or float('nan')")
+    if isinstance(kind, types.Optional):
+        raise _NotCompilableError("it returns None in some places. Return a number, or float('nan')")
+    what = "a row" if isinstance(kind, types.Record) else "an array" if isinstance(kind, types.Array) else str(kind)
+    names = {"unicode_type": "a text", "complex128": "a complex number"}
+    raise _NotCompilableError(
+        f"it returns {names.get(what, what)}. Compiled code can return numbers, bools, and tuples of them"
+    )
+
+
+# Compiled functions
+
+
+@dataclass
+class Compiled:
+    """A function that is compiled for one layout of units."""
+
+    layout: Layout
+    arguments: tuple[Any, ...]
+    kinds: Kinds
+    seconds: float
+    _function: Any
+    _dependencies: list[_Dependency]
+    _kernels: dict[int, Any] = field(default_factory=dict)
+
+    def still_holds(self, func: Any) -> bool:
+        """Return whether all values that the code contains are as they were."""
+        return all(_same(_now(one, func), one.value) for one in self._dependencies)
+
+    def run(self, units: Any, n: int, length: int | None) -> tuple[list[np.ndarray], list[int]]:
+        """Compute units; return one array for each value of a return, and the positions that Python must compute."""
+        width = length if self.kinds.container is list else len(self.kinds.dtypes)
+        assert width is not None
+        dtypes = self.kinds.dtypes * width if self.kinds.container is list else self.kinds.dtypes
+        outs = tuple(np.zeros(n, dtype) for dtype in dtypes)
+        at, start, left = np.zeros(1, np.int64), 0, list[int]()
+        kernel = self._kernel(width)
+        while start < n:
+            try:
+                kernel(units, self.arguments, outs, at, start, n)
+                break
+            except Exception:
+                left.append(int(at[0]))
+                start = left[-1] + 1
+                if len(left) > 100 and len(left) > start / 4:
+                    left += range(start, n)
+                    break
+        return list(outs), left
+
+    def _kernel(self, width: int) -> Any:
+        with _lock:
+            if width not in self._kernels:
+                self._kernels[width] = _kernel(self, width)
+            return self._kernels[width]
+
+
+def _kernel(function: Compiled, width: int) -> Any:
+    unit, names = _unit_source(function.layout), {"function": function._function}
+    if function.layout.format == "namedtuple":
+        names["Row"] = _row_class(function.layout)
+    arguments = "".join(f", arguments[{at}]" for at in range(len(function.arguments)))
+    lines = ["def kernel(units, arguments, outs, at, start, stop):", " for i in range(start, stop):", "  at[0] = i",
+             f"  result = function({unit}{arguments})"]  # fmt: skip
+    if function.kinds.container is list:
+        lines.append(f"  if len(result) != {width}: raise ValueError")
+    inner = "" if function.kinds.container is None else "[{at}]"
+    lines += [f"  outs[{at}][i] = result{inner.format(at=at)}" for at in range(width)]
+    exec("\n".join(lines), names)  # only names of this module
+    return numba.njit(nogil=True)(names["kernel"])
+
+
+def _unit_source(layout: Layout) -> str:
+    if layout.format in ("record", "array", "value"):
+        return "units[i]"
+    if layout.format == "window":
+        return "units[0][units[1][i]:units[2][i]]"
+    values = ", ".join(f"units[{at}][i]" for at in range(len(layout.fields)))
+    return f"Row({values})" if layout.format == "namedtuple" else f"({values},)"
+
+
+@functools.cache
+def _row_class(layout: Layout) -> Any:
+    return collections.namedtuple("Pandas", [name for name, _ in layout.fields], rename=True)
+
+
+def _unit_type(layout: Layout) -> Any:
+    kinds = [numba.from_dtype(np.dtype(dtype)) for _, dtype in layout.fields]
+    if layout.format == "record":
+        return numba.typeof(np.zeros(1, layout.dtype)).dtype
+    if layout.format in ("array", "window"):
+        return types.Array(kinds[0], 1, "C", readonly=True)
+    if layout.format == "value":
+        return kinds[0]
+    if layout.format == "namedtuple":
+        return (
+            types.NamedTuple(kinds, _row_class(layout))
+            if len(set(kinds)) > 1
+            else types.NamedUniTuple(kinds[0], len(kinds), _row_class(layout))
+        )
+    return types.Tuple(kinds)
+
+
+_kept: collections.OrderedDict[Any, list[Compiled]] = collections.OrderedDict()
+
+
+def compiled(work: Work, layout: Layout, exact: bool, clock: Callable[[], float]) -> Compiled:
+    """Compile the function of a call for a layout of units, or return the compiled function of an earlier call.
+
+    Raises
+    ------
+    FunctionNotCompilableError
+        With the line of the function, and the reason.
+    """
+    func, given = _plain_function(work)
+    try:
+        kinds = tuple(map(numba.typeof, given))
+    except Exception:
+        bad = next(number for number, one in enumerate(given) if not _is_constant(one))
+        reason = f"argument {bad + 2} is a {type(given[bad]).__name__}. Give numbers, or tuples and arrays of numbers"
+        raise _error(func, _NotCompilableError(reason)) from None
+    with _lock:
+        key = (func.__code__, id(func.__globals__), layout, kinds, exact)
+        for one in _kept.get(key, ()):
+            if one.still_holds(func):
+                _kept.move_to_end(key)
+                return Compiled(layout, given, one.kinds, 0.0, one._function, one._dependencies, one._kernels)
+        began = clock()
+        made = _compile(func, given, kinds, layout, exact)
+        made.seconds = clock() - began
+        _kept.setdefault(key, []).append(made)
+        _kept[key] = _kept[key][-4:]
+        while len(_kept) > MAX_KEPT:
+            _kept.popitem(last=False)
+        return made
+
+
+def _compile(func: Any, given: tuple[Any, ...], kinds: tuple[Any, ...], layout: Layout, exact: bool) -> Compiled:
+    compilation = _Compilation(func, exact)
+    _current.compilation = compilation
+    try:
+        if exact and not checked.is_exact_power():
+            raise _NotCompilableError("the C library of this machine computes powers in another way than Python")
+        dispatcher = compilation.dispatcher(func)
+        unit = _unit_type(layout)
+        dispatcher.compile((unit, *kinds))
+        returned = dispatcher.overloads[unit, *kinds].signature.return_type
+        mixed = _review(compilation)
+        made = Compiled(layout, given, _kinds_of(returned, mixed), 0.0, dispatcher, compilation.dependencies)
+        if made.kinds.container is not list:
+            made._kernel(len(made.kinds.dtypes))
+        return made
+    except _NotCompilableError as error:
+        raise _error(func, error) from None
+    except numba.core.errors.NumbaError as error:
+        raise _error(func, _explained(error)) from error
+    except checked.UnsafeTypesError as error:
+        raise _error(func, _NotCompilableError(str(error))) from None
+    except KeyError as error:  # an attribute of a record
+        name = error.args[0]
+        what = (
+            f"the attribute row.{name} of a Series"
+            if name in _OF_SERIES
+            else f"row.{name}, which is no column of numbers"
+        )
+        raise _error(func, _NotCompilableError(f"it uses {what}")) from error
+    finally:
+        _current.compilation = None
+
+
+def _plain_function(work: Work) -> tuple[python_types.FunctionType, tuple[Any, ...]]:
+    """Return the function as a plain one, and its arguments after the unit."""
+    func, args, kwargs = work.func, work.args, dict(work.kwargs)
+    while isinstance(func, functools.partial):
+        if func.args:
+            break
+        kwargs, func = {**func.keywords, **kwargs}, func.func
+    if _is_dispatcher(func):
+        inner: Any = func
+        func = inner.py_func
+    if isinstance(func, (python_types.BuiltinFunctionType, type)):
+        func = _of_builtin(func)
+    if not isinstance(func, python_types.FunctionType):
+        reason = f"it is a {type(func).__name__}. Give a function that is defined by def or lambda"
+        raise FunctionNotCompilableError(f"numba cannot compile the function: {reason}.")
+    try:
+        bound = inspect.signature(func).bind(None, *args, **kwargs)
+    except TypeError as error:
+        raise _error(func, _NotCompilableError(str(error))) from None
+    bound.apply_defaults()
+    if bound.kwargs:
+        raise _error(func, _NotCompilableError("it has parameters that are given by name only"))
+    return func, tuple(bound.args[1:])
+
+
+@functools.cache
+def _of_builtin(func: Any) -> Any:
+    return lambda value: func(value)
+
+
+def _now(one: _Dependency, func: Any) -> Any:
+    owner = func if one.owner is None else one.owner
+    if one.kind == "attribute":
+        return getattr(owner, one.name, None)
+    if one.kind == "global":
+        return owner.__globals__.get(one.name, getattr(builtins, one.name, None))
+    names = owner.__code__.co_freevars
+    try:
+        return owner.__closure__[names.index(one.name)].cell_contents
+    except (ValueError, IndexError, TypeError):
+        return one
+
+
+def _same(now: Any, then: Any) -> bool:
+    if now is then:
+        return True
+    if type(now) is not type(then):
+        return False
+    if isinstance(now, np.ndarray):
+        return bool(now.dtype == then.dtype and now.shape == then.shape and now.tobytes() == then.tobytes())
+    return isinstance(now, (bool, int, float, str, tuple)) and repr(now) == repr(then)
+
+
+# Errors
+
+_PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+
+
+#: Starts of lines of numba's messages that say nothing about the function.
+_NOISE = (
+    "Failed in", "During:", "File ", "^", "<source", "There are", "- Of which", "Overload", "with argument",
+)  # fmt: skip
+
+
+def _explained(error: Any) -> _NotCompilableError:
+    """Return the reason of numba's error in one sentence, with the line."""
+    cause: Any = error
+    while cause is not None:
+        if isinstance(cause, (_NotCompilableError, checked.UnsafeTypesError)):
+            break
+        cause = cause.__cause__ or cause.__context__
+    text = str(error)
+    places = _PLACE.findall(text)
+    line = int(places[-1][1]) if places else getattr(getattr(error, "loc", None), "line", None)
+    if isinstance(cause, _NotCompilableError):
+        return _NotCompilableError(cause.reason, cause.line or line)
+    if isinstance(cause, checked.UnsafeTypesError):
+        return _NotCompilableError(str(cause), line)
+    unsafe = re.search(r"UnsafeTypesError: (.*)", text) or re.search(r"(The operator \S+ gets [^\n]*)", text)
+    if unsafe:
+        return _NotCompilableError(unsafe[1].strip(), line)
+    lines = [one.strip() for one in text.splitlines() if one.strip()]
+    useful = [one for one in lines if not one.startswith(_NOISE)]
+    reason = useful[0] if useful else type(error).__name__
+    field_ = re.search(r"Field '([^']*)' was not found", text)
+    if field_:
+        return _NotCompilableError(f"it reads {field_[1]!r}, which is no column of numbers", line)
+    known = re.search(r"Unknown attribute '(\w+)' of type (\w+)", text)
+    if known:
+        reason = f"numba does not know the attribute {known[1]!r}" + (" of a row" if known[2] == "Record" else "")
+    return _NotCompilableError(f"numba says: {reason}" if not known else reason, line)
+
+
+def _error(func: Any, error: _NotCompilableError) -> FunctionNotCompilableError:
+    code = func.__code__
+    line = error.line or code.co_firstlineno
+    source = linecache.getline(code.co_filename, line).strip()
+    place = f"{code.co_filename}, line {line}" + (f": {shortened(source)}" if source else "")
+    return FunctionNotCompilableError(
+        f"The function {func.__name__!r} cannot be compiled: {error.reason.rstrip('.')}.\n{place}\n"
+        "Without engine='numba' the call runs any function."
+    )

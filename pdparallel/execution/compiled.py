@@ -1,0 +1,453 @@
+"""Run a call with a compiled function, in threads: ``engine="numba"``.
+
+Some rows are computed by Python too, before all others, and compared. Python also computes the rows for which the
+compiled code raises, and a few rows of each chunk: those with its smallest, largest and missing results.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import time
+import types
+from collections.abc import Generator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pdparallel.core.call import Call
+from pdparallel.core.cancellation import CancelToken
+from pdparallel.core.chunking import Chunk, PendingUnits
+from pdparallel.core.columnar import DTYPES, Numbers, Packed, Runs, Tuples
+from pdparallel.core.options import Options
+from pdparallel.core.outcome import Failed, Failure, Outcome
+from pdparallel.core.units import InColumns
+from pdparallel.data.iterate import feed_for
+from pdparallel.data.numeric_units import NotNumericError, NumericUnits, nasty_positions, numeric_units
+from pdparallel.errors import CompiledResultDiffersError, FunctionNotCompilableError
+from pdparallel.execution.collector import ResultCollector
+from pdparallel.execution.events import Watch
+from pdparallel.execution.inline import run_inline
+from pdparallel.progress.reporter import Bar
+from pdparallel.worker.loop import record
+
+__all__ = ["CompiledRunner"]
+
+#: Number of rows that Python computes, too.
+MAX_CHECKED = 1000
+
+#: Seconds that a chunk should take, and its smallest number of units.
+CHUNK_SECONDS, MIN_CHUNK = 0.02, 4096
+
+#: Largest number of rows that Python computes at once after compiled code raised.
+MAX_AT_ONCE = 256
+
+#: Largest number of parts of packed and other returns in a chunk.
+MAX_PARTS = 64
+
+#: Seconds between two looks at cancellation and interrupts while threads work.
+LOOK_SECONDS = 0.05
+
+#: What usually makes results differ, for the message.
+_CAUSES = (
+    "Usual causes: sums of arrays in another order, functions of NumPy with other last digits, or types that compiled "
+    "code does not have. Allow small differences with df.par(engine='numba', check=1e-12), or use engine='auto'."
+)
+
+
+class CompiledRunner:
+    """Runs the pending units of a call by compiled code."""
+
+    def __init__(
+        self, call: Call, options: Options, collector: ResultCollector, bar: Bar, gaps: PendingUnits,
+        stop: CancelToken | None, watch: Watch,
+    ) -> None:  # fmt: skip
+        self._call = call
+        self._options = options
+        self._collector = collector
+        self._bar = bar
+        self._gaps = gaps
+        self._stop = stop
+        self._watch = watch
+        self._check = options.check
+        self._random = np.random.default_rng(0)
+        self._feed = feed_for(call.work.unit_format, call.work.func, call.work.given, call.work.views)
+
+    def run(self) -> Generator[None, None, None]:
+        """Run all pending units; yield each time the collector has got an outcome."""
+        from pdparallel.engines.numba import Compiled, compiled  # imports numba
+
+        call, exact = self._call, self._check == "exact"
+        try:
+            parts = numeric_units(call.data, call.work.unit_format, names_in(call.work.func))
+        except NotNumericError as error:
+            raise FunctionNotCompilableError(f"engine='numba' cannot run this call: {error}.") from None
+        made: list[tuple[NumericUnits, Compiled, _Types]] = []
+        for units in parts:
+            self._watch.packs()
+            try:
+                function = compiled(call.work, units.layout, exact, time.perf_counter)
+            except FunctionNotCompilableError as error:
+                raise _with_column(error, units) from error.__cause__
+            self._watch.packed()
+            made.append((units, function, self._checked(units, function)))
+        with ThreadPoolExecutor(self._options.workers, "pdparallel-numba") as threads:
+            try:
+                for units, function, kinds in made:
+                    yield from self._run(threads, units, function, kinds)
+                    if self._collector.failure is not None:
+                        return
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    # Checks
+
+    def _checked(self, units: NumericUnits, function: Any) -> _Types:
+        """Compare some results with Python's; return the types that Python gives."""
+        places = (
+            nasty_positions(units, MAX_CHECKED, self._random)
+            if self._check is not None
+            else np.arange(min(1, units.stop - units.start))
+        )
+        expected = self._by_python(units.start + places)
+        length = next((len(one) for one in expected if type(one) is list), 0)
+        outs, failed = function.run(units.units(places), len(places), length)
+        kinds = _Types(function.kinds, outs, length)
+        compare = set(range(len(places))) - set(failed)
+        for at, value in enumerate(expected):
+            if type(value) is Failed:
+                if at in compare and self._check is not None:
+                    self._differs(units.start + int(places[at]), value, _row(outs, at, kinds.container))
+                continue
+            if at not in compare:
+                continue
+            found = _row(outs, at, kinds.container)
+            if not kinds.accepts(value) or (self._check is not None and not self._equal(value, found, kinds)):
+                self._differs(units.start + int(places[at]), value, found)
+        kinds.refuse_several(self._call)
+        return kinds
+
+    def _equal(self, value: Any, found: Any, kinds: _Types) -> bool:
+        if kinds.container is None:
+            return _same(value, found, self._check)
+        return len(value) == len(found) and all(
+            _same(one, other, self._check) for one, other in zip(value, found, strict=True)
+        )
+
+    def _differs(self, position: int, value: Any, found: Any) -> None:
+        given = (
+            f"raises {type(value.exception).__name__}: {value.exception}"
+            if type(value) is Failed
+            else f"gives {value!r}"
+        )
+        place = self._call.where(Chunk(position, position + 1), 0)
+        raise CompiledResultDiffersError(
+            f"{self._call.verb}, {place}: Python {given}, compiled code gives {found!r}. {_CAUSES}"
+        )
+
+    def _by_python(self, positions: np.ndarray, errors: str = "return") -> list[Any]:
+        """Call the function itself for units at these positions."""
+        call = self._call
+        data = _picked(call.data, call.work.unit_format, positions)
+        work = replace(call.work, errors=errors)  # type: ignore[arg-type]
+        feed = feed_for(work.unit_format, work.func, work.given, work.views)
+        outcome = record(work, feed, data, Chunk(0, len(positions)))
+        if outcome.failure is not None:
+            raise outcome.failure.exception
+        return list(outcome.returns)
+
+    # Chunks
+
+    def _run(
+        self, threads: ThreadPoolExecutor, units: NumericUnits, function: Any, kinds: _Types
+    ) -> Generator[None, None, None]:
+        flying: dict[Future[Any], Chunk] = {}
+        ready: dict[int, tuple[Chunk, Any]] = {}
+        order: list[int] = []
+        size = self._options.chunk_size or MIN_CHUNK
+        workers = self._options.workers
+        while True:
+            while len(flying) < 2 * workers and self._collector.accepts_more(len(flying)):
+                chunk = self._next(units, size)
+                if chunk is None:
+                    break
+                flying[threads.submit(_computed, units, function, kinds.length, chunk)] = chunk
+                order.append(chunk.start)
+            if not flying and not ready:
+                return
+            if flying and order[0] not in ready:
+                done, _ = wait(flying, LOOK_SECONDS, FIRST_COMPLETED)
+                for future in done:
+                    chunk = flying.pop(future)
+                    ready[chunk.start] = chunk, future.result()
+            if self._stop is not None:
+                self._stop.raise_if_cancelled()
+            while order and order[0] in ready:
+                chunk, result = ready.pop(order.pop(0))
+                seconds = result[2]
+                if self._options.chunk_size is None and seconds:
+                    per_unit = seconds / len(chunk)
+                    size = int(min(max(CHUNK_SECONDS / per_unit, 1), 16 * size, 1 << 20))
+                self._watch.begins()
+                yield from self._pass_on(units, kinds, chunk, *result)
+                if self._collector.failure is not None:
+                    return
+
+    def _next(self, units: NumericUnits, size: int) -> Chunk | None:
+        if not self._gaps:
+            return None
+        chunk = self._gaps.first(size)
+        if chunk.start >= units.stop:
+            return None
+        chunk = Chunk(chunk.start, min(chunk.stop, units.stop))
+        self._gaps.drop(chunk.stop)
+        return chunk
+
+    def _pass_on(
+        self, units: NumericUnits, kinds: _Types, chunk: Chunk, outs: list[np.ndarray], failed: list[int],
+        seconds: float,
+    ) -> Generator[None, None, None]:  # fmt: skip
+        """Complete a chunk by what Python computes, check it, and give it to the collector."""
+        if self._check is not None:
+            self._check_extremes(kinds, chunk, outs, failed)
+        by_python = dict.fromkeys(failed)
+        suspicious = kinds.suspicious(outs, by_python, self._call)
+        again = sorted({*by_python, *suspicious})
+        values: dict[int, Any] = {}
+        failure: Failure | None = None
+        errors = self._call.work.errors
+        for start in range(0, len(again), MAX_AT_ONCE):
+            some = again[start : start + MAX_AT_ONCE]
+            found = self._by_python(np.array(some) + chunk.start, "return" if errors == "raise" else errors)
+            values.update(zip(some, found, strict=True))
+            if errors == "raise":
+                failure = self._first_failure(chunk, values, some)
+                if failure is not None:
+                    break
+        stop = len(chunk) if failure is None else failure.offset
+        returns = kinds.returns(outs, values, stop)
+        outcome = Outcome(chunk, returns, failure, seconds)
+        self._watch.did(outcome)
+        self._collector.add(outcome)
+        self._bar.add(outcome.done, outcome.count_failed, 0)
+        yield
+
+    def _first_failure(self, chunk: Chunk, values: dict[int, Any], some: list[int]) -> Failure | None:
+        """Return the first failure among some units, with the traceback of the function."""
+        for at in some:
+            if type(values[at]) is Failed:
+                outcome = run_inline(self._call, self._feed, Chunk(chunk.start + at, chunk.start + at + 1))
+                if outcome.failure is not None:
+                    return replace(outcome.failure, offset=at)
+                (values[at],) = outcome.returns  # it has succeeded now
+        return None
+
+    def _check_extremes(self, kinds: _Types, chunk: Chunk, outs: list[np.ndarray], failed: list[int]) -> None:
+        """Compare the smallest, largest and missing results of a chunk with Python's."""
+        places: set[int] = set()
+        for values in outs:
+            places |= {int(np.argmin(values)), int(np.argmax(values))}  # argmax finds a NaN first
+            if values.dtype.kind == "f":
+                missing = np.isnan(values)
+                if missing.any() and not missing.all():
+                    shown = np.where(missing, values[~missing][0], values)
+                    places |= {int(np.argmin(shown)), int(np.argmax(shown))}
+        some = sorted(places - set(failed))
+        if not some:
+            return
+        for at, value in zip(some, self._by_python(chunk.start + np.array(some)), strict=True):
+            found = _row(outs, at, kinds.container)
+            if type(value) is Failed or not kinds.accepts(value) or not self._equal(value, found, kinds):
+                self._differs(chunk.start + at, value, found)
+
+
+def _computed(
+    units: NumericUnits, function: Any, length: int, chunk: Chunk
+) -> tuple[list[np.ndarray], list[int], float]:
+    began = time.perf_counter()
+    at = slice(chunk.start - units.start, chunk.stop - units.start)
+    outs, failed = function.run(units.units(at), len(chunk), length)
+    return outs, failed, time.perf_counter() - began
+
+
+def _picked(data: Any, unit_format: str, positions: np.ndarray) -> Any:
+    """Return the data of the units at these positions."""
+    if isinstance(data, np.ndarray):
+        return data[:, positions] if unit_format.startswith("column") else data[positions]
+    if isinstance(data, list):
+        return [data[at] for at in positions]
+    if isinstance(data, InColumns):
+        return type(data)([one for at in positions.tolist() for one in data.cut(at, at + 1).columns])
+    return data.iloc[positions]
+
+
+def _row(outs: list[np.ndarray], at: int, container: type | None) -> Any:
+    values = [values[at].item() for values in outs]
+    return values[0] if container is None else container(values)
+
+
+def _same(value: Any, found: Any, check: Any) -> bool:
+    """Return whether a result of compiled code is that of Python."""
+    if isinstance(found, bool) or isinstance(value, (bool, np.bool_)):
+        return bool(isinstance(value, (bool, np.bool_)) and isinstance(found, bool) and value == found)
+    if value != value or found != found:
+        return bool(value != value and found != found)
+    if check is not None and check != "exact":
+        return math.isclose(value, found, rel_tol=check, abs_tol=check if abs(value) < check else 0.0)
+    if value == 0 and isinstance(value, float):
+        return bool(found == 0 and math.copysign(1, value) == math.copysign(1, found))
+    return bool(value == found)
+
+
+#: Types of Python and NumPy that stand for each kind of dtype.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "f": (float, np.floating),
+    "i": (int, np.integer),
+    "u": (np.integer,),
+    "b": (bool, np.bool_),
+}
+
+
+class _Types:
+    """The types that Python gives for the values of compiled code."""
+
+    def __init__(self, kinds: Any, outs: list[np.ndarray], length: int) -> None:
+        self.container: type | None = kinds.container
+        self.length = length
+        width = len(outs)
+        self._mixed = kinds.mixed * width if self.container is list else kinds.mixed
+        self._dtypes = [values.dtype for values in outs]
+        self._seen: list[set[type]] = [set() for _ in outs]
+
+    def accepts(self, value: Any) -> bool:
+        """Note the types of a return of Python; return whether compiled code has them, too."""
+        if (type(value) if type(value) in (tuple, list) else None) is not self.container:
+            return False
+        values = [value] if self.container is None else value
+        if len(values) != len(self._dtypes):
+            return False
+        for one, dtype, mixed, seen in zip(values, self._dtypes, self._mixed, self._seen, strict=True):
+            seen.add(type(one))
+            if isinstance(one, (bool, np.bool_)) != (dtype.kind == "b"):
+                return False
+            if not isinstance(one, _TYPES[dtype.kind]) and not (mixed and isinstance(one, (int, np.integer))):
+                return False
+            if isinstance(one, np.generic) and not mixed and one.dtype != dtype and dtype.kind != "b":
+                return False
+        return True
+
+    def shows_types(self, call: Call) -> bool:
+        """Return whether the result shows whether a float is one of Python or of NumPy, or an integer."""
+        return call.work.errors == "return" or (self.container is not None and call.shows_types)
+
+    def refuse_several(self, call: Call) -> None:
+        """Refuse a function that returns numbers of Python in some rows and of NumPy in others, if that shows."""
+        for number, (seen, dtype) in enumerate(zip(self._seen, self._dtypes, strict=True)):
+            kinds = sorted(one.__name__ for one in seen if issubclass(one, _TYPES[dtype.kind]))
+            if len(kinds) > 1 and self.shows_types(call):
+                what = "it" if self.container is None else f"value {number} of the {self.container.__name__}"
+                plain = {"f": "float", "i": "int", "b": "bool"}[dtype.kind]
+                raise FunctionNotCompilableError(
+                    f"The function cannot be compiled: {what} is {' or '.join(kinds)}, from row to row, and the result "
+                    f"shows that. Convert it in each row: {plain}(...)."
+                )
+
+    def suspicious(self, outs: list[np.ndarray], failed: Any, call: Call) -> list[int]:
+        """Return the places of floats that may be integers in Python, if that matters."""
+        if not any(self._mixed):
+            return []
+        known = not self.shows_types(call) and not call.work.unit_format.endswith("array")
+        found: set[int] = set()
+        for values, mixed, seen in zip(outs, self._mixed, self._seen, strict=True):
+            if not mixed or (known and any(issubclass(one, (float, np.floating)) for one in seen)):
+                continue
+            with np.errstate(all="ignore"):
+                found |= set(np.flatnonzero(values == np.floor(values)).tolist())
+        return sorted(found)
+
+    def type_of(self, number: int) -> type:
+        """Return the type of a value in Python."""
+        dtype = self._dtypes[number]
+        fitting = {one for one in self._seen[number] if issubclass(one, _TYPES[dtype.kind])}
+        plain = {"f": float, "i": int, "u": int, "b": bool}[dtype.kind]
+        if len(fitting) == 1:
+            return fitting.pop()
+        return plain
+
+    def returns(self, outs: list[np.ndarray], values: dict[int, Any], stop: int) -> list[Any] | Packed:
+        """Return the first returns of a chunk; ``values`` has those that Python computed."""
+        parts: list[Any] = []
+        start = 0
+        for at in sorted(values):
+            if at >= stop:
+                break
+            if at > start:
+                parts.append(self._packed(outs, start, at))
+            if parts and isinstance(parts[-1], list):
+                parts[-1].append(values[at])
+            else:
+                parts.append([values[at]])
+            start = at + 1
+        if start < stop or not parts:
+            parts.append(self._packed(outs, start, stop))
+        if len(parts) == 1:
+            only: list[Any] | Packed = parts[0]
+            return only
+        if len(parts) <= MAX_PARTS:
+            return Runs(tuple(parts))
+        return list(itertools.chain.from_iterable(parts))
+
+    def _packed(self, outs: list[np.ndarray], start: int, stop: int) -> Packed:
+        columns = []
+        for number, values in enumerate(outs):
+            kind = self.type_of(number)
+            dtype = DTYPES.get(kind, values.dtype)
+            columns.append(Numbers(values[start:stop].astype(dtype, copy=False), kind))
+        return columns[0] if self.container is None else Tuples(tuple(columns), self.container)
+
+
+def names_in(func: Any) -> frozenset[Any]:
+    """Return all texts and integers that a function may use as labels, with those of its helpers."""
+    found: set[Any] = set()
+    seen: set[int] = set()
+
+    def take(value: Any) -> None:
+        if isinstance(value, (str, int)) and not isinstance(value, bool):
+            found.add(value)
+        elif isinstance(value, (tuple, list, set, frozenset)):
+            for one in value:
+                take(one)
+        elif isinstance(value, types.CodeType):
+            found.update(value.co_names)
+            take(value.co_consts)
+        elif id(value) not in seen:
+            seen.add(id(value))
+            value = getattr(value, "py_func", value)
+            if isinstance(value, functools.partial):
+                take((value.func, *value.args, *value.keywords.values()))
+            if isinstance(value, types.FunctionType):
+                take(value.__code__)
+                take(value.__defaults__ or ())
+                names = itertools.chain(value.__code__.co_names)
+                take(tuple(value.__globals__[name] for name in names if name in value.__globals__))
+                for cell in value.__closure__ or ():
+                    try:
+                        take(cell.cell_contents)
+                    except ValueError:  # not yet assigned
+                        continue
+
+    take(func)
+    return frozenset(found)
+
+
+def _with_column(error: FunctionNotCompilableError, units: NumericUnits) -> FunctionNotCompilableError:
+    """Add the reason why a column cannot be read, if the function names such a column."""
+    if not units.without:
+        return error
+    reasons = "; ".join(units.without.values())
+    return FunctionNotCompilableError(
+        f"{error}\nOf the columns that the function names, these are not numbers: {reasons}."
+    )
