@@ -65,8 +65,9 @@ html_theme_options: dict[str, Any] = {
     "footer_end": ["theme-version"],
 }
 copyright = "the maintainers, BSD-3-Clause"
-# The copy button copies the input of a session only.
-copybutton_prompt_text = r">>> |\.\.\. "
+# The copy button copies only the input of a session, and only the commands for a shell. A line "..." becomes the empty
+# line that ends a function in the interpreter.
+copybutton_prompt_text = r">>> |\.\.\. ?|\$ "
 copybutton_prompt_is_regexp = True
 copybutton_copy_empty_lines = False
 
