@@ -53,6 +53,7 @@ class PdParallelError(Exception):
     ...     pd.Series([1, 2]).par(n_workers=0)
     ... except pdparallel.PdParallelError as error:
     ...     print(type(error).__name__)
+    ...
     InvalidOptionError
     """
 
@@ -77,6 +78,7 @@ class FailedCallsWarning(UserWarning):
     >>> with warnings.catch_warnings(record=True) as caught:
     ...     warnings.simplefilter("always")
     ...     pd.Series(["1", "x", "3"]).par(errors="coerce").map(int).tolist()
+    ...
     [1.0, nan, 3.0]
     >>> caught[0].message.failures[["label", "position"]]
       label  position
@@ -110,6 +112,7 @@ class FailedCallsWarning(UserWarning):
         >>> with warnings.catch_warnings(record=True) as caught:
         ...     warnings.simplefilter("always")
         ...     result = pd.Series(["1", "x"], index=["p", "q"]).par(errors="coerce").map(int)
+        ...
         >>> caught[0].message.failures["label"].tolist()
         ['q']
         """
@@ -145,6 +148,7 @@ class PerformanceHint(UserWarning):
     >>> import pdparallel
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("ignore", pdparallel.PerformanceHint)
+    ...
     """
 
 
@@ -221,6 +225,7 @@ class CheckpointError(PdParallelError, RuntimeError):
     ...     pd.Series([1, 3]).par(checkpoint=folder).map(lambda value: value * 2)
     ... except pdparallel.CheckpointError as error:
     ...     print(error.differs)
+    ...
     ('data',)
     """
 
@@ -246,6 +251,7 @@ class FunctionNotSerializableError(PdParallelError, TypeError):
     ...     pd.Series([1, 2]).par(engine="process").map(lambda value, numbers: next(numbers), numbers=numbers)
     ... except pdparallel.FunctionNotSerializableError as error:
     ...     print("argument 'numbers'" in str(error))
+    ...
     True
     """
 
@@ -317,6 +323,7 @@ class WorkerDiedError(PdParallelError, RuntimeError):
     ...     pd.Series(["a", "b"]).par(engine="process", retries=0).map(func)
     ... except pdparallel.WorkerDiedError as error:
     ...     print(error.exitcode)
+    ...
     3
     """
 
@@ -375,6 +382,7 @@ class CallTimeoutError(PdParallelError, TimeoutError):
     ...     pd.Series(["a", "b"]).par(timeout=0.5).map(saboteurs.when("b", saboteurs.hangs()))
     ... except pdparallel.CallTimeoutError as error:
     ...     print(error.seconds)
+    ...
     0.5
     """
 

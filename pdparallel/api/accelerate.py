@@ -78,6 +78,7 @@ class Accelerated:
         >>> import pdparallel
         >>> with pdparallel.accelerate(n_workers=2) as accelerated:
         ...     dict(accelerated.options)
+        ...
         {'n_workers': 2}
         """
         return self._options
@@ -156,6 +157,7 @@ def accelerate(**options: Unpack[OptionsDict]) -> Accelerated:
     >>> df = pd.DataFrame({"a": [1, 2, 3]})
     >>> with pdparallel.accelerate(n_workers=2):
     ...     df.apply(lambda row: row["a"] * 2, axis=1).tolist()
+    ...
     [2, 4, 6]
     """
     given = checked(options)

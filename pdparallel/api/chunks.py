@@ -107,6 +107,7 @@ class Chunkwise(Holding):
         >>> df = pd.DataFrame({"a": [1, 2, 3, 4]})
         >>> for total in df.par(chunk_size=2).iter_chunks(lambda chunk: int(chunk["a"].sum())):
         ...     print(total)
+        ...
         3
         7
         """

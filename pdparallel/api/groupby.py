@@ -150,6 +150,7 @@ class GroupByPar(Generic[AsSeries, AsFrame, AsEither, AsWhole]):
         >>> df = pd.DataFrame({"key": ["a", "b", "a"], "x": [1, 2, 3], "weight": [1, 1, 3]})
         >>> def mean(group):
         ...     return float((group["x"] * group["weight"]).sum() / group["weight"].sum())
+        ...
         >>> df.par.groupby("key")[["x", "weight"]].apply(mean).to_dict()
         {'a': 2.5, 'b': 2.0}
         >>> df.par(n_workers=2, retries=0).groupby("key")["x"].apply(lambda x: x.max() - x.min()).to_dict()

@@ -74,6 +74,7 @@ class Results(Iterator[R]):
     >>> import itertools, pdparallel
     >>> with pdparallel.imap(abs, itertools.count(-2)) as results:
     ...     [next(results) for _ in range(4)]
+    ...
     [2, 1, 0, 1]
     """
 

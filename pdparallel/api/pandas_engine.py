@@ -90,8 +90,10 @@ class engine:  # noqa: N801 - it reads as a function, and is called like one
     >>> s = pd.Series([1, 2, 3])
     >>> def double(value):
     ...     return value * 2
+    ...
     >>> if pd.__version__ >= "3":
     ...     s = s.map(double, engine=pdparallel.engine(n_workers=2))
+    ...
     """
 
     __pandas_udf__ = Hook

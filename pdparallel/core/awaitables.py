@@ -27,6 +27,7 @@ def is_coroutine_function(func: Any) -> bool:
     """Return whether a call gives a coroutine: also of a partial, a method, or an object with an async ``__call__``.
 
     >>> async def wait(seconds): ...
+    ...
     >>> is_coroutine_function(functools.partial(wait, 1)), is_coroutine_function(len)
     (True, False)
     """
@@ -37,6 +38,7 @@ def is_async_generator_function(func: Any) -> bool:
     """Return whether a call gives an async generator, which cannot be awaited.
 
     >>> async def numbers(): yield 1
+    ...
     >>> is_async_generator_function(numbers), is_coroutine_function(numbers)
     (True, False)
     """

@@ -365,6 +365,7 @@ def get_options() -> dict[str, Any]:
     >>> import pdparallel
     >>> with pdparallel.option_context(n_workers=3):
     ...     pdparallel.get_options()["n_workers"]
+    ...
     3
     """
     options = resolve()
@@ -426,6 +427,7 @@ def option_context(**options: Unpack[OptionsDict]) -> contextlib.AbstractContext
     >>> import pandas as pd, pdparallel
     >>> with pdparallel.option_context(engine="serial"):
     ...     pd.Series([1, 2]).par.map(lambda x: x + 1).tolist()
+    ...
     [2, 3]
     """
     return _in_context(checked(options))

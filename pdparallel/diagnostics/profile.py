@@ -62,6 +62,7 @@ class Profile(Observer):
     >>> import pandas as pd, pdparallel
     >>> with pdparallel.profile() as p:
     ...     doubled = pd.Series([1, 2, 3]).par.map(lambda value: value * 2)
+    ...
     >>> len(p), p.calls["units"].tolist()
     (1, [3])
     """
@@ -105,6 +106,7 @@ class Profile(Observer):
         >>> import pandas as pd, pdparallel
         >>> with pdparallel.profile() as p:
         ...     doubled = pd.Series([1, 2, 3]).par.map(lambda value: value * 2)
+        ...
         >>> math.isnan(p.speed_up)
         True
         """
@@ -143,6 +145,7 @@ class Profile(Observer):
         >>> import pandas as pd, pdparallel
         >>> with pdparallel.profile() as p:
         ...     doubled = pd.Series([1, 2, 3]).par.map(lambda value: value * 2)
+        ...
         >>> p.calls[["verb", "units", "engine", "workers", "chunks"]].to_dict("records")
         [{'verb': 'map', 'units': 3, 'engine': 'here', 'workers': 1, 'chunks': 1}]
         """
@@ -209,6 +212,7 @@ class Profile(Observer):
         >>> import pandas as pd, pdparallel
         >>> with pdparallel.profile() as p:
         ...     doubled = pd.Series([1, 2, 3]).par(engine="serial", chunk_size=2).map(lambda value: value * 2)
+        ...
         >>> p.to_frame()[["call", "start", "stop", "units", "worker"]].to_dict("list")
         {'call': [1, 1], 'start': [0, 2], 'stop': [2, 3], 'units': [2, 1], 'worker': ['parent', 'parent']}
         """
@@ -263,6 +267,7 @@ class Profile(Observer):
         >>> import pandas as pd, pdparallel
         >>> with pdparallel.profile() as p:
         ...     doubled = pd.Series([1, 2, 3]).par(engine="serial").map(lambda value: value * 2)
+        ...
         >>> list(p.workers().values())
         ['parent']
         """
@@ -367,6 +372,7 @@ class Profile(Observer):
         >>> import pandas as pd, pdparallel
         >>> with pdparallel.profile() as p:
         ...     doubled = pd.Series([1, 2, 3]).par.map(lambda value: value * 2)
+        ...
         >>> p.plot().figure.savefig("profile.png")  # doctest: +SKIP
         """
         from pdparallel.diagnostics.plot import draw
@@ -424,6 +430,7 @@ def profile(pandas_seconds: float | None = None) -> Profile:
     >>> df = pd.DataFrame({"a": [1, 2, 3]})
     >>> with pdparallel.profile() as p:
     ...     doubled = df.par.apply_rows(lambda row: row["a"] * 2)
+    ...
     >>> len(p), p.calls["verb"].tolist(), p.calls["engine"].tolist()
     (1, ['apply_rows'], ['here'])
     """

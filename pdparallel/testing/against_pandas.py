@@ -192,6 +192,7 @@ def serial(chunk_size: int | None = None) -> Iterator[None]:
     >>> seen = []
     >>> with pdparallel.testing.serial():
     ...     pids = pd.Series([1, 2]).par(engine="process").map(lambda value: (seen.append(value), os.getpid())[1])
+    ...
     >>> set(pids) == {os.getpid()}, seen                # here, and with a copy of the list
     (True, [])
     """

@@ -138,9 +138,11 @@ def check(
     ...     global total
     ...     total += value
     ...     return total
+    ...
     >>> fitness = check(running_total, pd.Series([2, 3, 4], index=["x", "y", "z"]), processes=False)
     >>> for finding in fitness.findings:
     ...     print(finding.kind, "-", finding.message)
+    ...
     state - it changes global variable 'total', first in value 2 (position 0)
     order - its result depends on other calls: in value 3 (position 1) it is 5 after the earlier values, and 3 alone
     >>> total

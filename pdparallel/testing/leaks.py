@@ -75,6 +75,7 @@ def leaves_nothing(*, seconds: float = 10.0) -> Iterator[None]:
     >>> from pdparallel.testing import leaves_nothing
     >>> with leaves_nothing():
     ...     pd.Series([1, 2]).par(engine="thread").map(str).tolist()
+    ...
     ['1', '2']
     """
     shutdown()

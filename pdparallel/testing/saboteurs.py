@@ -166,6 +166,7 @@ class Bomb:
     ...     pd.Series([1, 2]).par(engine="process", retries=0).map(lambda value, other: value, other=Bomb())
     ... except pdparallel.WorkerDiedError as error:
     ...     print(error.exitcode)
+    ...
     3
     """
 

@@ -32,6 +32,7 @@ class Variables:
     >>> with Variables(lambda value: seen.append(value)) as variables:
     ...     variables.fresh()(1)
     ...     print(seen, variables.changed())
+    ...
     [1] ["global variable 'seen'"]
     >>> seen
     []

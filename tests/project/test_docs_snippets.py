@@ -227,6 +227,15 @@ def test_a_session_that_shows_something_else_is_found(text: str) -> None:
         run_session(text, "page")
 
 
+def test_functions_in_sessions_end_with_an_empty_line() -> None:
+    """Before Python 3.13, a session without the line ``...`` is a SyntaxError when it is pasted."""
+    code = {path.as_posix(): path.read_text(encoding="utf-8") for path in (ROOT / "pdparallel").rglob("*.py")}
+    statement = r"^( *)>>> ((?:async |with|def|class|for|if|while|try|@)[^\n]*)\n((?:\1\.\.\.[^\n]*\n)*)"
+    for name, text in (PAGES | code).items():
+        for indent, first, rest in re.findall(statement, text, flags=re.MULTILINE):
+            assert rest.endswith(f"{indent}...\n"), f"{name}: {first}"
+
+
 def test_there_are_blocks() -> None:
     assert sum(bool(sessions(text)) for text in PAGES.values()) >= 15
     assert sum(len(files(text)) for text in PAGES.values()) >= 10
