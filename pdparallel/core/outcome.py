@@ -18,7 +18,7 @@ LOOKED = 8
 
 #: Note of an exception of the initializer, which no row causes.
 _OF_INITIALIZER = (
-    "pdparallel: the initializer raised this in a worker, before the first call of the function. "
+    "pdparallel: the initializer raised this, before the first call of the function. "
     "Repair the initializer, or change initargs="
 )
 

@@ -176,7 +176,7 @@ def test_an_initializer_that_raises_ends_the_call(options: dict[str, Any], error
     with pytest.raises(LookupError, match="no model here") as caught:
         par.apply_rows(lambda row: row["a"])
     (note,) = caught.value.__notes__  # no row causes it
-    assert note.startswith("pdparallel: the initializer raised this in a worker")
+    assert note.startswith("pdparallel: the initializer raised this, before")
     assert "loop.py" not in str(caught.value.__cause__)
 
 
