@@ -56,10 +56,11 @@ class State:
 
     @property
     def notes(self) -> str:
-        """Text beside the count: the failed units, the repeated calls, and the phase."""
+        """Text beside the count: units of a checkpoint, failed units, repeated calls, and the phase."""
+        before = f"{self.before:,} from checkpoint" if self.before else ""
         failed = f"{self.failed:,} failed" if self.failed else ""
         retried = f"{self.retried:,} retried" if self.retried else ""
-        return ", ".join(filter(None, [failed, retried, self.phase]))
+        return ", ".join(filter(None, [before, failed, retried, self.phase]))
 
     @property
     def is_large(self) -> bool:

@@ -123,6 +123,15 @@ def test_a_checkpoint_goes_on_from_what_is_there(engine: str, tmp_path: Path) ->
     again.check(N)
 
 
+def test_a_bar_says_how_many_units_are_from_a_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    par = DF["a"].par(engine="serial", checkpoint=tmp_path / "night", progress="log")
+    with caplog.at_level("INFO", logger="pdparallel.progress"):
+        par.map(abs)
+        assert "checkpoint" not in caplog.text
+        par.map(abs)
+    assert f", {N} from checkpoint]" in caplog.text
+
+
 def test_a_failure_is_counted_up_to_it(bars_are_told_of_chunks: None) -> None:
     heard = OutputCapture()
     with pytest.raises(ZeroDivisionError):
