@@ -38,7 +38,15 @@ FOLDERS: list[set[str]] = [
 RANK = {name: rank for rank, names in enumerate(FOLDERS) for name in names}
 
 #: What an engine may import of its own folder: no engine imports another one.
-SHARED_BY_ENGINES = {"base", "cluster_worker", "numba_checked", "pool_cache", "pool_futures", "process_pool", "process_start"}
+SHARED_BY_ENGINES = {
+    "base",
+    "cluster_worker",
+    "numba_checked",
+    "pool_cache",
+    "pool_futures",
+    "process_pool",
+    "process_start",
+}
 ENGINES = {"serial", "thread", "process", "pathos", "executor", "numba", "dask", "ray", "ray_driver"}
 
 
