@@ -14,6 +14,7 @@ their usual meaning. The function then runs for a few units, and the usual code 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -36,6 +37,7 @@ from pdparallel.diagnostics.measure import MAX_OF_A_PLACE, bytes_of, fits_lazy_r
 from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import FunctionNotSerializableError, InvalidOptionError
 from pdparallel.execution import placement
+from pdparallel.execution.compiled import MAX_CHECKED, Trial, trial
 from pdparallel.execution.events import observing
 from pdparallel.execution.placement import COLD_WORTH_SECONDS, COROUTINES, PoolDecision, Reason, transfer_cost
 from pdparallel.execution.records import Observer, Record
@@ -99,6 +101,8 @@ def _explained(call: Call, options: Options) -> Explanation:
     if options.engine == "asyncio":
         name, workers, locality = "asyncio", min(call.n, options.max_concurrency), Locality.PROCESS
         call = replace(call, work=replace(call.work, max_concurrency=1, rate=None))  # to measure single calls
+    elif options.engine == "numba":
+        name, workers, locality = "numba", options.workers, Locality.PROCESS
     else:
         with contextlib.closing(open_engine(options)) as engine:  # starts no worker before its first task
             name, workers, locality = engine.name, engine.n_workers, engine.locality
@@ -116,12 +120,41 @@ def _explained(call: Call, options: Options) -> Explanation:
         shared, here = map(min, zip(*(transfer_cost(call, outcome) for _ in range(TRIES)), strict=True))
         found = replace(found, travel_workers=shared, travel_parent=here)
     found = replace(found, engine=name, workers=workers, warm=is_warm(options), **bytes_of(call, outcome))
+    compilation = _compilation(found, call, options, outcome)
     found = _with_plan(found, call, options, outcome)
+    if name == "numba" and compilation is not None and not compilation.problem:
+        took = compilation.compilation + _in_compiled_code(compilation, found)
+        found = replace(found, seconds=took)
+    if compilation is not None:
+        found = replace(found, compiled=_compiled_in_words(compilation, found))
     seconds_pandas = call.n * found.pandas_cost + pandas_fixed
     speed_up = seconds_pandas / found.seconds
     found = replace(found, seconds_here=call.n * found.cost, seconds_pandas=seconds_pandas, speed_up=speed_up)
     more = _advice(found, call, options, outcome)
     return replace(found, limit=_limit(found, options), advice=(*found.advice, *more))
+
+
+def _compilation(found: Explanation, call: Call, options: Options, outcome: Outcome) -> Trial | None:
+    """Try to compile the function, if numba is installed and the function computes numbers from numbers."""
+    is_asked = options.engine == "numba"
+    if importlib.util.find_spec("numba") is None or not (is_asked or _makes_numbers_of_numbers(found, call, outcome)):
+        return None
+    return trial(call, options)
+
+
+def _in_compiled_code(compilation: Trial, found: Explanation) -> float:
+    """Return the expected seconds of compiled code, with those of the rows that Python checks."""
+    return found.units * compilation.unit / found.cores + min(found.units, MAX_CHECKED) * found.cost
+
+
+def _compiled_in_words(compilation: Trial, found: Explanation) -> str:
+    if compilation.problem:
+        return compilation.problem
+    took = f"compiles in {seconds(compilation.compilation)}" if compilation.compilation else "is compiled"
+    whole = seconds(_in_compiled_code(compilation, found))
+    if found.engine == "numba":
+        return f"the function {took}; then all {found.unit}s take about {whole}"
+    return f"the function {took}; then df.par(engine='numba') takes about {whole} instead of {seconds(found.seconds)}"
 
 
 def _bytes_of_function(work: Work, options: Options, problems: list[str]) -> int | None:
@@ -159,7 +192,7 @@ def _with_plan(found: Explanation, call: Call, options: Options, outcome: Outcom
         chunk_size = options.chunk_size or PendingRanges(n).next_size(workers, cost, 0.0)
     workers = min(workers, max(1, -(-n // chunk_size)))
     each = (cost + shared) / workers + here
-    if name == "serial":
+    if name in ("serial", "numba"):
         took = n * cost
     elif name == "asyncio":
         chunk_size, took = 1, n * cost * max(1 - found.waiting, 1 / workers)
@@ -197,6 +230,8 @@ def _limit(found: Explanation, options: Options) -> str:
     """Return the limit of the speed-up in words."""
     travels = found.travel_workers / found.workers + found.travel_parent
     whole = found.cost / found.workers + travels
+    if found.engine == "numba":
+        return f"{counted(found.workers, 'thread')} of compiled code" if not found.compiled.startswith("The") else ""
     if found.engine == "here":
         return "one core: this process does all the work"
     if found.engine == "serial" or found.workers == 1:

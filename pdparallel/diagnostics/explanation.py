@@ -69,6 +69,8 @@ class Explanation:
         True if the function gets rows without a Series for each; None if its units are not rows as Series.
     columns_read, columns_unread : tuple or None
         The columns that the function read, and the columns that it neither read nor names. None if not known.
+    compiled : str
+        What ``engine="numba"`` would do, or why it cannot; "" if numba is not installed or was not tried.
     limit : str
         The limit of the speed-up.
     problem : str
@@ -114,6 +116,7 @@ class Explanation:
     lazy: bool | None = None
     columns_read: tuple[Any, ...] | None = None
     columns_unread: tuple[Any, ...] | None = None
+    compiled: str = ""
     limit: str = ""
     problem: str = ""
     advice: tuple[str, ...] = ()
@@ -163,6 +166,8 @@ class Explanation:
             yield "because", self.reason
         if not math.isnan(self.seconds):
             yield "expected", self._expected()
+        if self.compiled:
+            yield "with numba", self.compiled
         if self.limit:
             yield "limited by", self.limit
         for number, one in enumerate(self.advice):

@@ -14,14 +14,15 @@ import types
 from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pdparallel.core.call import Call
 from pdparallel.core.cancellation import CancelToken
-from pdparallel.core.chunking import Chunk, PendingUnits
+from pdparallel.core.chunking import Chunk, PendingRanges, PendingUnits
 from pdparallel.core.columnar import DTYPES, Numbers, Packed, Runs, Tuples
+from pdparallel.core.format import seconds
 from pdparallel.core.options import Options
 from pdparallel.core.outcome import Failed, Failure, Outcome
 from pdparallel.core.units import InColumns
@@ -29,12 +30,15 @@ from pdparallel.data.iterate import feed_for
 from pdparallel.data.numeric_units import NotNumericError, NumericUnits, nasty_positions, numeric_units
 from pdparallel.errors import CompiledResultDiffersError, FunctionNotCompilableError
 from pdparallel.execution.collector import ResultCollector
-from pdparallel.execution.events import Watch
+from pdparallel.execution.events import Watch, nobody
 from pdparallel.execution.inline import run_inline
 from pdparallel.progress.reporter import Bar
 from pdparallel.worker.loop import record
 
-__all__ = ["CompiledRunner"]
+__all__ = ["MAX_CHECKED", "CompiledRunner", "Trial", "trial"]
+
+#: Largest number of units that a trial computes.
+MAX_TRIED = 20_000
 
 #: Number of rows that Python computes, too.
 MAX_CHECKED = 1000
@@ -73,27 +77,14 @@ class CompiledRunner:
         self._stop = stop
         self._watch = watch
         self._check = options.check
+        #: Seconds of compilation.
+        self.seconds = 0.0
         self._random = np.random.default_rng(0)
         self._feed = feed_for(call.work.unit_format, call.work.func, call.work.given, call.work.views)
 
     def run(self) -> Generator[None, None, None]:
         """Run all pending units; yield each time the collector has got an outcome."""
-        from pdparallel.engines.numba import Compiled, compiled  # imports numba
-
-        call, exact = self._call, self._check == "exact"
-        try:
-            parts = numeric_units(call.data, call.work.unit_format, names_in(call.work.func))
-        except NotNumericError as error:
-            raise FunctionNotCompilableError(f"engine='numba' cannot run this call: {error}.") from None
-        made: list[tuple[NumericUnits, Compiled, _Types]] = []
-        for units in parts:
-            self._watch.packs()
-            try:
-                function = compiled(call.work, units.layout, exact, time.perf_counter)
-            except FunctionNotCompilableError as error:
-                raise _with_column(error, units) from error.__cause__
-            self._watch.packed()
-            made.append((units, function, self._checked(units, function)))
+        made = self.prepare()
         with ThreadPoolExecutor(self._options.workers, "pdparallel-numba") as threads:
             try:
                 for units, function, kinds in made:
@@ -102,6 +93,27 @@ class CompiledRunner:
                         return
             finally:
                 threads.shutdown(cancel_futures=True)
+
+    def prepare(self) -> list[tuple[NumericUnits, Any, _Types]]:
+        """Compile the function, and compare some of its results with Python's."""
+        from pdparallel.engines.numba import compiled  # imports numba
+
+        call = self._call
+        try:
+            parts = numeric_units(call.data, call.work.unit_format, names_in(call.work.func))
+        except NotNumericError as error:
+            raise FunctionNotCompilableError(f"engine='numba' cannot run this call: {error}.") from None
+        made: list[tuple[NumericUnits, Any, _Types]] = []
+        for units in parts:
+            try:
+                function = compiled(call.work, units.layout, self._check == "exact", time.perf_counter)
+            except FunctionNotCompilableError as error:
+                raise _with_column(error, units) from error.__cause__
+            made.append((units, function, self._checked(units, function)))
+        self.seconds = sum(function.seconds for _, function, _ in made)
+        took = f"compiled in {seconds(self.seconds)}" if self.seconds else "compiled in an earlier call"
+        self._watch.decided(f"engine= names it; {took}", "numba", self._options.workers)
+        return made
 
     # Checks
 
@@ -187,9 +199,8 @@ class CompiledRunner:
                 self._stop.raise_if_cancelled()
             while order and order[0] in ready:
                 chunk, result = ready.pop(order.pop(0))
-                seconds = result[2]
-                if self._options.chunk_size is None and seconds:
-                    per_unit = seconds / len(chunk)
+                if self._options.chunk_size is None and result[2]:
+                    per_unit = result[2] / len(chunk)
                     size = int(min(max(CHUNK_SECONDS / per_unit, 1), 16 * size, 1 << 20))
                 self._watch.begins()
                 yield from self._pass_on(units, kinds, chunk, *result)
@@ -208,7 +219,7 @@ class CompiledRunner:
 
     def _pass_on(
         self, units: NumericUnits, kinds: _Types, chunk: Chunk, outs: list[np.ndarray], failed: list[int],
-        seconds: float,
+        took: float,
     ) -> Generator[None, None, None]:  # fmt: skip
         """Complete a chunk by what Python computes, check it, and give it to the collector."""
         if self._check is not None:
@@ -229,7 +240,7 @@ class CompiledRunner:
                     break
         stop = len(chunk) if failure is None else failure.offset
         returns = kinds.returns(outs, values, stop)
-        outcome = Outcome(chunk, returns, failure, seconds)
+        outcome = Outcome(chunk, returns, failure, took)
         self._watch.did(outcome)
         self._collector.add(outcome)
         self._bar.add(outcome.done, outcome.count_failed, 0)
@@ -262,6 +273,35 @@ class CompiledRunner:
             found = _row(outs, at, kinds.container)
             if type(value) is Failed or not kinds.accepts(value) or not self._equal(value, found, kinds):
                 self._differs(chunk.start + at, value, found)
+
+
+class Trial(NamedTuple):
+    """What compiled code would do for a call."""
+
+    #: Seconds of compilation, and seconds of a unit in one thread.
+    compilation: float = math.nan
+    unit: float = math.nan
+    #: Why it cannot, or an empty text.
+    problem: str = ""
+
+
+def trial(call: Call, options: Options) -> Trial:
+    """Compile the function of a call, and time it for some units; keep no result."""
+    work = replace(call.work, errors="raise")
+    check = options.check if options.engine == "numba" else "exact"
+    runner = CompiledRunner(
+        replace(call, work=work), replace(options, check=check), ResultCollector(call), Bar(), PendingRanges(call.n),
+        None, nobody,
+    )  # fmt: skip
+    try:
+        made = runner.prepare()
+    except (FunctionNotCompilableError, CompiledResultDiffersError) as error:
+        return Trial(problem=str(error).partition("\n")[0])
+    units, function, kinds = made[0]
+    some = Chunk(units.start, min(units.stop, units.start + MAX_TRIED))
+    _computed(units, function, kinds.length, some)
+    took = min(_computed(units, function, kinds.length, some)[2] for _ in range(3))
+    return Trial(runner.seconds, took / len(some))
 
 
 def _computed(

@@ -453,3 +453,15 @@ def test_in_workers() -> None:
 def test_frames_without_rows_or_columns() -> None:
     for frame in (BOTH.iloc[:0], BOTH[[]], BOTH.iloc[:1]):
         same(apply(lambda row: 1), frame)
+
+
+def test_explain() -> None:
+    found = BOTH.par.explain(ROWS["arithmetic"])
+    assert "df.par(engine='numba') takes about" in found.compiled
+    assert "with numba" in str(found)
+    found = BOTH.par(engine="numba").explain(ROWS["branches"])
+    assert (found.engine, found.reason) == ("numba", "engine= names it")
+    assert found.limit.endswith("of compiled code")
+    found = BOTH.par(engine="numba").explain(lambda row: math.hypot(row["b"], 1))
+    assert "math.hypot" in found.compiled
+    assert not MIXED.par.explain(lambda row: row["name"]).compiled
