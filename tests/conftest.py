@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import math
+import multiprocessing.synchronize
 import os
 import shutil
 import signal
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing import util
 
 import hypothesis
-import multiprocess
+import multiprocess.synchronize
 import pytest
 
 import pdparallel
@@ -23,8 +25,9 @@ from pdparallel.engines import process_start
 from pdparallel.engines.registry import let_pools_go
 from pdparallel.execution import placement
 from pdparallel.progress import reporter
+from pdparallel.testing import leaks
 from pdparallel.testing._force import force
-from pdparallel.testing.leaks import Child, children, left_files, wait_until
+from pdparallel.testing.leaks import Child, children, wait_until
 from pdparallel.transport import shared_memory
 from tests.oracle.ways import drawn
 
@@ -114,14 +117,51 @@ def no_hint_of_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     force(monkeypatch.setattr, hint_seconds=math.inf)
 
 
+class Semaphores:
+    """Named semaphores that are mapped here: read anew, which takes a millisecond, only when one was made since."""
+
+    def __init__(self) -> None:
+        self.mapped: set[str] = set()
+        self.may_be_more = True
+        for module in (multiprocessing.synchronize, multiprocess.synchronize):
+            for name in ("__init__", "__setstate__"):
+                setattr(module.SemLock, name, self.noting(getattr(module.SemLock, name)))
+
+    def noting(self, method: Callable[..., None]) -> Callable[..., None]:
+        """Return the method of a class of semaphores as one that makes them be read anew."""
+
+        @functools.wraps(method)
+        def noted(*args: object, **kwargs: object) -> None:
+            try:
+                method(*args, **kwargs)
+            finally:
+                self.may_be_more = True
+
+        return noted
+
+    def now(self) -> set[str]:
+        """Return all that are mapped."""
+        if self.may_be_more or self.mapped:
+            self.may_be_more = False
+            self.mapped = leaks._mapped_semaphores()
+        return self.mapped
+
+
+semaphores = Semaphores()
+
+
 @pytest.fixture(autouse=True)
 def no_file_is_left() -> Iterator[None]:
     """After each test there is no file more than before."""
-    before = left_files()
+
+    def files() -> set[str]:
+        return leaks._files_in_folders() | semaphores.now()
+
+    before = files()
     yield
-    if not wait_until(lambda: left_files() <= before, 1.0):
+    if not wait_until(lambda: files() <= before, 1.0):
         gc.collect()  # a semaphore of multiprocessing has a name until its object is collected
-    assert wait_until(lambda: left_files() <= before, 60), sorted(left_files() - before)
+        assert wait_until(lambda: files() <= before, 60), sorted(files() - before)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -164,14 +164,21 @@ def _children_elsewhere() -> list[Child]:
 
 def left_files() -> set[str]:
     """Return files of pdparallel and multiprocessing in known folders, and named semaphores that are mapped here."""
+    return _files_in_folders() | _mapped_semaphores()
+
+
+def _files_in_folders() -> set[str]:
     found = {str(path) for path in Path(tempfile.gettempdir()).glob("pdparallel-*")}
     found -= set(remove_left())  # Windows keeps files that an idle worker has mapped
-    shm, maps = Path("/dev/shm"), Path("/proc/self/maps")
+    shm = Path("/dev/shm")
     if shm.is_dir():
-        found |= {str(path) for path in shm.iterdir() if path.name.startswith(_OURS)}
-    if maps.exists():
-        found |= set(re.findall(r"/dev/shm/sem\.mp-\S+", maps.read_text()))
+        found |= {str(shm / name) for name in os.listdir(shm) if name.startswith(_OURS)}
     return found
+
+
+def _mapped_semaphores() -> set[str]:
+    maps = Path("/proc/self/maps")
+    return set(re.findall(r"/dev/shm/sem\.mp-\S+", maps.read_text())) if maps.exists() else set()
 
 
 def _anonymous_files() -> set[str]:

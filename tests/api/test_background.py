@@ -26,7 +26,8 @@ from pdparallel import InvalidOptionError
 from pdparallel.api import background
 from pdparallel.core.cancellation import StoppedError
 from pdparallel.engines import process
-from tests.conftest import left_files, wait_until
+from pdparallel.testing.leaks import left_files
+from tests.conftest import wait_until
 
 N = 40
 DF = pd.DataFrame({"a": range(N), "b": 1.5, "k": [at % 7 for at in range(N)]}, index=[f"x{at}" for at in range(N)])

@@ -30,7 +30,8 @@ from pdparallel.core.chunking import Chunk
 from pdparallel.data.lazy_items import Source
 from pdparallel.engines import process
 from pdparallel.engines.registry import let_pools_go
-from tests.conftest import left_files, wait_until
+from pdparallel.testing.leaks import left_files
+from tests.conftest import wait_until
 from tests.oracle.ways import WAYS, Way, running
 
 N = 60

@@ -12,7 +12,8 @@ import sys
 import time
 
 import pdparallel
-from tests.conftest import left_files, temporary_folder_of_its_own
+from pdparallel.testing.leaks import left_files
+from tests.conftest import temporary_folder_of_its_own
 from tests.faults.table import FAULTS, Fault
 from tests.faults.test_table import run, what_is_left
 

@@ -10,7 +10,8 @@ import pytest
 
 import pdparallel
 from pdparallel.engines.registry import let_pools_go
-from tests.conftest import left_files, wait_until, workers
+from pdparallel.testing.leaks import left_files
+from tests.conftest import wait_until, workers
 from tests.faults.table import ENGINES, FAULTS, Fault, func_for
 
 #: The whole table takes minutes; tests run what differs most, and ``FAULTS=all`` all.
