@@ -90,10 +90,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     What wants no Ray to run comes before what wants one, which takes ten seconds to begin again.
     """
-    others = [item for item in items if not _of_the_part(item)]
+    others = {item for item in items if not _of_the_part(item)}
     if others:
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in set(others)]
+        config.hook.pytest_deselected(items=list(others))
+        items[:] = [item for item in items if item not in others]
     items.sort(key=lambda item: (item.path.stem not in LONG, "none_is_here" not in getattr(item, "fixturenames", ())))
 
 
