@@ -26,6 +26,7 @@ LIMIT = $(LIMITED) 3600 $(BIN)/python
 LIMIT_OLD = ORACLE=quarter $(LIMITED) 3600 $(OLD)/bin/python
 # What the benchmarks compare with: packages that do not run on pandas 3.
 PEERS := .venv-peers
+BODO := .venv-bodo
 SCREENSHOTS := .venv-screenshots
 DOCS := .venv-docs
 RELEASE := .venv-release
@@ -63,6 +64,7 @@ $(OLD)/installed: ON := $(OLDEST)
 $(VENV)/installed: WHAT = -e '.[test,lint,notebooks,bench,dask,ray,numba]' 'pandas>=3'
 $(OLD)/installed: WHAT = -e '.[test,numba]' 'pandas==2.2.*'
 $(PEERS)/installed: WHAT = -e . 'pandas==2.3.*' aiopandas pandarallel mapply parallel-pandas swifter
+$(BODO)/installed: WHAT = bodo 'pandas==3.0.*'
 $(SCREENSHOTS)/installed: WHAT = -e '.[screenshots]' 'pandas>=3'
 $(DOCS)/installed: WHAT = -e '.[docs]' 'pandas>=3'
 $(RELEASE)/installed: WHAT = build twine 'readme_renderer[md]'
@@ -122,7 +124,7 @@ frozen: $(FROZEN)/installed
 pythons:
 	$(PYTHON) -m tests.pythons
 
-bench: $(VENV)/installed $(PEERS)/installed
+bench: $(VENV)/installed $(PEERS)/installed $(BODO)/installed
 	$(BIN)/python -m benchmarks
 
 dist: $(RELEASE)/installed
@@ -131,6 +133,6 @@ dist: $(RELEASE)/installed
 	$(RELEASE)/bin/python -m twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) $(OLD) $(PEERS) $(SCREENSHOTS) $(DOCS) $(RELEASE) $(FROZEN) .pythons build dist docs/_build benchmarks/results/quick
+	rm -rf $(VENV) $(OLD) $(PEERS) $(BODO) $(SCREENSHOTS) $(DOCS) $(RELEASE) $(FROZEN) .pythons build dist docs/_build benchmarks/results/quick
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

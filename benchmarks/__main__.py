@@ -8,6 +8,7 @@ import time
 
 from benchmarks import (
     cluster,
+    compiled,
     constants,
     death,
     doors,
@@ -36,6 +37,7 @@ ALL = {
     "memory": memory.main,
     "progress": progress.main,
     "waiting": waiting.main,
+    "compiled": compiled.main,
     "cluster": cluster.main,
     "handover": handover.main,
     "constants": constants.main,

@@ -253,6 +253,9 @@ def _joined(parts: list[NumericUnits]) -> NumericUnits:
     return NumericUnits(parts[0].start, parts[-1].stop, parts[0].layout, [column])
 
 
+#: Largest number of values of a column among which nasty ones are searched.
+MAX_SEARCHED = 250_000
+
 #: What makes a number nasty.
 _NASTY: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
     lambda values: values == 0, lambda values: values != values, lambda values: values < 0,
@@ -266,10 +269,13 @@ def nasty_positions(units: NumericUnits, most: int, random: np.random.Generator)
     if n <= most:
         return np.arange(n)
     found = {0, 1, n - 1}
+    step = -(-n // MAX_SEARCHED)
     columns = units.columns
     if units.layout.format == "window":  # the first and the last value of each
         column, starts, stops = columns
-        columns = [column[starts], column[np.maximum(stops - 1, 0)]]
+        columns = [column[starts[::step]], column[np.maximum(stops[::step] - 1, 0)]]
+    elif step > 1:
+        columns = [column[::step] for column in columns]
     for column in columns:
         values = column
         if values.ndim > 1:  # rows of an array: their sums show NaN, infinite and extreme numbers
@@ -278,12 +284,12 @@ def nasty_positions(units: NumericUnits, most: int, random: np.random.Generator)
         finite = np.isfinite(values) if values.dtype.kind == "f" else None
         if finite is None or finite.any():
             shown = values if finite is None or finite.all() else np.where(finite, values, values[np.argmax(finite)])
-            found |= {int(np.argmin(shown)), int(np.argmax(shown))}
+            found |= {step * int(np.argmin(shown)), step * int(np.argmax(shown))}
         for is_nasty in _NASTY:
             places = is_nasty(values)
             first = int(np.argmax(places))
             if places[first]:
-                found |= {first, n - 1 - int(np.argmax(places[::-1]))}
+                found |= {step * first, step * (len(places) - 1 - int(np.argmax(places[::-1])))}
     left = most - len(found)
     if left > 0:
         found |= set(random.integers(0, n, left).tolist())

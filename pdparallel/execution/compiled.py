@@ -219,11 +219,11 @@ class CompiledRunner:
 
     def _pass_on(
         self, units: NumericUnits, kinds: _Types, chunk: Chunk, outs: list[np.ndarray], failed: list[int],
-        took: float,
+        took: float, places: list[int],
     ) -> Generator[None, None, None]:  # fmt: skip
         """Complete a chunk by what Python computes, check it, and give it to the collector."""
         if self._check is not None:
-            self._check_extremes(kinds, chunk, outs, failed)
+            self._check_places(kinds, chunk, outs, places)
         by_python = dict.fromkeys(failed)
         suspicious = kinds.suspicious(outs, by_python, self._call)
         again = sorted({*by_python, *suspicious})
@@ -256,20 +256,11 @@ class CompiledRunner:
                 (values[at],) = outcome.returns  # it has succeeded now
         return None
 
-    def _check_extremes(self, kinds: _Types, chunk: Chunk, outs: list[np.ndarray], failed: list[int]) -> None:
-        """Compare the smallest, largest and missing results of a chunk with Python's."""
-        places: set[int] = set()
-        for values in outs:
-            places |= {int(np.argmin(values)), int(np.argmax(values))}  # argmax finds a NaN first
-            if values.dtype.kind == "f":
-                missing = np.isnan(values)
-                if missing.any() and not missing.all():
-                    shown = np.where(missing, values[~missing][0], values)
-                    places |= {int(np.argmin(shown)), int(np.argmax(shown))}
-        some = sorted(places - set(failed))
-        if not some:
+    def _check_places(self, kinds: _Types, chunk: Chunk, outs: list[np.ndarray], places: list[int]) -> None:
+        """Compare some results of a chunk with Python's."""
+        if not places:
             return
-        for at, value in zip(some, self._by_python(chunk.start + np.array(some)), strict=True):
+        for at, value in zip(places, self._by_python(chunk.start + np.array(places)), strict=True):
             found = _row(outs, at, kinds.container)
             if type(value) is Failed or not kinds.accepts(value) or not self._equal(value, found, kinds):
                 self._differs(chunk.start + at, value, found)
@@ -306,11 +297,27 @@ def trial(call: Call, options: Options) -> Trial:
 
 def _computed(
     units: NumericUnits, function: Any, length: int, chunk: Chunk
-) -> tuple[list[np.ndarray], list[int], float]:
+) -> tuple[list[np.ndarray], list[int], float, list[int]]:
+    """Compute a chunk; return also what Python must compute, the seconds, and the places to check."""
     began = time.perf_counter()
     at = slice(chunk.start - units.start, chunk.stop - units.start)
     outs, failed = function.run(units.units(at), len(chunk), length)
-    return outs, failed, time.perf_counter() - began
+    places = sorted(_extremes(outs) - set(failed))
+    return outs, failed, time.perf_counter() - began, places
+
+
+def _extremes(outs: list[np.ndarray]) -> set[int]:
+    """Return the places of the smallest, largest and missing results."""
+    places: set[int] = set()
+    for values in outs:
+        lowest, highest = int(np.argmin(values)), int(np.argmax(values))
+        places |= {lowest, highest}  # both find a NaN first
+        if values[lowest] != values[lowest]:
+            missing = np.isnan(values)
+            if not missing.all():
+                shown = np.where(missing, values[~missing][0], values)
+                places |= {int(np.argmin(shown)), int(np.argmax(shown))}
+    return places
 
 
 def _picked(data: Any, unit_format: str, positions: np.ndarray) -> Any:
