@@ -20,6 +20,9 @@ PROCESSES := engines checkpoint progress diagnostics cli \
 JOBS := -n 4 --dist loadfile --no-loadscope-reorder
 # Each in a process of its own, two at a time: they wait more than they compute.
 CLUSTERS := ray dask others
+# Hundreds of processes import the package and the tests: the first one compiles them for all, also where the
+# environment asks for no bytecode.
+export PYTHONDONTWRITEBYTECODE :=
 # What a step may take. It says which test it was in when it takes longer, and ends all that it started.
 LIMITED = $(PYTHON) -m tests.limited
 LIMIT = $(LIMITED) 3600 $(BIN)/python
