@@ -43,6 +43,7 @@ from pdparallel.execution.placement import COLD_WORTH_SECONDS, COROUTINES, PoolD
 from pdparallel.execution.records import Observer, Record
 from pdparallel.execution.waiting import COROUTINE, MANY_AT_ONCE, advice_for
 from pdparallel.transport.functions import encode_work
+from pdparallel.transport.narrow import narrowing
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.transport.task import Locality
 
@@ -275,6 +276,7 @@ def _advice(found: Explanation, call: Call, options: Options, outcome: Outcome) 
             and found.columns_read
             and found.columns_unread
             and isinstance(call.data, pd.DataFrame)
+            and narrowing(call) is None
         ):
             yield from _of_columns(found, call, call.data)
         if options.chunk_size is not None and found.engine != "thread":

@@ -27,6 +27,7 @@ from pdparallel.data.fastpath.row import NotingRows
 from pdparallel.data.iterate import UnitIterator, feed_for
 from pdparallel.diagnostics.explanation import Explanation
 from pdparallel.transport.data import cut_out, encode_data, take
+from pdparallel.transport.narrow import narrowing
 from pdparallel.transport.outcomes import described
 from pdparallel.transport.shared_classes import SharedTable, dump
 from pdparallel.typing import UnitFormat
@@ -327,10 +328,11 @@ def _feed_nothing(feed: UnitIterator, unit_format: UnitFormat, part: pd.DataFram
 
 def bytes_of(call: Call, outcome: Outcome) -> dict[str, Any]:
     """Return the bytes of a unit, of all data, and of a return, named as in an explanation."""
-    unit_format, chunk = call.work.unit_format, outcome.chunk
+    unit_format, chunk, narrow = call.work.unit_format, outcome.chunk, narrowing(call)
 
     def of_units(number: int) -> int:
         units = cut_out(call.data, unit_format, Chunk(chunk.start, chunk.start + number))
+        units = units if narrow is None else narrow(units)
         return sum(part.nbytes for part in encode_data(units, SharedTable()))
 
     values = [value for value in outcome.returns if type(value) is not Failed]

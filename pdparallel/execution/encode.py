@@ -42,6 +42,7 @@ from pdparallel.transport.data import (
 from pdparallel.transport.functions import encode_work
 from pdparallel.transport.module_state import ModuleState, state_of
 from pdparallel.transport.modules import Slot
+from pdparallel.transport.narrow import narrowed
 from pdparallel.transport.outcomes import decode_outcome
 from pdparallel.transport.shared_classes import SharedTable
 from pdparallel.transport.shared_memory import Arena, ArenaRef, Mailbox, Running, joined
@@ -140,6 +141,7 @@ def pack(
     """
     if locality is Locality.PROCESS:
         return _InProcessEncoder(call, noted, tell)
+    call = narrowed(call)
     if locality is Locality.HOST:
         return _SharedMemoryEncoder(call, serializer, heard)
     if locality is Locality.STORE:

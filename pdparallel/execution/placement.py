@@ -26,6 +26,7 @@ from pdparallel.core.retry import has_retries
 from pdparallel.core.returns import pack
 from pdparallel.execution.events import observed
 from pdparallel.transport.data import cut_out
+from pdparallel.transport.narrow import narrowing
 from pdparallel.transport.shared_classes import SharedTable, dump, load
 from pdparallel.worker.run_task import inside_worker
 
@@ -250,10 +251,11 @@ def unpooled_seconds() -> float:
 
 def transfer_cost(call: Call, outcome: Outcome) -> tuple[float, float]:
     """Return the seconds of transfer of a unit: of the workers, who share them, and of this process."""
-    chunk = outcome.chunk
+    chunk, narrow = outcome.chunk, narrowing(call)
 
     def units(size: int) -> Any:
-        return cut_out(call.data, call.work.unit_format, Chunk(chunk.start, chunk.start + size))
+        piece = cut_out(call.data, call.work.unit_format, Chunk(chunk.start, chunk.start + size))
+        return piece if narrow is None else narrow(piece)
 
     values = [value for value in outcome.returns if type(value) is not Failed]
     # Each exception is serialized alone. Its text costs about the same, if there is no other return.

@@ -29,7 +29,8 @@ from pandas.api.types import is_object_dtype
 
 from pdparallel.core.call import Call
 from pdparallel.core.code_objects import codes, steps_of
-from pdparallel.data.fastpath.type_checks import is_trusted, only_reads
+from pdparallel.data.fastpath.labels_read import cells_of, labels_read, value_loaded
+from pdparallel.data.fastpath.type_checks import is_trusted
 
 __all__ = ["is_thread_safe"]
 
@@ -111,28 +112,9 @@ def is_thread_safe(call: Call) -> bool:
 
 def _gets_plain_values(func: Any, place: int, labels: pd.Index) -> bool:
     """Return whether a function only reads single values of its row: no method, no part, no assignment."""
-    if type(func) is not types.FunctionType or not only_reads(func.__code__, place):
-        return False
     if not labels.is_unique or isinstance(labels, pd.MultiIndex) or not all(type(label) is str for label in labels):
         return False
-    row, steps, cells = func.__code__.co_varnames[place], steps_of(func.__code__), _cells(func)
-    for at, step in enumerate(steps):
-        loaded = step.argval if type(step.argval) is tuple else (step.argval,)
-        if "_FAST" not in step.opname or "LOAD" not in step.opname or row not in loaded:
-            continue
-        after, then = (*steps[at + 1 : at + 3], None, None)[:2]
-        if loaded[-1] != row or after is None:  # the key is a local variable, and may be a list of labels
-            return False
-        if after.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            if after.argval != "name" and (after.argval not in labels or hasattr(pd.Series, after.argval)):
-                return False
-        elif after.opname in ("LOAD_CONST", "LOAD_GLOBAL", "LOAD_DEREF"):
-            key = after.argval if after.opname == "LOAD_CONST" else _loaded(after, func.__globals__, cells)
-            if type(key) is not str or key not in labels or then is None or then.opname == "STORE_SUBSCR":
-                return False
-        elif after.opname not in ("GET_ITER", "UNPACK_SEQUENCE"):
-            return False
-    return True
+    return labels_read(func, place, labels) is not None
 
 
 class _UnsafeError(Exception):
@@ -169,7 +151,7 @@ class _Look:
         if code.co_flags & _GENERATOR_OR_COROUTINE or func.__dict__:
             raise _UnsafeError
         self.at_all([*(func.__defaults__ or ()), *(func.__kwdefaults__ or {}).values()])
-        cells = _cells(func)
+        cells = cells_of(func)
         for inner in codes(code):
             self._code(inner, func.__globals__, cells)
 
@@ -183,7 +165,7 @@ class _Look:
                 if _REFUSED_ATTRIBUTES.match(name):
                     raise _UnsafeError
             elif step.opname == "LOAD_GLOBAL" or (step.opname.startswith("LOAD_") and name in cells):
-                self._use(_loaded(step, space, cells), steps[at + 1 :])
+                self._use(value_loaded(step, space, cells), steps[at + 1 :])
 
     def _use(self, value: Any, steps: list[Any]) -> None:
         """Check a global; of a module, check only the attribute that the code names."""
@@ -196,18 +178,6 @@ class _Look:
         if isinstance(value, types.ModuleType):
             raise _UnsafeError
         self.at(value)
-
-
-def _cells(func: types.FunctionType) -> dict[str, Any]:
-    return dict(zip(func.__code__.co_freevars, func.__closure__ or (), strict=True))
-
-
-def _loaded(step: Any, space: dict[str, Any], cells: dict[str, Any]) -> Any:
-    """Return the value of a global, a builtin, or a variable of an outer function."""
-    name = step.argval
-    if step.opname != "LOAD_GLOBAL":
-        return cells[name].cell_contents
-    return space[name] if name in space else getattr(builtins, name)
 
 
 def _is_module(name: Any) -> bool:
