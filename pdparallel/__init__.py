@@ -25,7 +25,7 @@ from pdparallel.core.mistakes import missing_name
 from pdparallel.core.options import Options, get_options, option_context, set_options
 from pdparallel.diagnostics.explanation import Explanation
 from pdparallel.diagnostics.profile import Profile, profile
-from pdparallel.engines.registry import shutdown
+from pdparallel.engines.registry import shutdown, warm_up
 from pdparallel.errors import (
     CallTimeoutError,
     CheckpointError,
@@ -72,6 +72,7 @@ __all__ = [
     "restore",
     "set_options",
     "shutdown",
+    "warm_up",
 ]
 
 if not TYPE_CHECKING:  # else a type checker would accept any name

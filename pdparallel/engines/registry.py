@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import sys
-from typing import Any
+from typing import Any, Unpack
 
 from pdparallel.core.lifetime import AT_SHUTDOWN
-from pdparallel.core.options import Options
+from pdparallel.core.mistakes import by_name
+from pdparallel.core.options import Options, checked, resolve, show_options
+from pdparallel.core.tracebacks import trim_tracebacks
 from pdparallel.engines.base import Engine
+from pdparallel.typing import OptionsDict
 from pdparallel.worker.run_task import inside_task, inside_worker
 
-__all__ = ["is_warm", "let_pools_go", "open_engine", "shutdown"]
+__all__ = ["is_warm", "let_pools_go", "open_engine", "shutdown", "warm_up"]
 
 
 def open_engine(options: Options) -> Engine:
@@ -76,6 +80,46 @@ def shutdown() -> None:
     """
     let_pools_go()
     _ask_launch("release_forkserver")
+
+
+@show_options(defaults=False)
+@trim_tracebacks
+@by_name("pdparallel.warm_up")
+def warm_up(**options: Unpack[OptionsDict]) -> None:
+    """Start the workers of the next call in the background, and return at once.
+
+    Workers start by themselves when a call needs them, which takes about a second. In a program whose first call must
+    be fast, start them early. They end by themselves after some idle minutes.
+
+    Parameters
+    ----------
+    **options
+        The options of the later call, as far as they choose workers: ``engine``, ``n_workers``, ``start_method`` and
+        ``threads_per_worker``. With ``engine="auto"`` these are worker processes. Engines without processes of their
+        own need no start.
+
+    Raises
+    ------
+    InvalidOptionError
+        If an option or its value is not allowed.
+
+    See Also
+    --------
+    shutdown : End the workers.
+
+    Examples
+    --------
+    >>> import pdparallel
+    >>> pdparallel.warm_up(n_workers=2)
+    """
+    chosen = resolve(checked(options))
+    if inside_worker() or chosen.engine in ("numba", "asyncio"):
+        return
+    with contextlib.closing(open_engine(chosen)) as engine:
+        if engine.restarts:
+            with contextlib.suppress(Exception):  # the call itself raises it
+                for _ in range(engine.n_workers):
+                    engine.submit(b"")
 
 
 def let_pools_go() -> None:

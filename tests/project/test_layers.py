@@ -176,7 +176,7 @@ def test_the_public_names() -> None:
         "RemoteError", "ResultNotSerializableError", "WorkerDiedError", "WorkerStartError",
         "Explanation", "Profile",
         "accelerate", "engine", "get_options", "imap", "map", "option_context", "par", "profile", "restore",
-        "set_options", "shutdown",
+        "set_options", "shutdown", "warm_up",
     }  # fmt: skip
 
 
