@@ -82,7 +82,10 @@ class _Compilation:
                 raise _NotCompilableError("it is a generator or a coroutine function", code.co_firstlineno)
             copy = python_types.FunctionType(code, func.__globals__, func.__name__, func.__defaults__, func.__closure__)
             copy.__kwdefaults__ = func.__kwdefaults__
-            self.dispatchers[func] = numba.njit(nogil=True, error_model="python", pipeline_class=_Pipeline)(copy)
+            self.dispatchers[func] = numba.njit(
+                nogil=True, error_model="python", pipeline_class=_Pipeline,
+                no_cpython_wrapper=True, no_cfunc_wrapper=True,  # only compiled code calls it
+            )(copy)  # fmt: skip
         return self.dispatchers[func]
 
     def in_place_of(self, value: Any, name: str, loc: Any) -> Any:
@@ -430,7 +433,7 @@ def _kernel(function: Compiled, width: int) -> Any:
     inner = "" if function.kinds.container is None else "[{at}]"
     lines += [f"  outs[{at}][i] = result{inner.format(at=at)}" for at in range(width)]
     exec("\n".join(lines), names)  # only names of this module
-    return numba.njit(nogil=True)(names["kernel"])
+    return numba.njit(nogil=True, no_cfunc_wrapper=True)(names["kernel"])
 
 
 def _unit_source(layout: Layout) -> str:

@@ -60,7 +60,7 @@ def test_what_may_be_refused_is_said(name: str) -> None:
 #: The verbs with which functions begin.
 VERBS = {
     "Assert", "Call", "Cancel", "Cut", "Draw", "End", "Explain", "Find", "Give", "Group", "Keep", "Make", "Measure",
-    "Name", "Return", "Run", "Send", "Set", "Wait",
+    "Name", "Return", "Run", "Send", "Set", "Start", "Wait",
 }  # fmt: skip
 
 #: What noun phrases begin with: articles, and the nouns of this package.
