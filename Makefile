@@ -18,7 +18,7 @@ PROCESSES := engines checkpoint progress diagnostics cli \
 	$(patsubst %,project/test_%.py,benchmarks contributing docs docs_snippets docstrings faults frontends fuzz layers limited package pythons readme service stress)
 # A test waits as often as it computes: for processes that start, sleep, or are ended.
 JOBS := -n 4 --dist loadfile --no-loadscope-reorder
-# Each in a process of its own, two at a time: they wait more than they compute.
+# Each in a process of its own, beside each other and beside the oracle: they wait more than they compute.
 CLUSTERS := ray dask others
 # Hundreds of processes import the package and the tests: the first one compiles them for all, also where the
 # environment asks for no bytecode.
@@ -36,12 +36,12 @@ RELEASE := .venv-release
 FROZEN := .venv-frozen
 PIP := -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test test-newest test-oldest lint types notebooks package docs faults frozen pythons bench screenshots dist clean
+.PHONY: help demo test test-newest oracle-newest test-oldest lint types notebooks package docs faults frozen pythons bench screenshots dist clean
 
 help:
 	@echo "make demo    what is found on this machine, and the main job on real data beside plain pandas"
 	@echo "make test    what CI runs: lint, types, tests on the newest and the oldest pandas, doctests, notebooks"
-	@echo "             by themselves: make lint, types, test-newest, test-oldest, notebooks, and:"
+	@echo "             by themselves: make lint, types, test-newest, test-oldest, notebooks, oracle-newest, and:"
 	@echo "make package the sdist and the wheel, installed into a bare environment and run there (in test-newest, too)"
 	@echo "make docs    the documentation as pages, in docs/_build/html; warnings and broken links are errors"
 	@echo "make faults  everything that can go wrong: what a user sees of it, how soon, and what is left behind"
@@ -87,10 +87,12 @@ types: $(VENV)/installed
 	$(LIMIT) -m pytest -p no:randomly tests/api/test_typing.py
 
 test-newest: $(VENV)/installed
-	$(LIMIT) -m pytest -n 3 tests/oracle
-	$(MAKE) --jobs 2 --output-sync $(CLUSTERS:%=cluster-%)
+	$(MAKE) --jobs 2 --output-sync $(CLUSTERS:%=cluster-%) oracle-newest
 	$(LIMIT) -m pytest $(JOBS) tests --ignore tests/oracle --ignore tests/clusters --ignore tests/api/test_typing.py
 	$(LIMIT) -m pytest -n 2 --dist loadfile --doctest-modules pdparallel
+
+oracle-newest: $(VENV)/installed
+	$(LIMIT) -m pytest -n 3 tests/oracle
 
 cluster-%: $(VENV)/installed
 	$(LIMIT) -m pytest tests/clusters/test_$*.py

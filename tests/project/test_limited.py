@@ -117,7 +117,7 @@ def test_each_step_of_make_test_has_a_limit() -> None:
     steps = {name: lines.strip().split("\n\t") for name, lines in recipes}
     [asked] = re.findall(r"^test: (.*)$", MAKEFILE, flags=re.MULTILINE)
     assert any("$(CLUSTERS:%=cluster-%)" in step for step in steps["test-newest"])
-    for name in [*asked.split(), "cluster-%"]:
+    for name in [*asked.split(), "oracle-newest", "cluster-%"]:
         for step in steps[name]:
             assert "$(LIMIT" in step or "$(CLUSTERS:%=cluster-%)" in step, step
 
