@@ -63,18 +63,15 @@ if worker:
     temporary_folder_of_its_own(f"tests-{worker}-")
 
 
-#: Files of few tests that take long: where they begin last, one of them runs alone at the end.
-LONG = (
-    "test_ray",
-    "test_dask",
-    "test_frontends",
-    "test_docs_snippets",
-    "test_engines",
-    "test_resources",
-    "test_delivery",
-    "test_package",
-    "test_table",
-)
+#: Files that take long by themselves: where they begin last, one of them runs alone at the end.
+LONG = {
+    f"test_{name}"
+    for name in (
+        "ray", "dask", "frontends", "docs_snippets", "engines", "resources", "package", "table", "capture_output",
+        "imap", "levels", "limited", "progress", "service_calls", "checkpoint", "coroutines", "big", "interrupt",
+        "readme", "replicate_state", "background", "errors_option", "fuzz", "stress",
+    )
+}  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
