@@ -83,7 +83,7 @@ class _Compilation:
             copy = python_types.FunctionType(code, func.__globals__, func.__name__, func.__defaults__, func.__closure__)
             copy.__kwdefaults__ = func.__kwdefaults__
             self.dispatchers[func] = numba.njit(
-                nogil=True, error_model="python", pipeline_class=_Pipeline,
+                nogil=True, error_model="python", boundscheck=True, pipeline_class=_Pipeline,
                 no_cpython_wrapper=True, no_cfunc_wrapper=True,  # only compiled code calls it
             )(copy)  # fmt: skip
         return self.dispatchers[func]

@@ -465,3 +465,32 @@ def test_explain() -> None:
     found = BOTH.par(engine="numba").explain(lambda row: math.hypot(row["b"], 1))
     assert "math.hypot" in found.compiled
     assert not MIXED.par.explain(lambda row: row["name"]).compiled
+
+
+# What compiled code would do in another way
+
+#: Rows with nasty values behind those that are checked if ``MAX_CHECKED`` is 3.
+RARE = pd.DataFrame({"a": RANDOM.normal(size=N), "i": RANDOM.integers(-5, 5, N), "name": "x"})
+RARE.loc[1000:1008, "i"] = [2**53 + 1, 2**62, -(2**63), 2**63 - 1, 100, -100, 2**53, -(2**53) - 1, 9]
+RARE.loc[1000:1002, "a"] = -0.0, np.inf, np.nan
+
+
+def same_or_refused(func: Any, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare with pandas while few rows are checked; the errors of ``engine="numba"`` are fine, too."""
+    from pdparallel.execution import compiled
+
+    monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
+    try:
+        same(apply(func), frame)
+    except (FunctionNotCompilableError, CompiledResultDiffersError):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_an_index_beyond_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdparallel.execution import compiled
+
+    monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
+    same(apply(lambda row: TABLE[int(row["i"]) % 3 + (5 if row["i"] == 9 else 0)]), RARE)
+    same(apply(lambda row: TABLE[-4 if row["i"] == 9 else -3]), RARE)
+    same(apply(lambda values: values[5 if values[0] > 2 else 0], raw=True), FLOATS)
