@@ -256,7 +256,7 @@ def bodo() -> list[dict[str, Any]]:
     if not BODO_PYTHON.exists():
         return []
     code = (
-        "import json, time, numpy as np, pandas as pd, bodo\n"
+        "import json, time, numpy as np, pandas as pd, bodo, bodo.decorators\n"
         "random = np.random.default_rng(0); n = 300_000\n"
         "df = pd.DataFrame({'x': random.random(n), 'y': random.random(n)})\n"
         "def light(row): return row['x'] * 2 + row['y']\n"

@@ -43,8 +43,14 @@ MAX_TRIED = 20_000
 #: Number of rows that Python computes, too.
 MAX_CHECKED = 1000
 
-#: Seconds that a chunk should take, and its smallest number of units.
-CHUNK_SECONDS, MIN_CHUNK = 0.02, 4096
+#: Seconds that a chunk should take: Ctrl-C waits for it.
+CHUNK_SECONDS = 0.02
+
+#: Number of units that are not shared by several threads, and largest number of units of a chunk.
+MIN_CHUNK, MAX_CHUNK = 4096, 1 << 20
+
+#: Number of units that are timed, for the size of the first chunks.
+MAX_TIMED = 100
 
 #: Largest number of rows that Python computes at once after compiled code raised.
 MAX_AT_ONCE = 256
@@ -128,19 +134,26 @@ class CompiledRunner:
         length = next((len(one) for one in expected if type(one) is list), 0)
         outs, failed = function.run(units.units(places), len(places), length)
         kinds = _Types(function.kinds, outs, length)
-        compare = set(range(len(places))) - set(failed)
-        for at, value in enumerate(expected):
+        kinds.unit_seconds = self._seconds_of_a_unit(units, function, length, places[:MAX_TIMED])
+        by_python = set(failed)
+        for at, (value, found) in enumerate(zip(expected, _rows(outs, kinds.container), strict=True)):
+            if at in by_python:
+                continue
             if type(value) is Failed:
-                if at in compare and self._check is not None:
-                    self._differs(units.start + int(places[at]), value, _row(outs, at, kinds.container))
+                if self._check is not None:
+                    self._differs(units.start + int(places[at]), value, found)
                 continue
-            if at not in compare:
-                continue
-            found = _row(outs, at, kinds.container)
             if not kinds.accepts(value) or (self._check is not None and not self._equal(value, found, kinds)):
                 self._differs(units.start + int(places[at]), value, found)
         kinds.refuse_several(self._call)
         return kinds
+
+    def _seconds_of_a_unit(self, units: NumericUnits, function: Any, length: int, places: np.ndarray) -> float:
+        """Time compiled code for some units: the first run included the compilation."""
+        some = units.units(places)
+        began = time.perf_counter()
+        function.run(some, len(places), length)
+        return (time.perf_counter() - began) / max(1, len(places))
 
     def _equal(self, value: Any, found: Any, kinds: _Types) -> bool:
         if kinds.container is None:
@@ -179,8 +192,10 @@ class CompiledRunner:
         flying: dict[Future[Any], Chunk] = {}
         ready: dict[int, tuple[Chunk, Any]] = {}
         order: list[int] = []
-        size = self._options.chunk_size or MIN_CHUNK
         workers = self._options.workers
+        size = self._options.chunk_size or int(
+            min(max(CHUNK_SECONDS / kinds.unit_seconds, 1), max(MIN_CHUNK, -(-len(self._gaps) // workers)), MAX_CHUNK)
+        )
         while True:
             while len(flying) < 2 * workers and self._collector.accepts_more(len(flying)):
                 chunk = self._next(units, size)
@@ -201,7 +216,7 @@ class CompiledRunner:
                 chunk, result = ready.pop(order.pop(0))
                 if self._options.chunk_size is None and result[2]:
                     per_unit = result[2] / len(chunk)
-                    size = int(min(max(CHUNK_SECONDS / per_unit, 1), 16 * size, 1 << 20))
+                    size = int(min(max(CHUNK_SECONDS / per_unit, 1), 16 * size, MAX_CHUNK))
                 self._watch.begins()
                 yield from self._pass_on(units, kinds, chunk, *result)
                 if self._collector.failure is not None:
@@ -260,8 +275,9 @@ class CompiledRunner:
         """Compare some results of a chunk with Python's."""
         if not places:
             return
-        for at, value in zip(places, self._by_python(chunk.start + np.array(places)), strict=True):
-            found = _row(outs, at, kinds.container)
+        results = _rows([values[places] for values in outs], kinds.container)
+        expected = self._by_python(chunk.start + np.array(places))
+        for at, value, found in zip(places, expected, results, strict=True):
             if type(value) is Failed or not kinds.accepts(value) or not self._equal(value, found, kinds):
                 self._differs(chunk.start + at, value, found)
 
@@ -331,9 +347,10 @@ def _picked(data: Any, unit_format: str, positions: np.ndarray) -> Any:
     return data.iloc[positions]
 
 
-def _row(outs: list[np.ndarray], at: int, container: type | None) -> Any:
-    values = [values[at].item() for values in outs]
-    return values[0] if container is None else container(values)
+def _rows(outs: list[np.ndarray], container: type | None) -> list[Any]:
+    """Return results as Python objects, one for each unit."""
+    columns = [values.tolist() for values in outs]
+    return columns[0] if container is None else list(map(container, zip(*columns, strict=True)))
 
 
 def _same(value: Any, found: Any, check: Any) -> bool:
@@ -368,6 +385,8 @@ class _Types:
         self._mixed = kinds.mixed * width if self.container is list else kinds.mixed
         self._dtypes = [values.dtype for values in outs]
         self._seen: list[set[type]] = [set() for _ in outs]
+        #: Seconds of a unit in one thread.
+        self.unit_seconds = math.inf
 
     def accepts(self, value: Any) -> bool:
         """Note the types of a return of Python; return whether compiled code has them, too."""
@@ -377,13 +396,15 @@ class _Types:
         if len(values) != len(self._dtypes):
             return False
         for one, dtype, mixed, seen in zip(values, self._dtypes, self._mixed, self._seen, strict=True):
-            seen.add(type(one))
+            if type(one) in seen:
+                continue
             if isinstance(one, (bool, np.bool_)) != (dtype.kind == "b"):
                 return False
             if not isinstance(one, _TYPES[dtype.kind]) and not (mixed and isinstance(one, (int, np.integer))):
                 return False
             if isinstance(one, np.generic) and not mixed and one.dtype != dtype and dtype.kind != "b":
                 return False
+            seen.add(type(one))
         return True
 
     def shows_types(self, call: Call) -> bool:
