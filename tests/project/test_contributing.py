@@ -96,7 +96,7 @@ def test_the_user_sees_what_the_row_says(engine: str, alone: None) -> None:
     if engine in fault.engines:
         faults.test_a_fault(fault, engine, None)
     else:
-        assert engine in ("serial", "asyncio")
+        assert engine in ("serial", "asyncio", "numba")
 
 
 # The text
