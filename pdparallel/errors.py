@@ -269,6 +269,7 @@ class FunctionNotCompilableError(PdParallelError, TypeError):
     ...     df.par(engine="numba").apply_rows(lambda row: str(row["a"]))
     ... except pdparallel.FunctionNotCompilableError as error:
     ...     print("str" in str(error))
+    ...
     True
     """
 
