@@ -101,6 +101,15 @@ OF_OPTIONS = {
     "df.par(engine='Process')": "Unknown engine 'Process'. Did you mean 'process'?",
     "df.par(engine='distributed')": "Unknown engine 'distributed'. Did you mean 'dask'?",
     "df.par(engine='synchronous')": "Unknown engine 'synchronous'. Did you mean 'serial'?",
+    **{
+        f"df.par(engine={word!r})": f"Unknown engine {word!r}. Did you mean 'numba'?"
+        for word in ("jit", "njit", "bodo", "Numba")
+    },
+    "df.par(check='equal')": (
+        "check='equal' is not allowed: give 'exact', or a relative tolerance between 0 and 1, or None for no check"
+    ),
+    "df.par(tolerance=1e-12)": "Unknown option 'tolerance'. Did you mean 'check'?",
+    "df.par.apply_rows(f, engine='numba')": "engine is an option: df.par(engine='numba').apply_rows(f)",
     "df.par(engine='gpu')": (
         f"Unknown engine 'gpu'. Give one of {ENGINES}, an executor or a pool, or the address of a Dask scheduler."
     ),
@@ -417,8 +426,9 @@ def test_the_error_travels_with_its_text(typed: str) -> None:
 
 @pytest.mark.parametrize(
     ("engine", "module", "extra"),
-    [("dask", "distributed", "dask"), ("ray", "ray", "ray"), ("tcp://scheduler:8786", "distributed", "dask")],
-)
+    [("dask", "distributed", "dask"), ("ray", "ray", "ray"), ("tcp://scheduler:8786", "distributed", "dask"),
+     ("numba", "numba", "numba")],
+)  # fmt: skip
 def test_an_engine_that_is_not_installed(engine: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InvalidOptionError) as caught:

@@ -13,6 +13,7 @@ import functools
 import importlib.util
 import io
 import itertools
+import math
 import multiprocessing.util
 import os
 import resource
@@ -28,10 +29,20 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pytest
 
 import pdparallel
-from pdparallel import CallTimeoutError, FunctionNotSerializableError, ResultNotSerializableError, WorkerDiedError
+from pdparallel import (
+    CallTimeoutError,
+    CompiledResultDiffersError,
+    FunctionNotCompilableError,
+    FunctionNotSerializableError,
+    InvalidOptionError,
+    ResultNotSerializableError,
+    WorkerDiedError,
+)
 from pdparallel.testing.saboteurs import (
     Bomb,
     NoTextError,
@@ -58,7 +69,10 @@ ENGINES: dict[str, dict[str, Any]] = {
     "thread": {"engine": "thread"},
     "serial": {"engine": "serial"},
     "asyncio": {"engine": "asyncio"},
+    "numba": {"engine": "numba"},
 }
+#: Engines that run any function.
+OF_ANY_FUNCTION = tuple(name for name in ENGINES if name != "numba")
 PROCESSES = ("process, forkserver", "process, spawn", "process, fork", "pathos")
 
 #: Where coroutine functions are awaited: on the loop of this process, and on one in each worker.
@@ -66,6 +80,9 @@ LOOPS = ("asyncio", "process, forkserver")
 
 #: Where the tests have a service and a client for it.
 WITH_SERVICE = ("asyncio",) if all(map(importlib.util.find_spec, ("aiohttp", "httpx"))) else ()
+
+#: Where functions are compiled.
+COMPILED = ("numba",) if importlib.util.find_spec("numba") else ()
 
 #: Seconds within which an error comes that needs no new worker; one with new workers; and one by pathos, whose pool
 #: takes seconds to end.  A machine under load gets more, but far less than the five minutes that a hang would take.
@@ -97,7 +114,7 @@ class Fault:
     call: Callable[[dict[str, Any]], Any]
     sees: type[BaseException] | None
     says: str = ""
-    engines: tuple[str, ...] = tuple(ENGINES)
+    engines: tuple[str, ...] = OF_ANY_FUNCTION
     limit: float = SOON
 
 
@@ -446,6 +463,24 @@ def _service_dies_half_way(options: dict[str, Any]) -> Any:
         shutil.rmtree(folder)
 
 
+# Sabotage of compiled functions
+
+
+def _compiled(func: Callable[[Any], Any], **more: Any) -> Callable[[dict[str, Any]], Any]:
+    """A call of a function of numbers, with chunks that are smaller than the frame."""
+    return lambda options: DF.par(**options, n_workers=2, chunk_size=4, **more).apply_rows(func)
+
+
+def _compiled_of_texts(options: dict[str, Any]) -> Any:
+    return DF.assign(b="x").par(**options).apply_rows(lambda row: row["b"])
+
+
+def _numba_is_missing(options: dict[str, Any]) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        return DF.par(**options)
+
+
 def _killed_anyway(position: int, how: Callable[[], Any], says: str) -> dict[str, Any]:
     return {
         "call": _at(position, how),
@@ -516,6 +551,21 @@ FAULTS: tuple[Fault, ...] = (
           LOOPS[:1]),
     Fault("awaited", "the service dies, and the same call goes on", _service_dies_half_way, None,
           engines=WITH_SERVICE, limit=NEW_WORKERS),
+    Fault("compiled", "numba is not installed", _numba_is_missing, InvalidOptionError,
+          "pip install 'pdparallel[numba]'", COMPILED),
+    Fault("compiled", "it uses a function with other last digits", _compiled(lambda row: np.exp(row["a"])),
+          FunctionNotCompilableError, "Use math.exp.", COMPILED),
+    Fault("compiled", "it makes a text", _compiled(lambda row: str(row["a"])), FunctionNotCompilableError, "uses str",
+          COMPILED),
+    Fault("compiled", "a column that it reads has texts",
+          _compiled_of_texts, FunctionNotCompilableError, "no column of numbers", COMPILED),
+    Fault("compared", "compiled code gives another result",
+          _compiled(lambda row: math.lgamma(row["a"] - 17), check=1e-12), CompiledResultDiffersError,
+          "in row 'x0' (position 0)", COMPILED),
+    Fault("compiled code runs", "ValueError", _compiled(lambda row: math.sqrt(16 - row["a"])), ValueError,
+          "in row 'x17' (position 17)", COMPILED),
+    Fault("compiled code runs", "an integer overflow, which Python computes",
+          _compiled(lambda row: int(row["a"]) * 2**60), None, engines=COMPILED),
     Fault("running", "memory beyond RLIMIT_AS", _at(17, _balloon), MemoryError, "row 'x17'", PROCESSES),
     Fault("running", "standard output is closed", _at(17, _close_stdout), None, engines=PROCESSES),
     Fault("running", "it forks, the child ends", _at(17, _fork_and_end), None, engines=PROCESSES),

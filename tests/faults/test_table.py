@@ -15,7 +15,7 @@ from tests.conftest import wait_until, workers
 from tests.faults.table import ENGINES, FAULTS, Fault, func_for
 
 #: The whole table takes minutes; tests run what differs most, and ``FAULTS=all`` all.
-SOME = ("process, forkserver", "serial", "asyncio")
+SOME = ("process, forkserver", "serial", "asyncio", "numba")
 ALL = os.environ.get("FAULTS") == "all"
 
 CASES = [(fault, engine) for fault in FAULTS for engine in fault.engines if ALL or engine in SOME]
