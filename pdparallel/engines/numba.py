@@ -11,6 +11,7 @@ import dis
 import functools
 import inspect
 import linecache
+import operator
 import re
 import threading
 import types as python_types
@@ -23,9 +24,10 @@ import numpy as np
 import pandas as pd
 from numba import types
 from numba.core import ir
+from numba.core.analysis import compute_cfg_from_blocks
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
-from numba.core.untyped_passes import IRProcessing
+from numba.core.untyped_passes import InlineClosureLikes
 
 from pdparallel.core.call import Work
 from pdparallel.core.format import shortened
@@ -70,6 +72,7 @@ class _Compilation:
         self.exact = exact
         self.dependencies: list[_Dependency] = []
         self.dispatchers: dict[Any, Any] = {}
+        self._used: dict[Any, set[Any]] = {}
 
     def dispatcher(self, func: python_types.FunctionType) -> Any:
         """Return a function for compilation."""
@@ -88,14 +91,28 @@ class _Compilation:
             )(copy)  # fmt: skip
         return self.dispatchers[func]
 
-    def in_place_of(self, value: Any, name: str, loc: Any) -> Any:
+    def _helper(self, value: python_types.FunctionType, loc: Any, caller: Any) -> Any:
+        """Return a function that another one uses; refuse recursion, because compiled code has no limit for it."""
+        self._used.setdefault(caller, set()).add(value)
+        found, left = {value}, [value]
+        while left:
+            more = self._used.get(left.pop(), set()) - found
+            found |= more
+            left += more
+        if caller in found:
+            raise _NotCompilableError(f"{value.__name__}() calls itself. Write a loop", loc.line)
+        return self.dispatcher(value)
+
+    def in_place_of(self, value: Any, name: str, loc: Any, caller: Any) -> Any:
         """Return what compiled code uses in place of a value; refuse a value that differs there."""
         if id(value) in checked.SUBSTITUTES:
             return checked.SUBSTITUTES[id(value)]
         if id(value) in checked.ALLOWED or _is_constant(value):
             return value
         if isinstance(value, python_types.FunctionType) and not _is_of_library(value):
-            return self.dispatcher(value)
+            return self._helper(value, loc, caller)
+        if isinstance(value, type) and issubclass(value, Exception):
+            return value  # compiled code that raises it lets Python compute the row
         if _is_dispatcher(value) or not self.exact or str(getattr(value, "__module__", "")).startswith("numba."):
             return value
         if not callable(value):
@@ -144,6 +161,8 @@ class _Checked(FunctionPass):
         func = next(
             (one for one, dispatcher in compilation.dispatchers.items() if dispatcher.py_func is code.func), code.func
         )
+        _refuse_unassigned(state.func_ir)
+        self._is_none = _names_of_none(state.func_ir)
         modules: dict[str, tuple[str, Any]] = {}
         self._methods: dict[str, tuple[Any, Any]] = {}
         for block in state.func_ir.blocks.values():
@@ -173,7 +192,7 @@ class _Checked(FunctionPass):
                 name = value.name
                 if kind == "global" and getattr(value.value, "__module__", "") in ("math", "numpy"):
                     name = f"{value.value.__module__}.{name}"
-                made = compilation.in_place_of(value.value, name, loc)
+                made = compilation.in_place_of(value.value, name, loc, func)
                 statement = ir.Assign(ir.Global(value.name, made, loc), statement.target, loc)
         elif isinstance(value, ir.Expr) and value.op == "getattr" and value.value.name in modules:
             name, module = modules[value.value.name]
@@ -186,7 +205,7 @@ class _Checked(FunctionPass):
                 modules[statement.target.name] = (f"{name}.{value.attr}", found)
             else:
                 compilation.dependencies.append(_Dependency("attribute", module, value.attr, _frozen(found)))
-                made = compilation.in_place_of(found, f"{name}.{value.attr}", loc)
+                made = compilation.in_place_of(found, f"{name}.{value.attr}", loc, func)
                 statement = ir.Assign(ir.Global(value.attr, made, loc), statement.target, loc)
         elif isinstance(value, ir.Expr) and value.op == "getattr" and value.attr in checked.METHODS:
             self._methods[statement.target.name] = value.value, checked.METHODS[value.attr]
@@ -194,8 +213,12 @@ class _Checked(FunctionPass):
             array, stands = self._methods[value.func.name]
             name = self._variable(block, body, "method", stands, loc)
             statement = ir.Assign(ir.Expr.call(name, [array, *value.args], value.kws, loc), statement.target, loc)
+        elif isinstance(value, ir.Expr) and value.op == "make_function":
+            raise _NotCompilableError("it makes a function and does not just call it. Define it outside", loc.line)
         elif isinstance(value, ir.Expr) and value.op in ("binop", "inplace_binop", "unary"):
             op = value.fn if value.op != "inplace_binop" else value.immutable_fn
+            if op in (operator.is_, operator.is_not) and not self._is_none & {value.lhs.name, value.rhs.name}:
+                raise _NotCompilableError("it compares objects by 'is', which numbers do not have. Use ==", loc.line)
             stands = checked.ARITHMETIC.get(op) or checked.COMPARISONS.get(op)
             if stands is not None:
                 operands = (value.value,) if value.op == "unary" else (value.lhs, value.rhs)
@@ -211,6 +234,51 @@ class _Checked(FunctionPass):
         return variable
 
 
+def _names_of_none(func_ir: Any) -> set[str]:
+    """Return the names of the variables that are the constant None."""
+    values: dict[str, list[Any]] = {}
+    for block in func_ir.blocks.values():
+        for statement in block.find_insts(ir.Assign):
+            values.setdefault(statement.target.name, []).append(statement.value)
+    return {
+        name for name, found in values.items() if all(isinstance(one, ir.Const) and one.value is None for one in found)
+    }
+
+
+def _refuse_unassigned(func_ir: Any) -> None:
+    """Refuse a function that may use a variable before it has a value; compiled code would take any value then."""
+    blocks = func_ir.blocks
+    graph = compute_cfg_from_blocks(blocks)
+    assigned: dict[int, set[str]] = {}
+    order = graph.topo_order()
+    changed = True
+    while changed:
+        changed = False
+        for label in order:
+            known = [assigned[before] for before, _ in graph.predecessors(label) if before in assigned]
+            now = set.intersection(*known) if known else set()
+            now |= {one.target.name for one in blocks[label].find_insts(ir.Assign)}
+            if assigned.get(label) != now:
+                assigned[label], changed = now, True
+    for label in order:
+        known = [assigned[before] for before, _ in graph.predecessors(label)]
+        now = set.intersection(*known) if known else set()
+        for statement in blocks[label].body:
+            if isinstance(statement, ir.Del):
+                continue
+            target = statement.target.name if isinstance(statement, ir.Assign) else None
+            for variable in statement.list_vars():
+                name = variable.name
+                if name not in now and name != target and not name.startswith("$"):
+                    shown = variable.unversioned_name
+                    raise _NotCompilableError(
+                        f"the variable {shown} may have no value there. Give it one before the branch or loop",
+                        statement.loc.line,
+                    )
+            if target is not None:
+                now.add(target)
+
+
 def _frozen(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
@@ -220,7 +288,7 @@ class _Pipeline(CompilerBase):
 
     def define_pipelines(self) -> list[Any]:
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.add_pass_after(_Checked, IRProcessing)
+        passes.add_pass_after(_Checked, InlineClosureLikes)  # so that the code of inner functions is there, too
         passes.finalize()
         return [passes]
 
@@ -482,8 +550,9 @@ def compiled(work: Work, layout: Layout, exact: bool, clock: Callable[[], float]
     try:
         kinds = tuple(map(numba.typeof, given))
     except Exception:
-        bad = next(number for number, one in enumerate(given) if not _is_constant(one))
-        reason = f"argument {bad + 2} is a {type(given[bad]).__name__}. Give numbers, or tuples and arrays of numbers"
+        bad = next(number for number, one in enumerate(given) if not _has_type(one))
+        what = "an integer of more than 64 bits" if isinstance(given[bad], int) else f"a {type(given[bad]).__name__}"
+        reason = f"argument {bad + 2} is {what}. Give numbers, or tuples and arrays of numbers"
         raise _error(func, _NotCompilableError(reason)) from None
     with _lock:
         key = (func.__code__, id(func.__globals__), layout, kinds, exact)
@@ -499,6 +568,13 @@ def compiled(work: Work, layout: Layout, exact: bool, clock: Callable[[], float]
         while len(_kept) > MAX_KEPT:
             _kept.popitem(last=False)
         return made
+
+
+def _has_type(value: Any) -> bool:
+    try:
+        return numba.typeof(value) is not None
+    except Exception:
+        return False
 
 
 def _compile(func: Any, given: tuple[Any, ...], kinds: tuple[Any, ...], layout: Layout, exact: bool) -> Compiled:
@@ -530,6 +606,8 @@ def _compile(func: Any, given: tuple[Any, ...], kinds: tuple[Any, ...], layout: 
             else f"row.{name}, which is no column of numbers"
         )
         raise _error(func, _NotCompilableError(f"it uses {what}")) from error
+    except (NotImplementedError, AssertionError, AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise _error(func, _NotCompilableError(f"numba says: {str(error) or type(error).__name__}")) from error
     finally:
         _current.compilation = None
 
@@ -550,7 +628,7 @@ def _plain_function(work: Work) -> tuple[python_types.FunctionType, tuple[Any, .
         reason = f"it is a {type(func).__name__}. Give a function that is defined by def or lambda"
         raise FunctionNotCompilableError(f"numba cannot compile the function: {reason}.")
     try:
-        bound = inspect.signature(func).bind(None, *args, **kwargs)
+        bound = inspect.signature(func, follow_wrapped=False).bind(None, *args, **kwargs)
     except TypeError as error:
         raise _error(func, _NotCompilableError(str(error))) from None
     bound.apply_defaults()

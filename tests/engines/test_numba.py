@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Callable
@@ -494,3 +495,92 @@ def test_an_index_beyond_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     same(apply(lambda row: TABLE[int(row["i"]) % 3 + (5 if row["i"] == 9 else 0)]), RARE)
     same(apply(lambda row: TABLE[-4 if row["i"] == 9 else -3]), RARE)
     same(apply(lambda values: values[5 if values[0] > 2 else 0], raw=True), FLOATS)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_inner_functions_are_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nested(row: Any) -> Any:
+        times = lambda value: value * 4
+        return times(row["i"])
+
+    from pdparallel.execution import compiled
+
+    monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
+    same(apply(nested), RARE)
+    same(apply(lambda row: max([value * 2 for value in (row["i"], 1)])), RARE)
+
+
+def unassigned(row: Any) -> Any:
+    if row["a"] > -2:
+        x = row["a"]
+    return x  # pyright: ignore
+
+
+def after_loop(row: Any) -> Any:
+    for number in range(max(row["i"], 1) % 7):
+        x = number * 2.5
+    return x
+
+
+def factorial(n: int) -> int:
+    return 1 if n <= 1 else n * factorial(n - 1)
+
+
+def even(n: int) -> bool:
+    return True if n == 0 else odd(n - 1)
+
+
+def odd(n: int) -> bool:
+    return False if n == 0 else even(n - 1)
+
+
+UNLIKE: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "no value": (unassigned, "variable x may have no value"),
+    "no value after a loop": (after_loop, "variable x may have no value"),
+    "recursion": (lambda row: factorial(abs(row["i"])), "calls itself"),
+    "recursion of two": (lambda row: even(abs(row["i"])), "calls itself"),
+    "identity": (lambda row: 1 if row["i"] is row["i"] else 0, "'is'"),
+    "text and number": (lambda row: 1 if row["i"] == "x" else 0, "cannot be compiled"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_what_compiled_code_would_do_in_another_way(name: str) -> None:
+    func, text = UNLIKE[name]
+    with pytest.raises(FunctionNotCompilableError, match=text):
+        RARE.par(engine="numba").apply_rows(func)
+
+
+def test_functions_that_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    def checks(row: Any) -> Any:
+        if not row["i"] != 100:
+            raise AssertionError("hundred")  # as assert does, which pytest rewrites
+        if row["i"] == -100:
+            raise KeyError("minus", 100)
+        return row["i"]
+
+    from pdparallel.execution import compiled
+
+    monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
+    same(apply(checks), RARE)
+    same(apply(checks), RARE.iloc[1005:])
+    same(apply(checks), RARE.iloc[1006:])
+
+
+def test_arguments_that_do_not_fit() -> None:
+    with pytest.raises(FunctionNotCompilableError, match="integer of more than 64 bits"):
+        RARE.par(engine="numba").apply_rows(lambda row, by: row["i"] + by, args=(2**70,))
+    halves = pd.DataFrame({"a": np.arange(5).astype("float16")})
+    with pytest.raises(FunctionNotCompilableError, match="float16"):
+        halves.par(engine="numba").apply_rows(lambda row: row["a"])
+
+
+def test_wrappers_have_their_own_defaults() -> None:
+    def inner(row: Any, by: int = 1) -> Any:
+        return row["i"] * by
+
+    @functools.wraps(inner)
+    def wrapper(row: Any, by: int = 10) -> Any:
+        return inner(row, by)
+
+    same(apply(wrapper), INTEGERS.rename(columns={"a": "i"}))
