@@ -27,6 +27,8 @@ from numba.core import ir
 from numba.core.analysis import compute_cfg_from_blocks
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.lowering import Lower
+from numba.core.typed_passes import BaseNativeLowering, NativeLowering
 from numba.core.untyped_passes import InlineClosureLikes
 
 from pdparallel.core.call import Work
@@ -289,6 +291,8 @@ class _Pipeline(CompilerBase):
     def define_pipelines(self) -> list[Any]:
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
         passes.add_pass_after(_Checked, InlineClosureLikes)  # so that the code of inner functions is there, too
+        passes.add_pass_after(_Lowering, NativeLowering)
+        passes.passes = [one for one in passes.passes if one[0] is not NativeLowering]
         passes.finalize()
         return [passes]
 
@@ -348,6 +352,164 @@ def _joins(func: Any, annotation: Any) -> Iterator[tuple[Any, Any, Any]]:
                 source_kind = kinds.get(source.name)
                 if source_kind is not None and target is not None:
                     yield _letter(source_kind), _letter(target), statement
+
+
+def _called(kind: Any) -> Any:
+    """Return the function that typed code calls."""
+    return kind.dispatcher if isinstance(kind, types.Dispatcher) else getattr(kind, "typing_key", None)
+
+
+def _holds_whole(blocks: Any, kinds: Any) -> set[str]:
+    """Return the variables of typed code that are, or contain, floats in the place of Python's integers."""
+    found: set[str] = set()
+    changed = True
+    while changed:
+        before = len(found)
+        for block in blocks.values():
+            for statement in block.find_insts(ir.Assign):
+                target, value = statement.target.name, statement.value
+                if target not in found and _becomes_whole(value, kinds.get(target), kinds, found):
+                    found.add(target)
+                called = kinds.get(value.func.name) if isinstance(value, ir.Expr) and value.op == "call" else None
+                if isinstance(called, types.BoundFunction) and found & {one.name for one in value.args}:
+                    found |= {
+                        of.value.value.name  # the list that gets it
+                        for of in block.find_insts(ir.Assign)
+                        if of.target.name == value.func.name and isinstance(of.value, ir.Expr)
+                    }
+        changed = len(found) > before
+    return found
+
+
+def _becomes_whole(value: Any, target: Any, kinds: Any, found: set[str]) -> bool:
+    letters = _flat(_letter(target))
+    if isinstance(target, (types.Boolean, types.Integer, types.Array)):
+        return False
+    if isinstance(value, ir.Var) or (isinstance(value, ir.Expr) and value.op == "cast"):
+        source = value if isinstance(value, ir.Var) else value.value
+        pairs = _pairs(_letter(kinds.get(source.name)), _letter(target))
+        return source.name in found or any(pair == ("i", "f") for pair in pairs)
+    if not isinstance(value, ir.Expr):
+        return False
+    if value.op != "call":
+        return any(one.name in found for one in value.list_vars())
+    called = _called(kinds.get(value.func.name))
+    if called in checked.OF_ARITHMETIC:
+        return called is not checked.ARITHMETIC[operator.truediv] and _all_whole(value, kinds, found)
+    if called in (builtins.min, builtins.max) and "f" in letters:
+        return any(one.name in found or _letter(kinds[one.name]) == "i" for one in value.args)
+    if isinstance(kinds.get(value.func.name), types.Dispatcher) and called not in checked.OF_FLOATS:
+        return any(one.name in found for one in value.args) or _returns_whole(called)
+    return called not in checked.OF_FLOATS and any(one.name in found for one in value.args)
+
+
+def _flat(letter: Any) -> set[Any]:
+    return set().union(*map(_flat, letter)) if isinstance(letter, tuple) else {letter}
+
+
+def _all_whole(call: Any, kinds: Any, found: set[str]) -> bool:
+    """Return whether all operands of a call are integers in Python, and one is a float here."""
+    names = [one.name for one in call.args]
+    return any(one in found for one in names) and all(one in found or _letter(kinds[one]) in "bi" for one in names)
+
+
+def _returns_whole(dispatcher: Any) -> bool:
+    """Return whether a compiled function may return a float where Python returns an integer."""
+    for made in dispatcher.overloads.values():
+        annotation = made.type_annotation
+        found = _holds_whole(annotation.blocks, annotation.typemap)
+        for block in annotation.blocks.values():
+            found_here = [one.value.name for one in block.find_insts(ir.Return)]
+            if found & set(found_here):
+                return True
+    return False
+
+
+class _Lower(Lower):
+    """Lowering that raises where an integer becomes a float, and that differs in Python."""
+
+    def lower_assign(self, ty: Any, inst: Any) -> Any:
+        value, kinds = inst.value, self.fndesc.typemap
+        if isinstance(value, ir.Var) or (isinstance(value, ir.Expr) and value.op == "cast"):
+            source = value if isinstance(value, ir.Var) else value.value
+            if not isinstance(inst.target, ir.Var) or not self._is_returned(inst.target):
+                self._refuse_large(source, ty)
+        elif isinstance(value, ir.Expr) and value.op == "call":
+            called = _called(kinds.get(value.func.name))
+            if called in (builtins.min, builtins.max):
+                for one in value.args:
+                    self._refuse_large(one, ty)
+            elif called is builtins.abs and kinds[value.args[0].name] == types.int64:
+                checked.raise_if(self.context, self.builder, checked.is_least(self.builder, self._load(value.args[0])))
+        result = super().lower_assign(ty, inst)
+        if isinstance(value, ir.Expr) and value.op == "call":
+            self._guard(value, ty, result)
+        return result
+
+    def _load(self, variable: Any) -> Any:
+        return self.loadvar(variable.name)
+
+    def _is_returned(self, target: Any) -> bool:
+        if not hasattr(self, "_returned"):
+            self._returned = {one.value.name for block in self.blocks.values() for one in block.find_insts(ir.Return)}
+        return self._is_first and target.name in self._returned
+
+    @property
+    def _is_first(self) -> bool:
+        """Return whether this is the user's function itself, whose whole results Python computes again."""
+        compilation = getattr(_current, "compilation", None)
+        return compilation is not None and self.func_ir.func_id.func.__code__ is compilation.func.__code__
+
+    def _refuse_large(self, source: Any, target: Any) -> None:
+        """Raise for integers that are no floats."""
+        kind = self.fndesc.typemap[source.name]
+        if kind == types.int64 and target == types.float64:
+            checked.raise_if(self.context, self.builder, checked.is_large(self.builder, self._load(source)))
+        elif isinstance(kind, types.BaseTuple) and isinstance(target, types.BaseTuple):
+            for at, (one, other) in enumerate(zip(kind.types, target.types, strict=True)):
+                if one == types.int64 and other == types.float64:
+                    part = self.builder.extract_value(self._load(source), at)
+                    checked.raise_if(self.context, self.builder, checked.is_large(self.builder, part))
+
+    def _guard(self, call: Any, ty: Any, result: Any) -> None:
+        """Raise if the result of a call may be another one for the integers that Python has there."""
+        kinds = self.fndesc.typemap
+        if not hasattr(self, "_whole"):
+            self._whole = _holds_whole(self.blocks, kinds)
+        names = [one.name for one in call.args] + [one.name for _, one in call.kws]
+        whole = [one for one in names if one in self._whole]
+        if not whole:
+            return
+        called = _called(kinds.get(call.func.name))
+        if called in checked.COMPARISONS.values() or called in checked.OF_FLOATS or called in checked.OF_WHOLE:
+            return
+        if isinstance(kinds.get(call.func.name), types.BoundFunction):
+            return  # of a list
+        is_array = any(isinstance(kinds[one], types.Array) for one in names)
+        if called in checked.OF_ARITHMETIC and not is_array:
+            if called is checked.ARITHMETIC[operator.truediv] or not _all_whole(call, kinds, self._whole):
+                return
+            if called is not checked.ARITHMETIC[operator.pow]:
+                checked.raise_if(self.context, self.builder, checked.is_unlike_integer(self.builder, result))
+                return
+        for one in whole:
+            if kinds[one] != types.float64:
+                raise _NotCompilableError(
+                    "it gives a function a tuple or list of numbers that are integers in one place and floats in "
+                    "another", call.loc.line,
+                )  # fmt: skip
+            checked.raise_if(self.context, self.builder, checked.is_integer(self.builder, self.loadvar(one)))
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Lowering(BaseNativeLowering):
+    """Pass that makes machine code, with these checks."""
+
+    _name = "pdparallel_lowering"
+
+    @property
+    def lowering_class(self) -> Any:
+        return _Lower
 
 
 def _is_extreme(kind: Any) -> bool:

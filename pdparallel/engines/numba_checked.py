@@ -16,6 +16,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing import signature
@@ -27,10 +28,18 @@ __all__ = [
     "ARITHMETIC",
     "COMPARISONS",
     "METHODS",
+    "OF_ARITHMETIC",
+    "OF_FLOATS",
+    "OF_WHOLE",
     "REFUSED",
     "SUBSTITUTES",
     "UnsafeTypesError",
     "is_exact_power",
+    "is_integer",
+    "is_large",
+    "is_least",
+    "is_unlike_integer",
+    "raise_if",
 ]
 
 #: Largest integer up to which all integers are floats.
@@ -77,12 +86,13 @@ def _check_operands(symbol: str, kinds: tuple[Any, ...], compares: bool) -> None
         )
 
 
-def _raise(context: Any, builder: Any, when: Any) -> None:
+def raise_if(context: Any, builder: Any, when: Any) -> None:
+    """Let Python compute the row if a bit is set."""
     with cgutils.if_unlikely(builder, when):
         context.call_conv.return_user_exc(builder, _NeedsPythonError, ("Python computes this row",))
 
 
-def _is_large(builder: Any, value: Any) -> Any:
+def is_large(builder: Any, value: Any) -> Any:
     """Return whether an integer is beyond those that are all floats."""
     most = value.type(_LARGEST_EXACT)
     return builder.or_(
@@ -90,10 +100,35 @@ def _is_large(builder: Any, value: Any) -> Any:
     )
 
 
+def is_least(builder: Any, value: Any) -> Any:
+    """Return whether an integer is the least one, which has no negative."""
+    return builder.icmp_signed("==", value, value.type(_LEAST))
+
+
+def _is_beyond(builder: Any, value: Any) -> Any:
+    most = value.type(float(_LARGEST_EXACT))
+    return builder.or_(
+        builder.fcmp_ordered(">", value, most), builder.fcmp_ordered("<", value, value.type(-float(_LARGEST_EXACT)))
+    )
+
+
+def is_unlike_integer(builder: Any, value: Any) -> Any:
+    """Return whether a float may differ from the result of the same operation with integers."""
+    bits = builder.bitcast(value, ir.IntType(64))
+    return builder.or_(_is_beyond(builder, value), is_least(builder, bits))  # the bits of -0.0
+
+
+def is_integer(builder: Any, value: Any) -> Any:
+    """Return whether a float is whole; one with more than 53 bits is."""
+    bits = ir.IntType(64)
+    near = builder.sitofp(builder.fptosi(value, bits), value.type)
+    return builder.or_(_is_beyond(builder, value), builder.fcmp_ordered("==", near, value))
+
+
 def _overflow(name: str) -> Callable[..., Any]:
     def check(context: Any, builder: Any, args: list[Any]) -> Any:
         both = getattr(builder, name)(*args)
-        _raise(context, builder, builder.extract_value(both, 1))
+        raise_if(context, builder, builder.extract_value(both, 1))
         return builder.extract_value(both, 0)
 
     return check
@@ -101,23 +136,23 @@ def _overflow(name: str) -> Callable[..., Any]:
 
 def _of_minus_one(context: Any, builder: Any, args: list[Any]) -> None:
     least = builder.icmp_signed("==", args[0], args[0].type(_LEAST))
-    _raise(context, builder, builder.and_(least, builder.icmp_signed("==", args[1], args[1].type(-1))))
+    raise_if(context, builder, builder.and_(least, builder.icmp_signed("==", args[1], args[1].type(-1))))
 
 
 def _of_large(context: Any, builder: Any, args: list[Any]) -> None:
-    _raise(context, builder, builder.or_(*(_is_large(builder, value) for value in args)))
+    raise_if(context, builder, builder.or_(*(is_large(builder, value) for value in args)))
 
 
 def _of_shift(context: Any, builder: Any, args: list[Any]) -> None:
     by = args[1]
     outside = builder.or_(builder.icmp_signed("<", by, by.type(0)), builder.icmp_signed(">", by, by.type(62)))
-    _raise(context, builder, outside)
+    raise_if(context, builder, outside)
 
 
 def _of_left_shift(context: Any, builder: Any, args: list[Any]) -> None:
     _of_shift(context, builder, args)
     value, by = args
-    _raise(context, builder, builder.icmp_signed("!=", builder.ashr(builder.shl(value, by), by), value))
+    raise_if(context, builder, builder.icmp_signed("!=", builder.ashr(builder.shl(value, by), by), value))
 
 
 #: What is checked for two integers. A check that returns a value has computed the result.
@@ -165,7 +200,7 @@ def _binary(op: Any, compares: bool) -> Any:
                 if result is not None:
                     return result
             elif compares and set(own) == {types.int64, types.float64}:
-                _raise(context, builder, _is_large(builder, args[own.index(types.int64)]))
+                raise_if(context, builder, is_large(builder, args[own.index(types.int64)]))
             cast = [context.cast(builder, *one) for one in zip(args, own, found.args, strict=True)]
             return context.get_function(op, found)(builder, cast)
 
@@ -186,7 +221,7 @@ def _unary(op: Any) -> Any:
 
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             if op is operator.neg and sig.args[0] == types.int64:
-                _raise(context, builder, builder.icmp_signed("==", args[0], args[0].type(_LEAST)))
+                raise_if(context, builder, builder.icmp_signed("==", args[0], args[0].type(_LEAST)))
             return context.get_function(op, sig)(builder, args)
 
         return signature(found.return_type, *found.args), generate
@@ -287,10 +322,24 @@ def _checked_whole(function: Any) -> Any:
     """Return a function that makes an integer, and raises if that has more than 64 bits."""
 
     @numba.njit(nogil=True)
-    def checked(value: Any) -> int:
+    def of_float(value: Any) -> int:
         if not -9.2e18 < value < 9.2e18:
             raise _NeedsPythonError("Python computes this row")
         return int(function(value))
+
+    def stub(value: Any) -> Any:
+        raise NotImplementedError("only for compiled code")
+
+    @overload(stub)
+    def choose(value):  # type: ignore[no-untyped-def] # numba compares signatures
+        if _plain(value) == types.int64:
+            return lambda value: value
+        return lambda value: of_float(value)
+
+    @numba.njit(nogil=True)
+    def checked(value: Any) -> int:
+        whole: int = stub(value)
+        return whole
 
     return checked
 
@@ -335,6 +384,8 @@ def _choose_rounded(value, ndigits=None):  # type: ignore[no-untyped-def] # numb
     if _plain(value) == types.boolean:
         raise UnsafeTypesError("round() gets a bool. Python and NumPy have other rules for that")
     if ndigits is None or isinstance(ndigits, (types.Omitted, types.NoneType)):
+        if _plain(value) == types.int64:
+            return lambda value, ndigits=None: value
         return lambda value, ndigits=None: _round_to_whole(value)
     if _plain(value) == types.int64:
         return lambda value, ndigits=None: _same_if_fine(value, ndigits)
@@ -500,6 +551,23 @@ SUBSTITUTES: dict[int, Any] = {
     id(math.log): _log,
     id(math.pow): _math_pow,
 }  # fmt: skip
+
+#: The checked operators of arithmetic.
+OF_ARITHMETIC = frozenset(ARITHMETIC.values())
+
+#: Functions that give the same for an integer and for a float of its value, and return no integer as float.
+OF_FLOATS = frozenset((
+    *(SUBSTITUTES[id(one)] for one in (
+        math.sqrt, math.sin, math.cos, math.tan, math.asin, math.acos, math.atan, math.sinh, math.cosh, math.tanh,
+        math.asinh, math.acosh, math.atanh, math.exp, math.expm1, math.log1p, math.log10, math.log2, math.floor,
+        math.ceil, math.trunc, builtins.int, builtins.float, math.log, math.pow,
+    )),
+    bool, math.atan2, math.copysign, math.fabs, math.isnan, math.isinf, math.isfinite, math.degrees, math.radians,
+    np.isnan, np.isinf, np.isfinite, np.sqrt, np.float64,
+))  # fmt: skip
+
+#: Functions that give the same for both, and may return an integer as float.
+OF_WHOLE = frozenset((abs, min, max, SUBSTITUTES[id(builtins.round)]))
 
 #: Functions that give the same in compiled code.
 ALLOWED: frozenset[int] = frozenset(map(id, (

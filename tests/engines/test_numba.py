@@ -584,3 +584,38 @@ def test_wrappers_have_their_own_defaults() -> None:
         return inner(row, by)
 
     same(apply(wrapper), INTEGERS.rename(columns={"a": "i"}))
+
+
+def negated(value: float) -> float:
+    return math.atan2(value * -1, -1)
+
+
+def whole_below_zero(value: float) -> float:
+    return 0 if value < 0 else value
+
+
+#: Functions of integers that compiled code makes floats, because another line gives a float.
+WHOLE: dict[str, Callable[[Any], Any]] = {
+    "maximum": lambda row: max(row["i"], 0.5) / 3,
+    "sum": lambda row: (max(row["i"], 0.5) + 1) * 0.1,
+    "branch": lambda row: (0.5 if row["a"] > 9 else row["i"]) / 3,
+    "sign of zero": lambda row: math.atan2((0 if row["a"] > -9 else row["a"]) * -1, -1),
+    "negative": lambda row: math.copysign(1, -(0 if row["a"] < 9 else row["a"])),
+    "to a helper": lambda row: negated(0 if row["a"] > -9 else row["a"]),
+    "from a helper": lambda row: math.atan2(whole_below_zero(row["a"]) * -1, -1),
+    "in a tuple": lambda row: math.atan2(((0, 1) if row["a"] > -9 else (0.5, row["a"]))[0] * -1, -1),
+    "power": lambda row: abs((2 if row["a"] > 0 else 0.5) ** row["i"]) ** 0.5,
+    "NumPy": lambda row: np.square(0.5 if row["a"] > 9 else row["i"]) * 0.3,
+    "magnitude": lambda row: abs(row["i"]),
+    "rounded": lambda row: round(row["i"]) + math.floor(row["i"]) - int(row["i"]),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", WHOLE)
+def test_integers_that_become_floats(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdparallel.execution import compiled
+
+    monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
+    same(apply(WHOLE[name]), RARE if name != "power" else RARE[(RARE["i"] > 0) & (RARE["i"] < 50)])
+    same_or_refused(WHOLE[name], RARE[["i"]].assign(a=1), monkeypatch)
