@@ -99,14 +99,15 @@ def numeric_units(data: Any, unit_format: UnitFormat, names: Set[Any]) -> list[N
         return [_arrays(data if unit_format == "row-array" else data.T)]
     if unit_format == "value":
         return [_values(backing_array(data), 0)]
-    if unit_format == "item":
+    if unit_format == "item" and isinstance(data, list):
         return [_values(data, 0)]
     if unit_format == "unit" and isinstance(data, FrameValues):
         return list(_cells(data))
     if unit_format == "unit" and isinstance(data, WindowUnits):
         return list(_windows(data))
     raise NotNumericError(
-        "engine='numba' takes rows, values, and with raw=True columns and windows. For other calls use engine='auto'"
+        "it takes rows and values, lists of numbers in pdparallel.map, and with raw=True columns and windows. "
+        "Use engine='auto'"
     )
 
 

@@ -37,7 +37,7 @@ from pdparallel.diagnostics.measure import MAX_OF_A_PLACE, bytes_of, fits_lazy_r
 from pdparallel.engines.registry import is_warm, open_engine
 from pdparallel.errors import FunctionNotSerializableError, InvalidOptionError
 from pdparallel.execution import placement
-from pdparallel.execution.compiled import MAX_CHECKED, Trial, trial
+from pdparallel.execution.compiled import Trial, trial
 from pdparallel.execution.events import observing
 from pdparallel.execution.placement import COLD_WORTH_SECONDS, COROUTINES, PoolDecision, Reason, transfer_cost
 from pdparallel.execution.records import Observer, Record
@@ -145,7 +145,7 @@ def _compilation(found: Explanation, call: Call, options: Options, outcome: Outc
 
 def _in_compiled_code(compilation: Trial, found: Explanation) -> float:
     """Return the expected seconds of compiled code, with those of the rows that Python checks."""
-    return found.units * compilation.unit / found.cores + min(found.units, MAX_CHECKED) * found.cost
+    return found.units * compilation.unit / found.cores + compilation.check
 
 
 def _compiled_in_words(compilation: Trial, found: Explanation) -> str:
@@ -153,6 +153,8 @@ def _compiled_in_words(compilation: Trial, found: Explanation) -> str:
         return compilation.problem
     took = f"compiles in {seconds(compilation.compilation)}" if compilation.compilation else "is compiled"
     whole = seconds(_in_compiled_code(compilation, found))
+    if found.engine != "numba" and _in_compiled_code(compilation, found) > found.seconds:
+        return f"the function {took}, but engine='numba' is not faster for so few {found.unit}s"
     if found.engine == "numba":
         return f"the function {took}; then all {found.unit}s take about {whole}"
     return f"the function {took}; then df.par(engine='numba') takes about {whole} instead of {seconds(found.seconds)}"
@@ -272,7 +274,7 @@ def _advice(found: Explanation, call: Call, options: Options, outcome: Outcome) 
         yield from _of_rows(found, call.data)
     if found.engine not in ("here", "serial"):
         if (
-            found.engine != "asyncio"
+            found.engine not in ("asyncio", "numba")
             and found.columns_read
             and found.columns_unread
             and isinstance(call.data, pd.DataFrame)

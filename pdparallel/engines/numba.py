@@ -122,10 +122,15 @@ class _Compilation:
                 f"it uses {name}, which is a {type(value).__name__}. Compiled code can use numbers, tuples and arrays "
                 "of numbers, and functions of them", loc.line,
             )  # fmt: skip
-        advice = checked.REFUSED.get(name.replace("numpy.", "np."), "Use Python's operators and functions of math")
+        advice = checked.REFUSED.get(name.replace("numpy.", "np."), "")
+        if not advice and not name.startswith(("np.", "numpy.", "math.")):
+            raise _NotCompilableError(
+                f"it uses {name}. Compiled code knows Python's operators, abs, min, max, round, int, float, bool, len "
+                "and range, the functions of math, and some of NumPy", loc.line,
+            )  # fmt: skip
         raise _NotCompilableError(
-            f"it uses {name}, whose result may differ in compiled code. {advice}. Or allow small differences: "
-            "df.par(engine='numba', check=1e-12)", loc.line,
+            f"it uses {name}, whose result may differ in compiled code. {advice or 'Use a function of math'}. Or allow "
+            "small differences: df.par(engine='numba', check=1e-12)", loc.line,
         )  # fmt: skip
 
 
@@ -599,6 +604,7 @@ def _dtype_of(kind: Any) -> np.dtype:
     if isinstance(kind, types.Optional):
         raise _NotCompilableError("it returns None in some places. Return a number, or float('nan')")
     what = "a row" if isinstance(kind, types.Record) else "an array" if isinstance(kind, types.Array) else str(kind)
+    what = "a dict" if what.startswith("Dict") else what
     names = {"unicode_type": "a text", "complex128": "a complex number"}
     raise _NotCompilableError(
         f"it returns {names.get(what, what)}. Compiled code can return numbers, bools, and tuples of them"
@@ -708,7 +714,7 @@ def compiled(work: Work, layout: Layout, exact: bool, clock: Callable[[], float]
     FunctionNotCompilableError
         With the line of the function, and the reason.
     """
-    func, given = _plain_function(work)
+    func, given = _plain_function(work, layout)
     try:
         kinds = tuple(map(numba.typeof, given))
     except Exception:
@@ -768,19 +774,26 @@ def _compile(func: Any, given: tuple[Any, ...], kinds: tuple[Any, ...], layout: 
             else f"row.{name}, which is no column of numbers"
         )
         raise _error(func, _NotCompilableError(f"it uses {what}")) from error
-    except (NotImplementedError, AssertionError, AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise _error(func, _NotCompilableError(f"numba says: {str(error) or type(error).__name__}")) from error
+    except Exception as error:  # numba raises many kinds
+        raise _error(func, _of_other_error(error)) from error
     finally:
         _current.compilation = None
 
 
-def _plain_function(work: Work) -> tuple[python_types.FunctionType, tuple[Any, ...]]:
+def _plain_function(work: Work, layout: Layout) -> tuple[python_types.FunctionType, tuple[Any, ...]]:
     """Return the function as a plain one, and its arguments after the unit."""
     func, args, kwargs = work.func, work.args, dict(work.kwargs)
     while isinstance(func, functools.partial):
         if func.args:
             break
         kwargs, func = {**func.keywords, **kwargs}, func.func
+    is_made = _is_dispatcher(func) or isinstance(func, python_types.BuiltinFunctionType)
+    if is_made and layout.format == "record":
+        name = getattr(func, "__name__", "it")
+        raise FunctionNotCompilableError(
+            f"The function {name!r} cannot be compiled for rows of pandas: it takes numbers. Give a Python function "
+            f"that reads the row: lambda row: {name}(row['a'])."
+        )
     if _is_dispatcher(func):
         inner: Any = func
         func = inner.py_func
@@ -865,6 +878,21 @@ def _explained(error: Any) -> _NotCompilableError:
     if known:
         reason = f"numba does not know the attribute {known[1]!r}" + (" of a row" if known[2] == "Record" else "")
     return _NotCompilableError(f"numba says: {reason}" if not known else reason, line)
+
+
+def _of_other_error(error: Exception) -> _NotCompilableError:
+    """Return the reason of an error that is none of numba's classes."""
+    text = str(error) or type(error).__name__
+    line = re.search(r"\((\d+)\)\s*$", text)
+    opcode = re.search(r"opcode \((\w+)\)", text)
+    reason = f"numba says: {text}"
+    if opcode is not None:
+        reason = f"it uses what numba does not know ({opcode[1]})"
+        if opcode[1].startswith(("FORMAT", "BUILD_STRING", "CONVERT")):
+            reason = "it makes a text. Compiled code computes with numbers"
+        elif "GLOBAL" in opcode[1] or "DEREF" in opcode[1]:
+            reason = "it assigns a global variable, or a variable of an outer function. Return the value instead"
+    return _NotCompilableError(reason, int(line[1]) if line is not None else None)
 
 
 def _error(func: Any, error: _NotCompilableError) -> FunctionNotCompilableError:

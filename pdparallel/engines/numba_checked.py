@@ -574,7 +574,7 @@ ALLOWED: frozenset[int] = frozenset(map(id, (
     bool, range, len, enumerate, zip, min, max, abs, tuple,
     math.atan2, math.copysign, math.fabs, math.isnan, math.isinf, math.isfinite, math.degrees, math.radians,
     np.sqrt, np.square, np.abs, np.fabs, np.floor, np.ceil, np.trunc, np.rint, np.isnan, np.isinf, np.isfinite,
-    np.min, np.max, np.argmin, np.argmax, np.any, np.all, np.minimum, np.maximum, np.fmin, np.fmax, np.copysign,
+    np.min, np.max, np.argmin, np.argmax, np.any, np.all, np.fmin, np.fmax, np.copysign,
     np.float64,
 )))  # fmt: skip
 
@@ -586,6 +586,7 @@ REFUSED: dict[str, str] = {
     "np.log": "Use math.log", "np.log10": "Use math.log10", "np.log2": "Use math.log2", "np.log1p": "Use math.log1p",
     "np.expm1": "Use math.expm1", "np.arctan2": "Use math.atan2", "np.arctan": "Use math.atan",
     "np.arcsin": "Use math.asin", "np.arccos": "Use math.acos", "np.tanh": "Use math.tanh", "np.power": "Use **",
-    "np.sign": "Compare with 0", "print": "Remove it", "np.where": "Use 'a if condition else b'",
+    "np.sign": "Compare with 0", "np.maximum": "Use max", "np.minimum": "Use min",
+    "np.where": "Use 'a if condition else b'",
     "np.clip": "Use min(max(x, low), high)",
 }  # fmt: skip

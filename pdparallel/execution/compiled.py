@@ -9,10 +9,12 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import queue
+import threading
 import time
 import types
-from collections.abc import Generator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -35,7 +37,7 @@ from pdparallel.execution.inline import run_inline
 from pdparallel.progress.reporter import Bar
 from pdparallel.worker.loop import record
 
-__all__ = ["MAX_CHECKED", "CompiledRunner", "Trial", "trial"]
+__all__ = ["CompiledRunner", "Trial", "trial"]
 
 #: Largest number of units that a trial computes.
 MAX_TRIED = 20_000
@@ -57,6 +59,9 @@ MAX_AT_ONCE = 256
 
 #: Largest number of parts of packed and other returns in a chunk.
 MAX_PARTS = 64
+
+#: Seconds that an interrupt waits for the chunks that threads compute.
+STOP_SECONDS = 2.0
 
 #: Seconds between two looks at cancellation and interrupts while threads work.
 LOOK_SECONDS = 0.05
@@ -91,14 +96,14 @@ class CompiledRunner:
     def run(self) -> Generator[None, None, None]:
         """Run all pending units; yield each time the collector has got an outcome."""
         made = self.prepare()
-        with ThreadPoolExecutor(self._options.workers, "pdparallel-numba") as threads:
-            try:
-                for units, function, kinds in made:
-                    yield from self._run(threads, units, function, kinds)
-                    if self._collector.failure is not None:
-                        return
-            finally:
-                threads.shutdown(cancel_futures=True)
+        threads = _Threads(self._options.workers)
+        try:
+            for units, function, kinds in made:
+                yield from self._run(threads, units, function, kinds)
+                if self._collector.failure is not None:
+                    return
+        finally:
+            threads.end(STOP_SECONDS)
 
     def prepare(self) -> list[tuple[NumericUnits, Any, _Types]]:
         """Compile the function, and compare some of its results with Python's."""
@@ -186,9 +191,7 @@ class CompiledRunner:
 
     # Chunks
 
-    def _run(
-        self, threads: ThreadPoolExecutor, units: NumericUnits, function: Any, kinds: _Types
-    ) -> Generator[None, None, None]:
+    def _run(self, threads: _Threads, units: NumericUnits, function: Any, kinds: _Types) -> Generator[None, None, None]:
         flying: dict[Future[Any], Chunk] = {}
         ready: dict[int, tuple[Chunk, Any]] = {}
         order: list[int] = []
@@ -282,11 +285,52 @@ class CompiledRunner:
                 self._differs(chunk.start + at, value, found)
 
 
+class _Threads:
+    """Threads that compute chunks. The process can end while they compute: nothing can stop a loop in compiled code."""
+
+    def __init__(self, number: int) -> None:
+        self._tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._futures: set[Future[Any]] = set()
+        self._threads = [
+            threading.Thread(target=self._work, name="pdparallel-numba", daemon=True) for _ in range(number)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, func: Callable[..., Any], *args: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        self._tasks.put((future, func, args))
+        return future
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            future, func, args = task
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(func(*args))
+                except BaseException as exception:
+                    future.set_exception(exception)
+            del task, future, func, args  # they keep the data alive
+
+    def end(self, seconds: float) -> None:
+        """End the threads; wait at most so long for what they compute."""
+        for future in list(self._futures):
+            future.cancel()
+        for _ in self._threads:
+            self._tasks.put(None)
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+
 class Trial(NamedTuple):
     """What compiled code would do for a call."""
 
-    #: Seconds of compilation, and seconds of a unit in one thread.
+    #: Seconds of compilation, of the check of each call, and of a unit in one thread.
     compilation: float = math.nan
+    check: float = math.nan
     unit: float = math.nan
     #: Why it cannot, or an empty text.
     problem: str = ""
@@ -301,14 +345,17 @@ def trial(call: Call, options: Options) -> Trial:
         None, nobody,
     )  # fmt: skip
     try:
+        runner.prepare()
+        compilation, began = runner.seconds, time.perf_counter()
         made = runner.prepare()
     except (FunctionNotCompilableError, CompiledResultDiffersError) as error:
         return Trial(problem=str(error).partition("\n")[0])
+    check_seconds = time.perf_counter() - began
     units, function, kinds = made[0]
     some = Chunk(units.start, min(units.stop, units.start + MAX_TRIED))
     _computed(units, function, kinds.length, some)
     took = min(_computed(units, function, kinds.length, some)[2] for _ in range(3))
-    return Trial(runner.seconds, took / len(some))
+    return Trial(compilation, check_seconds, took / len(some))
 
 
 def _computed(

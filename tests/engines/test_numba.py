@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -262,6 +264,13 @@ def test_windows(name: str) -> None:
 
 # Refusals
 
+
+def assigns_a_global(row: Any) -> Any:
+    global LABEL
+    LABEL = "b"
+    return row["a"]
+
+
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "text": (lambda row: str(row["a"]), "uses str"),
     "text returned": (lambda row: "x" if row["a"] > 0 else "y", "returns a text"),
@@ -277,6 +286,9 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "last digits": (lambda row: np.exp(row["a"]), "Use math.exp"),
     "sum": (lambda row: sum((row["a"], 1)), r"x \+ y \+ z"),
     "hypot": (lambda row: math.hypot(row["a"], 1), "math.sqrt"),
+    "made text": (lambda row: float(f"{row['a']:.2f}"), "makes a text"),
+    "global": (assigns_a_global, "assigns a global variable"),
+    "signs of zeros": (lambda row: np.maximum(row["a"], 0.0), "Use max"),
     "random": (lambda row: np.random.rand() + row["a"], "random numbers"),
     "print": (lambda row: print(row["a"]), "print"),
     "frame": (lambda row: MIXED["a"][0] + row["a"], "MIXED, which is a DataFrame"),
@@ -292,7 +304,8 @@ def test_what_cannot_be_compiled(name: str) -> None:
     with pytest.raises(FunctionNotCompilableError, match=text) as caught:
         MIXED.par(engine="numba").apply_rows(func)
     assert not calls
-    assert f"line {func.__code__.co_firstlineno}" in str(caught.value)
+    first = func.__code__.co_firstlineno
+    assert any(f"line {first + more}:" in str(caught.value) for more in range(3))
 
 
 def test_a_function_that_catches_exceptions() -> None:
@@ -457,8 +470,11 @@ def test_frames_without_rows_or_columns() -> None:
 
 
 def test_explain() -> None:
-    found = BOTH.par.explain(ROWS["arithmetic"])
+    many = pd.concat([BOTH] * 100)
+    found = many.par.explain(ROWS["arithmetic"])
     assert "df.par(engine='numba') takes about" in found.compiled
+    assert "is not faster for so few rows" in BOTH.iloc[:20].par.explain(ROWS["arithmetic"]).compiled
+    assert "makes a text" in BOTH.par.explain(lambda row: float(f"{row['b']:.2f}")).compiled
     assert "with numba" in str(found)
     found = BOTH.par(engine="numba").explain(ROWS["branches"])
     assert (found.engine, found.reason) == ("numba", "engine= names it")
@@ -619,3 +635,41 @@ def test_integers_that_become_floats(name: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
     same(apply(WHOLE[name]), RARE if name != "power" else RARE[(RARE["i"] > 0) & (RARE["i"] < 50)])
     same_or_refused(WHOLE[name], RARE[["i"]].assign(a=1), monkeypatch)
+
+
+def test_functions_that_are_compiled_already() -> None:
+    import numba
+
+    double = numba.njit(lambda value: value * 2)
+    same(lambda data: data.map(double), FLOATS["b"])
+    for func in (double, math.sqrt):
+        with pytest.raises(FunctionNotCompilableError, match="Give a Python function that reads the row"):
+            FLOATS.par(engine="numba").apply_rows(func)
+    with pytest.raises(FunctionNotCompilableError, match=r"pdparallel\.map"):
+        list(pdparallel.imap(abs, [1.0], engine="numba"))
+
+
+ENDLESS = """
+import signal, threading, time
+import pandas as pd, pdparallel
+
+def endless(row):
+    value = row["a"]
+    while value > 5:
+        value = value + 1 - 1
+    return value
+
+df = pd.DataFrame({"a": [1.0] * 2000 + [9.0] + [1.0] * 5000})
+with pdparallel.option_context(engine="numba", check=None):
+    df[:2000].par.apply_rows(endless)
+    threading.Timer(0.3, lambda: signal.raise_signal(signal.SIGINT)).start()
+    try:
+        df.par.apply_rows(endless)
+    except KeyboardInterrupt:
+        print("interrupted", df[:50].par.apply_rows(endless).sum())
+"""
+
+
+def test_a_loop_without_end_can_be_interrupted() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDLESS], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout) == (0, "interrupted 50.0\n"), done.stderr
