@@ -220,6 +220,8 @@ class _Checked(FunctionPass):
             array, stands = self._methods[value.func.name]
             name = self._variable(block, body, "method", stands, loc)
             statement = ir.Assign(ir.Expr.call(name, [array, *value.args], value.kws, loc), statement.target, loc)
+        elif isinstance(value, ir.Expr) and value.op == "build_map":
+            raise _NotCompilableError("it makes a dict. Use a tuple or an array", loc.line)
         elif isinstance(value, ir.Expr) and value.op == "make_function":
             raise _NotCompilableError("it makes a function and does not just call it. Define it outside", loc.line)
         elif isinstance(value, ir.Expr) and value.op in ("binop", "inplace_binop", "unary"):
@@ -229,14 +231,15 @@ class _Checked(FunctionPass):
             stands = checked.ARITHMETIC.get(op) or checked.COMPARISONS.get(op)
             if stands is not None:
                 operands = (value.value,) if value.op == "unary" else (value.lhs, value.rhs)
-                name = self._variable(block, body, getattr(op, "__name__", "operator"), stands, loc)
+                is_inplace = value.op == "inplace_binop"
+                name = self._variable(block, body, getattr(op, "__name__", "operator"), stands, loc, is_inplace)
                 statement = ir.Assign(ir.Expr.call(name, operands, (), loc), statement.target, loc)
         body.append(statement)
 
-    def _variable(self, block: Any, body: list[Any], shown: str, value: Any, loc: Any) -> Any:
+    def _variable(self, block: Any, body: list[Any], shown: str, value: Any, loc: Any, is_inplace: bool = False) -> Any:
         """Assign a function to a new variable, and return the variable."""
         self._number = getattr(self, "_number", 0) + 1
-        variable = ir.Var(block.scope, f"$checked.{self._number}", loc)
+        variable = ir.Var(block.scope, f"$checked.{'inplace.' if is_inplace else ''}{self._number}", loc)
         body.append(ir.Assign(ir.Global(shown, value, loc), variable, loc))
         return variable
 
@@ -323,9 +326,7 @@ def _letter(kind: Any) -> Any:
         return tuple(map(_letter, kind.types))
     if isinstance(kind, types.Boolean):
         return "b"
-    if isinstance(kind, types.Integer):
-        return "i"
-    return "f" if isinstance(kind, types.Float) else str(kind)
+    return {types.int64: "i", types.float64: "f"}.get(kind) or str(kind)
 
 
 def _joins(func: Any, annotation: Any) -> Iterator[tuple[Any, Any, Any]]:
@@ -536,8 +537,60 @@ def _review(compilation: _Compilation) -> bool:
                         raise _NotCompilableError(
                             "it gives True or False in one place and a number in another", statement.loc.line
                         )
+                    narrow = next((name for name in (one, other) if _NARROW.match(name)), None)
+                    if narrow is not None:
+                        raise _NotCompilableError(
+                            f"it gives a {narrow} in one place and another number in another. Convert the {narrow} "
+                            "first, as in float(row['x'])", statement.loc.line,
+                        )  # fmt: skip
                     mixed = mixed or (one, other) == ("i", "f")
     return mixed
+
+
+#: Names of types that are not Python's.
+_NARROW = re.compile(r"(int|uint|float)\d+$")
+
+#: Methods of lists that give the same in compiled code.
+_OF_LISTS = frozenset(("append", "clear", "copy", "extend", "insert", "pop", "reverse"))
+
+
+def _review_call(call: Any, kinds: Any, result: Any) -> None:
+    """Refuse calls that give something else in Python."""
+    called, line = kinds.get(call.func.name), call.loc.line
+    operands = [kinds[one.name] for one in (*call.args, *(one for _, one in call.kws))]
+    if call.func.name.startswith("$checked.inplace") and isinstance(operands[0], (types.Array, types.List, types.Set)):
+        raise _NotCompilableError("it changes an array or list in place. Write x = x + y, not x += y", line)
+    if isinstance(called, types.BoundFunction) and isinstance(called.this, types.List):
+        key = called.typing_key
+        name = str(key[-1] if isinstance(key, tuple) else key).rpartition(".")[2]
+        if name not in _OF_LISTS:
+            raise _NotCompilableError(f"it uses the method {name}() of a list", line)
+        if any(_letter(getattr(one, "dtype", one)) != _letter(called.this.dtype) for one in operands) and name != "pop":
+            raise _NotCompilableError("it makes a list of different types. Make a tuple", line)
+    function = _called(called)
+    if (
+        isinstance(called, types.Dispatcher)
+        or function in checked.OF_NARROW
+        or function in checked.COMPARISONS.values()
+    ):
+        return
+    _review_narrow(function, operands, result, line)
+
+
+def _review_narrow(function: Any, operands: list[Any], result: Any, line: int) -> None:
+    """Refuse functions for which NumPy has other types than compiled code."""
+    name = getattr(function, "__name__", "")
+    for kind in operands:
+        own = _letter(kind.dtype if isinstance(kind, types.Array) else kind)
+        found = _letter(result.dtype if isinstance(result, types.Array) else result)
+        if not isinstance(own, str) or found in ("b", own) or name in ("len", "argmin", "argmax", "range"):
+            continue
+        is_ufunc = isinstance(function, np.ufunc)
+        if _NARROW.match(own) or (own == "b" and is_ufunc):
+            raise _NotCompilableError(
+                f"{name or 'a function'}() gets a {'bool' if own == 'b' else own}, for which NumPy has other types. "
+                "Convert it first, as in float(row['x'])", line,
+            )  # fmt: skip
 
 
 def _pairs(source: Any, target: Any) -> Iterator[tuple[Any, Any]]:
@@ -557,6 +610,12 @@ def _review_rows(compilation: _Compilation, annotation: Any) -> None:
     for block in annotation.blocks.values():
         for statement in block.body:
             value = getattr(statement, "value", None)
+            if isinstance(value, ir.Expr) and value.op == "call":
+                _review_call(value, annotation.typemap, annotation.typemap.get(statement.target.name))
+            if isinstance(value, ir.Expr) and value.op == "getiter":
+                of = annotation.typemap.get(value.value.name)
+                if isinstance(of, types.Set):
+                    raise _NotCompilableError("it goes through a set, whose order differs", statement.loc.line)
             if compilation.exact and isinstance(value, ir.Expr) and value.op == "call":
                 called = annotation.typemap.get(value.func.name)
                 if isinstance(called, types.BoundFunction) and isinstance(called.this, types.Array):
@@ -634,6 +693,8 @@ class Compiled:
         """Compute units; return one array for each value of a return, and the positions that Python must compute."""
         width = length if self.kinds.container is list else len(self.kinds.dtypes)
         assert width is not None
+        if width == 0:  # empty lists, or all rows that were tried have failed
+            return [], list(range(n))
         dtypes = self.kinds.dtypes * width if self.kinds.container is list else self.kinds.dtypes
         outs = tuple(np.zeros(n, dtype) for dtype in dtypes)
         at, start, left = np.zeros(1, np.int64), 0, list[int]()

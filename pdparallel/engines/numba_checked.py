@@ -17,7 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import literal_unroll, types
 from numba.core import cgutils
 from numba.core.typing import signature
 from numba.extending import intrinsic, overload, register_jitable
@@ -30,6 +30,7 @@ __all__ = [
     "METHODS",
     "OF_ARITHMETIC",
     "OF_FLOATS",
+    "OF_NARROW",
     "OF_WHOLE",
     "REFUSED",
     "SUBSTITUTES",
@@ -66,6 +67,10 @@ def _name(kind: Any) -> str:
     return "bool" if kind == types.boolean else str(_plain(kind))
 
 
+#: Operators that have a meaning for bools.
+_OF_BITS = ("&", "|", "^")
+
+
 def _check_operands(symbol: str, kinds: tuple[Any, ...], compares: bool) -> None:
     """Refuse operands for which compiled code has other rules than Python or NumPy."""
     kinds = tuple(map(_plain, kinds))
@@ -79,7 +84,9 @@ def _check_operands(symbol: str, kinds: tuple[Any, ...], compares: bool) -> None
             f"The operator {symbol} gets a {_name(narrow)}. Compiled code has other rules for such narrow or unsigned "
             f"numbers. Convert it first, as in float(row['x']) or df.astype('float64')"
         )
-    if not compares and not arrays and all(kind == types.boolean for kind in numbers):
+    if arrays and symbol in ("<<", ">>"):
+        raise UnsafeTypesError(f"The operator {symbol} gets an array. Compiled code has other rules for that")
+    if not compares and symbol not in _OF_BITS and all(kind == types.boolean for kind in numbers):
         raise UnsafeTypesError(
             f"The operator {symbol} gets only bools. Python and NumPy have other rules for that. Convert them first, "
             "as in int(row['x'])"
@@ -171,7 +178,7 @@ _SYMBOLS = {
     operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.floordiv: "//",
     operator.mod: "%", operator.lshift: "<<", operator.rshift: ">>", operator.lt: "<", operator.le: "<=",
     operator.gt: ">", operator.ge: ">=", operator.eq: "==", operator.ne: "!=", operator.neg: "-", operator.pos: "+",
-    operator.invert: "~", operator.pow: "**",
+    operator.invert: "~", operator.pow: "**", operator.and_: "&", operator.or_: "|", operator.xor: "^",
 }  # fmt: skip
 
 
@@ -196,7 +203,7 @@ def _binary(op: Any, compares: bool) -> Any:
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             if _integers(own) and not compares:
                 whole = [context.cast(builder, value, kind, types.int64) for value, kind in zip(args, own, strict=True)]
-                result = _OF_INTEGERS[op](context, builder, whole)
+                result = _OF_INTEGERS[op](context, builder, whole) if op in _OF_INTEGERS else None
                 if result is not None:
                     return result
             elif compares and set(own) == {types.int64, types.float64}:
@@ -289,7 +296,7 @@ def _type_of(function: Any) -> Any:
 
 #: Checked form of each operator of arithmetic, for one and for two operands.
 ARITHMETIC: dict[Any, Any] = {
-    **{op: _binary(op, False) for op in _OF_INTEGERS},
+    **{op: _binary(op, False) for op in (*_OF_INTEGERS, operator.and_, operator.or_, operator.xor)},
     **{op: _unary(op) for op in (operator.neg, operator.pos, operator.invert)},
     operator.pow: _power,
 }
@@ -300,6 +307,49 @@ ARITHMETIC_MUL = ARITHMETIC[operator.mul]
 COMPARISONS: dict[Any, Any] = {
     op: _binary(op, True) for op in (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne)
 }
+
+_EQUAL = COMPARISONS[operator.eq]
+
+
+def _contains(container: Any, value: Any) -> Any:
+    raise NotImplementedError("only for compiled code")
+
+
+@overload(_contains)
+def _choose_contains(container, value):  # type: ignore[no-untyped-def] # numba compares signatures
+    if isinstance(container, (types.UniTuple, types.List, types.Set, types.Array)):
+        return lambda container, value: _contains_one(container, value)
+    if isinstance(container, types.Tuple):
+        return lambda container, value: _contains_in_tuple(container, value)
+    return None
+
+
+@numba.njit(nogil=True)
+def _contains_one(container: Any, value: Any) -> bool:
+    if value != value:  # Python finds a NaN that is the same object
+        raise _NeedsPythonError("Python computes this row")
+    for one in container:  # noqa: SIM110 - compiled
+        if _EQUAL(one, value):
+            return True
+    return False
+
+
+@numba.njit(nogil=True)
+def _contains_in_tuple(container: Any, value: Any) -> bool:
+    if value != value:
+        raise _NeedsPythonError("Python computes this row")
+    for one in literal_unroll(container):  # noqa: SIM110 - compiled
+        if _EQUAL(one, value):
+            return True
+    return False
+
+
+@numba.njit(nogil=True)
+def _is_in(container: Any, value: Any) -> Any:
+    return _contains(container, value)
+
+
+COMPARISONS[operator.contains] = _is_in
 
 
 # Functions
@@ -387,6 +437,10 @@ def _choose_rounded(value, ndigits=None):  # type: ignore[no-untyped-def] # numb
         if _plain(value) == types.int64:
             return lambda value, ndigits=None: value
         return lambda value, ndigits=None: _round_to_whole(value)
+    if _plain(value) not in _PLAIN:
+        raise UnsafeTypesError(
+            f"round() gets a {_name(value)}, for which NumPy has other rules. Convert it first, as in float(row['x'])"
+        )
     if _plain(value) == types.int64:
         return lambda value, ndigits=None: _same_if_fine(value, ndigits)
     return lambda value, ndigits=None: _round_to_digits(value, ndigits)
@@ -566,12 +620,15 @@ OF_FLOATS = frozenset((
     np.isnan, np.isinf, np.isfinite, np.sqrt, np.float64,
 ))  # fmt: skip
 
+#: Functions that take numbers of all types.
+OF_NARROW = frozenset((*OF_FLOATS - {np.sqrt, np.isnan, np.isinf, np.isfinite}, *OF_ARITHMETIC))
+
 #: Functions that give the same for both, and may return an integer as float.
 OF_WHOLE = frozenset((abs, min, max, SUBSTITUTES[id(builtins.round)]))
 
 #: Functions that give the same in compiled code.
 ALLOWED: frozenset[int] = frozenset(map(id, (
-    bool, range, len, enumerate, zip, min, max, abs, tuple,
+    bool, range, len, enumerate, zip, min, max, abs, tuple, slice,
     math.atan2, math.copysign, math.fabs, math.isnan, math.isinf, math.isfinite, math.degrees, math.radians,
     np.sqrt, np.square, np.abs, np.fabs, np.floor, np.ceil, np.trunc, np.rint, np.isnan, np.isinf, np.isfinite,
     np.min, np.max, np.argmin, np.argmax, np.any, np.all, np.fmin, np.fmax, np.copysign,

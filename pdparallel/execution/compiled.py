@@ -141,7 +141,8 @@ class CompiledRunner:
         kinds = _Types(function.kinds, outs, length)
         kinds.unit_seconds = self._seconds_of_a_unit(units, function, length, places[:MAX_TIMED])
         by_python = set(failed)
-        for at, (value, found) in enumerate(zip(expected, _rows(outs, kinds.container), strict=True)):
+        results = _rows(outs, kinds.container) if outs else [()] * len(expected)
+        for at, (value, found) in enumerate(zip(expected, results, strict=True)):
             if at in by_python:
                 continue
             if type(value) is Failed:
@@ -506,8 +507,10 @@ class _Types:
             else:
                 parts.append([values[at]])
             start = at + 1
-        if start < stop or not parts:
+        if start < stop or (outs and not parts):
             parts.append(self._packed(outs, start, stop))
+        if not parts:
+            return []
         if len(parts) == 1:
             only: list[Any] | Packed = parts[0]
             return only

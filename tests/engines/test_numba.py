@@ -673,3 +673,92 @@ with pdparallel.option_context(engine="numba", check=None):
 def test_a_loop_without_end_can_be_interrupted() -> None:
     done = subprocess.run([sys.executable, "-c", ENDLESS], capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stdout) == (0, "interrupted 50.0\n"), done.stderr
+
+
+def test_lists_if_all_rows_fail() -> None:
+    same(apply(lambda row: [math.sqrt(row["a"]), 1.0]), pd.DataFrame({"a": [-1.0] * 5, "name": "x"}))
+
+
+def appended(row: Any) -> Any:
+    values = [0.5]
+    if row["a"] > 2:
+        values.append(row["i"])
+    return values[-1]
+
+
+def sorted_list(row: Any) -> Any:
+    values = [row["a"], 2.0, 1.0]
+    values.sort()
+    return values[0]
+
+
+def through_a_set(row: Any) -> Any:
+    total = 0.0
+    for value in {3.5, 1.25, row["a"]}:
+        total = total * 2 + value
+    return total
+
+
+def in_place(values: Any) -> Any:
+    other = values
+    if values[0] > 2:
+        other *= 2
+    return values.sum()
+
+
+def makes_a_dict(row: Any) -> Any:
+    found = {1: 10, 2: 0.5}
+    return found[1 if row["a"] < 1 else 2]
+
+
+def narrow_branches(row: Any) -> Any:
+    value = row["u1"] if row["u1"] == row["u1"] else 5
+    return int(value + 1)
+
+
+NARROW = pd.DataFrame({"u1": RANDOM.integers(0, 256, N).astype("u1"), "i2": np.int16(3)})
+SINGLE = pd.DataFrame({"f4": RANDOM.normal(size=N).astype("f4")})
+TRUTH = pd.DataFrame({"b": RANDOM.random(N) > 0.5, "d": True})
+
+OTHER_TYPES: dict[str, tuple[pd.DataFrame, Callable[[Any], Any], str]] = {
+    "append": (RARE, appended, "list of different types"),
+    "sort": (RARE, sorted_list, r"method sort\(\) of a list"),
+    "set": (RARE, through_a_set, "goes through a set"),
+    "dict": (RARE, makes_a_dict, "makes a dict"),
+    "maximum": (NARROW, lambda row: int(max(row["u1"], 5) + 1), r"max\(\) gets a int16"),
+    "branches": (NARROW[["u1"]], narrow_branches, "gives a uint8 in one place"),
+    "bits": (NARROW[["u1"]], lambda row: int((row["u1"] | 1) + 1), "uint8"),
+    "rounded": (SINGLE, lambda row: float(round(row["f4"], 2)), r"round\(\) gets a float32"),
+    "root of integers": (NARROW[["u1"]], lambda row: float(np.sqrt(row["u1"])), r"sqrt\(\) gets a uint8"),
+    "root of bools": (TRUTH, lambda row: float(np.sqrt(row["b"])), r"sqrt\(\) gets a bool"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER_TYPES)
+def test_other_types_in_numpy(name: str) -> None:
+    frame, func, text = OTHER_TYPES[name]
+    with pytest.raises(FunctionNotCompilableError, match=text):
+        frame.par(engine="numba").apply_rows(func)
+
+
+def test_other_rules_for_arrays() -> None:
+    for frame, func, text in (
+        (FLOATS, in_place, "in place"), (INTEGERS, lambda values: (values << 1).sum(), "<< gets an array"),
+        (TRUTH, lambda values: (values + values).sum(), "only bools"),
+    ):  # fmt: skip
+        with pytest.raises(FunctionNotCompilableError, match=text):
+            frame.par(engine="numba").apply_rows(func, rows="array")
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_membership(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdparallel.execution import compiled
+
+    monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
+    for func in (
+        lambda row: row["i"] in (2.0**53, 1.0), lambda row: row["i"] not in (1, 2.5), lambda row: row["a"] in [1, 2],
+        lambda row: 1 if row["i"] in {1, 2, 9} else 0,
+    ):  # fmt: skip
+        same(apply(func), RARE)
+        same(apply(func), RARE[["a", "i"]])
+    same(apply(lambda values: values[1:].sum() + len(values[:-1]), raw=True), FLOATS)
