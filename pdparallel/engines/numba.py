@@ -23,7 +23,7 @@ import numba
 import numpy as np
 import pandas as pd
 from numba import types
-from numba.core import ir
+from numba.core import inline_closurecall, ir
 from numba.core.analysis import compute_cfg_from_blocks
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
@@ -293,14 +293,65 @@ def _frozen(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Inlining(InlineClosureLikes):
+    """Pass of numba that puts inner functions where they are called; here it keeps unused code that may raise."""
+
+    _name = "pdparallel_inlining"
+
+    def run_pass(self, state: Any) -> bool:
+        eliminate = inline_closurecall.dead_code_elimination
+        inline_closurecall.dead_code_elimination = _eliminate  # numba's lock is held
+        try:
+            return bool(super().run_pass(state))
+        finally:
+            inline_closurecall.dead_code_elimination = eliminate
+
+
+def _eliminate(func_ir: Any) -> None:
+    """Remove unused variables whose values cannot raise."""
+    unused: set[str] = {""}
+    while unused:
+        used: set[str] = set()
+        made: set[str] = set()
+        for block in func_ir.blocks.values():
+            for statement in block.body:
+                if isinstance(statement, ir.Assign):
+                    used |= _variables_of(statement.value)
+                    made |= {statement.target.name} if _is_pure(statement.value) else set()
+                elif not isinstance(statement, ir.Del):
+                    used |= {one.name for one in statement.list_vars()}
+        unused = made - used
+        for block in func_ir.blocks.values():
+            block.body = [one for one in block.body if not (_is_assignment(one, unused) and _is_pure(one.value))]
+            block.body = [one for one in block.body if not (isinstance(one, ir.Del) and one.value in unused)]
+
+
+def _is_assignment(statement: Any, names: set[str]) -> bool:
+    return isinstance(statement, ir.Assign) and statement.target.name in names
+
+
+def _variables_of(value: Any) -> set[str]:
+    if isinstance(value, ir.Var):
+        return {value.name}
+    return {one.name for one in value.list_vars()} if isinstance(value, (ir.Expr, ir.Yield)) else set()
+
+
+def _is_pure(value: Any) -> bool:
+    if isinstance(value, ir.Expr):
+        return value.op in ("make_function", "build_tuple")
+    return isinstance(value, (ir.Var, ir.Const, ir.Global, ir.FreeVar))
+
+
 class _Pipeline(CompilerBase):
     """Compiler of numba with the pass that checks operators."""
 
     def define_pipelines(self) -> list[Any]:
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.add_pass_after(_Checked, InlineClosureLikes)  # so that the code of inner functions is there, too
+        passes.add_pass_after(_Inlining, InlineClosureLikes)
+        passes.add_pass_after(_Checked, _Inlining)  # so that the code of inner functions is there, too
         passes.add_pass_after(_Lowering, NativeLowering)
-        passes.passes = [one for one in passes.passes if one[0] is not NativeLowering]
+        passes.passes = [one for one in passes.passes if one[0] not in (NativeLowering, InlineClosureLikes)]
         passes.finalize()
         return [passes]
 

@@ -762,3 +762,22 @@ def test_membership(monkeypatch: pytest.MonkeyPatch) -> None:
         same(apply(func), RARE)
         same(apply(func), RARE[["a", "i"]])
     same(apply(lambda values: values[1:].sum() + len(values[:-1]), raw=True), FLOATS)
+
+
+def unused(row: Any) -> Any:
+    unused = 1 / row["i"]
+    unused = TABLE[row["i"]]  # noqa: F841
+
+    def inner(value: Any) -> Any:
+        unused = 1 // (value - 2)  # noqa: F841
+        return value + 1
+
+    return inner(row["i"])
+
+
+def test_unused_code_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdparallel.execution import compiled
+
+    monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
+    for values in ([1, 1, 1, 0], [1, 1, 1, 3], [1, 1, 1, 2], [1, 1, 1, 1]):
+        same(apply(unused), pd.DataFrame({"i": values * 2, "name": "x"}))
