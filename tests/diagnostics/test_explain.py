@@ -178,10 +178,10 @@ class TestTheFunction:
 
 class TestWhatItSees:
     def test_that_a_function_waits(self) -> None:
-        found = DF.par.explain(lambda row: time.sleep(0.003))
+        found = DF.par.explain(lambda row: time.sleep(0.01))
         assert found.waiting > 0.5
         assert any("engine='thread'" in one for one in found.advice)
-        threads = DF.par(engine="thread", n_workers=8).explain(lambda row: time.sleep(0.003))
+        threads = DF.par(engine="thread", n_workers=8).explain(lambda row: time.sleep(0.01))
         assert threads.workers == 8
         assert threads.seconds < threads.seconds_here / 4
         assert "wait" in threads.limit
