@@ -47,12 +47,15 @@ class NumericUnits:
         layout: Layout,
         columns: Sequence[np.ndarray],
         without: dict[Any, str] | None = None,
+        of_python: bool = False,
     ) -> None:
         self.start, self.stop = start, stop
         self.layout = layout
         self.columns = columns
         #: Columns that the function cannot read, each with the reason.
         self.without = without or {}
+        #: Whether the function gets numbers of Python, not of NumPy.
+        self.of_python = of_python
 
     def units(self, at: slice | np.ndarray) -> Any:
         """Return the units at some places, counted from the first one of these, as compiled code takes them."""
@@ -116,7 +119,7 @@ def _rows(df: pd.DataFrame, names: Set[Any]) -> NumericUnits:
     look: Any = seen.append
     df.iloc[:1].apply(look, axis=1)
     first = [seen[0].iloc[at] for at in range(len(seen[0]))]
-    fields, columns, without = [], [], dict[Any, str]()
+    fields, columns, without, of_python = [], [], dict[Any, str](), False
     by_extension = not isinstance(seen[0].dtype, np.dtype)  # such rows have pd.NA in the place of NaN
     for at, (label, value) in enumerate(zip(df.columns, first, strict=True)):
         if label not in names:
@@ -133,9 +136,10 @@ def _rows(df: pd.DataFrame, names: Set[Any]) -> NumericUnits:
             else:
                 fields.append((label, kind))
                 columns.append(column)
+                of_python = of_python or type(value) in _OF_PYTHON
     if not fields:
         fields = [(_UNREAD, "u1")]
-    return NumericUnits(0, len(df), Layout("record", tuple(fields)), columns, without)
+    return NumericUnits(0, len(df), Layout("record", tuple(fields)), columns, without, of_python)
 
 
 def _tuples(df: pd.DataFrame, named: bool, names: Set[Any]) -> NumericUnits:
@@ -162,7 +166,8 @@ def _tuples(df: pd.DataFrame, named: bool, names: Set[Any]) -> NumericUnits:
             columns.append(column)
     if not fields:
         raise NotNumericError("the function reads no column of numbers by its name")
-    return NumericUnits(0, len(df), Layout("namedtuple" if named else "tuple", tuple(fields)), columns, without)
+    layout = Layout("namedtuple" if named else "tuple", tuple(fields))
+    return NumericUnits(0, len(df), layout, columns, without, type(first[-1]) in _OF_PYTHON)
 
 
 def _column(s: pd.Series, value: Any, by_extension: bool = False) -> tuple[str, np.ndarray]:
@@ -217,7 +222,9 @@ def _values(values: Any, start: int) -> NumericUnits:
         kind = np.dtype({"f": "f8", "i": "i8", "u": "i8", "b": "?"}.get(values.dtype.kind, object))
     if kind.kind not in "biuf":
         raise NotNumericError(f"the values have dtype {values.dtype}, and are not numbers")
-    return NumericUnits(start, start + len(values), Layout("value", (("", kind.str),)), [_fitting(values, kind)])
+    return NumericUnits(
+        start, start + len(values), Layout("value", (("", kind.str),)), [_fitting(values, kind)], None, True
+    )
 
 
 def _cells(data: FrameValues) -> Iterator[NumericUnits]:

@@ -16,7 +16,7 @@ import re
 import threading
 import types as python_types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numba
@@ -35,6 +35,7 @@ from pdparallel.core.call import Work
 from pdparallel.core.format import shortened
 from pdparallel.data.numeric_units import Layout
 from pdparallel.engines import numba_checked as checked
+from pdparallel.engines.numba_origins import NUMPY, PYTHON, UNIT, returned_origins, without_whole
 from pdparallel.errors import FunctionNotCompilableError
 
 __all__ = ["Compiled", "compiled"]
@@ -369,6 +370,8 @@ class Kinds:
     #: tuple or list, or None for a single number.
     container: type | None
     length: int | None = None
+    #: For each value: whether it is a number of Python, of NumPy, or as in the unit. See :mod:`.numba_origins`.
+    origins: tuple[frozenset[str], ...] = ()
 
 
 def _letter(kind: Any) -> Any:
@@ -850,6 +853,15 @@ def compiled(work: Work, layout: Layout, exact: bool, clock: Callable[[], float]
         return made
 
 
+def _with_origins(kinds: Kinds, dispatcher: Any, given: tuple[Any, ...]) -> Kinds:
+    arguments = [frozenset((UNIT,)), *(frozenset((_origin(one),)) for one in given)]
+    return replace(kinds, origins=tuple(map(without_whole, returned_origins(dispatcher, arguments))))
+
+
+def _origin(value: Any) -> str:
+    return NUMPY if isinstance(value, (np.generic, np.ndarray)) else PYTHON
+
+
 def _has_type(value: Any) -> bool:
     try:
         return numba.typeof(value) is not None
@@ -868,7 +880,14 @@ def _compile(func: Any, given: tuple[Any, ...], kinds: tuple[Any, ...], layout: 
         dispatcher.compile((unit, *kinds))
         returned = dispatcher.overloads[unit, *kinds].signature.return_type
         mixed = _review(compilation)
-        made = Compiled(layout, given, _kinds_of(returned, mixed), 0.0, dispatcher, compilation.dependencies)
+        made = Compiled(
+            layout,
+            given,
+            _with_origins(_kinds_of(returned, mixed), dispatcher, given),
+            0.0,
+            dispatcher,
+            compilation.dependencies,
+        )
         if made.kinds.container is not list:
             made._kernel(len(made.kinds.dtypes))
         return made

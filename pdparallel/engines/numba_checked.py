@@ -27,6 +27,7 @@ __all__ = [
     "ALLOWED_METHODS",
     "ARITHMETIC",
     "COMPARISONS",
+    "CONTAINS",
     "METHODS",
     "OF_ARITHMETIC",
     "OF_FLOATS",
@@ -349,7 +350,8 @@ def _is_in(container: Any, value: Any) -> Any:
     return _contains(container, value)
 
 
-COMPARISONS[operator.contains] = _is_in
+CONTAINS = operator.contains
+COMPARISONS[CONTAINS] = _is_in
 
 
 # Functions

@@ -151,7 +151,7 @@ class CompiledRunner:
                 continue
             if not kinds.accepts(value) or (self._check is not None and not self._equal(value, found, kinds)):
                 self._differs(units.start + int(places[at]), value, found)
-        kinds.refuse_several(self._call)
+        kinds.refuse_several(self._call, units.of_python)
         return kinds
 
     def _seconds_of_a_unit(self, units: NumericUnits, function: Any, length: int, places: np.ndarray) -> float:
@@ -433,6 +433,9 @@ class _Types:
         self._mixed = kinds.mixed * width if self.container is list else kinds.mixed
         self._dtypes = [values.dtype for values in outs]
         self._seen: list[set[type]] = [set() for _ in outs]
+        self._origins: list[frozenset[str]] = list(
+            kinds.origins if len(kinds.origins) == width else kinds.origins[:1] * width
+        )
         #: Seconds of a unit in one thread.
         self.unit_seconds = math.inf
 
@@ -459,13 +462,20 @@ class _Types:
         """Return whether the result shows whether a float is one of Python or of NumPy, or an integer."""
         return call.work.errors == "return" or (self.container is not None and call.shows_types)
 
-    def refuse_several(self, call: Call) -> None:
+    def _may_be_others(self, number: int, of_python: bool) -> bool:
+        """Return whether a value may be a number of Python in some rows and of NumPy in others, by the code."""
+        unit = "python" if of_python else "numpy"
+        return len({unit if one == "unit" else one for one in self._origins[number]}) > 1
+
+    def refuse_several(self, call: Call, of_python: bool) -> None:
         """Refuse a function that returns numbers of Python in some rows and of NumPy in others, if that shows."""
         for number, (seen, dtype) in enumerate(zip(self._seen, self._dtypes, strict=True)):
             kinds = sorted(one.__name__ for one in seen if issubclass(one, _TYPES[dtype.kind]))
+            plain = {"f": "float", "i": "int", "u": "int", "b": "bool"}[dtype.kind]
+            if len(kinds) == 1 and self._may_be_others(number, of_python):
+                kinds = sorted({plain, dtype.type.__name__})
             if len(kinds) > 1 and self.shows_types(call):
                 what = "it" if self.container is None else f"value {number} of the {self.container.__name__}"
-                plain = {"f": "float", "i": "int", "b": "bool"}[dtype.kind]
                 raise FunctionNotCompilableError(
                     f"The function cannot be compiled: {what} is {' or '.join(kinds)}, from row to row, and the result "
                     f"shows that. Convert it in each row: {plain}(...)."

@@ -781,3 +781,40 @@ def test_unused_code_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
     for values in ([1, 1, 1, 0], [1, 1, 1, 3], [1, 1, 1, 2], [1, 1, 1, 1]):
         same(apply(unused), pd.DataFrame({"i": values * 2, "name": "x"}))
+
+
+def rare_append(row: Any) -> Any:
+    values = [0.5]
+    if row["a"] > 2:
+        values.append(row["i"] * 1.0)
+    return values[-1], 1.0
+
+
+#: Functions whose tuples have numbers of Python in some rows and of NumPy in others.
+VARYING: dict[str, tuple[Callable[[Any], Any], bool]] = {
+    "branch": (lambda row: (0.5 if row["a"] > 2 else row["a"], 1), True),
+    "minimum": (lambda row: (min(row["a"], 2.5), 1), True),
+    "helper": (lambda row: (whole_below_zero(row["a"]) * 2, 1), True),
+    "list": (rare_append, True),
+    "operators": (lambda row: (row["a"] * 2 + 1, row["a"] > 1, math.sin(row["i"]), round(row["a"], 2)), False),
+    "converted": (lambda row: (float(0.5 if row["a"] > 2 else row["a"]), 1), False),
+    "integers": (lambda row: (0 if row["a"] > 2 else row["a"], 1), False),
+    "arrays": (lambda row: (TABLE[0], np.abs(row["a"]), abs(row["a"]), -row["i"]), False),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", VARYING)
+def test_numbers_of_python_and_of_numpy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdparallel.execution import compiled
+
+    monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
+    func, is_varying = VARYING[name]
+    of_numpy = RARE[["a", "i"]].iloc[:900]
+    if is_varying:
+        with pytest.raises(FunctionNotCompilableError, match=r"value 0 of the tuple is float or float64"):
+            of_numpy.par(engine="numba").apply_rows(func)
+    else:
+        same(apply(func), of_numpy)
+    if name != "arrays":
+        same(apply(func), RARE.iloc[:900])
