@@ -291,6 +291,8 @@ def _refuse_unassigned(func_ir: Any) -> None:
 
 
 def _frozen(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_frozen, value)) if any(isinstance(one, (tuple, np.ndarray)) for one in value) else value
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
@@ -419,6 +421,12 @@ def _called(kind: Any) -> Any:
     return kind.dispatcher if isinstance(kind, types.Dispatcher) else getattr(kind, "typing_key", None)
 
 
+def _is_extreme_of_array(kind: Any) -> bool:
+    if isinstance(kind, types.BoundFunction) and isinstance(kind.this, types.Array):
+        return str(kind.typing_key[-1]) in ("min", "max")
+    return _called(kind) in (np.min, np.max)
+
+
 def _holds_whole(blocks: Any, kinds: Any) -> set[str]:
     """Return the variables of typed code that are, or contain, floats in the place of Python's integers."""
     found: set[str] = set()
@@ -534,6 +542,10 @@ class _Lower(Lower):
     def _guard(self, call: Any, ty: Any, result: Any) -> None:
         """Raise if the result of a call may be another one for the integers that Python has there."""
         kinds = self.fndesc.typemap
+        if isinstance(ty, types.Float) and _is_extreme_of_array(kinds.get(call.func.name)):
+            # NumPy may return a zero of another sign
+            zero = self.builder.fcmp_ordered("==", result, result.type(0.0))
+            checked.raise_if(self.context, self.builder, zero)
         if not hasattr(self, "_whole"):
             self._whole = _holds_whole(self.blocks, kinds)
         names = [one.name for one in call.args] + [one.name for _, one in call.kws]
@@ -964,11 +976,13 @@ def _now(one: _Dependency, func: Any) -> Any:
 def _same(now: Any, then: Any) -> bool:
     if now is then:
         return True
+    if isinstance(now, tuple) and isinstance(then, tuple):
+        return len(now) == len(then) and all(map(_same, now, then))
     if type(now) is not type(then):
         return False
     if isinstance(now, np.ndarray):
         return bool(now.dtype == then.dtype and now.shape == then.shape and now.tobytes() == then.tobytes())
-    return isinstance(now, (bool, int, float, str, tuple)) and repr(now) == repr(then)
+    return isinstance(now, (bool, int, float, str)) and repr(now) == repr(then)
 
 
 # Errors
@@ -1005,10 +1019,24 @@ def _explained(error: Any) -> _NotCompilableError:
     field_ = re.search(r"Field '([^']*)' was not found", text)
     if field_:
         return _NotCompilableError(f"it reads {field_[1]!r}, which is no column of numbers", line)
+    unknown = re.search(r"No implementation of function Function\(<([^\n]*)>\) found", text)
+    if unknown:
+        given = re.search(r">>> .*?\(([^\n]*)\)", text)
+        name = re.sub(r"^(built-in function|intrinsic|function|ufunc|class) | at 0x\w+$|'", "", unknown[1])
+        name = {"getitem": "the index [...]", "eq": "operator ==", "ne": "operator !="}.get(name, name)
+        kinds = f" for ({_plain_types(given[1])})" if given else ""
+        return _NotCompilableError(f"compiled code does not know {name}{kinds}", line)
     known = re.search(r"Unknown attribute '(\w+)' of type (\w+)", text)
     if known:
         reason = f"numba does not know the attribute {known[1]!r}" + (" of a row" if known[2] == "Record" else "")
     return _NotCompilableError(f"numba says: {reason}" if not known else reason, line)
+
+
+def _plain_types(text: str) -> str:
+    """Return numba's names of types in plain words."""
+    text = re.sub(r"Record\([^()]*(\([^()]*\)[^()]*)*\)", "row", text)
+    text = re.sub(r"(Literal\[str\]\([^()]*\)|unicode_type)", "text", text)
+    return shortened(re.sub(r"Literal\[(\w+)\]\([^()]*\)", r"\1", text))
 
 
 def _of_other_error(error: Exception) -> _NotCompilableError:
@@ -1016,6 +1044,10 @@ def _of_other_error(error: Exception) -> _NotCompilableError:
     text = str(error) or type(error).__name__
     line = re.search(r"\((\d+)\)\s*$", text)
     opcode = re.search(r"opcode \((\w+)\)", text)
+    lowering = re.search(r"No definition for lowering <[\w-]+ function (\w+)>\(([^\n]*)\) ->", text)
+    if lowering is not None:
+        name = {"eq": "==", "ne": "!="}.get(lowering[1], lowering[1])
+        return _NotCompilableError(f"compiled code does not know operator {name} for ({_plain_types(lowering[2])})")
     reason = f"numba says: {text}"
     if opcode is not None:
         reason = f"it uses what numba does not know ({opcode[1]})"

@@ -190,7 +190,6 @@ def _integers(kinds: tuple[Any, ...]) -> bool:
 def _binary(op: Any, compares: bool) -> Any:
     symbol = _SYMBOLS[op]
 
-    @intrinsic
     def checked(typingctx: Any, left: Any, right: Any) -> Any:
         kinds = (left, right)
         _check_operands(symbol, kinds, compares)
@@ -214,13 +213,13 @@ def _binary(op: Any, compares: bool) -> Any:
 
         return signature(found.return_type, *own), generate
 
-    return checked
+    checked.__name__ = f"operator {symbol}"  # for numba's errors
+    return intrinsic(checked)
 
 
 def _unary(op: Any) -> Any:
     symbol = _SYMBOLS[op]
 
-    @intrinsic
     def checked(typingctx: Any, value: Any) -> Any:
         _check_operands(symbol, (value,), compares=False)
         found = typingctx.resolve_function_type(op, (value,), {})
@@ -234,7 +233,8 @@ def _unary(op: Any) -> Any:
 
         return signature(found.return_type, *found.args), generate
 
-    return checked
+    checked.__name__ = f"operator {symbol}"
+    return intrinsic(checked)
 
 
 # Powers. The compiler knows ``pow`` and computes x**2 as x*x, which differs in the last digit for one of 900 numbers.
@@ -316,6 +316,9 @@ def _contains(container: Any, value: Any) -> Any:
     raise NotImplementedError("only for compiled code")
 
 
+_contains.__qualname__ = "operator in"
+
+
 @overload(_contains)
 def _choose_contains(container, value):  # type: ignore[no-untyped-def] # numba compares signatures
     if isinstance(container, (types.UniTuple, types.List, types.Set, types.Array)):
@@ -381,6 +384,8 @@ def _checked_whole(function: Any) -> Any:
 
     def stub(value: Any) -> Any:
         raise NotImplementedError("only for compiled code")
+
+    stub.__qualname__ = f"{function.__name__}()".replace("_same", "int")  # for numba's errors
 
     @overload(stub)
     def choose(value):  # type: ignore[no-untyped-def] # numba compares signatures

@@ -110,6 +110,11 @@ class CompiledRunner:
         from pdparallel.engines.numba import compiled  # imports numba
 
         call = self._call
+        if "raise" in np.geterr().values() or "call" in np.geterr().values():
+            raise FunctionNotCompilableError(
+                "engine='numba' cannot run this call: np.seterr or np.errstate asks for exceptions, and compiled code "
+                "raises none for them."
+            )
         try:
             parts = numeric_units(call.data, call.work.unit_format, names_in(call.work.func))
         except NotNumericError as error:
@@ -138,7 +143,7 @@ class CompiledRunner:
         expected = self._by_python(units.start + places)
         length = next((len(one) for one in expected if type(one) is list), 0)
         outs, failed = function.run(units.units(places), len(places), length)
-        kinds = _Types(function.kinds, outs, length)
+        kinds = _Types(function.kinds, outs, length, units.of_python)
         kinds.unit_seconds = self._seconds_of_a_unit(units, function, length, places[:MAX_TIMED])
         by_python = set(failed)
         results = _rows(outs, kinds.container) if outs else [()] * len(expected)
@@ -151,7 +156,7 @@ class CompiledRunner:
                 continue
             if not kinds.accepts(value) or (self._check is not None and not self._equal(value, found, kinds)):
                 self._differs(units.start + int(places[at]), value, found)
-        kinds.refuse_several(self._call, units.of_python)
+        kinds.refuse_several(self._call)
         return kinds
 
     def _seconds_of_a_unit(self, units: NumericUnits, function: Any, length: int, places: np.ndarray) -> float:
@@ -253,6 +258,9 @@ class CompiledRunner:
             some = again[start : start + MAX_AT_ONCE]
             found = self._by_python(np.array(some) + chunk.start, "return" if errors == "raise" else errors)
             values.update(zip(some, found, strict=True))
+            large = next((at for at, value in zip(some, found, strict=True) if kinds.shows_mixture(value)), None)
+            if large is not None:
+                self._refuse_mixture(chunk.start + large, values[large])
             if errors == "raise":
                 failure = self._first_failure(chunk, values, some)
                 if failure is not None:
@@ -264,6 +272,14 @@ class CompiledRunner:
         self._collector.add(outcome)
         self._bar.add(outcome.done, outcome.count_failed, 0)
         yield
+
+    def _refuse_mixture(self, position: int, value: Any) -> None:
+        """Refuse an integer of more than 64 bits among numbers whose types are not known."""
+        place = self._call.where(Chunk(position, position + 1), 0)
+        raise CompiledResultDiffersError(
+            f"{self._call.verb}, {place}: Python gives {value!r}, which is too large for compiled code, and in other "
+            "rows numbers of other types. Convert them in each row: float(...)."
+        )
 
     def _first_failure(self, chunk: Chunk, values: dict[int, Any], some: list[int]) -> Failure | None:
         """Return the first failure among some units, with the traceback of the function."""
@@ -426,9 +442,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
 class _Types:
     """The types that Python gives for the values of compiled code."""
 
-    def __init__(self, kinds: Any, outs: list[np.ndarray], length: int) -> None:
+    def __init__(self, kinds: Any, outs: list[np.ndarray], length: int, of_python: bool) -> None:
         self.container: type | None = kinds.container
         self.length = length
+        self._of_python = of_python
         width = len(outs)
         self._mixed = kinds.mixed * width if self.container is list else kinds.mixed
         self._dtypes = [values.dtype for values in outs]
@@ -462,17 +479,24 @@ class _Types:
         """Return whether the result shows whether a float is one of Python or of NumPy, or an integer."""
         return call.work.errors == "return" or (self.container is not None and call.shows_types)
 
-    def _may_be_others(self, number: int, of_python: bool) -> bool:
-        """Return whether a value may be a number of Python in some rows and of NumPy in others, by the code."""
-        unit = "python" if of_python else "numpy"
-        return len({unit if one == "unit" else one for one in self._origins[number]}) > 1
+    def _origins_of(self, number: int) -> set[str]:
+        """Return whether a value may be a number of Python, of NumPy, or both, by the code."""
+        unit = "python" if self._of_python else "numpy"
+        return {unit if one == "unit" else one for one in self._origins[number]}
 
-    def refuse_several(self, call: Call, of_python: bool) -> None:
+    def shows_mixture(self, value: Any) -> bool:
+        """Return whether a value makes the result one of objects, so that it shows types that are not known here."""
+        return (
+            self.container is None and isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
+            and (any(self._mixed) or len(self._origins_of(0)) > 1 or len(self._seen[0]) > 1)
+        )  # fmt: skip
+
+    def refuse_several(self, call: Call) -> None:
         """Refuse a function that returns numbers of Python in some rows and of NumPy in others, if that shows."""
         for number, (seen, dtype) in enumerate(zip(self._seen, self._dtypes, strict=True)):
             kinds = sorted(one.__name__ for one in seen if issubclass(one, _TYPES[dtype.kind]))
             plain = {"f": "float", "i": "int", "u": "int", "b": "bool"}[dtype.kind]
-            if len(kinds) == 1 and self._may_be_others(number, of_python):
+            if len(kinds) <= 1 and len(self._origins_of(number)) > 1:
                 kinds = sorted({plain, dtype.type.__name__})
             if len(kinds) > 1 and self.shows_types(call):
                 what = "it" if self.container is None else f"value {number} of the {self.container.__name__}"
@@ -501,6 +525,8 @@ class _Types:
         plain = {"f": float, "i": int, "u": int, "b": bool}[dtype.kind]
         if len(fitting) == 1:
             return fitting.pop()
+        if not fitting and self._origins_of(number) == {"numpy"}:  # Python computed all rows that were tried
+            return dtype.type
         return plain
 
     def returns(self, outs: list[np.ndarray], values: dict[int, Any], stop: int) -> list[Any] | Packed:

@@ -818,3 +818,63 @@ def test_numbers_of_python_and_of_numpy(name: str, monkeypatch: pytest.MonkeyPat
         same(apply(func), of_numpy)
     if name != "arrays":
         same(apply(func), RARE.iloc[:900])
+
+
+PAIR_OF_TABLES = (np.array([1.0, 2.0]), (np.array([3.0, 4.0]), 5.0))
+
+
+def test_arrays_in_tuples_that_change() -> None:
+    func = lambda row: row["a"] + PAIR_OF_TABLES[1][0][1]
+    same(apply(func), BOTH)
+    PAIR_OF_TABLES[1][0][1] = 50
+    same(apply(func), BOTH)
+
+
+def test_exceptions_for_floating_point_errors() -> None:
+    with np.errstate(over="raise"), pytest.raises(FunctionNotCompilableError, match=r"np\.errstate"):
+        FLOATS.par(engine="numba").apply_rows(lambda row: row["b"] * 1e308 * 10)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_extremes_of_zeros(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdparallel.execution import compiled
+
+    monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
+    values = RANDOM.choice([0.0, -0.0], (200, 21)).astype(dtype)
+    values[:10] = 1
+    for func in (lambda row: row.max(), lambda row: np.min(row), lambda row: np.max(row[1:])):
+        same(apply(func, raw=True), pd.DataFrame(values))
+
+
+@pytest.mark.parametrize(
+    ("func", "text"),
+    [
+        (lambda row: row["a"] + "x", r"does not know operator \+ for \(float64, text\)"),
+        (lambda row: 1 if row["a"] == "x" else 2, r"does not know operator == for \(float64, text\)"),
+        (lambda row: int("5"), r"does not know int\(\) for \(text\)"),
+        (lambda row: len(row), r"does not know len for \(row\)"),
+        (lambda row: row[["a", "i"]], r"does not know the index \[\.\.\.\] for \(row, list\(text\)"),
+        (lambda row: row["a"] in "text", r"does not know operator in for \(text, float64\)"),
+    ],
+)
+def test_short_texts_for_types(func: Any, text: str) -> None:
+    with pytest.raises(FunctionNotCompilableError, match=text):
+        RARE.par(engine="numba").apply_rows(func)
+
+
+def test_types_if_python_computes_the_rows_that_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdparallel.execution import compiled
+
+    monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
+    frame = pd.DataFrame({"i": [0, 0, *range(1, 30), 0]})
+    same(apply(lambda row: (row["i"] > 1, 1 / row["i"], 1 / (row["i"] * 1.0))), frame)
+
+
+def test_large_integers_among_other_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdparallel.execution import compiled
+
+    monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
+    frame = pd.DataFrame({"i": [1, 2, 3, 62, 4, 80, 5, 6, 7]})
+    with pytest.raises(CompiledResultDiffersError, match=r"in row 5 .* too large"):
+        frame.par(engine="numba").apply_rows(lambda row: row["i"] + 1 if row["i"] < 6 else 1 << int(row["i"]))
+    same(apply(lambda row: 1 << int(row["i"])), frame)
