@@ -1016,6 +1016,8 @@ def _explained(error: Any) -> _NotCompilableError:
     lines = [one.strip() for one in text.splitlines() if one.strip()]
     useful = [one for one in lines if not one.startswith(_NOISE)]
     reason = useful[0] if useful else type(error).__name__
+    if "f-string" in text:
+        return _NotCompilableError("it makes a text. Compiled code computes with numbers", line)
     field_ = re.search(r"Field '([^']*)' was not found", text)
     if field_:
         return _NotCompilableError(f"it reads {field_[1]!r}, which is no column of numbers", line)
