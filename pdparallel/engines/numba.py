@@ -885,6 +885,11 @@ def _compile(func: Any, given: tuple[Any, ...], kinds: tuple[Any, ...], layout: 
     compilation = _Compilation(func, exact)
     _current.compilation = compilation
     try:
+        for setting, is_set in (
+            ("NUMBA_DISABLE_JIT=1", numba.config.DISABLE_JIT), ("NUMBA_BOUNDSCHECK=0", numba.config.BOUNDSCHECK == 0),
+        ):  # fmt: skip
+            if is_set:
+                raise _NotCompilableError(f"the environment variable {setting} turns off what it needs")
         if exact and not checked.is_exact_power():
             raise _NotCompilableError("the C library of this machine computes powers in another way than Python")
         dispatcher = compilation.dispatcher(func)
@@ -1050,7 +1055,7 @@ def _of_other_error(error: Exception) -> _NotCompilableError:
     if lowering is not None:
         name = {"eq": "==", "ne": "!="}.get(lowering[1], lowering[1])
         return _NotCompilableError(f"compiled code does not know operator {name} for ({_plain_types(lowering[2])})")
-    reason = f"numba says: {text}"
+    reason = "it makes a text. Compiled code computes with numbers" if "f-string" in text else f"numba says: {text}"
     if opcode is not None:
         reason = f"it uses what numba does not know ({opcode[1]})"
         if opcode[1].startswith(("FORMAT", "BUILD_STRING", "CONVERT")):

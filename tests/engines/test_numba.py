@@ -878,3 +878,12 @@ def test_large_integers_among_other_numbers(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(CompiledResultDiffersError, match=r"in row 5 .* too large"):
         frame.par(engine="numba").apply_rows(lambda row: row["i"] + 1 if row["i"] < 6 else 1 << int(row["i"]))
     same(apply(lambda row: 1 << int(row["i"])), frame)
+
+
+@pytest.mark.parametrize(("name", "value"), [("DISABLE_JIT", 1), ("BOUNDSCHECK", 0)])
+def test_settings_of_numba(name: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    monkeypatch.setattr(numba.config, name, value)
+    with pytest.raises(FunctionNotCompilableError, match=f"NUMBA_{name}={value}"):
+        BOTH.par(engine="numba").apply_rows(lambda row: row["a"] * 2 + 17)
