@@ -85,7 +85,7 @@ def _check_operands(symbol: str, kinds: tuple[Any, ...], compares: bool) -> None
             f"The operator {symbol} gets a {_name(narrow)}. Compiled code has other rules for such narrow or unsigned "
             f"numbers. Convert it first, as in float(row['x']) or df.astype('float64')"
         )
-    if arrays and symbol in ("<<", ">>"):
+    if arrays and (symbol in ("<<", ">>") or (symbol in ("//", "%") and types.float64 in numbers)):
         raise UnsafeTypesError(f"The operator {symbol} gets an array. Compiled code has other rules for that")
     if not compares and symbol not in _OF_BITS and all(kind == types.boolean for kind in numbers):
         raise UnsafeTypesError(

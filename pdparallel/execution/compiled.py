@@ -403,12 +403,24 @@ def _extremes(outs: list[np.ndarray]) -> set[int]:
 def _picked(data: Any, unit_format: str, positions: np.ndarray) -> Any:
     """Return the data of the units at these positions."""
     if isinstance(data, np.ndarray):
-        return data[:, positions] if unit_format.startswith("column") else data[positions]
+        return (
+            _picked_units(data.T, positions).T if unit_format.startswith("column") else _picked_units(data, positions)
+        )
     if isinstance(data, list):
         return [data[at] for at in positions]
     if isinstance(data, InColumns):
         return type(data)([one for at in positions.tolist() for one in data.cut(at, at + 1).columns])
     return data.iloc[positions]
+
+
+def _picked_units(data: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return some units. Their values stay apart in memory if they were: then NumPy finds another zero as minimum."""
+    taken = data[positions]
+    if data.ndim < 2 or data.shape[1] < 2 or data.strides[1] == data.itemsize:
+        return np.ascontiguousarray(taken)
+    kept = np.empty((len(positions) + 1, data.shape[1]), data.dtype, order="F")[:-1]
+    kept[...] = taken
+    return kept
 
 
 def _rows(outs: list[np.ndarray], container: type | None) -> list[Any]:

@@ -744,6 +744,8 @@ def test_other_types_in_numpy(name: str) -> None:
 def test_other_rules_for_arrays() -> None:
     for frame, func, text in (
         (FLOATS, in_place, "in place"), (INTEGERS, lambda values: (values << 1).sum(), "<< gets an array"),
+        (FLOATS, lambda values: (values // values[0]).sum(), "// gets an array"),
+        (INTEGERS, lambda values: (values % 0.3).sum(), "% gets an array"),
         (TRUTH, lambda values: (values + values).sum(), "only bools"),
     ):  # fmt: skip
         with pytest.raises(FunctionNotCompilableError, match=text):
@@ -844,6 +846,8 @@ def test_extremes_of_zeros(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     values[:10] = 1
     for func in (lambda row: row.max(), lambda row: np.min(row), lambda row: np.max(row[1:])):
         same(apply(func, raw=True), pd.DataFrame(values))
+        same(apply(func, raw=True), pd.DataFrame(np.asfortranarray(values)))
+        same(lambda data: data.apply(func, raw=True), pd.DataFrame(np.ascontiguousarray(values.T)))
 
 
 @pytest.mark.parametrize(
