@@ -274,7 +274,7 @@ def is_exact_power() -> bool:
     return all(_c_pow(abs(base), by) == abs(base) ** by for base in values for by in (2.0, 3.0, 0.5, -1.0, 0.1))
 
 
-@intrinsic
+@intrinsic(prefer_literal=True)
 def _power(typingctx: Any, base: Any, exponent: Any) -> Any:
     kinds = (_plain(base), _plain(exponent))
     _check_operands("**", kinds, compares=False)
@@ -284,11 +284,20 @@ def _power(typingctx: Any, base: Any, exponent: Any) -> Any:
     function, kind = (_power_of_integers, types.int64) if whole else (_power_of_floats, types.float64)
     inner = typingctx.resolve_function_type(_type_of(function), (kind, kind), {})
 
+    # NumPy computes np.int64(5) ** 2.0 in another way than np.float64(5) ** 2.0, and so with the integer behind.
+    by_python = not whole and any(
+        _plain(one) == types.int64 and not isinstance(one, types.Literal) for one in (base, exponent)
+    )
+
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if by_python:
+            raise_if(context, builder, ir.Constant(ir.IntType(1), 1))
         cast = [context.cast(builder, value, own, kind) for value, own in zip(args, sig.args, strict=True)]
         return context.get_function(_type_of(function), inner)(builder, cast)
 
-    return signature(kind, *kinds), generate
+    # numba keeps one implementation for each signature, so a constant must stay one there.
+    own = tuple(one if isinstance(one, types.IntegerLiteral) else _plain(one) for one in (base, exponent))
+    return signature(kind, *own), generate
 
 
 def _type_of(function: Any) -> Any:

@@ -397,12 +397,10 @@ class _Lower(Lower):
         if isinstance(kinds.get(call.func.name), types.BoundFunction):
             return  # of a list
         is_array = any(isinstance(kinds[one], types.Array) for one in names)
-        if called in checked.OF_ARITHMETIC and not is_array:
-            if called is checked.ARITHMETIC[operator.truediv] or not all_whole(call, kinds, self._whole):
-                return
-            if called is not checked.ARITHMETIC[operator.pow]:
+        if called in checked.OF_ARITHMETIC and not is_array and called is not checked.ARITHMETIC[operator.pow]:
+            if called is not checked.ARITHMETIC[operator.truediv] and all_whole(call, kinds, self._whole):
                 checked.raise_if(self.context, self.builder, checked.is_unlike_integer(self.builder, result))
-                return
+            return
         for one in whole:
             if kinds[one] != types.float64:
                 raise NotCompilableError(

@@ -891,3 +891,18 @@ def test_settings_of_numba(name: str, value: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(numba.config, name, value)
     with pytest.raises(FunctionNotCompilableError, match=f"NUMBA_{name}={value}"):
         BOTH.par(engine="numba").apply_rows(lambda row: row["a"] * 2 + 17)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_powers_of_integers_and_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdparallel.execution import compiled
+
+    monkeypatch.setattr(compiled, "MAX_CHECKED", 3)
+    frame = pd.DataFrame({"i": np.arange(1, 60).repeat(40), "j": np.tile(np.arange(-20, 20), 59)})
+    for func in (
+        lambda row: 3 ** float(row["j"]), lambda row: float(row["i"]) ** 2,  # constants first
+        lambda row: row["i"] ** float(row["j"]), lambda row: float(row["i"]) ** row["j"],
+        lambda row: (0.5 if row["i"] > 58 else row["i"]) ** float(row["j"]),
+    ):  # fmt: skip
+        same(apply(func), frame)
+        same(apply(func), frame.assign(name="x"))
