@@ -39,6 +39,9 @@ R = TypeVar("R")
 #: Seconds that cancelled coroutines have for their cleanup.
 CLEANUP_SECONDS = 2.0
 
+#: Seconds that tasks have to end by themselves before they are cancelled.
+GRACE_SECONDS = 0.1
+
 #: Seconds without a call after which the loop ends.
 IDLE_SECONDS = 300.0
 
@@ -86,6 +89,8 @@ class EventLoop:
 
     async def _close(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        if tasks:  # they may close generators that calls have left, and a cancelled one would not finish that
+            _, tasks = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
         for task in tasks:
             task.cancel()
         if tasks:

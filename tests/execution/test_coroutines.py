@@ -466,7 +466,7 @@ def test_async_generators_are_closed():
             for number in range(10):
                 yield number
         finally:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.02)
             closed.append(1)
 
     async def first(value):

@@ -120,9 +120,8 @@ def test_a_waiting_retry_holds_no_slot():
             initializer=connect, initargs=(service.url,), retry_on=httpx.HTTPStatusError, max_concurrency=4
         )
         assert par.apply_rows(fetch).tolist() == EXPECTED.head(40).tolist()
-        order = [call.key for call in service.calls()]
-        assert order[-4:] == sorted(order[-4:], key=order.index)
-        assert set(order[-4:]) == {"0", "1", "2", "3"}  # all others came in between
+        last = [call.key for call in service.calls()][-4:]
+        assert set(last) == {"0", "1", "2", "3"}  # all others came in between
 
 
 def test_aiohttp():
