@@ -36,7 +36,7 @@ ROUNDS = 3
 MAX_OF_HAND = 2.5
 
 #: Seconds that a new process may take.
-LIMIT = 600
+LIMIT = 200
 
 
 # The functions, as users write them. Each has the same by hand, for arrays, and as an expression of columns.
@@ -267,7 +267,13 @@ def bodo() -> list[dict[str, Any]]:
         "found = {'pandas': pandas, 'first': took[0], 'warm': sorted(took[1:])[1], 'version': pd.__version__}\n"
         "print(json.dumps(found))\n"
     )
-    done = subprocess.run([str(BODO_PYTHON), "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False)
+    try:
+        done = subprocess.run(
+            [str(BODO_PYTHON), "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired:  # its workers of MPI may not start
+        print(f"Bodo did not end within {LIMIT} s", file=sys.stderr)
+        return []
     if done.returncode:
         print(f"Bodo: {done.stderr[-500:]}", file=sys.stderr)
         return []
@@ -285,7 +291,8 @@ def main(quick: bool = False) -> None:
         "# Functions of numbers\n",
         (
             "`df.par(engine='numba')`, compiled in an earlier call, beside pandas and others. Seconds are medians of "
-            "interleaved rounds. 'times' is how many times as fast as pandas.\n"
+            "interleaved rounds. 'times' is how many times as fast as pandas. A goal is reached if rows also take at "
+            "most 2.5 times the loop by hand.\n"
         ),
         table(
             "case | rows | way | seconds | times | goal | reached | equal to pandas", "lrlrrrll",
