@@ -258,7 +258,7 @@ def _windows(data: WindowUnits) -> Iterator[NumericUnits]:
 
 def _joined(parts: list[NumericUnits]) -> NumericUnits:
     column = np.concatenate([part.columns[0] for part in parts])
-    return NumericUnits(parts[0].start, parts[-1].stop, parts[0].layout, [column])
+    return NumericUnits(parts[0].start, parts[-1].stop, parts[0].layout, [column], of_python=True)
 
 
 #: Largest number of values of a column among which nasty ones are searched.

@@ -906,3 +906,11 @@ def test_powers_of_integers_and_floats(monkeypatch: pytest.MonkeyPatch) -> None:
     ):  # fmt: skip
         same(apply(func), frame)
         same(apply(func), frame.assign(name="x"))
+
+
+def test_values_of_a_frame_are_numbers_of_python() -> None:
+    def func(value: Any) -> Any:
+        return value if value > 0 else math.sqrt(-value)
+
+    frame = FLOATS[["b", "c"]]
+    assert_same(frame.par(engine="numba", errors="return").map(func), frame.map(func))
