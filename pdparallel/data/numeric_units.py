@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pdparallel.data.values import FrameValues, backing_array
+from pdparallel.data.values import FrameValues, backing_array, first_row
 from pdparallel.data.windows import WindowUnits
 from pdparallel.typing import UnitFormat
 
@@ -64,9 +64,7 @@ class NumericUnits:
             values, starts, stops = self.columns
             return values, starts[at], stops[at]
         if format_ == "array":
-            taken = np.ascontiguousarray(self.columns[0][at])
-            taken = taken.copy() if np.shares_memory(taken, self.columns[0]) and not taken.flags.writeable else taken
-            view = taken.view()
+            view = np.ascontiguousarray(self.columns[0][at]).view()
             view.flags.writeable = False
             return view
         if format_ == "value":
@@ -115,12 +113,10 @@ def numeric_units(data: Any, unit_format: UnitFormat, names: Set[Any]) -> list[N
 
 
 def _rows(df: pd.DataFrame, names: Set[Any]) -> NumericUnits:
-    seen: list[pd.Series] = []
-    look: Any = seen.append
-    df.iloc[:1].apply(look, axis=1)
-    first = [seen[0].iloc[at] for at in range(len(seen[0]))]
+    row = first_row(df)
+    first = [row.iloc[at] for at in range(len(row))]
     fields, columns, without, of_python = [], [], dict[Any, str](), False
-    by_extension = not isinstance(seen[0].dtype, np.dtype)  # such rows have pd.NA in the place of NaN
+    by_extension = not isinstance(row.dtype, np.dtype)  # such rows have pd.NA in the place of NaN
     for at, (label, value) in enumerate(zip(df.columns, first, strict=True)):
         if label not in names:
             continue

@@ -21,6 +21,7 @@ __all__ = [
     "bytes_of",
     "cells_of",
     "converted",
+    "first_row",
     "is_plain",
     "iter_python_values",
     "values_pandas_would_pass",
@@ -38,6 +39,14 @@ def is_plain(dtype: Any) -> bool:
     # Categoricals and sparse data are mapped by category or fill value.
     # One missing value makes floats of all nullable or Arrow numbers.
     return isinstance(dtype, (np.dtype, pd.DatetimeTZDtype, pd.StringDtype))
+
+
+def first_row(df: pd.DataFrame) -> pd.Series:
+    """Return the first row as pandas passes it to a function."""
+    seen: list[pd.Series] = []
+    look: Any = seen.append
+    df.iloc[:1].apply(look, axis=1)
+    return seen[0]
 
 
 def bytes_of(data: pd.DataFrame | pd.Series) -> int:

@@ -44,6 +44,10 @@ class Kinds:
     origins: tuple[frozenset[str], ...] = ()
 
 
+#: Functions whose result is one of their arguments.
+_EXTREMES = (builtins.min, builtins.max)
+
+
 def _letter(kind: Any) -> Any:
     kind = kind.literal_type if isinstance(kind, types.Literal) else kind
     if isinstance(kind, types.BaseTuple):
@@ -53,7 +57,7 @@ def _letter(kind: Any) -> Any:
     return {types.int64: "i", types.float64: "f"}.get(kind) or str(kind)
 
 
-def _joins(func: Any, annotation: Any) -> Iterator[tuple[Any, Any, Any]]:
+def _joins(annotation: Any) -> Iterator[tuple[Any, Any, Any]]:
     """Yield the letters of source and target, and the place, of each conversion in typed code."""
     kinds = annotation.typemap
     for block in annotation.blocks.values():
@@ -74,7 +78,9 @@ def _joins(func: Any, annotation: Any) -> Iterator[tuple[Any, Any, Any]]:
                     if _letter(kinds[one.name]) != _letter(inner):
                         raise NotCompilableError("it makes a list of different types. Make a tuple", statement.loc.line)
                 continue
-            elif isinstance(value, ir.Expr) and value.op == "call" and _is_extreme(kinds.get(value.func.name)):
+            elif (
+                isinstance(value, ir.Expr) and value.op == "call" and called_by(kinds.get(value.func.name)) in _EXTREMES
+            ):
                 sources = list(value.args)
             for source in sources:
                 source_kind = kinds.get(source.name)
@@ -130,7 +136,7 @@ def _becomes_whole(value: Any, target: Any, kinds: Any, found: set[str]) -> bool
     called = called_by(kinds.get(value.func.name))
     if called in checked.OF_ARITHMETIC:
         return called is not checked.ARITHMETIC[operator.truediv] and all_whole(value, kinds, found)
-    if called in (builtins.min, builtins.max) and "f" in letters:
+    if called in _EXTREMES and "f" in letters:
         return any(one.name in found or _letter(kinds[one.name]) == "i" for one in value.args)
     if isinstance(kinds.get(value.func.name), types.Dispatcher) and called not in checked.OF_FLOATS:
         return any(one.name in found for one in value.args) or _returns_whole(called)
@@ -159,18 +165,14 @@ def _returns_whole(dispatcher: Any) -> bool:
     return False
 
 
-def _is_extreme(kind: Any) -> bool:
-    return getattr(kind, "typing_key", None) in (builtins.min, builtins.max)
-
-
 def review(compilation: Any) -> bool:
     """Return whether integers may become floats somewhere; refuse functions that mix bools and numbers."""
     mixed = False
-    for func, dispatcher in compilation.dispatchers.items():
+    for dispatcher in compilation.dispatchers.values():
         for made in dispatcher.overloads.values():
             annotation = made.type_annotation
             _review_rows(compilation, annotation)
-            for source, target, statement in _joins(func, annotation):
+            for source, target, statement in _joins(annotation):
                 for one, other in _pairs(source, target):
                     if one == other:
                         continue

@@ -248,9 +248,7 @@ class CompiledRunner:
         """Complete a chunk by what Python computes, check it, and give it to the collector."""
         if self._check is not None:
             self._check_places(kinds, chunk, outs, places)
-        by_python = dict.fromkeys(failed)
-        suspicious = kinds.suspicious(outs, by_python, self._call)
-        again = sorted({*by_python, *suspicious})
+        again = sorted({*failed, *kinds.suspicious(outs, self._call)})
         values: dict[int, Any] = {}
         failure: Failure | None = None
         errors = self._call.work.errors
@@ -517,7 +515,7 @@ class _Types:
                     f"shows that. Convert it in each row: {plain}(...)."
                 )
 
-    def suspicious(self, outs: list[np.ndarray], failed: Any, call: Call) -> list[int]:
+    def suspicious(self, outs: list[np.ndarray], call: Call) -> list[int]:
         """Return the places of floats that may be integers in Python, if that matters."""
         if not any(self._mixed):
             return []
@@ -597,8 +595,8 @@ def names_in(func: Any) -> frozenset[Any]:
             if isinstance(value, types.FunctionType):
                 take(value.__code__)
                 take(value.__defaults__ or ())
-                names = itertools.chain(value.__code__.co_names)
-                take(tuple(value.__globals__[name] for name in names if name in value.__globals__))
+                space = value.__globals__
+                take(tuple(space[name] for name in value.__code__.co_names if name in space))
                 for cell in value.__closure__ or ():
                     try:
                         take(cell.cell_contents)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from pdparallel.core.call import Call
 from pdparallel.data.fastpath.labels_read import labels_read
+from pdparallel.data.values import first_row
 
 __all__ = ["narrowed", "narrowing"]
 
@@ -54,9 +55,9 @@ def narrowing(call: Call) -> Narrowing | None:
     if not read or len(df) * (len(labels) - len(read)) < MIN_UNREAD:
         return None
     places = np.flatnonzero(labels.isin(read)).tolist()
-    first = _first_row(df)
+    first = first_row(df)
     for narrow in _ways(places, first.dtype):
-        if _is_same(_first_row(narrow(df.iloc[:1])), first, sorted(read)):
+        if _is_same(first_row(narrow(df.iloc[:1])), first, sorted(read)):
             return narrow
     return None
 
@@ -75,14 +76,6 @@ def _ways(places: list[int], dtype: Any) -> list[Narrowing]:
 
     is_number = isinstance(dtype, np.dtype) and dtype.kind in "biuf"
     return [plain, converted] if is_number else [plain, mixed]
-
-
-def _first_row(df: pd.DataFrame) -> pd.Series:
-    seen: list[Any] = []
-    look: Any = seen.append
-    df.iloc[:1].apply(look, axis=1)
-    first: pd.Series = seen[0]
-    return first
 
 
 def _is_same(row: pd.Series, first: pd.Series, read: list[str]) -> bool:
