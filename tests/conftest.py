@@ -115,7 +115,7 @@ def no_hint_of_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Semaphores:
-    """Named semaphores that are mapped here: read anew, which takes a millisecond, only when one was made since."""
+    """The named semaphores that are mapped here. Reading them takes a millisecond, so it waits for a new one."""
 
     def __init__(self) -> None:
         self.mapped: set[str] = set()
@@ -125,7 +125,7 @@ class Semaphores:
                 setattr(module.SemLock, name, self.noting(getattr(module.SemLock, name)))
 
     def noting(self, method: Callable[..., None]) -> Callable[..., None]:
-        """Return the method of a class of semaphores as one that makes them be read anew."""
+        """Return a method that does the same, and notes that there is a new semaphore."""
 
         @functools.wraps(method)
         def noted(*args: object, **kwargs: object) -> None:

@@ -134,15 +134,17 @@ def path(
             why = placement.COROUTINES if call.work.is_async else "engine= names it"
             yield from _on_loop(call, options, collector, gaps, shown, stop, observed, why, begun)
             return
-        if options.engine == "numba":
-            yield from _compiled(call, options, collector, gaps, shown, stop, observed)
-            return
         if place(options) is Placement.ENGINE:
-            if gaps and collector.failure is None:
+            if not gaps or collector.failure is not None:
+                observed.decided("there is nothing left to do")
+            elif options.engine == "numba":
+                from pdparallel.execution.compiled import CompiledRunner  # few calls need it
+
+                observed.decided("engine= names it", "numba", options.workers)
+                yield from CompiledRunner(call, options, collector, shown, gaps, stop, observed).run()
+            else:
                 why = _why_an_engine(options)
                 yield from _by_engine(call, options, collector, gaps, shown, stop, observed, why)
-            else:
-                observed.decided("there is nothing left to do")
             return
         parent = InlineRunner(call, options, collector, shown, gaps, stop, observed)
         if not force_pool:
@@ -192,20 +194,6 @@ def _on_loop(
             "function (async def), or use engine='thread'.",
             PerformanceHint, stacklevel=level_of_the_user(),
         )  # fmt: skip
-
-
-def _compiled(
-    call: Call, options: Options, collector: ResultCollector, gaps: PendingUnits, shown: Bar, stop: CancelToken | None,
-    observed: Watch,
-) -> Generator[None, None, None]:  # fmt: skip
-    """Run the pending units with a compiled function."""
-    if not gaps or collector.failure is not None:
-        observed.decided("there is nothing left to do")
-        return
-    from pdparallel.execution.compiled import CompiledRunner  # few calls need it
-
-    observed.decided("engine= names it", "numba", options.workers)
-    yield from CompiledRunner(call, options, collector, shown, gaps, stop, observed).run()
 
 
 def _by_engine(
